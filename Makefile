@@ -1,0 +1,40 @@
+# What a developer types. The first target that needs it makes .venv; after that it is left alone
+# until pyproject.toml, setup.py or the pinned versions change.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PINS := requirements/pins.txt
+
+.PHONY: help demo test lint docs bench numa-test clean
+.DEFAULT_GOAL := help
+
+help: ## say what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml setup.py $(PINS) scripts/install.sh
+	@PYTHON='$(PYTHON)' scripts/install.sh '$(VENV)' '$(PINS)'
+	@touch $@
+
+demo: $(STAMP) ## run the main job on two ranks: daily delays of real flights
+	@$(BIN)/hpcstream run -n 2 examples/airport_delays.py
+
+test: $(STAMP) ## everything CI checks: lint, types, tests on 1 to 4 ranks, docs, the wheel
+	@scripts/test.sh '$(BIN)'
+
+lint: $(STAMP) ## ruff, mypy and codespell only
+	@scripts/lint.sh '$(BIN)'
+
+docs: $(STAMP) ## build the documentation into site/
+	@scripts/docs.sh '$(BIN)'
+
+bench: $(STAMP) ## the first benchmark: rows a second on one and two ranks
+	@scripts/bench.sh '$(BIN)'
+
+numa-test: $(STAMP) ## boot a two-node guest and show that memory lies where it should (minutes)
+	@scripts/numa-test.sh
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
