@@ -1,0 +1,1 @@
+"""Where data lies: NUMA topology, arenas, buffer pools, and Arrow columns as arrays."""
