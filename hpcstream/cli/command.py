@@ -1,0 +1,105 @@
+"""The command line: its arguments, and which function answers them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from hpcstream._version import __version__
+from hpcstream.cli.doctor import doctor
+from hpcstream.cli.run import explain, run
+from hpcstream.errors import HpcstreamError
+
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+_RUN = """\
+Run a script on N ranks with the mpiexec that fits the MPI library of this Python: the one beside
+the interpreter first, then those on PATH. One rank needs no mpiexec. Works as root in a container
+and with more ranks than cores. The exit code is the job's.
+
+Ctrl-C, TERM and USR2 ask the job to stop; it then writes a last checkpoint if it has a
+checkpoint directory (exit code 75: start again to go on; 130 after Ctrl-C). A second Ctrl-C ends
+it at once."""
+
+_EXPLAIN = """\
+Print the plan of the script's jobs instead of running them: operators, rewrites, placement. The
+script itself runs up to each job.run()."""
+
+_DOCTOR = """\
+Print what this machine gives to a job (MPI, binding, NUMA nodes, huge pages) and what to change."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status; 2 for an error in how it was called."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.answer(options)
+    except HpcstreamError as error:
+        print(f"hpcstream: error: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hpcstream",
+        description="Stream processing on MPI. `hpcstream COMMAND --help` says more.",
+    )
+    parser.add_argument("--version", action="version", version=f"hpcstream {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    for name, answer, summary, text in (
+        ("run", run, "run a script on N ranks", _RUN),
+        ("explain", explain, "print the plan of a script's jobs", _EXPLAIN),
+    ):
+        command = _add(commands, name, summary, text)
+        _add_ranks(command)
+        command.add_argument("script", metavar="script.py", help="the Python script")
+        command.add_argument(
+            "arguments", nargs=argparse.REMAINDER, metavar="...", help="what the script gets"
+        )
+        command.set_defaults(answer=answer)
+
+    command = _add(commands, "doctor", "look at MPI, binding, NUMA and huge pages", _DOCTOR)
+    _add_ranks(command)
+    command.set_defaults(answer=doctor)
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    text: str,
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_ranks(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-n",
+        "--ranks",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="how many ranks; with 1, the default, the script runs without mpiexec",
+    )
+    command.add_argument(
+        "--launcher",
+        default="auto",
+        metavar="auto|mpiexec",
+        help="another mpiexec, with options if quoted: --launcher 'mpiexec --bind-to core'",
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a number of ranks, 1 or more; got {text!r}")
+    return int(text)

