@@ -1,0 +1,148 @@
+"""What a user asked of a window: which aggregate, of what, under which name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from hpcstream.errors import PlanError
+
+if TYPE_CHECKING:
+    from hpcstream.operators.expressions import Expression
+
+Parameters = tuple[tuple[str, object], ...]
+
+FUNCTIONS = (
+    "count_rows",
+    "count",
+    "sum",
+    "mean",
+    "min",
+    "max",
+    "var",
+    "std",
+    "first",
+    "last",
+    "count_distinct",
+    "median",
+    "quantile",
+)
+
+_TO_FLOAT = ("mean", "var", "std", "median", "quantile")
+_MAX_DECIMAL_DIGITS = 38
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AggregateCall:
+    """An aggregate to compute for each key and window.
+
+    Attributes
+    ----------
+    function : str
+        One of `FUNCTIONS`.
+    input : Expression or None
+        What is aggregated; None for ``count_rows``.
+    parameters : tuple of (name, value)
+        Constants of the function, as ``(("ddof", 1),)``.
+    alias_name : str or None
+        Name of the output column, if the user gave one.
+    """
+
+    function: str
+    input: Expression | None = None
+    parameters: Parameters = ()
+    alias_name: str | None = None
+
+    def alias(self, name: str) -> AggregateCall:
+        """Return the same aggregate under another output name."""
+        return replace(self, alias_name=name)
+
+    @property
+    def name(self) -> str:
+        """Name of the output column: the alias, or the input's name and the function."""
+        if self.alias_name is not None:
+            return self.alias_name
+        return "count" if self.input is None else f"{self.input.name}_{self.function}"
+
+    def result_type(self, input_type: pa.DataType | None = None) -> pa.DataType:
+        """Return the type of the result.
+
+        Raises
+        ------
+        PlanError
+            The function does not take this type.
+        """
+        if self.function in ("count_rows", "count", "count_distinct"):
+            return pa.int64()
+        if input_type is None:
+            raise PlanError(f"{self!r}: needs the type of its input")
+        if pa.types.is_dictionary(input_type):
+            return self.result_type(input_type.value_type)
+        if self.function == "sum":
+            return self._sum_type(input_type)
+        if self.function in _TO_FLOAT:
+            return self._float_type(input_type)
+        if self.function in ("min", "max"):
+            return self._ordered_type(input_type)
+        return input_type
+
+    def _sum_type(self, input_type: pa.DataType) -> pa.DataType:
+        if pa.types.is_integer(input_type):
+            return pa.int64()
+        if pa.types.is_floating(input_type):
+            return pa.float64()
+        if pa.types.is_decimal(input_type):
+            return pa.decimal128(_MAX_DECIMAL_DIGITS, input_type.scale)
+        if pa.types.is_duration(input_type):
+            return input_type
+        raise self._unsuitable(input_type)
+
+    def _float_type(self, input_type: pa.DataType) -> pa.DataType:
+        if (
+            pa.types.is_integer(input_type)
+            or pa.types.is_floating(input_type)
+            or pa.types.is_decimal(input_type)
+        ):
+            return pa.float64()
+        raise self._unsuitable(input_type)
+
+    def _ordered_type(self, input_type: pa.DataType) -> pa.DataType:
+        if pa.types.is_nested(input_type) or pa.types.is_null(input_type):
+            raise self._unsuitable(input_type)
+        return input_type
+
+    def _unsuitable(self, input_type: pa.DataType) -> PlanError:
+        advice = ""
+        if pa.types.is_boolean(input_type):
+            advice = "; cast it first, as in .cast('int64')"
+        elif pa.types.is_string(input_type) or pa.types.is_large_string(input_type):
+            advice = "; cast it first, as in .cast('float64'), if it holds numbers"
+        return PlanError(f"'{self.function}' of {input_type} in {self!r}{advice}")
+
+    def __repr__(self) -> str:
+        if self.input is None:
+            text = "count()"
+        else:
+            parameters = ", ".join(f"{name}={value!r}" for name, value in self.parameters)
+            text = f"({self.input!r}).{self.function}({parameters})"
+            if self.input.is_column:
+                text = f"{self.input!r}.{self.function}({parameters})"
+        return text if self.alias_name is None else f"{text}.alias({self.alias_name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AggregateCall):
+            return NotImplemented
+        return repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+def count() -> AggregateCall:
+    """Return the number of rows, nulls included.
+
+    ``col(name).count()`` counts the values that are not null.
+    """
+    return AggregateCall("count_rows")

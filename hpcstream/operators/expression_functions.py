@@ -1,0 +1,227 @@
+"""The functions of expressions that are not about text or time: how each is bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hpcstream.operators.expression_binding import (
+    Bound,
+    Rule,
+    TypeMismatch,
+    call,
+    cast,
+    constant,
+)
+from hpcstream.operators.expression_division import floor_divide, modulo
+from hpcstream.operators.expression_strings import STRING_RULES
+from hpcstream.operators.expression_times import TIME_RULES
+from hpcstream.operators.expression_types import (
+    NUMERIC,
+    align_for_arithmetic,
+    align_for_comparison,
+    align_values,
+    family,
+)
+
+Arguments = Sequence[Bound]
+Options = dict[str, Any]
+
+
+def _arithmetic(function: str) -> Rule:
+    def rule(arguments: Arguments, options: Options) -> Bound:
+        return call(function, align_for_arithmetic(*arguments))
+
+    return rule
+
+
+def _add(arguments: Arguments, options: Options) -> Bound:
+    if {family(argument.data_type) for argument in arguments} == {"string"}:
+        text = [cast(argument, pa.string()) for argument in arguments]
+        return call("binary_join_element_wise", [*text, constant(pa.scalar(""))])
+    return call("add_checked", align_for_arithmetic(*arguments))
+
+
+def _divide(arguments: Arguments, options: Options) -> Bound:
+    families = [family(argument.data_type) for argument in arguments]
+    if families[0] == "duration" and families[1] == "integer":
+        return call("divide_checked", [arguments[0], cast(arguments[1], pa.int64())])
+    left, right = align_for_arithmetic(*arguments)
+    if not pa.types.is_float32(left.data_type):
+        left, right = (cast(side, pa.float64(), safe=False) for side in (left, right))
+    return call("divide", [left, right])
+
+
+def _power(arguments: Arguments, options: Options) -> Bound:
+    base, exponent = align_for_arithmetic(*arguments)
+    negative = exponent.scalar is not None and (exponent.scalar.as_py() or 0) < 0
+    if negative or "decimal" in (family(base.data_type), family(exponent.data_type)):
+        base, exponent = (cast(side, pa.float64(), safe=False) for side in (base, exponent))
+    return call("power_checked", [base, exponent])
+
+
+def _negate(arguments: Arguments, options: Options) -> Bound:
+    (value,) = arguments
+    if family(value.data_type) == "integer":
+        value = cast(value, pa.int64())
+    return call("negate_checked", [value])
+
+
+def _comparison(function: str) -> Rule:
+    def rule(arguments: Arguments, options: Options) -> Bound:
+        return call(function, align_for_comparison(*arguments))
+
+    return rule
+
+
+def _logic(function: str) -> Rule:
+    def rule(arguments: Arguments, options: Options) -> Bound:
+        return call(function, [_condition(argument) for argument in arguments])
+
+    return rule
+
+
+def _condition(bound: Bound) -> Bound:
+    if family(bound.data_type) == "null":
+        return cast(bound, pa.bool_())
+    if family(bound.data_type) != "boolean":
+        raise TypeMismatch(
+            "& | ~ and when() take conditions; compare first and use parentheses, "
+            "as in (col('a') > 0) & (col('b') > 0)"
+        )
+    return bound
+
+
+def _is_null(arguments: Arguments, options: Options) -> Bound:
+    return call("is_null", arguments)
+
+
+def _is_not_null(arguments: Arguments, options: Options) -> Bound:
+    return call("is_valid", arguments)
+
+
+def _is_nan(arguments: Arguments, options: Options) -> Bound:
+    return call("is_nan", arguments)
+
+
+def _fill_null(arguments: Arguments, options: Options) -> Bound:
+    value, replacement = arguments
+    if replacement.scalar is None:
+        return call("coalesce", align_values(value, replacement))
+    return call("coalesce", align_for_comparison(value, replacement))
+
+
+def _when(arguments: Arguments, options: Options) -> Bound:
+    *branches, result = arguments
+    never = constant(pa.scalar(False))
+    for position in range(len(branches) - 2, -1, -2):
+        condition = call("coalesce", [_condition(branches[position]), never])
+        value, result = align_values(branches[position + 1], result)
+        result = _if_else(condition, value, result)
+    return result
+
+
+def _if_else(condition: Bound, value: Bound, otherwise: Bound) -> Bound:
+    if condition.scalar is not None:
+        return value if condition.scalar.as_py() else otherwise
+    return call("if_else", [condition, value, otherwise])
+
+
+def _is_in(arguments: Arguments, options: Options) -> Bound:
+    (value,) = arguments
+    members = _members(value, options["values"])
+    found = call("is_in", [value], pc.SetLookupOptions(members))
+    # As in SQL, null is neither in nor out: Arrow's own answer is false.
+    unknown = constant(pa.scalar(None, pa.bool_()))
+    if value.scalar is not None:
+        return found if value.scalar.is_valid else unknown
+    return _if_else(call("is_valid", [value]), found, unknown)
+
+
+def _members(value: Bound, members: pa.Array) -> pa.Array:
+    """Return the values to look for in the column's type; those that cannot occur are left out."""
+    fitted = []
+    for member in members:
+        left, right = align_for_comparison(value, constant(member))
+        if left.data_type.equals(value.data_type) and right.scalar is not None:
+            fitted.append(right.scalar)
+    return pa.array([scalar.as_py() for scalar in fitted], value.data_type)
+
+
+def _cast(arguments: Arguments, options: Options) -> Bound:
+    return cast(arguments[0], options["data_type"], safe=options.get("safe", True))
+
+
+def _abs(arguments: Arguments, options: Options) -> Bound:
+    return call("abs_checked", arguments)
+
+
+def _round(arguments: Arguments, options: Options) -> Bound:
+    (value,) = arguments
+    digits = options.get("digits", 0)
+    if family(value.data_type) == "integer" and digits >= 0:
+        return value
+    return call("round", [value], pc.RoundOptions(digits, "half_towards_infinity"))
+
+
+def _rounding(function: str) -> Rule:
+    def rule(arguments: Arguments, options: Options) -> Bound:
+        (value,) = arguments
+        return value if family(value.data_type) == "integer" else call(function, [value])
+
+    return rule
+
+
+def _float_function(function: str) -> Rule:
+    def rule(arguments: Arguments, options: Options) -> Bound:
+        (value,) = arguments
+        if family(value.data_type) not in NUMERIC:
+            raise TypeMismatch("it takes a number")
+        if family(value.data_type) != "float":
+            value = cast(value, pa.float64(), safe=False)
+        return call(function, [value])
+
+    return rule
+
+
+RULES: dict[str, Rule] = (
+    {
+        "add": _add,
+        "subtract": _arithmetic("subtract_checked"),
+        "multiply": _arithmetic("multiply_checked"),
+        "divide": _divide,
+        "floor_divide": floor_divide,
+        "modulo": modulo,
+        "power": _power,
+        "negate": _negate,
+        "equal": _comparison("equal"),
+        "not_equal": _comparison("not_equal"),
+        "less": _comparison("less"),
+        "less_equal": _comparison("less_equal"),
+        "greater": _comparison("greater"),
+        "greater_equal": _comparison("greater_equal"),
+        "and": _logic("and_kleene"),
+        "or": _logic("or_kleene"),
+        "invert": _logic("invert"),
+        "is_null": _is_null,
+        "is_not_null": _is_not_null,
+        "is_nan": _is_nan,
+        "fill_null": _fill_null,
+        "when": _when,
+        "is_in": _is_in,
+        "cast": _cast,
+        "abs": _abs,
+        "round": _round,
+        "floor": _rounding("floor"),
+        "ceil": _rounding("ceil"),
+        "sqrt": _float_function("sqrt"),
+        "exp": _float_function("exp"),
+        "log": _float_function("ln"),
+    }
+    | STRING_RULES
+    | TIME_RULES
+)
+"""All functions by the name that a `Call` has."""

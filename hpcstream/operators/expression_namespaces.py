@@ -1,0 +1,185 @@
+"""``col(x).str`` and ``col(x).dt``: functions of text and of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from hpcstream.operators.expression_times import parse_interval
+
+if TYPE_CHECKING:
+    from hpcstream.operators.expressions import Expression
+
+Apply = Callable[..., "Expression"]
+
+_EPOCH_UNITS = ("s", "ms", "us", "ns")
+
+
+class StringFunctions:
+    """Functions of a text column. Null in, null out; characters are Unicode code points."""
+
+    __slots__ = ("_apply",)
+
+    def __init__(self, apply: Apply) -> None:
+        self._apply = apply
+
+    def lower(self) -> Expression:
+        """Return the text in lower case."""
+        return self._apply("str.lower")
+
+    def upper(self) -> Expression:
+        """Return the text in upper case."""
+        return self._apply("str.upper")
+
+    def length(self) -> Expression:
+        """Return the number of characters, as int64."""
+        return self._apply("str.length")
+
+    len = length
+
+    def contains(self, pattern: str, *, regex: bool = False) -> Expression:
+        """Return whether the pattern occurs; a regular expression (RE2) if ``regex``."""
+        return self._apply("str.contains", **_with_regex(regex, pattern=pattern))
+
+    def starts_with(self, prefix: str) -> Expression:
+        """Return whether the text starts with a prefix."""
+        return self._apply("str.starts_with", pattern=prefix)
+
+    def ends_with(self, suffix: str) -> Expression:
+        """Return whether the text ends with a suffix."""
+        return self._apply("str.ends_with", pattern=suffix)
+
+    def replace(self, pattern: str, value: str, *, regex: bool = False) -> Expression:
+        """Return the text with every occurrence of the pattern replaced."""
+        return self._apply("str.replace", **_with_regex(regex, pattern=pattern, value=value))
+
+    def slice(self, offset: int, length: int | None = None) -> Expression:
+        """Return ``length`` characters from ``offset``, or all; a negative one counts from the end."""
+        if length is None:
+            return self._apply("str.slice", offset=offset)
+        if length < 0:
+            raise ValueError(f"slice length {length}: must not be negative")
+        return self._apply("str.slice", offset=offset, length=length)
+
+    def strip(self, characters: str | None = None) -> Expression:
+        """Return the text without white space, or without ``characters``, at both ends."""
+        return self._strip("str.strip", characters)
+
+    def strip_start(self, characters: str | None = None) -> Expression:
+        """Return the text without white space, or without ``characters``, at its start."""
+        return self._strip("str.strip_start", characters)
+
+    def strip_end(self, characters: str | None = None) -> Expression:
+        """Return the text without white space, or without ``characters``, at its end."""
+        return self._strip("str.strip_end", characters)
+
+    def to_datetime(self, format: str, *, unit: str = "us") -> Expression:  # noqa: A002
+        """Return timestamps read in a ``strptime`` format. ISO text needs only ``cast``."""
+        return self._apply("str.to_datetime", format=format, unit=unit)
+
+    def _strip(self, function: str, characters: str | None) -> Expression:
+        if characters is None:
+            return self._apply(function)
+        return self._apply(function, characters=characters)
+
+
+class TimeFunctions:
+    """Functions of a timestamp or date column; in its time zone, if it has one."""
+
+    __slots__ = ("_apply",)
+
+    def __init__(self, apply: Apply) -> None:
+        self._apply = apply
+
+    def year(self) -> Expression:
+        """Return the year."""
+        return self._apply("dt.year")
+
+    def quarter(self) -> Expression:
+        """Return the quarter, 1 to 4."""
+        return self._apply("dt.quarter")
+
+    def month(self) -> Expression:
+        """Return the month, 1 to 12."""
+        return self._apply("dt.month")
+
+    def week(self) -> Expression:
+        """Return the ISO week, 1 to 53."""
+        return self._apply("dt.week")
+
+    def day(self) -> Expression:
+        """Return the day of the month, from 1."""
+        return self._apply("dt.day")
+
+    def day_of_year(self) -> Expression:
+        """Return the day of the year, from 1."""
+        return self._apply("dt.day_of_year")
+
+    def weekday(self) -> Expression:
+        """Return the day of the week as in ISO 8601: Monday is 1, Sunday is 7."""
+        return self._apply("dt.weekday")
+
+    day_of_week = weekday
+
+    def hour(self) -> Expression:
+        """Return the hour, 0 to 23."""
+        return self._apply("dt.hour")
+
+    def minute(self) -> Expression:
+        """Return the minute, 0 to 59."""
+        return self._apply("dt.minute")
+
+    def second(self) -> Expression:
+        """Return the second, 0 to 59."""
+        return self._apply("dt.second")
+
+    def millisecond(self) -> Expression:
+        """Return the milliseconds since the last full second."""
+        return self._apply("dt.millisecond")
+
+    def microsecond(self) -> Expression:
+        """Return the microseconds since the last full millisecond."""
+        return self._apply("dt.microsecond")
+
+    def nanosecond(self) -> Expression:
+        """Return the nanoseconds since the last full microsecond."""
+        return self._apply("dt.nanosecond")
+
+    def date(self) -> Expression:
+        """Return the calendar date, as date32."""
+        return self._apply("dt.date")
+
+    def truncate(self, every: str) -> Expression:
+        """Return the start of the interval each time lies in.
+
+        Parameters
+        ----------
+        every : str
+            A number and a unit: ns, us, ms, s, min, h, d, w (from Monday), mo,
+            q or y, as in ``"15min"``.
+
+        Raises
+        ------
+        ValueError
+            Not a positive number with one of these units.
+        """
+        parse_interval(every)
+        return self._apply("dt.truncate", every=every)
+
+    def strftime(self, format: str) -> Expression:  # noqa: A002
+        """Return text in a ``strftime`` format."""
+        return self._apply("dt.strftime", format=format)
+
+    def epoch(self, unit: str = "us") -> Expression:
+        """Return int64 counts of ``unit`` (s, ms, us, ns) since 1970 in UTC, rounded down."""
+        if unit not in _EPOCH_UNITS:
+            raise ValueError(f"epoch({unit!r}): expected one of {', '.join(_EPOCH_UNITS)}")
+        return self._apply("dt.epoch", unit=unit)
+
+    def total_seconds(self) -> Expression:
+        """Return a duration in seconds, as float64."""
+        return self._apply("dt.total_seconds")
+
+
+def _with_regex(regex: bool, **options: Any) -> dict[str, Any]:
+    return {**options, "regex": True} if regex else options
