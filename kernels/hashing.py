@@ -13,9 +13,9 @@ xxHash specification), with a tail padded to one word.
 """
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
-from llvmlite import ir
 from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -46,15 +46,19 @@ def _load_word_compiled(_typing_context, data, start):
     def generate(context, builder, signature, arguments):
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         address = cgutils.pointer_add(builder, array.data, arguments[1])
-        word = ir.IntType(64)
-        loaded = builder.load(builder.bitcast(address, word.as_pointer()), align=1)
+        word_address = builder.bitcast(address, context.get_value_type(types.uint64).as_pointer())
+        loaded = builder.load(word_address, align=1)
         return builder.bswap(loaded) if _BIG_ENDIAN else loaded
 
     return types.uint64(data, types.int64), generate
 
 
 # An intrinsic exists only in compiled code; with NUMBA_DISABLE_JIT=1 there is none.
-_load_word = _load_word_interpreted if config.DISABLE_JIT else _load_word_compiled
+_load_word: Callable[..., np.uint64] = (
+    _load_word_interpreted
+    if config.DISABLE_JIT  # type: ignore[attr-defined]  # set when numba reads its environment
+    else _load_word_compiled
+)
 
 
 @njit(cache=True, nogil=True)

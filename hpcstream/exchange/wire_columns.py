@@ -1,0 +1,144 @@
+"""How a column of each type travels: what its buffers hold and which kernel writes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hpcstream.kernels import bitmap as bitmap_kernels
+from hpcstream.kernels import wire as wire_kernels
+from hpcstream.memory.columns import binary_views, fixed_values, is_binary_type
+
+Bytes = npt.NDArray[np.uint8]
+Int64s = npt.NDArray[np.int64]
+
+BITS, VALUES, RECORDS, BINARY, EMPTY, FOREIGN = range(6)
+"""Kinds: bits, words of 1 to 8 bytes, longer records, with offsets, no buffers, by Arrow IPC."""
+
+_UNSIGNED = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
+_SENT_AS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+
+
+class Rows(NamedTuple):
+    """Which rows each partition gets: those of ``order`` between two ``offsets``.
+
+    ``order`` (int32) is empty when the rows of the batch stay as they lie.
+    """
+
+    order: npt.NDArray[np.int32]
+    offsets: Int64s
+
+
+class Places(NamedTuple):
+    """Where in the send buffer a column's buffers lie, and how long its data is; each partition."""
+
+    validity: Int64s
+    first: Int64s
+    data: Int64s
+    data_bytes: Int64s
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """How one column travels.
+
+    Attributes
+    ----------
+    index : int
+        Of the field in the schema.
+    type : pa.DataType
+        What is sent; string_view and binary_view travel as large_string and
+        large_binary, since Arrow cannot take rows of them.
+    kind : int
+    row_bits, extra_rows : int
+        Size of a row in the first buffer after validity, and how many more rows
+        that buffer has than the batch.
+    """
+
+    index: int
+    type: pa.DataType
+    kind: int
+    row_bits: int = 0
+    extra_rows: int = 0
+
+    @classmethod
+    def of_type(cls, index: int, data_type: pa.DataType) -> Column:
+        """Return how a column of this type travels."""
+        data_type = _SENT_AS.get(data_type, data_type)
+        if pa.types.is_null(data_type):
+            return cls(index, data_type, EMPTY)
+        if is_binary_type(data_type):
+            is_large = data_type in (pa.large_string(), pa.large_binary())
+            return cls(index, data_type, BINARY, 64 if is_large else 32, extra_rows=1)
+        if pa.types.is_boolean(data_type):
+            return cls(index, data_type, BITS, 1)
+        if pa.types.is_fixed_size_binary(data_type) or pa.types.is_decimal(data_type):
+            return cls(index, data_type, RECORDS, 8 * data_type.byte_width)
+        if pa.types.is_primitive(data_type) and data_type.bit_width in _UNSIGNED:
+            return cls(index, data_type, VALUES, data_type.bit_width)
+        return cls(index, data_type, FOREIGN)
+
+    def has_validity(self, array: pa.Array) -> bool:
+        """Whether a validity bitmap is sent."""
+        return self.kind != EMPTY and array.null_count > 0
+
+    def measure(self, array: pa.Array, rows: Rows, out_bytes: Int64s) -> None:
+        """Write how many bytes of data each partition gets beyond a fixed size a row."""
+        if self.kind == BINARY:
+            offsets, _ = binary_views(array)
+            wire_kernels.measure_binary(offsets, rows.order, rows.offsets, out_bytes)
+
+    def write(self, array: pa.Array, rows: Rows, places: Places, memory: Bytes) -> None:
+        """Write the buffers of all partitions into the send buffer."""
+        if self.has_validity(array):
+            _write_bits(array.buffers()[0], array.offset, rows, places.validity, memory)
+        if self.kind == VALUES:
+            dtype = _UNSIGNED[self.row_bits]
+            values = fixed_values(array).view(dtype)
+            wire_kernels.gather_values(values, *rows, places.first, memory.view(dtype))
+        elif self.kind == BINARY:
+            _write_binary(array, rows, places, memory)
+        elif self.kind == BITS:
+            _write_bits(array.buffers()[1], array.offset, rows, places.first, memory)
+        elif self.kind == RECORDS:
+            records = fixed_values(array)
+            n_items = records.shape[1]
+            target = memory.view(records.dtype)
+            wire_kernels.gather_records(records.reshape(-1), n_items, *rows, places.first, target)
+
+
+def _write_bits(
+    buffer: pa.Buffer, first_bit: int, rows: Rows, starts: Int64s, memory: Bytes
+) -> None:
+    bits: Bytes = np.frombuffer(buffer, dtype=np.uint8)
+    bits.setflags(write=False)
+    bitmap_kernels.gather_bits(bits, first_bit, *rows, starts, memory)
+
+
+def _write_binary(array: pa.Array, rows: Rows, places: Places, memory: Bytes) -> None:
+    offsets, data = binary_views(array)
+    target: npt.NDArray[Any] = memory.view(offsets.dtype)
+    wire_kernels.gather_binary_offsets(offsets, *rows, places.first, target)
+    wire_kernels.gather_binary_data(offsets, data, *rows, places.data, places.data_bytes, memory)
+
+
+def foreign_streams(batch: pa.RecordBatch, rows: Rows) -> list[pa.Buffer | None]:
+    """Return the rows of each partition as an Arrow IPC stream; None for no rows."""
+    if rows.order.size:
+        batch = batch.take(pa.array(rows.order))
+    return [
+        _stream(batch.slice(first, stop - first)) if stop > first else None
+        for first, stop in pairwise(rows.offsets.tolist())
+    ]
+
+
+def _stream(batch: pa.RecordBatch) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue()

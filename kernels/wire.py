@@ -1,0 +1,323 @@
+"""Writing the columns of a batch into one send buffer, a block for each partition.
+
+The layout of a block is described in ``hpcstream/exchange/wire.py``. All
+kernels here go over all partitions of one column, so that the cost of a call
+does not grow with the number of ranks. ``order`` is empty when the rows of the
+batch stay as they lie.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numba import config, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+ALIGNMENT = 64
+"""Every block and every buffer in it begins at a multiple of this."""
+
+
+@njit(cache=True, nogil=True)
+def _aligned(n_bytes):
+    return (n_bytes + 63) & ~63
+
+
+@njit(cache=True, nogil=True)
+def plan_blocks(
+    offsets,
+    row_bits,
+    extra_rows,
+    has_validity,
+    data_bytes,
+    out_starts,
+    out_counts,
+    out_displacements,
+):
+    """Lay out the blocks of all partitions; return their length in all.
+
+    Parameters
+    ----------
+    offsets : int64[n_partitions + 1]
+        Partition ``p`` has ``offsets[p + 1] - offsets[p]`` rows; without rows
+        it has no block.
+    row_bits, extra_rows : int64[n_columns]
+        Size of a row in a column's first buffer after validity, and for how many
+        more rows than the partition has.
+    has_validity : uint8[n_columns]
+    data_bytes : int64[n_columns * n_partitions]
+        Length of a column's last buffer.
+    out_starts : int64[n_columns * 3 * n_partitions]
+        For each column the places of its validity, its first buffer and its data.
+    out_counts, out_displacements : int64[n_partitions]
+        Length and place of each block.
+
+    Returns
+    -------
+    int64
+    """
+    n_partitions = out_counts.shape[0]
+    n_columns = row_bits.shape[0]
+    directory_bytes = _aligned(8 + 16 * n_columns)
+    position = np.int64(0)
+    for partition in range(n_partitions):
+        out_displacements[partition] = position
+        n_rows = offsets[partition + 1] - offsets[partition]
+        if n_rows > 0:
+            position += directory_bytes
+            for column in range(n_columns):
+                start = column * 3 * n_partitions + partition
+                out_starts[start] = position
+                if has_validity[column]:
+                    position += _aligned((n_rows + 7) >> 3)
+                out_starts[start + n_partitions] = position
+                bits = (n_rows + extra_rows[column]) * row_bits[column]
+                position += _aligned((bits + 7) >> 3)
+                out_starts[start + 2 * n_partitions] = position
+                position += _aligned(data_bytes[column * n_partitions + partition])
+        out_counts[partition] = position - out_displacements[partition]
+    return position
+
+
+@njit(cache=True, nogil=True)
+def write_directories(offsets, has_validity, data_bytes, displacements, out_words):
+    """Write what the receiver cannot know from the schema: rows, validity, data lengths.
+
+    Parameters
+    ----------
+    offsets, has_validity, data_bytes
+        As for `plan_blocks`.
+    displacements : int64[n_partitions]
+        Place of each block in bytes.
+    out_words : int64[...]
+        The send buffer.
+    """
+    n_partitions = displacements.shape[0]
+    for partition in range(n_partitions):
+        n_rows = offsets[partition + 1] - offsets[partition]
+        if n_rows > 0:
+            word = displacements[partition] >> 3
+            out_words[word] = n_rows
+            for column in range(has_validity.shape[0]):
+                out_words[word + 1 + 2 * column] = has_validity[column]
+                out_words[word + 2 + 2 * column] = data_bytes[column * n_partitions + partition]
+
+
+@njit(cache=True, nogil=True)
+def gather_values(values, order, offsets, starts, out_values):
+    """Copy the values of each partition's rows into its block.
+
+    Parameters
+    ----------
+    values : dtype[n_rows]
+        An unsigned type of 1, 2, 4 or 8 bytes.
+    order : int32[n_ordered] or int32[0]
+    offsets : int64[n_partitions + 1]
+    starts : int64[n_partitions]
+        Place of each partition's buffer in bytes.
+    out_values : dtype[...]
+        The send buffer.
+    """
+    ordered = order.shape[0] > 0
+    for partition in range(starts.shape[0]):
+        first = offsets[partition]
+        n_rows = offsets[partition + 1] - first
+        if n_rows == 0:
+            continue
+        start = starts[partition] // out_values.itemsize
+        if ordered:
+            for row in range(n_rows):
+                # Unsigned: numba then does not look for an index below zero.
+                out_values[start + row] = values[np.uint32(order[first + row])]
+        else:
+            for row in range(n_rows):
+                out_values[start + row] = values[first + row]
+
+
+@njit(cache=True, nogil=True)
+def gather_records(items, width, order, offsets, starts, out_items):
+    """Copy records of ``width`` items each, as `gather_values` does with values.
+
+    Parameters
+    ----------
+    items : dtype[n_rows * width]
+    width : int64
+    order, offsets, starts
+        As for `gather_values`.
+    out_items : dtype[...]
+        The send buffer.
+    """
+    ordered = order.shape[0] > 0
+    for partition in range(starts.shape[0]):
+        first = offsets[partition]
+        n_rows = offsets[partition + 1] - first
+        if n_rows == 0:
+            continue
+        target = starts[partition] // out_items.itemsize
+        for row in range(first, first + n_rows):
+            source = (np.int64(order[row]) if ordered else row) * width
+            for item in range(width):
+                out_items[target + item] = items[source + item]
+            target += width
+
+
+@njit(cache=True, nogil=True)
+def measure_binary(offsets, order, partition_offsets, out_bytes):
+    """Sum up the bytes of each partition's rows.
+
+    Parameters
+    ----------
+    offsets : int32[n_rows + 1] or int64[n_rows + 1]
+    order : int32[n_ordered] or int32[0]
+    partition_offsets : int64[n_partitions + 1]
+    out_bytes : int64[n_partitions]
+    """
+    ordered = order.shape[0] > 0
+    for partition in range(out_bytes.shape[0]):
+        first, stop = partition_offsets[partition], partition_offsets[partition + 1]
+        total = np.int64(0)
+        if ordered:
+            for place in range(first, stop):
+                row = np.uint32(order[place])
+                total += np.int64(offsets[row + np.uint32(1)]) - np.int64(offsets[row])
+        else:
+            total = np.int64(offsets[stop]) - np.int64(offsets[first])
+        out_bytes[partition] = total
+
+
+def _copy_word_interpreted(source, source_start, target, target_start):
+    """Copy eight bytes."""
+    target[target_start : target_start + 8] = source[source_start : source_start + 8]
+
+
+@intrinsic
+def _copy_word_compiled(_typing_context, source, source_start, target, target_start):
+    """Copy eight bytes: one unaligned load and store."""
+
+    def generate(context, builder, signature, arguments):
+        word_pointer = context.get_value_type(types.uint64).as_pointer()
+
+        def address(array_type, array, start):
+            data = context.make_array(array_type)(context, builder, array).data
+            return builder.bitcast(cgutils.pointer_add(builder, data, start), word_pointer)
+
+        origin = address(signature.args[0], arguments[0], arguments[1])
+        destination = address(signature.args[2], arguments[2], arguments[3])
+        builder.store(builder.load(origin, align=1), destination, align=1)
+        return context.get_dummy_value()
+
+    return types.none(source, types.int64, target, types.int64), generate
+
+
+# An intrinsic exists only in compiled code; with NUMBA_DISABLE_JIT=1 there is none.
+_copy_word: Callable[..., None] = (
+    _copy_word_interpreted
+    if config.DISABLE_JIT  # type: ignore[attr-defined]  # set when numba reads its environment
+    else _copy_word_compiled
+)
+
+
+@njit(cache=True, nogil=True)
+def _copy_bytes(source, source_start, n_bytes, target, target_start, target_limit):
+    """Copy bytes by words; may overwrite what follows in ``target``, up to ``target_limit``."""
+    done = np.int64(0)
+    last_word = min(source.shape[0] - source_start, target_limit - target_start) - 8
+    while done < n_bytes and done <= last_word:
+        _copy_word(source, source_start + done, target, target_start + done)
+        done += 8
+    while done < n_bytes:
+        target[target_start + done] = source[source_start + done]
+        done += 1
+
+
+@njit(cache=True, nogil=True)
+def gather_binary_offsets(offsets, order, partition_offsets, starts, out_offsets):
+    """Write the offsets of each partition's rows, beginning at 0.
+
+    Parameters
+    ----------
+    offsets : int32[n_rows + 1] or int64[n_rows + 1]
+    order, partition_offsets
+        As for `measure_binary`.
+    starts : int64[n_partitions]
+        Place of each partition's offsets in bytes.
+    out_offsets : int32[...] or int64[...]
+        The send buffer.
+    """
+    ordered = order.shape[0] > 0
+    for partition in range(starts.shape[0]):
+        first, stop = partition_offsets[partition], partition_offsets[partition + 1]
+        if first == stop:
+            continue
+        target = starts[partition] // out_offsets.itemsize
+        out_offsets[target] = 0
+        if ordered:
+            length = np.int64(0)
+            for place in range(first, stop):
+                row = np.uint32(order[place])
+                length += np.int64(offsets[row + np.uint32(1)]) - np.int64(offsets[row])
+                target += 1
+                out_offsets[target] = length
+        else:
+            base = offsets[first]
+            for row in range(stop - first):
+                out_offsets[target + row + 1] = offsets[first + row + 1] - base
+
+
+@njit(cache=True, nogil=True)
+def gather_binary_data(offsets, data, order, partition_offsets, starts, sizes, out_bytes):
+    """Copy the bytes of each partition's rows into its block.
+
+    Parameters
+    ----------
+    offsets : int32[n_rows + 1] or int64[n_rows + 1]
+    data : uint8[n_bytes]
+    order, partition_offsets
+        As for `measure_binary`.
+    starts, sizes : int64[n_partitions]
+        Place of each partition's data, and its length by `measure_binary`.
+    out_bytes : uint8[...]
+        The send buffer.
+    """
+    ordered = order.shape[0] > 0
+    for partition in range(starts.shape[0]):
+        first, stop = partition_offsets[partition], partition_offsets[partition + 1]
+        if sizes[partition] == 0:
+            continue
+        target = starts[partition]
+        if ordered:
+            limit = target + _aligned(sizes[partition])
+            for place in range(first, stop):
+                row = np.uint32(order[place])
+                source = np.int64(offsets[row])
+                n_bytes = np.int64(offsets[row + np.uint32(1)]) - source
+                _copy_bytes(data, source, n_bytes, out_bytes, target, limit)
+                target += n_bytes
+        else:
+            source = np.int64(offsets[first])
+            out_bytes[target : target + sizes[partition]] = data[source : source + sizes[partition]]
+
+
+def _read_only(dtype, n_items=1):
+    array = np.zeros(n_items, dtype=dtype)
+    array.setflags(write=False)
+    return array
+
+
+def warm_up():
+    """Compile what the engine calls: Arrow's views are read-only, our own arrays are not."""
+    one = np.zeros(1, dtype=np.int64)
+    flags = np.zeros(1, dtype=np.uint8)
+    offsets = np.zeros(2, dtype=np.int64)
+    order = np.empty(0, dtype=np.int32)
+    memory = np.zeros(64, dtype=np.uint8)
+    plan_blocks(offsets, one, one, flags, one, np.empty(3, dtype=np.int64), one, one.copy())
+    write_directories(offsets, flags, one, one, memory.view(np.int64))
+    for dtype in (np.uint8, np.uint16, np.uint32, np.uint64):
+        gather_values(_read_only(dtype), order, offsets, one, memory.view(dtype))
+    for dtype in (np.uint8, np.int64):
+        gather_records(_read_only(dtype), 1, order, offsets, one, memory.view(dtype))
+    for dtype in (np.int32, np.int64):
+        lengths = _read_only(dtype, 2)
+        measure_binary(lengths, order, offsets, one)
+        gather_binary_offsets(lengths, order, offsets, one, memory.view(dtype))
+        gather_binary_data(lengths, _read_only(np.uint8), order, offsets, one, one, memory)
