@@ -54,7 +54,7 @@ class StringFunctions:
         return self._apply("str.replace", **_with_regex(regex, pattern=pattern, value=value))
 
     def slice(self, offset: int, length: int | None = None) -> Expression:
-        """Return ``length`` characters from ``offset``, or all; a negative one counts from the end."""
+        """Return ``length`` characters, or all, from ``offset``; if negative, from the end."""
         if length is None:
             return self._apply("str.slice", offset=offset)
         if length < 0:
@@ -73,7 +73,7 @@ class StringFunctions:
         """Return the text without white space, or without ``characters``, at its end."""
         return self._strip("str.strip_end", characters)
 
-    def to_datetime(self, format: str, *, unit: str = "us") -> Expression:  # noqa: A002
+    def to_datetime(self, format: str, *, unit: str = "us") -> Expression:
         """Return timestamps read in a ``strptime`` format. ISO text needs only ``cast``."""
         return self._apply("str.to_datetime", format=format, unit=unit)
 
@@ -166,7 +166,7 @@ class TimeFunctions:
         parse_interval(every)
         return self._apply("dt.truncate", every=every)
 
-    def strftime(self, format: str) -> Expression:  # noqa: A002
+    def strftime(self, format: str) -> Expression:
         """Return text in a ``strftime`` format."""
         return self._apply("dt.strftime", format=format)
 

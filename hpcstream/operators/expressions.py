@@ -499,6 +499,6 @@ def _arrow_type(data_type: TypeName) -> pa.DataType:
         except ValueError:
             pass
     raise ValueError(
-        f"type {data_type!r}: expected a pyarrow type, a name such as 'int64', 'float64', 'string', "
-        "'date32' or 'timestamp[us]', or int, float, str, bool"
+        f"type {data_type!r}: expected a pyarrow type, a name such as 'int64', 'float64', "
+        "'string', 'date32' or 'timestamp[us]', or int, float, str, bool"
     )

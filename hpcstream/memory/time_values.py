@@ -1,0 +1,49 @@
+"""Event times as int64 counts, from the column that holds them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hpcstream.errors import ConnectorError
+
+_SHOWN_ROWS = 5
+
+
+def event_time_values(array: pa.Array, column: str) -> np.ndarray:
+    """Return the times of a column as counts of its own unit.
+
+    Parameters
+    ----------
+    array : pa.Array
+        Of type timestamp, int64, date64 (a view is returned) or date32 (a copy).
+    column : str
+        Its name, for the error.
+
+    Returns
+    -------
+    int64[n_rows]
+        Read-only where it is a view.
+
+    Raises
+    ------
+    ConnectorError
+        A row has no time: null.
+    """
+    if array.null_count:
+        raise ConnectorError(_null_times(array, column))
+    if pa.types.is_date32(array.type):
+        return array.view(pa.int32()).to_numpy().astype(np.int64)
+    return array.view(pa.int64()).to_numpy()
+
+
+def _null_times(array: pa.Array, column: str) -> str:
+    rows = pc.indices_nonzero(array.is_null())
+    shown = ", ".join(str(row) for row in rows[:_SHOWN_ROWS].to_pylist())
+    more = ", ..." if len(rows) > _SHOWN_ROWS else ""
+    return (
+        f"event time column {column!r} is null in {len(rows)} of {len(array)} rows of a batch "
+        f"(row {shown}{more} of it); every row needs a time: filter them out before the time is "
+        "assigned, with stream.filter(...).with_event_time(...), or fill them"
+    )

@@ -1,0 +1,107 @@
+"""Event time taken from a column in the middle of a stream, and its watermark."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from hpcstream.errors import PlanError
+from hpcstream.event_time import MAX_TIME, MIN_TIME, TIME_COLUMN, TimeUnit
+from hpcstream.memory.time_values import event_time_values
+from hpcstream.operators.base import Snapshot
+from hpcstream.operators.expression_binding import unknown_column
+from hpcstream.operators.hidden_columns import time_field, visible_positions
+from hpcstream.operators.without_state import emit_nothing
+
+
+class AssignEventTime:
+    """Sets the event time of each row from a column, and the watermark from what was seen.
+
+    The watermark is the greatest time seen, less a delay: rows may be out of
+    order by as much. It replaces the watermark that comes from upstream, but
+    for the end of the stream.
+
+    Parameters
+    ----------
+    column : str
+        A timestamp, date or int64 column.
+    unit : str
+        The unit the column counts in: that of its type, or what the user said.
+    watermark_delay_ticks : int
+        In that unit, not negative.
+    """
+
+    def __init__(self, column: str, unit: str, watermark_delay_ticks: int = 0) -> None:
+        if watermark_delay_ticks < 0:
+            raise ValueError(
+                f"watermark_delay {watermark_delay_ticks} {unit}: must not be negative"
+            )
+        self._column = column
+        self._unit = unit
+        self._delay = watermark_delay_ticks
+        self._greatest = MIN_TIME
+
+    def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
+        """Return the input's schema with the hidden event time.
+
+        Raises
+        ------
+        PlanError
+            The column does not exist, or holds no time in this unit.
+        """
+        if self._column not in input_schema.names:
+            raise unknown_column(self._column, input_schema)
+        found = TimeUnit.of_type(input_schema.field(self._column).type, self._unit)
+        if found.name != self._unit:
+            raise PlanError(
+                f"event-time column {self._column!r} counts in {found.name}, not in {self._unit}"
+            )
+        if TIME_COLUMN in input_schema.names:
+            return input_schema
+        return input_schema.insert(len(visible_positions(input_schema)), time_field())
+
+    def process_batch(
+        self, batch: pa.RecordBatch, input_index: int = 0
+    ) -> tuple[pa.RecordBatch, ...]:
+        """Return the batch with its event time.
+
+        Raises
+        ------
+        ConnectorError
+            A row has no time: null.
+        """
+        times = event_time_values(batch.column(self._column), self._column)
+        if times.size:
+            self._greatest = max(self._greatest, int(times.max()))
+        return (_set_time(batch, pa.array(times)),)
+
+    process_watermark = emit_nothing
+
+    def output_watermark(self, watermark: int) -> int:
+        """Return the watermark of the rows emitted so far; ``watermark`` is upstream's."""
+        if watermark == MAX_TIME:
+            return MAX_TIME
+        return max(self._greatest - self._delay, MIN_TIME)
+
+    def snapshot(self) -> Snapshot:
+        """Return the greatest time seen."""
+        return {"greatest": np.array([self._greatest], dtype=np.int64)}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take over the greatest time seen: of several instances, the one furthest behind."""
+        self._greatest = int(np.min(snapshot["greatest"]))
+
+    def describe(self) -> str:
+        """Return one line for ``explain()``."""
+        return (
+            f"event time from {self._column!r}, in {self._unit}; watermark {self._delay} "
+            f"{self._unit} behind"
+        )
+
+
+def _set_time(batch: pa.RecordBatch, times: pa.Array) -> pa.RecordBatch:
+    position = batch.schema.get_field_index(TIME_COLUMN)
+    if position >= 0:
+        return batch.set_column(position, time_field(), times)
+    # Directly after the user's columns.
+    return batch.add_column(len(visible_positions(batch.schema)), time_field(), times)

@@ -1,0 +1,61 @@
+"""The engine's own columns beside the user's: telling them apart, carrying them along."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from hpcstream.errors import PlanError
+from hpcstream.event_time import HIDDEN_COLUMNS, TIME_COLUMN
+from hpcstream.memory.time_values import event_time_values
+
+
+def visible_positions(schema: pa.Schema) -> list[int]:
+    """Return the positions of the user's columns."""
+    return [i for i, name in enumerate(schema.names) if name not in HIDDEN_COLUMNS]
+
+
+def hidden_positions(schema: pa.Schema) -> list[int]:
+    """Return the positions of the engine's columns."""
+    return [i for i, name in enumerate(schema.names) if name in HIDDEN_COLUMNS]
+
+
+def visible_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the schema of the user's columns alone."""
+    return pa.schema([schema.field(i) for i in visible_positions(schema)])
+
+
+def hidden_fields(schema: pa.Schema) -> list[pa.Field]:
+    """Return the fields of the engine's columns."""
+    return [schema.field(i) for i in hidden_positions(schema)]
+
+
+def with_event_time(batch: pa.RecordBatch, column: str, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a batch of user columns with the hidden event time taken from one of them.
+
+    ``schema`` is that of the result: the batch's columns, then `TIME_COLUMN`.
+    """
+    times = pa.array(event_time_values(batch.column(column), column))
+    return pa.RecordBatch.from_arrays([*batch.columns, times], schema=schema)
+
+
+def time_field() -> pa.Field:
+    """Return the field of the hidden event time."""
+    return pa.field(TIME_COLUMN, pa.int64())
+
+
+def refuse_reserved_names(names: Iterable[str], where: str) -> None:
+    """Raise `PlanError` for a user's column that is named like one of the engine's."""
+    for name in names:
+        if name in HIDDEN_COLUMNS:
+            raise PlanError(f"{where}: the name {name!r} is used by the engine; choose another")
+
+
+def refuse_repeated_names(names: Sequence[str], where: str) -> None:
+    """Raise `PlanError` for two output columns of one name."""
+    unique, counts = np.unique(np.array(names, dtype=object), return_counts=True)
+    if len(unique) != len(names):
+        repeated = ", ".join(repr(name) for name in unique[counts > 1])
+        raise PlanError(f"{where}: more than one output column named {repeated}; use .alias(name)")

@@ -1,0 +1,289 @@
+"""Operators that look at one batch at a time and remember nothing.
+
+All keep the engine's hidden columns as they are, after the user's. Each works
+out its output schema once for an input schema, before any row is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from hpcstream.errors import PlanError
+from hpcstream.operators.expression_binding import unknown_column
+from hpcstream.operators.expressions import Expression, col
+from hpcstream.operators.hidden_columns import (
+    hidden_fields,
+    hidden_positions,
+    refuse_repeated_names,
+    refuse_reserved_names,
+    visible_positions,
+)
+from hpcstream.operators.user_functions import FlatMap, MapBatches
+from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
+
+__all__ = ["Drop", "Filter", "FlatMap", "MapBatches", "Project", "Rename", "WithColumns"]
+
+NamedExpressions = tuple[tuple[str, Expression], ...]
+
+
+class Filter:
+    """The rows for which a condition holds; a null condition does not hold."""
+
+    def __init__(self, condition: Expression) -> None:
+        self.condition = condition
+
+    def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
+        """Return the input's schema.
+
+        Raises
+        ------
+        PlanError
+            The condition is not boolean, or does not fit the schema.
+        """
+        data_type = self.condition.data_type(input_schema)
+        if not (pa.types.is_boolean(data_type) or pa.types.is_null(data_type)):
+            raise PlanError(
+                f"filter({self.condition!r}) needs a condition, true or false for each row; "
+                f"got {data_type}"
+            )
+        return input_schema
+
+    def process_batch(
+        self, batch: pa.RecordBatch, input_index: int = 0
+    ) -> tuple[pa.RecordBatch, ...]:
+        """Return the rows that stay; the very batch if all do."""
+        mask = self.condition.evaluate(batch)
+        if pa.types.is_null(mask.type):
+            return ()
+        n_kept = mask.true_count
+        if n_kept == batch.num_rows:
+            return (batch,) if n_kept else ()
+        return (batch.filter(mask),) if n_kept else ()
+
+    process_watermark = emit_nothing
+    snapshot = empty_snapshot
+    restore = restore_nothing
+
+    def describe(self) -> str:
+        """Return one line for ``explain()``."""
+        return f"filter({self.condition!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Projection:
+    """What a `Project` does with one input schema."""
+
+    input_schema: pa.Schema
+    output_schema: pa.Schema
+    columns: tuple[Expression | int, ...]
+
+
+class Project:
+    """Computed columns, in the order given, and nothing else of the user's."""
+
+    def __init__(self, columns: NamedExpressions) -> None:
+        self.columns = columns
+        self._projection: _Projection | None = None
+
+    def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
+        """Return the schema of the computed columns.
+
+        Raises
+        ------
+        PlanError
+            An expression does not fit the schema, or two columns have one name.
+        """
+        return self._projection_of(input_schema).output_schema
+
+    def process_batch(
+        self, batch: pa.RecordBatch, input_index: int = 0
+    ) -> tuple[pa.RecordBatch, ...]:
+        """Return the computed columns of a batch."""
+        projection = self._projection_of(batch.schema)
+        arrays = [
+            batch.column(column) if isinstance(column, int) else column.evaluate(batch)
+            for column in projection.columns
+        ]
+        return (pa.RecordBatch.from_arrays(arrays, schema=projection.output_schema),)
+
+    process_watermark = emit_nothing
+    snapshot = empty_snapshot
+    restore = restore_nothing
+
+    def describe(self) -> str:
+        """Return one line for ``explain()``."""
+        return f"select({_describe_columns(self.columns)})"
+
+    def _projection_of(self, schema: pa.Schema) -> _Projection:
+        if self._projection is None or not self._projection.input_schema.equals(schema):
+            self._projection = _project(self.columns, schema, self.describe())
+        return self._projection
+
+
+class WithColumns:
+    """All columns, some of them computed: those of a known name are replaced, others added."""
+
+    def __init__(self, columns: NamedExpressions) -> None:
+        self.columns = columns
+        self._projection: _Projection | None = None
+
+    def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
+        """Return the input's schema with the computed columns.
+
+        Raises
+        ------
+        PlanError
+            An expression does not fit the schema, or two columns have one name.
+        """
+        return self._projection_of(input_schema).output_schema
+
+    def process_batch(
+        self, batch: pa.RecordBatch, input_index: int = 0
+    ) -> tuple[pa.RecordBatch, ...]:
+        """Return the batch with the computed columns."""
+        projection = self._projection_of(batch.schema)
+        arrays = [
+            batch.column(column) if isinstance(column, int) else column.evaluate(batch)
+            for column in projection.columns
+        ]
+        return (pa.RecordBatch.from_arrays(arrays, schema=projection.output_schema),)
+
+    process_watermark = emit_nothing
+    snapshot = empty_snapshot
+    restore = restore_nothing
+
+    def describe(self) -> str:
+        """Return one line for ``explain()``."""
+        return f"with_columns({_describe_columns(self.columns)})"
+
+    def _projection_of(self, schema: pa.Schema) -> _Projection:
+        if self._projection is None or not self._projection.input_schema.equals(schema):
+            refuse_repeated_names([name for name, _ in self.columns], self.describe())
+            columns = {name: col(name) for name in _visible_names(schema)} | dict(self.columns)
+            self._projection = _project(tuple(columns.items()), schema, self.describe())
+        return self._projection
+
+
+class Drop:
+    """All columns but some."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+
+    def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
+        """Return the input's schema without the dropped columns.
+
+        Raises
+        ------
+        PlanError
+            A column does not exist.
+        """
+        _refuse_unknown_names(self.names, input_schema)
+        kept = pa.schema([input_schema.field(i) for i in self._kept(input_schema)])
+        return _refuse_no_columns(kept, self.describe())
+
+    def process_batch(
+        self, batch: pa.RecordBatch, input_index: int = 0
+    ) -> tuple[pa.RecordBatch, ...]:
+        """Return the batch without the dropped columns."""
+        return (batch.select(self._kept(batch.schema)),)
+
+    process_watermark = emit_nothing
+    snapshot = empty_snapshot
+    restore = restore_nothing
+
+    def describe(self) -> str:
+        """Return one line for ``explain()``."""
+        return f"drop({', '.join(self.names)})"
+
+    def _kept(self, schema: pa.Schema) -> list[int]:
+        return [i for i, name in enumerate(schema.names) if name not in self.names]
+
+
+class Rename:
+    """The same columns, some under other names."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names = dict(names)
+
+    def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
+        """Return the input's schema with the new names.
+
+        Raises
+        ------
+        PlanError
+            A column does not exist, or two would have one name.
+        """
+        _refuse_unknown_names(self.names, input_schema)
+        refuse_reserved_names(self.names.values(), self.describe())
+        new_names = self._new_names(input_schema)
+        refuse_repeated_names(new_names, self.describe())
+        fields = [
+            field.with_name(name) for field, name in zip(input_schema, new_names, strict=True)
+        ]
+        return pa.schema(fields)
+
+    def process_batch(
+        self, batch: pa.RecordBatch, input_index: int = 0
+    ) -> tuple[pa.RecordBatch, ...]:
+        """Return the batch with the new names."""
+        return (batch.rename_columns(self._new_names(batch.schema)),)
+
+    process_watermark = emit_nothing
+    snapshot = empty_snapshot
+    restore = restore_nothing
+
+    def describe(self) -> str:
+        """Return one line for ``explain()``."""
+        return f"rename({', '.join(f'{old} -> {new}' for old, new in self.names.items())})"
+
+    def _new_names(self, schema: pa.Schema) -> list[str]:
+        return [self.names.get(name, name) for name in schema.names]
+
+
+def _project(columns: NamedExpressions, schema: pa.Schema, where: str) -> _Projection:
+    names = [name for name, _ in columns]
+    refuse_reserved_names(names, where)
+    refuse_repeated_names(names, where)
+    fields = [_output_field(name, expression, schema) for name, expression in columns]
+    return _Projection(
+        schema,
+        _refuse_no_columns(pa.schema(fields + hidden_fields(schema)), where),
+        (*(expression for _, expression in columns), *hidden_positions(schema)),
+    )
+
+
+def _output_field(name: str, expression: Expression, schema: pa.Schema) -> pa.Field:
+    data_type = expression.data_type(schema)
+    if expression.is_column:
+        (column,) = expression.columns()
+        return schema.field(column).with_name(name)
+    return pa.field(name, data_type)
+
+
+def _refuse_no_columns(schema: pa.Schema, where: str) -> pa.Schema:
+    # Without a column Arrow cannot know the number of rows.
+    if not schema.names:
+        raise PlanError(f"{where} leaves no column; keep one")
+    return schema
+
+
+def _visible_names(schema: pa.Schema) -> list[str]:
+    return [schema.names[i] for i in visible_positions(schema)]
+
+
+def _refuse_unknown_names(names: Sequence[str] | Mapping[str, str], schema: pa.Schema) -> None:
+    known = _visible_names(schema)
+    for name in names:
+        if name not in known:
+            raise unknown_column(name, schema)
+
+
+def _describe_columns(columns: NamedExpressions) -> str:
+    return ", ".join(
+        name if expression.is_column and expression.columns() == {name} else f"{name}={expression}"
+        for name, expression in columns
+    )

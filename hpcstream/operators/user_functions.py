@@ -1,0 +1,309 @@
+"""Operators that call a user's Python function: on batches, or row by row.
+
+The function never sees the engine's hidden columns. Event time survives if the
+event-time column is still there afterwards: it is read again from that column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from hpcstream.errors import PlanError
+from hpcstream.event_time import TimeUnit
+from hpcstream.operators.hidden_columns import (
+    refuse_reserved_names,
+    time_field,
+    visible_positions,
+    visible_schema,
+    with_event_time,
+)
+from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
+
+BatchFunction = Callable[[pa.RecordBatch], Any]
+RowFunction = Callable[[dict[str, Any]], Any]
+
+_ROWS_READ = 1_024
+"""Rows turned into dicts at a time: a few hundred kilobytes of Python objects."""
+
+_ROWS_EMITTED = 4_096
+"""Rows that a `FlatMap` collects before it emits a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What comes back from a function for one input schema."""
+
+    input_schema: pa.Schema
+    visible: pa.Schema
+    output: pa.Schema
+    time_column: str | None
+
+    def finish(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the function's batch with the hidden event time, if it survives."""
+        if self.time_column is None:
+            return batch
+        return with_event_time(batch, self.time_column, self.output)
+
+
+class MapBatches:
+    """What a function returns for each batch.
+
+    Parameters
+    ----------
+    function : RecordBatch -> RecordBatch, Table, None, or an iterable of these
+        Gets the user's columns of a batch. Batches have any size, and may come
+        cut differently from run to run: rows must not depend on their neighbours.
+    schema : pa.Schema or None
+        Of what it returns. None: found out by calling it with a batch of 0 rows.
+    event_time_column, unit : str or None
+        The stream's event-time column and the unit of its event time, if any.
+    """
+
+    def __init__(
+        self,
+        function: BatchFunction,
+        schema: pa.Schema | None = None,
+        event_time_column: str | None = None,
+        unit: str | None = None,
+    ) -> None:
+        self._function = function
+        self._schema = schema
+        self._time_column = event_time_column
+        self._unit = unit
+        self._result: _Result | None = None
+
+    def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
+        """Return the schema of what the function returns, with event time if that survives.
+
+        Raises
+        ------
+        PlanError
+            No schema was given and the function cannot be asked, or it returns
+            the event-time column in another unit.
+        """
+        return self._result_for(input_schema).output
+
+    def process_batch(
+        self, batch: pa.RecordBatch, input_index: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield what the function returns for a batch, one batch after the other."""
+        result = self._result_for(batch.schema)
+        for returned in self._call(batch.select(visible_positions(batch.schema))):
+            if returned.num_rows:
+                yield result.finish(_conform(returned, result.visible, self.describe()))
+
+    process_watermark = emit_nothing
+    snapshot = empty_snapshot
+    restore = restore_nothing
+
+    def describe(self) -> str:
+        """Return one line for ``explain()``."""
+        return f"map_batches({_function_name(self._function)})"
+
+    def _call(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        return _batches(self._function(batch), self.describe())
+
+    def _result_for(self, input_schema: pa.Schema) -> _Result:
+        if self._result is None or not self._result.input_schema.equals(input_schema):
+            schema = self._schema
+            if schema is None:
+                schema = self._ask_function(visible_schema(input_schema))
+            where = self.describe()
+            self._result = _result(input_schema, schema, self._time_column, self._unit, where)
+        return self._result
+
+    def _ask_function(self, schema: pa.Schema) -> pa.Schema:
+        advice = "; give map_batches(..., schema=pa.schema([...])) to say what it returns"
+        try:
+            returned = next(self._call(pa.RecordBatch.from_pylist([], schema)), None)
+        except Exception as error:
+            raise PlanError(
+                f"{self.describe()} was called with a batch of 0 rows to find out its schema, and "
+                f"raised {type(error).__name__}: {error}{advice}"
+            ) from error
+        if returned is None:
+            raise PlanError(f"{self.describe()} returned nothing for a batch of 0 rows{advice}")
+        return returned.schema
+
+
+class FlatMap:
+    """What a function returns for each row: any number of rows.
+
+    Python runs for every row, at about a million rows a second: where that
+    matters, use `MapBatches`.
+
+    Parameters
+    ----------
+    function : dict -> iterable of dict, one dict, or None
+        Gets a row as ``{column: value}``.
+    schema : pa.Schema or None
+        Of the rows it returns; None: that of the input. A column missing in a
+        row becomes null.
+    event_time_column, unit : str or None
+        The stream's event-time column and the unit of its event time, if any.
+    """
+
+    def __init__(
+        self,
+        function: RowFunction,
+        schema: pa.Schema | None = None,
+        event_time_column: str | None = None,
+        unit: str | None = None,
+    ) -> None:
+        self._function = function
+        self._schema = schema
+        self._time_column = event_time_column
+        self._unit = unit
+        self._result: _Result | None = None
+
+    def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
+        """Return the schema of the function's rows, with event time if that survives.
+
+        Raises
+        ------
+        PlanError
+            The event-time column has another unit in ``schema``.
+        """
+        return self._result_for(input_schema).output
+
+    def process_batch(
+        self, batch: pa.RecordBatch, input_index: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the function's rows in batches of bounded size."""
+        result = self._result_for(batch.schema)
+        known = frozenset(result.visible.names)
+        rows: list[dict[str, Any]] = []
+        for row in self._rows(batch.select(visible_positions(batch.schema))):
+            if not row.keys() <= known:
+                raise ValueError(self._unknown_columns(row, result.visible))
+            rows.append(row)
+            if len(rows) == _ROWS_EMITTED:
+                yield result.finish(pa.RecordBatch.from_pylist(rows, result.visible))
+                rows = []
+        if rows:
+            yield result.finish(pa.RecordBatch.from_pylist(rows, result.visible))
+
+    process_watermark = emit_nothing
+    snapshot = empty_snapshot
+    restore = restore_nothing
+
+    def describe(self) -> str:
+        """Return one line for ``explain()``."""
+        return f"flat_map({_function_name(self._function)})"
+
+    def _rows(self, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+        for start in range(0, batch.num_rows, _ROWS_READ):
+            for row in batch.slice(start, _ROWS_READ).to_pylist():
+                yield from self._returned_rows(self._function(row))
+
+    def _returned_rows(self, returned: Any) -> Iterable[dict[str, Any]]:
+        if returned is None:
+            return ()
+        if isinstance(returned, dict):
+            return (returned,)
+        if isinstance(returned, list | tuple | Iterator):
+            return self._checked_rows(returned)
+        raise TypeError(
+            f"{self.describe()} must return an iterable of dicts, a dict or None; got "
+            f"{type(returned).__name__}"
+        )
+
+    def _checked_rows(self, rows: Iterable[Any]) -> Iterator[dict[str, Any]]:
+        for row in rows:
+            if not isinstance(row, dict):
+                raise TypeError(f"{self.describe()} returned a {type(row).__name__} for a row")
+            yield row
+
+    def _unknown_columns(self, row: dict[str, Any], schema: pa.Schema) -> str:
+        unknown = ", ".join(repr(name) for name in row if name not in schema.names)
+        return (
+            f"{self.describe()} returned a row with {unknown}, which is not in its schema "
+            f"({', '.join(schema.names)}); give flat_map(..., schema=pa.schema([...]))"
+        )
+
+    def _result_for(self, input_schema: pa.Schema) -> _Result:
+        if self._result is None or not self._result.input_schema.equals(input_schema):
+            schema = visible_schema(input_schema) if self._schema is None else self._schema
+            where = self.describe()
+            self._result = _result(input_schema, schema, self._time_column, self._unit, where)
+        return self._result
+
+
+def _result(
+    input_schema: pa.Schema,
+    visible: pa.Schema,
+    time_column: str | None,
+    unit: str | None,
+    where: str,
+) -> _Result:
+    refuse_reserved_names(visible.names, where)
+    visible = visible.remove_metadata()
+    if time_column not in visible.names or not _is_time(visible.field(time_column).type, unit):
+        return _Result(input_schema, visible, visible, None)
+    found = TimeUnit.of_type(visible.field(time_column).type, unit).name
+    if unit is not None and found != unit:
+        raise PlanError(
+            f"{where} returns the event-time column {time_column!r} in {found}, but the stream "
+            f"counts event time in {unit}; keep its type, or use another name and "
+            "with_event_time()"
+        )
+    return _Result(input_schema, visible, visible.append(time_field()), time_column)
+
+
+def _is_time(data_type: pa.DataType, unit: str | None) -> bool:
+    return (
+        pa.types.is_timestamp(data_type)
+        or pa.types.is_date(data_type)
+        or (pa.types.is_int64(data_type) and unit is not None)
+    )
+
+
+def _batches(returned: Any, where: str) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of whatever a function returned."""
+    if isinstance(returned, pa.RecordBatch):
+        yield returned
+    elif isinstance(returned, pa.Table):
+        # A table without rows may have no batches, but its schema is asked for.
+        yield from returned.to_batches() or [pa.RecordBatch.from_pylist([], returned.schema)]
+    elif isinstance(returned, list | tuple | Iterator):
+        for item in returned:
+            yield from _batches(item, where)
+    elif returned is not None:
+        raise TypeError(
+            f"{where} must return a pyarrow RecordBatch or Table, an iterable of these, or None; "
+            f"got {type(returned).__name__}"
+        )
+
+
+def _conform(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
+    """Return a batch in the declared order of columns, if that is all that differs."""
+    if batch.schema.equals(schema):
+        return batch
+    found = {field.name: field.type for field in batch.schema}
+    if found != {field.name: field.type for field in schema} or len(found) != batch.num_columns:
+        raise TypeError(
+            f"{where} returned other columns than declared: {_differences(found, schema)}"
+        )
+    return pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
+
+
+def _differences(found: dict[str, pa.DataType], schema: pa.Schema) -> str:
+    declared = {field.name: field.type for field in schema}
+    parts = [f"{name!r} ({t}) is missing" for name, t in declared.items() if name not in found]
+    parts += [
+        f"{name!r} ({t}) is not declared" for name, t in found.items() if name not in declared
+    ]
+    parts += [
+        f"{name!r} is {found[name]}, declared as {declared[name]}"
+        for name in declared
+        if name in found and found[name] != declared[name]
+    ]
+    return "; ".join(parts) or "a column is there twice"
+
+
+def _function_name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", None) or type(function).__name__
