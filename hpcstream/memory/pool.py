@@ -181,6 +181,8 @@ class BufferPool:
             )
 
     def _lease(self, n_bytes: int, n: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        if n < 0:  # NumPy would read it as "all that is left of the arena"
+            raise ValueError(f"a buffer cannot have {n} elements")
         size = block_bytes(n_bytes)
         try:
             block = self._free[size].pop()
