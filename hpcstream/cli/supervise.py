@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -117,14 +117,23 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def kill_tree(root: int) -> None:
+    """Kill a process and all that descend from it now. The caller reaps the root."""
+    _kill([root, *descendants(root)])
+
+
 def kill_descendants(seconds: float = 5.0) -> None:
     """Kill every process that this one started, directly or not, and wait until they are gone."""
     give_up = time.monotonic() + seconds
     while (pids := descendants(os.getpid())) and time.monotonic() < give_up:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _kill(pids)
         time.sleep(0.01)
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _living_processes() -> Iterator[tuple[int, int]]:

