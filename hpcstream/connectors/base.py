@@ -1,0 +1,207 @@
+"""What the runtime asks of a source and of a sink.
+
+::
+
+    rank 0:     source.list_splits() -> [Split, ...]          sent to all ranks, dealt to them
+    each rank:  source.open(split, position) -> SplitReader
+                reader.read(max_rows) -> Chunk ... None       position counts the rows scanned
+
+    each rank:  sink.begin(schema, rank, size, attempt)
+                sink.write(batch) ...                         nothing is visible yet
+                own = sink.prepare()                          durable, still invisible
+                sink.commit(parts of all ranks)               now visible;  or sink.abort()
+
+A split is an independent, replayable part of a source. Reading it again from a
+position delivers the same rows: that is all that exactly-once needs of a source.
+
+The least a source of your own must have is ``schema``, ``list_splits`` and
+``open``; the least a sink must have is ``write``. `as_source` and `as_sink` add
+the rest (see `hpcstream.connectors.adapt` for the defaults), and ``job.source``
+and ``stream.sink`` call them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
+"""What survives a round trip through JSON."""
+
+Part = Mapping[str, Any]
+"""One finished, perhaps still invisible, part of a sink's output: a JSON object of its own."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """An independent part of a source; survives a round trip through JSON.
+
+    Attributes
+    ----------
+    id : str
+        Stable from run to run and unique in its source, as in ``"flights.parquet#rg3"``.
+    info : Mapping[str, JSON]
+        What the source needs to open it again, on any rank.
+    n_rows : int, optional
+        Rows in the split, before filters; None if not known.
+    first_time, last_time : int, optional
+        No row of the split is before the one or after the other (event time in the
+        stream's unit); None if not known.
+    """
+
+    id: str
+    info: Mapping[str, JSON] = field(default_factory=dict)
+    n_rows: int | None = None
+    first_time: int | None = None
+    last_time: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the split as a JSON object."""
+        return {
+            "id": self.id,
+            "info": dict(self.info),
+            "n_rows": self.n_rows,
+            "first_time": self.first_time,
+            "last_time": self.last_time,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Split:
+        """Return the split that `to_json` wrote."""
+        return cls(**value)
+
+
+class Chunk(NamedTuple):
+    """What one `SplitReader.read` delivers.
+
+    Attributes
+    ----------
+    batch : pa.RecordBatch
+        Rows in the source's schema (no hidden columns), after the source's filter.
+    scanned : int
+        Rows read for it, before the filter.
+    """
+
+    batch: pa.RecordBatch
+    scanned: int
+
+
+class SplitReader(Protocol):
+    """Reads one split from a position on. Owned by one thread."""
+
+    @property
+    def position(self) -> int:
+        """Rows of the split scanned so far: what `Source.open` takes to go on from here."""
+
+    def read(self, max_rows: int) -> Chunk | None:
+        """Return the next rows; None when the split is exhausted.
+
+        Scans at most ``max_rows`` rows. A bounded source scans exactly that many
+        unless the split ends, so that rounds are a function of the input. A live
+        source returns an empty chunk when it has nothing now; it never waits.
+        """
+
+    def close(self) -> None:
+        """Release what the reader holds. Batches it gave out stay valid."""
+
+
+class Source(Protocol):
+    """Where rows come from. A description: it holds no open file, and is never changed.
+
+    Attributes
+    ----------
+    schema : pa.Schema
+        Of the batches delivered, after `project`. No metadata, every field nullable.
+    bounded : bool
+        Whether it ends by itself and is read by rows scanned, never by the clock.
+
+    Notes
+    -----
+    Optional attribute ``per_rank`` (False if absent): each rank has splits of its own, so
+    the runtime calls ``list_splits`` on every rank and deals nothing.
+    """
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See above."""
+
+    @property
+    def bounded(self) -> bool:
+        """See above."""
+
+    def describe(self) -> str:
+        """Return one line for ``explain()``: what is read, which columns, which filter."""
+
+    def list_splits(self) -> list[Split]:
+        """Return the splits, in event-time order where it is known.
+
+        Called on one rank; the list is sent to all.
+
+        Raises
+        ------
+        ConnectorError
+            A file is missing, a directory is empty, schemas differ, ...
+        """
+
+    def open(self, split: Split, position: int = 0) -> SplitReader:
+        """Return a reader of ``split`` whose first row is row number ``position`` of it."""
+
+    def project(self, columns: Sequence[str]) -> Source:
+        """Return a source of these columns only, in this order."""
+
+    def filter(self, predicate: pc.Expression) -> Source | None:
+        """Return a source of the rows that match; None if it cannot.
+
+        A source that can does it exactly: rows for which the predicate is false or null
+        are not delivered, but still count as scanned. The predicate may use any column
+        that the source had when it was made, also one that `project` has dropped.
+        """
+
+
+class Sink(Protocol):
+    """Where rows go: one instance on each rank that runs it; usable again after a run.
+
+    A sink is a description until `begin`; before that it may be copied with
+    `copy.copy` to give each rank an instance.
+    """
+
+    def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:
+        """Get ready to write.
+
+        Parameters
+        ----------
+        schema : pa.Schema
+            Of the batches to come, without hidden columns.
+        rank, size : int
+            This instance's number among those that run the sink, and how many there are.
+        attempt : int
+            Number of this run of the job, larger than that of any run before it that
+            wrote to the same checkpoint directory; 0 without one.
+        """
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Take rows in. They must not become visible to readers of the output."""
+
+    def prepare(self) -> list[Part]:
+        """Make what was written since the last `prepare` durable; return its parts.
+
+        Still invisible. Rows written after it belong to the next `prepare`.
+        """
+
+    def commit(self, parts: Sequence[Part]) -> None:
+        """Make parts visible.
+
+        Parameters
+        ----------
+        parts : sequence of Part
+            Those of *all* ranks, the concatenation of what they prepared, the same
+            list on each rank. Each rank does its share. Committing again what is
+            already committed does nothing.
+        """
+
+    def abort(self) -> None:
+        """Remove what is not committed. May follow `begin` at any time, also twice."""

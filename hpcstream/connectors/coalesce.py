@@ -1,0 +1,56 @@
+"""Many small batches into few blocks, without holding on to the memory they were views of."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+BLOCK_ROWS = 131_072
+BLOCK_BYTES = 32 * 1024 * 1024
+_SMALL_ROWS = 8_192
+_COPY_AFTER = 64
+
+
+class Coalescer:
+    """Collects batches until there is a block's worth of them.
+
+    Small batches are often views of an exchange's receive buffer: after every few of
+    them they are copied together, so that the buffer can be used again.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._batches: list[pa.RecordBatch] = []
+        self._small: list[pa.RecordBatch] = []
+        self._n_rows = 0
+        self._n_bytes = 0
+
+    def add(self, batch: pa.RecordBatch) -> pa.Table | None:
+        """Take a batch in; return a block if there is one now."""
+        if batch.num_rows == 0:
+            return None
+        self._n_rows += batch.num_rows
+        self._n_bytes += batch.nbytes
+        if batch.num_rows >= _SMALL_ROWS:
+            self._merge_small()
+            self._batches.append(batch)
+        else:
+            self._small.append(batch)
+            if len(self._small) == _COPY_AFTER:
+                self._merge_small()
+        if self._n_rows >= BLOCK_ROWS or self._n_bytes >= BLOCK_BYTES:
+            return self.flush()
+        return None
+
+    def flush(self) -> pa.Table | None:
+        """Return what there is as a table, None if there is nothing."""
+        self._merge_small()
+        batches, self._batches = self._batches, []
+        self._n_rows = self._n_bytes = 0
+        if not batches:
+            return None
+        return pa.Table.from_batches(batches, schema=self._schema).combine_chunks()
+
+    def _merge_small(self) -> None:
+        if self._small:
+            self._batches.append(pa.concat_batches(self._small))
+            self._small = []

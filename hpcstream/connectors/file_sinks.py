@@ -1,0 +1,281 @@
+"""Sinks that write a directory of part files which appear all at once, when they are committed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from hpcstream.connectors import parts as directory_parts
+from hpcstream.connectors.base import Part
+from hpcstream.connectors.coalesce import Coalescer
+from hpcstream.connectors.part_formats import (
+    CsvParts,
+    IpcParts,
+    ParquetParts,
+    PartFormat,
+    PartWriter,
+    check_format,
+)
+from hpcstream.errors import ConnectorError
+
+Mode = Literal["overwrite", "append", "error"]
+
+
+def ParquetSink(
+    path: str | os.PathLike[str],
+    *,
+    mode: Mode = "overwrite",
+    compression: str = "snappy",
+    max_rows: int | None = None,
+    max_bytes: int | None = None,
+    **options: Any,
+) -> FileSink:
+    """Return a sink of Parquet parts. ``options`` go to `pyarrow.parquet.ParquetWriter`.
+
+    See `FileSink` for the others.
+    """
+    parts = ParquetParts({"compression": compression, **options})
+    return FileSink(path, parts, mode=mode, max_rows=max_rows, max_bytes=max_bytes)
+
+
+def IpcSink(
+    path: str | os.PathLike[str],
+    *,
+    mode: Mode = "overwrite",
+    compression: str | None = None,
+    max_rows: int | None = None,
+    max_bytes: int | None = None,
+) -> FileSink:
+    """Return a sink of Arrow IPC parts; ``compression`` is None, ``"lz4"`` or ``"zstd"``.
+
+    See `FileSink` for the others.
+    """
+    return FileSink(path, IpcParts(compression), mode=mode, max_rows=max_rows, max_bytes=max_bytes)
+
+
+def CsvSink(
+    path: str | os.PathLike[str],
+    *,
+    mode: Mode = "overwrite",
+    delimiter: str = ",",
+    header: bool = True,
+    max_rows: int | None = None,
+    max_bytes: int | None = None,
+) -> FileSink:
+    """Return a sink of CSV parts.
+
+    See `FileSink` for the others.
+    """
+    parts = CsvParts(delimiter, header)
+    return FileSink(path, parts, mode=mode, max_rows=max_rows, max_bytes=max_bytes)
+
+
+@dataclass
+class _OpenPart:
+    """The part that is being written."""
+
+    name: str
+    temporary: str
+    file: pa.NativeFile
+    writer: PartWriter
+    n_rows: int = 0
+
+
+class FileSink:
+    """Writes ``part-<sequence>-<rank>.<extension>`` files to a directory, as `Sink`.
+
+    A part is written under a hidden name, fsynced by `prepare` and renamed by `commit`.
+    A rank without rows writes no part, but rank 0 always writes one, so that the
+    output can be read. A hidden manifest remembers which files are ours.
+
+    Parameters
+    ----------
+    path : path
+        Of the directory; it is made if need be.
+    part_format : PartFormat
+    mode : {"overwrite", "append", "error"}
+        What to do about parts of this format that are there: replace those that we wrote
+        (never others), number ours after them, or refuse.
+    max_rows, max_bytes : int, optional
+        Start a new part at this many rows (exactly), or bytes written (about).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        part_format: PartFormat,
+        *,
+        mode: Mode = "overwrite",
+        max_rows: int | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
+        if mode not in ("overwrite", "append", "error"):
+            raise ValueError(f"mode {mode!r}: expected 'overwrite', 'append' or 'error'")
+        for name, limit in (("max_rows", max_rows), ("max_bytes", max_bytes)):
+            if limit is not None and limit < 1:
+                raise ValueError(f"{name} must be at least 1, got {limit}")
+        self._directory = os.path.expanduser(os.fspath(path))
+        self._format = part_format
+        self._mode = mode
+        self._max_rows = max_rows
+        self._max_bytes = max_bytes
+        self._part: _OpenPart | None = None
+        self._uncommitted: set[str] = set()
+
+    def describe(self) -> str:
+        """Return one line for ``explain()``."""
+        return f"write_{self._format.extension}({self._directory!r}, mode={self._mode!r})"
+
+    def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:
+        """Make the directory, look at what is there, remove what this rank once left behind.
+
+        Raises
+        ------
+        ConnectorError
+            It cannot be written, the format cannot hold the columns, or parts are there
+            and the mode is ``"error"``. Raised on every rank alike.
+        """
+        check_format(self._format, schema, self._directory)
+        directory_parts.make_directory(self._directory)
+        self._schema, self._rank, self._size, self._attempt = schema, rank, size, attempt
+        self._part, self._uncommitted = None, set()
+        self._finished: list[Part] = []
+        self._coalescer = Coalescer(schema)
+        self._wrote_any = False
+        there = self._of_format(directory_parts.visible_parts(self._directory))
+        ours = self._of_format(directory_parts.read_manifest(self._directory))
+        if there and self._mode == "error":
+            raise ConnectorError(_refusal(self._directory, there))
+        self._replaced = ours if self._mode == "overwrite" else []
+        kept = set(there) - set(self._replaced)
+        self._sequence = directory_parts.next_sequence(kept)
+        stale = directory_parts.leftovers(self._directory, rank, size, attempt)
+        directory_parts.remove(self._directory, stale)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows to the current part; many small batches become one block of it."""
+        block = self._coalescer.add(batch)
+        if block is not None:
+            self._write_block(block)
+
+    def prepare(self) -> list[Part]:
+        """Close and fsync the current part; return those finished since the last time."""
+        block = self._coalescer.flush()
+        if block is not None:
+            self._write_block(block)
+        if self._rank == 0 and not self._wrote_any:
+            self._open_part()
+        self._finish_part()
+        finished, self._finished = self._finished, []
+        return finished
+
+    def commit(self, parts: Sequence[Part]) -> None:
+        """Rename this rank's share of the parts of all ranks; rank 0 keeps the manifest."""
+        names = [part["name"] for part in parts]
+        if self._rank == 0:
+            known = set(directory_parts.read_manifest(self._directory))
+            directory_parts.write_manifest(self._directory, known.union(names))
+        for part in parts:
+            if part["rank"] % self._size == self._rank:
+                directory_parts.publish(self._directory, part["temporary"], part["name"])
+                self._uncommitted.discard(part["temporary"])
+        if self._rank == 0:
+            self._drop_replaced(names)
+        directory_parts.sync_directory(self._directory)
+
+    def abort(self) -> None:
+        """Remove what this rank wrote and did not commit."""
+        if self._part is not None:
+            with suppress(OSError, pa.ArrowException):
+                self._part.file.close()
+            self._part = None
+        directory_parts.remove(self._directory, self._uncommitted)
+        self._uncommitted = set()
+
+    def _drop_replaced(self, names: list[str]) -> None:
+        """Remove the parts of an earlier run, once, after the new ones are on their way."""
+        stale = set(self._replaced).difference(names)
+        self._replaced = []
+        if stale:
+            directory_parts.remove(self._directory, stale)
+            known = set(directory_parts.read_manifest(self._directory))
+            directory_parts.write_manifest(self._directory, known - stale)
+
+    def _write_block(self, block: pa.Table) -> None:
+        """Write a block, over several parts if it exceeds ``max_rows``."""
+        while block.num_rows:
+            part = self._part or self._open_part()
+            room = block.num_rows if self._max_rows is None else self._max_rows - part.n_rows
+            piece = block.slice(0, room)
+            self._write_piece(part, piece)
+            block = block.slice(piece.num_rows)
+            if self._is_full(part):
+                self._finish_part()
+
+    def _write_piece(self, part: _OpenPart, piece: pa.Table) -> None:
+        try:
+            part.writer.write_table(piece)
+        except OSError as error:
+            raise self._failed(part.temporary, error) from error
+        part.n_rows += piece.num_rows
+
+    def _is_full(self, part: _OpenPart) -> bool:
+        if self._max_rows is not None and part.n_rows >= self._max_rows:
+            return True
+        return self._max_bytes is not None and part.file.tell() >= self._max_bytes
+
+    def _open_part(self) -> _OpenPart:
+        name = directory_parts.part_name(self._sequence, self._rank, self._format.extension)
+        temporary = directory_parts.temporary_name(name, self._attempt)
+        self._sequence += 1
+        self._wrote_any = True
+        self._uncommitted.add(temporary)
+        try:
+            file = pa.OSFile(os.path.join(self._directory, temporary), "wb")
+            writer = self._format.open(file, self._schema)
+        except OSError as error:
+            raise self._failed(temporary, error) from error
+        self._part = _OpenPart(name, temporary, file, writer)
+        return self._part
+
+    def _finish_part(self) -> None:
+        part = self._part
+        if part is None:
+            return
+        path = os.path.join(self._directory, part.temporary)
+        try:
+            part.writer.close()
+            part.file.close()
+            directory_parts.sync_file(path)
+            n_bytes = os.path.getsize(path)
+        except OSError as error:
+            raise self._failed(part.temporary, error) from error
+        self._part = None
+        self._finished.append(
+            {
+                "name": part.name,
+                "temporary": part.temporary,
+                "rank": self._rank,
+                "rows": part.n_rows,
+                "bytes": n_bytes,
+            }
+        )
+
+    def _of_format(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name.endswith(f".{self._format.extension}")]
+
+    def _failed(self, name: str, error: OSError) -> ConnectorError:
+        return ConnectorError(f"cannot write {name!r} in {self._directory!r}: {error}")
+
+
+def _refusal(directory: str, there: list[str]) -> str:
+    shown = ", ".join(there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
+    return (
+        f"mode='error': {directory!r} already has {shown}; write elsewhere, "
+        "or say mode='overwrite' or mode='append'"
+    )

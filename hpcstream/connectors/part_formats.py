@@ -1,0 +1,94 @@
+"""The formats in which a file sink writes its parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hpcstream.errors import ConnectorError
+
+
+class PartFormat(Protocol):
+    """How the parts of one format are written."""
+
+    @property
+    def extension(self) -> str:
+        """Of a part's name, as in ``"parquet"``."""
+
+    def open(self, where: Any, schema: pa.Schema) -> PartWriter:
+        """Return a writer to a path or a file object."""
+
+
+class PartWriter(Protocol):
+    """Writes one file."""
+
+    def write_table(self, table: pa.Table) -> None:
+        """Append rows; in formats that have blocks, as one block."""
+
+    def close(self) -> None:
+        """Complete the file."""
+
+
+@dataclass(frozen=True)
+class ParquetParts:
+    """Parquet; ``options`` go to `pyarrow.parquet.ParquetWriter`."""
+
+    options: Mapping[str, Any]
+    extension: str = "parquet"
+
+    def open(self, where: Any, schema: pa.Schema) -> PartWriter:
+        """Return a Parquet writer."""
+        writer: PartWriter = pq.ParquetWriter(where, schema, **self.options)
+        return writer
+
+
+@dataclass(frozen=True)
+class IpcParts:
+    """The Arrow IPC file format; ``compression`` is None, ``"lz4"`` or ``"zstd"``."""
+
+    compression: str | None = None
+    extension: str = "arrow"
+
+    def open(self, where: Any, schema: pa.Schema) -> PartWriter:
+        """Return an IPC file writer."""
+        options = pa.ipc.IpcWriteOptions(compression=self.compression, unify_dictionaries=True)
+        writer: PartWriter = pa.ipc.new_file(where, schema, options=options)
+        return writer
+
+
+@dataclass(frozen=True)
+class CsvParts:
+    """Comma-separated values with a header line in each part."""
+
+    delimiter: str = ","
+    header: bool = True
+    extension: str = "csv"
+
+    def open(self, where: Any, schema: pa.Schema) -> PartWriter:
+        """Return a CSV writer."""
+        from pyarrow import csv
+
+        for field in schema:
+            if pa.types.is_nested(field.type):
+                raise pa.ArrowNotImplementedError(f"column {field.name!r} is {field.type}")
+        options = csv.WriteOptions(include_header=self.header, delimiter=self.delimiter)
+        writer: PartWriter = csv.CSVWriter(where, schema, write_options=options)
+        return writer
+
+
+def check_format(part_format: PartFormat, schema: pa.Schema, path: str | os.PathLike[str]) -> None:
+    """Raise `ConnectorError` if a format cannot hold the columns, before any row is written."""
+    try:
+        writer = part_format.open(pa.BufferOutputStream(), schema)
+        writer.write_table(schema.empty_table())
+        writer.close()
+    except (pa.ArrowException, TypeError) as error:
+        raise ConnectorError(
+            f"{part_format.extension} cannot hold the columns written to {os.fspath(path)!r}: "
+            f"{error}; cast or drop them with select()"
+        ) from error

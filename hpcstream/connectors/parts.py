@@ -1,0 +1,154 @@
+"""The directory of a file sink: names of parts, the manifest of those we wrote, durability.
+
+::
+
+    out/part-00000-00003.parquet              visible: sequence 0 of rank 3
+    out/.part-00000-00003.parquet.a2.tmp      not committed, written by attempt 2
+    out/.hpcstream-parts.json                 names of all parts that we wrote
+
+No usual glob matches the hidden names: they begin with a dot, and do not end like data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+
+from hpcstream.errors import ConnectorError
+
+MANIFEST = ".hpcstream-parts.json"
+_FORMAT = 1
+_PART = re.compile(r"part-(\d{5,})-(\d{5,})\.\w+")
+_TEMPORARY = re.compile(r"\.part-\d{5,}-(?P<rank>\d{5,})\.\w+\.a(?P<attempt>\d+)\.tmp")
+
+
+def part_name(sequence: int, rank: int, extension: str) -> str:
+    """Return the visible name of a part."""
+    return f"part-{sequence:05d}-{rank:05d}.{extension}"
+
+
+def temporary_name(name: str, attempt: int) -> str:
+    """Return the name of a part until it is committed."""
+    return f".{name}.a{attempt}.tmp"
+
+
+def make_directory(directory: str) -> None:
+    """Make the output directory; it may be there.
+
+    Raises
+    ------
+    ConnectorError
+        Something else has the name, or it cannot be written.
+    """
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError as error:
+        raise ConnectorError(f"cannot make the output directory {directory!r}: {error}") from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise ConnectorError(f"the output directory {directory!r} is not writable")
+
+
+def visible_parts(directory: str) -> list[str]:
+    """Return the names of files that look like parts, sorted."""
+    return sorted(name for name in os.listdir(directory) if _PART.fullmatch(name))
+
+
+def next_sequence(names: Iterable[str]) -> int:
+    """Return the least sequence number above those of these parts."""
+    matches = (_PART.fullmatch(name) for name in names)
+    return max((int(match[1]) + 1 for match in matches if match), default=0)
+
+
+def read_manifest(directory: str) -> list[str]:
+    """Return the names of the parts that we wrote; none if there is no manifest.
+
+    Raises
+    ------
+    ConnectorError
+        The manifest is not one that this version wrote.
+    """
+    path = os.path.join(directory, MANIFEST)
+    try:
+        with open(path, encoding="utf-8") as file:
+            manifest = json.load(file)
+        names = manifest["parts"] if manifest["format"] == _FORMAT else None
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConnectorError(f"{path!r} is not readable: {error}; see what it is") from error
+    if not isinstance(names, list) or not all(_is_part(name) for name in names):
+        raise ConnectorError(f"{path!r} was not written by this version; see what it is")
+    return names
+
+
+def write_manifest(directory: str, names: Iterable[str]) -> None:
+    """Replace the manifest, durably."""
+    path = os.path.join(directory, MANIFEST)
+    beside = f"{path}.tmp"
+    with open(beside, "w", encoding="utf-8") as file:
+        json.dump({"format": _FORMAT, "parts": sorted(set(names))}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    sync_directory(directory)
+
+
+def publish(directory: str, temporary: str, name: str) -> None:
+    """Rename a part to its visible name; done already is done.
+
+    Raises
+    ------
+    ConnectorError
+        Neither name is there.
+    """
+    try:
+        os.replace(os.path.join(directory, temporary), os.path.join(directory, name))
+    except FileNotFoundError as error:
+        if not os.path.exists(os.path.join(directory, name)):
+            raise ConnectorError(
+                f"part {name!r} of {directory!r} is gone, and so is {temporary!r}; "
+                "was the directory cleaned, or written by two jobs at once?"
+            ) from error
+
+
+def remove(directory: str, names: Iterable[str]) -> None:
+    """Remove files that may be gone already."""
+    for name in names:
+        with suppress(FileNotFoundError):
+            os.remove(os.path.join(directory, name))
+
+
+def leftovers(directory: str, rank: int, size: int, attempt: int) -> list[str]:
+    """Return the uncommitted parts that attempts up to this one left in a rank's care.
+
+    Rank 0 also cares for those of ranks that are no more.
+    """
+    found = []
+    for name in os.listdir(directory):
+        match = _TEMPORARY.fullmatch(name)
+        if match and int(match["attempt"]) <= attempt:
+            owner = int(match["rank"])
+            if owner == rank or (rank == 0 and owner >= size):
+                found.append(name)
+    return sorted(found)
+
+
+def sync_file(path: str) -> None:
+    """Make a written file durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(directory: str) -> None:
+    """Make renames and removals in a directory durable."""
+    sync_file(directory)
+
+
+def _is_part(name: object) -> bool:
+    return isinstance(name, str) and _PART.fullmatch(name) is not None
