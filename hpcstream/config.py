@@ -1,0 +1,55 @@
+"""Every knob of a run, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobConfig:
+    """How a job runs; none of it changes what the job means.
+
+    Attributes
+    ----------
+    batch_rows : int
+        Rows that a source scans for one round, on each rank.
+    linger_s : float
+        A live source closes a round this long after the last one, rows or not.
+    rounds_in_flight : int
+        K: how many rounds a rank may be ahead of the slowest on an edge.
+    step_bytes : int
+        Bytes that a rank sends in one step of a round, at most.
+    receive_bytes : int
+        Bytes that a rank may receive in one step from all others together.
+    stall_timeout_s : float or None
+        End the job when no round completes for so long; None: only say so.
+    abort_timeout_s : float
+        How long the ranks may take to agree on a failure before all are killed.
+    local_aggregation : bool
+        Aggregate before the exchange where that is possible.
+    progress : bool or None
+        Show a live line; None: if standard error is a terminal.
+    """
+
+    batch_rows: int = 65_536
+    linger_s: float = 0.001
+    rounds_in_flight: int = 3
+    step_bytes: int = 4 << 20
+    receive_bytes: int = 256 << 20
+    stall_timeout_s: float | None = None
+    abort_timeout_s: float = 5.0
+    local_aggregation: bool = True
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_rows", "rounds_in_flight", "step_bytes", "receive_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)!r}")
+        for name in ("linger_s", "abort_timeout_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive; got {getattr(self, name)!r}")
+
+    def fingerprint(self) -> str:
+        """Return what all ranks must have in common, as text."""
+        shared = {k: v for k, v in asdict(self).items() if k not in ("progress", "stall_timeout_s")}
+        return ", ".join(f"{name}={value!r}" for name, value in sorted(shared.items()))

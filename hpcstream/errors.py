@@ -1,0 +1,47 @@
+"""The errors hpcstream raises on purpose.
+
+::
+
+    HpcstreamError
+    ├── PlanError (ValueError)      the graph, as described, cannot run; raised before any row is read
+    ├── ConnectorError              a file, table or broker is not what the job was told
+    ├── OverflowInAggregate (OverflowError)   an integer sum left int64
+    ├── StallError                  no round completed for ``stall_timeout``
+    ├── LauncherError               the launcher and the MPI library do not belong together
+    └── RemoteError                 another rank failed; its own error is shown there
+    JobStopped (SystemExit)         the job was asked to stop, and did
+
+A wrong argument is a plain `TypeError` or `ValueError` at the call.
+"""
+
+
+class HpcstreamError(Exception):
+    """Base of all errors that hpcstream raises on purpose."""
+
+
+class PlanError(HpcstreamError, ValueError):
+    """The graph cannot run as described. Raised on every rank alike, before any row is read."""
+
+
+class ConnectorError(HpcstreamError):
+    """A source or sink found something else than it was told; names file, row and column."""
+
+
+class OverflowInAggregate(HpcstreamError, OverflowError):
+    """An integer sum left the range of int64."""
+
+
+class StallError(HpcstreamError):
+    """No round completed for ``stall_timeout``; names the ranks that are missing."""
+
+
+class LauncherError(HpcstreamError):
+    """The process was started by one MPI's launcher but loaded another MPI's library."""
+
+
+class RemoteError(HpcstreamError):
+    """The job stopped because another rank failed; the message names it."""
+
+
+class JobStopped(SystemExit):
+    """The job was asked to stop by a signal. ``code`` is the exit status of the process."""

@@ -1,0 +1,131 @@
+"""Event time: the hidden column that carries it, its units, and durations.
+
+Inside the engine a time is an int64 count of the stream's own *unit* (for a
+``timestamp[us]`` column: microseconds since the epoch; for an int64 column:
+whatever ``event_time_unit`` says). It travels beside the user's columns in
+`TIME_COLUMN`. A watermark ``w`` promises that no row before ``w`` will come.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+import pyarrow as pa
+
+from hpcstream.errors import PlanError
+
+TIME_COLUMN = "__event_time"
+"""Hidden int64 column: the event time of each row, in the stream's unit."""
+
+ORDER_COLUMN = "__row_order"
+"""Hidden int64 column: split number and row in it, to break ties of equal event time."""
+
+HIDDEN_COLUMNS = (TIME_COLUMN, ORDER_COLUMN)
+
+MIN_TIME = -(2**63)
+"""The watermark of a stream that promises nothing yet."""
+
+MAX_TIME = 2**63 - 1
+"""The watermark of a stream that has ended."""
+
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "min": 60_000_000_000,
+    "h": 3_600_000_000_000,
+    "d": 86_400_000_000_000,
+    "w": 604_800_000_000_000,
+}
+_DURATION = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*(ns|us|ms|s|min|m|h|d|w)\s*")
+
+Duration = str | dt.timedelta
+"""A length of time as the API takes it: ``"500ms"``, ``"1h"`` or a `datetime.timedelta`."""
+
+
+def parse_duration(duration: Duration) -> int:
+    """Return a duration in nanoseconds.
+
+    Raises
+    ------
+    ValueError
+        Not a number with one of the units ns, us, ms, s, min, h, d, w.
+    """
+    if isinstance(duration, dt.timedelta):
+        return (duration // dt.timedelta(microseconds=1)) * 1_000
+    match = _DURATION.fullmatch(duration) if isinstance(duration, str) else None
+    if match is None:
+        raise ValueError(
+            f"duration {duration!r}: expected a number and a unit (ns, us, ms, s, min, h, d, w), "
+            "as in '500ms' or '1h', or a datetime.timedelta"
+        )
+    number, unit = match.groups()
+    return int(Fraction(number) * _NANOSECONDS["min" if unit == "m" else unit])
+
+
+@dataclass(frozen=True)
+class TimeUnit:
+    """The unit in which a stream counts event time.
+
+    Attributes
+    ----------
+    name : str
+        ``"ns"``, ``"us"``, ``"ms"``, ``"s"`` or ``"d"``.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name not in ("ns", "us", "ms", "s", "d"):
+            raise ValueError(f"event-time unit {self.name!r}: expected ns, us, ms, s or d")
+
+    @classmethod
+    def of_type(cls, time_type: pa.DataType, unit: str | None = None) -> TimeUnit:
+        """Return the unit of an event-time column.
+
+        Raises
+        ------
+        PlanError
+            The type carries no time, or is an integer and ``unit`` is not given.
+        """
+        if pa.types.is_timestamp(time_type):
+            return cls(time_type.unit)
+        if pa.types.is_date32(time_type):
+            return cls("d")
+        if pa.types.is_date64(time_type):
+            return cls("ms")
+        if pa.types.is_int64(time_type):
+            if unit is None:
+                raise PlanError(
+                    "event time is an int64 column; say its unit, as in event_time_unit='ms'"
+                )
+            return cls(unit)
+        raise PlanError(
+            f"event time must be a timestamp, date or int64 column; got {time_type}; "
+            "cast it in select() and name it in with_event_time()"
+        )
+
+    def ticks(self, duration: Duration, *, what: str) -> int:
+        """Return a duration as a count of this unit.
+
+        Raises
+        ------
+        PlanError
+            The duration is not a whole number of units.
+        """
+        nanoseconds = parse_duration(duration)
+        ticks, rest = divmod(nanoseconds, _NANOSECONDS[self.name])
+        if rest:
+            raise PlanError(
+                f"{what} {duration!r} is not a whole number of {self.name}, the unit of this "
+                "stream's event time; cast the event-time column to a finer timestamp"
+            )
+        return ticks
+
+    def seconds(self, ticks: int) -> float:
+        """Return a count of this unit in seconds."""
+        return ticks * _NANOSECONDS[self.name] / 1e9

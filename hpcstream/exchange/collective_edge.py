@@ -1,0 +1,464 @@
+"""An edge over ranks: streams of steps, multiplexed over symmetric collective calls.
+
+All ranks of the edge, producers and consumers, take part in a sequence of
+numbered *calls*. A call is one nonblocking all-to-all of headers and, if any
+header says so, one nonblocking all-to-all-v of payload. In each call a rank
+sends the next *step* of its own stream of rounds, or a *filler*::
+
+    call      0          1          2          3          4
+    rank 0   [r0 last]  [r1 more]  [r1 more]  [r1 last]  [r2 last]
+    rank 1   [r0 last]  [r1 last]  [r2 last]   filler     filler ...
+
+Steps say which round they belong to, so ranks need not agree on when a round
+takes one step more: only the number of calls must be the same everywhere. Rules:
+
+1. A rank posts a call when it has a step to send. It may start round *r* only
+   when round *r - capacity* is complete on the edge and, if it also consumes,
+   consumed here. So nobody runs ahead of the slowest by more than ``capacity``.
+2. When all its calls are complete and some producer is behind the rank's own
+   last round (for a rank that only consumes: behind what it has room for), or
+   in the middle of a round, the rank posts a filler: that producer is bound to
+   post, and must not wait for us.
+3. After its last round a producer sends a farewell. The edge is finished on all
+   ranks in the call that brings the last farewell, which is the same call
+   everywhere, so that no operation is left behind.
+
+No deadlock: let *r* be the smallest unfinished round and *p* a producer that
+owes a step of it. Every other rank has either posted *p*'s next call, or is
+bound by rule 2 to post it, or itself owes a step of round *r*, which depends on
+edges nearer to the sources only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from hpcstream.errors import HpcstreamError
+from hpcstream.event_time import MAX_TIME
+from hpcstream.exchange.communicator import Communicator, Request
+from hpcstream.exchange.edge import RoundEnd, RoundInput
+from hpcstream.exchange.header import (
+    ABORT,
+    BUSY,
+    BYTES,
+    END,
+    FLAGS,
+    HEADER_BYTES,
+    HEADER_WORDS,
+    IDLE,
+    LAST,
+    PAYLOAD,
+    ROUND,
+    ROWS,
+    STEP,
+    WATERMARK,
+    inline_bytes,
+)
+from hpcstream.exchange.partitioning import Partitioning, encode_partitioned
+from hpcstream.exchange.renewal import RenewedCommunicator
+from hpcstream.exchange.wire import Message, Pool, WireFormat
+
+_MAX_PAYLOAD = 2**31 - 1
+_ALIGNMENT = 64
+
+
+class EdgeGroup(NamedTuple):
+    """Who takes part in an edge, as ranks of the edge's own communicator."""
+
+    producers: tuple[int, ...]
+    consumers: tuple[int, ...]
+
+
+class EdgeLimits(NamedTuple):
+    """Bounds of an edge: rounds in flight, and bytes a step may have."""
+
+    capacity: int
+    step_bytes: int = 4 << 20
+    receive_bytes: int = 256 << 20
+
+
+class _Call:
+    """One posted call: its header buffers, then perhaps its payload."""
+
+    __slots__ = ("headers", "message", "payload", "payload_request", "request", "slot", "starts")
+
+    def __init__(self, slot: int, request: Request, message: Message | None) -> None:
+        self.slot = slot
+        self.request = request
+        self.message = message
+        self.headers: list[list[int]] | None = None
+        self.payload: np.ndarray | None = None
+        self.payload_request: Request | None = None
+        self.starts: list[int] = []
+
+
+class _Sender:
+    """What is known of one producer's stream."""
+
+    __slots__ = ("ended", "mid_round", "round")
+
+    def __init__(self) -> None:
+        self.round = -1
+        self.mid_round = False
+        self.ended = False
+
+
+class CollectiveEdge:
+    """One edge on one rank; see the module's text for the protocol.
+
+    Parameters
+    ----------
+    name : str
+        For messages and metrics.
+    headers, payloads : Communicator
+        Private to this edge; nothing else may use them.
+    group : EdgeGroup
+        Producers and consumers, as ranks of ``headers``.
+    schema : pyarrow.Schema
+        Of the rows, hidden columns included.
+    partitioning : Partitioning
+        Which consumer gets which row.
+    limits : EdgeLimits
+        Rounds in flight and bytes a step.
+    pool : object with ``take(n_bytes)``
+        Where messages are built and received payloads are kept.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        headers: Communicator,
+        payloads: Communicator,
+        *,
+        group: EdgeGroup,
+        schema: pa.Schema,
+        partitioning: Partitioning,
+        limits: EdgeLimits,
+        pool: Pool,
+    ) -> None:
+        self.name = name
+        self.bytes_sent = 0
+        self.busy_round = -1
+        self.calls_posted = 0
+        self.fillers_posted = 0
+        self._headers = RenewedCommunicator(headers)
+        self._payloads = RenewedCommunicator(payloads)
+        self._rank = headers.rank
+        self._size = headers.size
+        self._group = group
+        self._consumers = np.array(group.consumers, dtype=np.int64)
+        self._produces = self._rank in group.producers
+        self._consumes = self._rank in group.consumers
+        self._wire = WireFormat(schema, pool)
+        self._partitioning = partitioning
+        self._limits = limits
+        self._pool = pool
+        self._step_bytes = min(
+            limits.step_bytes, max(limits.receive_bytes // len(group.producers), 1 << 16)
+        )
+        self._sender = group.producers.index(self._rank) if self._produces else -1
+        self._row_bytes = _estimated_row_bytes(schema)
+        self._make_slots(limits.capacity + 2)
+
+        self._calls: deque[_Call] = deque()
+        self._senders = {rank: _Sender() for rank in group.producers}
+        self._inbox: dict[int, dict[int, RoundInput]] = {}
+        self._complete = -1
+        self._taken = -1
+        self._round = 0
+        self._last_sent = -1
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = 0
+        self._abort_seen = False
+
+    def _make_slots(self, depth: int) -> None:
+        self._inline = inline_bytes(self._size)
+        slot_bytes = HEADER_BYTES + self._inline
+        self._send_slots = np.zeros((depth, self._size, slot_bytes), dtype=np.uint8)
+        self._receive_slots = np.zeros((depth, self._size, slot_bytes), dtype=np.uint8)
+        self._free_slots = list(range(depth))
+
+    # -- the producer's side ---------------------------------------------------------
+
+    def may_start(self, round_number: int) -> bool:
+        """Return whether round ``round_number`` may be opened (rule 1)."""
+        oldest = round_number - self._limits.capacity
+        return self._complete >= oldest and (not self._consumes or self._taken >= oldest)
+
+    def send(self, batch: pa.RecordBatch) -> Iterator[None]:
+        """Add a batch to the open round; steps go out as their budget is full."""
+        most = self._rows_per_step()
+        start, n_rows = 0, batch.num_rows
+        while start < n_rows:
+            part = batch.slice(start, most - self._pending_rows)
+            start += part.num_rows
+            self._pending.append(part)
+            self._pending_rows += part.num_rows
+            if self._pending_rows >= most and start < n_rows:
+                yield from self._post_step(STEP, MAX_TIME)
+                most = self._rows_per_step()
+        if self._pending_rows >= most:
+            yield from self._post_step(STEP, MAX_TIME)
+
+    def close(self, round_number: int, end: RoundEnd) -> Iterator[None]:
+        """Send what is left of the round with its last step."""
+        assert round_number == self._round, f"{self.name}: rounds are closed in order"
+        if end.abort:
+            self._pending, self._pending_rows = [], 0
+        flags = STEP | LAST
+        flags |= IDLE if end.idle else 0
+        flags |= BUSY if end.busy else 0
+        flags |= ABORT if end.abort else 0
+        yield from self._post_step(flags, end.watermark)
+        self._last_sent = round_number
+        self._round += 1
+
+    def finish(self, end_round: int) -> None:
+        """Say farewell after the last round, ``end_round - 1``. Rule 3."""
+        if self._produces:
+            assert self._round == end_round, f"{self.name}: round {self._round} is still open"
+            self._post(STEP | LAST | END, MAX_TIME, None)
+            self._last_sent = end_round
+
+    def _rows_per_step(self) -> int:
+        return max(1, int(self._step_bytes / self._row_bytes))
+
+    def _post_step(self, flags: int, watermark: int) -> Iterator[None]:
+        while len(self._free_slots) <= 1:  # the last one is for the farewell
+            yield
+        message = self._encode() if self._pending_rows else None
+        self._post(flags, watermark, message)
+
+    def _encode(self) -> Message:
+        batches, rows = self._pending, self._pending_rows
+        self._pending, self._pending_rows = [], 0
+        batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+        message = encode_partitioned(
+            self._partitioning, self._wire, batch, len(self._consumers), self._sender, self._round
+        )
+        total = int(message.counts.sum())
+        if total > _MAX_PAYLOAD:
+            raise HpcstreamError(
+                f"{self.name}: a step of {rows} rows has {total} bytes, more than the "
+                f"{_MAX_PAYLOAD} that one MPI message carries; split the large values"
+            )
+        self._row_bytes = max(0.9 * self._row_bytes, total / rows, 1.0)
+        return message
+
+    # -- calls -----------------------------------------------------------------------
+
+    def _post(self, flags: int, watermark: int, message: Message | None) -> None:
+        slot = self._free_slots.pop()
+        outgoing = self._send_slots[slot]
+        words = outgoing.view(np.int64)[:, :HEADER_WORDS]
+        if message is not None:
+            counts = message.counts
+            if self._too_long_for_inline(counts):
+                flags |= PAYLOAD
+            else:
+                self._copy_inline(outgoing, message)
+            self.bytes_sent += int(counts.sum())
+        words[:, ROWS] = 0
+        words[:, FLAGS] = flags
+        words[:, ROUND] = self._round
+        words[:, WATERMARK] = watermark
+        if message is not None:
+            words[self._consumers, ROWS] = message.rows
+            words[self._consumers, BYTES] = message.counts
+        self.calls_posted += 1
+        request = self._headers.next().all_to_all(
+            outgoing.reshape(-1), self._receive_slots[slot].reshape(-1)
+        )
+        self._calls.append(_Call(slot, request, message))
+
+    def _too_long_for_inline(self, counts: np.ndarray) -> bool:
+        for partition, consumer in enumerate(self._group.consumers):
+            if consumer != self._rank and counts[partition] > self._inline:
+                return True
+        return False
+
+    def _copy_inline(self, outgoing: np.ndarray, message: Message) -> None:
+        for partition, consumer in enumerate(self._group.consumers):
+            n_bytes = message.counts[partition]
+            if n_bytes and consumer != self._rank:
+                start = message.displacements[partition]
+                outgoing[consumer, HEADER_BYTES : HEADER_BYTES + n_bytes] = message.data[
+                    start : start + n_bytes
+                ]
+
+    def progress(self) -> bool:
+        """Test what is under way, post payloads, deliver, and post a filler if one is owed."""
+        moved = False
+        for call in self._calls:
+            if call.headers is None:
+                if not call.request.test():
+                    break
+                self._read_headers(call)
+                moved = True
+        while self._calls and self._is_complete(self._calls[0]):
+            self._deliver(self._calls.popleft())
+            moved = True
+        if not self._calls and not self.finished and self._is_awaited():
+            self.fillers_posted += 1
+            self._post(0, MAX_TIME, None)
+        return moved
+
+    @staticmethod
+    def _is_complete(call: _Call) -> bool:
+        if call.headers is None:
+            return False
+        return call.payload_request is None or call.payload_request.test()
+
+    def _is_awaited(self) -> bool:
+        """Rule 2: does some producer need a call of ours?"""
+        if self._produces:
+            room = self._last_sent
+        else:
+            room = self._taken + self._limits.capacity
+        return any(
+            not sender.ended and (sender.mid_round or sender.round < room)
+            for rank, sender in self._senders.items()
+            if rank != self._rank
+        )
+
+    def _read_headers(self, call: _Call) -> None:
+        words = self._receive_slots[call.slot].view(np.int64)[:, :HEADER_WORDS]
+        call.headers = headers = words.tolist()
+        if any(header[FLAGS] & PAYLOAD for header in headers):
+            self._post_payload(call, headers)
+
+    def _post_payload(self, call: _Call, headers: list[list[int]]) -> None:
+        send_counts = np.zeros(self._size, dtype=np.int64)
+        send_starts = np.zeros(self._size, dtype=np.int64)
+        message = call.message
+        outgoing = np.empty(0, dtype=np.uint8)
+        if message is not None and headers[self._rank][FLAGS] & PAYLOAD:
+            send_counts[self._consumers] = message.counts
+            send_starts[self._consumers] = message.displacements
+            send_counts[self._rank] = 0
+            outgoing = message.data
+
+        receive_counts = np.zeros(self._size, dtype=np.int64)
+        starts, total = [0] * self._size, 0
+        if self._consumes:
+            for rank, header in enumerate(headers):
+                starts[rank] = total
+                if rank != self._rank and header[ROWS] and header[FLAGS] & PAYLOAD:
+                    receive_counts[rank] = header[BYTES]
+                    total += -(-header[BYTES] // _ALIGNMENT) * _ALIGNMENT
+        call.payload = self._pool.take(total) if total else np.empty(0, dtype=np.uint8)
+        call.starts = starts
+        call.payload_request = self._payloads.next().all_to_all_v(
+            outgoing,
+            send_counts,
+            send_starts,
+            call.payload,
+            receive_counts,
+            np.array(starts, dtype=np.int64),
+        )
+
+    # -- the consumer's side ---------------------------------------------------------
+
+    def _deliver(self, call: _Call) -> None:
+        assert call.headers is not None
+        for rank, sender in self._senders.items():
+            header = call.headers[rank]
+            flags = header[FLAGS]
+            if not flags & STEP:
+                continue
+            if flags & END:
+                sender.ended = True
+                continue
+            if self._consumes:
+                self._add_to_inbox(call, rank, header)
+            sender.mid_round = not flags & LAST
+            if flags & LAST:
+                sender.round = header[ROUND]
+            if flags & BUSY:
+                self.busy_round = max(self.busy_round, header[ROUND])
+            if flags & ABORT:
+                self._abort_seen = True
+        self._complete = min(sender.round for sender in self._senders.values())
+        self._free_slots.append(call.slot)
+
+    def _add_to_inbox(self, call: _Call, rank: int, header: list[int]) -> None:
+        inbox = self._inbox.setdefault(header[ROUND], {})
+        part = inbox.get(rank)
+        if part is None:
+            part = inbox[rank] = RoundInput()
+        if header[ROWS]:
+            part.batches.append(self._wire.decode(self._memory_of(call, rank, header), header[ROWS]))
+        if header[FLAGS] & LAST:
+            part.watermark = None if header[FLAGS] & IDLE else header[WATERMARK]
+            part.busy = bool(header[FLAGS] & BUSY)
+
+    def _memory_of(self, call: _Call, rank: int, header: list[int]) -> np.ndarray:
+        n_bytes = header[BYTES]
+        if rank == self._rank:
+            message = call.message
+            assert message is not None
+            start = int(message.displacements[self._group.consumers.index(rank)])
+            return message.data[start : start + n_bytes]
+        if header[FLAGS] & PAYLOAD:
+            assert call.payload is not None
+            start = call.starts[rank]
+            return call.payload[start : start + n_bytes]
+        inline = self._receive_slots[call.slot, rank, HEADER_BYTES : HEADER_BYTES + n_bytes]
+        memory = self._pool.take(n_bytes)  # the slot is used again: small rows are copied out
+        memory[:] = inline
+        return memory
+
+    def has_round(self, round_number: int) -> bool:
+        """Return whether every producer's part of the round is here."""
+        return self._complete >= round_number
+
+    def take(self, round_number: int) -> RoundInput:
+        """Return a complete round, and make room for another."""
+        assert round_number == self._taken + 1, f"{self.name}: rounds are taken in order"
+        self._taken = round_number
+        parts = self._inbox.pop(round_number)
+        whole = RoundInput()
+        for rank in self._group.producers:
+            part = parts[rank]
+            whole.batches += part.batches
+            whole.busy = whole.busy or part.busy
+            if part.watermark is not None:
+                is_first = whole.watermark is None
+                whole.watermark = part.watermark if is_first else min(whole.watermark, part.watermark)  # type: ignore[type-var]
+        return whole
+
+    @property
+    def finished(self) -> bool:
+        """Whether every producer said farewell; then no call is under way on any rank."""
+        return not self._calls and all(sender.ended for sender in self._senders.values())
+
+    @property
+    def abort_seen(self) -> bool:
+        """Whether any header said that a rank has failed."""
+        return self._abort_seen
+
+    @property
+    def behind(self) -> list[int]:
+        """Producers whose next step is the one that the edge waits for."""
+        return [rank for rank, s in self._senders.items() if s.round == self._complete]
+
+    def free(self) -> None:
+        """Give the communicators back. Collective."""
+        self._headers.free()
+        self._payloads.free()
+
+
+def _estimated_row_bytes(schema: pa.Schema) -> float:
+    """Return a first guess of a row's bytes on the wire; strings are measured later."""
+    bits = 0
+    for field in schema:
+        try:
+            bits += max(field.type.bit_width, 8)
+        except ValueError:  # strings, nested types
+            bits += 24 * 8
+    return max(bits / 8, 1.0)

@@ -1,0 +1,126 @@
+"""Edges: what carries numbered rounds from one task to the next.
+
+Every edge, local or over ranks, speaks the same words:
+
+* the producer asks `may_start`, then for each round `send`s batches and
+  `close`s the round, perhaps empty;
+* the consumer asks `has_round`, and `take`s rounds in order.
+
+`send` and `close` are generators that yield while the edge has no room.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pyarrow as pa
+
+
+@dataclass(slots=True)
+class RoundInput:
+    """One round of one edge, as its consumer gets it.
+
+    Attributes
+    ----------
+    batches : list of pyarrow.RecordBatch
+        In order of sending rank, then of position.
+    watermark : int or None
+        Least watermark of the senders; None while all of them are idle.
+    busy : bool
+        Whether any source behind the edge had rows in this round.
+    """
+
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    watermark: int | None = None
+    busy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEnd:
+    """What a producer says when it closes a round."""
+
+    watermark: int
+    idle: bool = False
+    busy: bool = False
+    abort: bool = False
+
+
+class Edge(Protocol):
+    """The words above; `progress` moves messages and says whether anything moved."""
+
+    name: str
+    bytes_sent: int
+    busy_round: int
+
+    def may_start(self, round_number: int) -> bool: ...
+
+    def send(self, batch: pa.RecordBatch) -> Iterator[None]: ...
+
+    def close(self, round_number: int, end: RoundEnd) -> Iterator[None]: ...
+
+    def finish(self, end_round: int) -> None: ...
+
+    def has_round(self, round_number: int) -> bool: ...
+
+    def take(self, round_number: int) -> RoundInput: ...
+
+    def progress(self) -> bool: ...
+
+    @property
+    def finished(self) -> bool: ...
+
+    @property
+    def abort_seen(self) -> bool: ...
+
+
+class LocalEdge:
+    """An edge within one rank: a queue of at most ``capacity`` rounds."""
+
+    bytes_sent = 0
+    abort_seen = False
+
+    def __init__(self, name: str, capacity: int) -> None:
+        self.name = name
+        self._capacity = capacity
+        self._closed: deque[RoundInput] = deque()
+        self._open: list[pa.RecordBatch] = []
+        self._taken = 0
+        self.busy_round = -1
+        self._finished = False
+
+    def may_start(self, round_number: int) -> bool:
+        return round_number - self._taken < self._capacity
+
+    def send(self, batch: pa.RecordBatch) -> Iterator[None]:
+        self._open.append(batch)
+        return iter(())
+
+    def close(self, round_number: int, end: RoundEnd) -> Iterator[None]:
+        watermark = None if end.idle else end.watermark
+        self._closed.append(RoundInput(self._open, watermark, end.busy))
+        self._open = []
+        if end.busy:
+            self.busy_round = round_number
+        self.abort_seen = self.abort_seen or end.abort
+        return iter(())
+
+    def finish(self, end_round: int) -> None:
+        self._finished = True
+
+    def has_round(self, round_number: int) -> bool:
+        return bool(self._closed)
+
+    def take(self, round_number: int) -> RoundInput:
+        assert round_number == self._taken, f"{self.name}: rounds are taken in order"
+        self._taken += 1
+        return self._closed.popleft()
+
+    def progress(self) -> bool:
+        return False
+
+    @property
+    def finished(self) -> bool:
+        return self._finished

@@ -1,0 +1,201 @@
+"""`Communicator` over MPI. The only module that imports mpi4py.
+
+Importing this module starts MPI (once a process). Every communicator the engine
+uses is a private duplicate, so that no message of the user's can meet ours.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import mpi4py
+import numpy as np
+
+# isort: split
+from mpi4py import MPI
+
+from hpcstream.errors import PlanError
+from hpcstream.exchange.communicator import Communicator, Request
+
+_OPS = {"sum": MPI.SUM, "min": MPI.MIN, "max": MPI.MAX}
+_TYPES = {"l": MPI.INT64_T, "q": MPI.INT64_T, "d": MPI.DOUBLE}
+_WAKE_TAG = 7
+
+
+class _Request:
+    """An MPI request together with the buffers it needs, dropped when complete."""
+
+    __slots__ = ("_buffers", "_request")
+
+    def __init__(self, request: MPI.Request, buffers: tuple[Any, ...]) -> None:
+        self._request: MPI.Request | None = request
+        self._buffers: tuple[Any, ...] | None = buffers
+
+    def test(self) -> bool:
+        if self._request is None:
+            return True
+        if not self._request.Test():
+            return False
+        self._request = self._buffers = None
+        return True
+
+
+class MPICommunicator:
+    """`Communicator` over an MPI intracommunicator, which it owns.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        Freed by `free`; pass a duplicate.
+    neighbors : sequence of int, optional
+        Ranks that `all_to_all_v` touches; ``comm`` then has that graph topology.
+    like : MPICommunicator, optional
+        Where to take rank and size from while ``comm`` is still being made.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        neighbors: Sequence[int] | None = None,
+        like: MPICommunicator | None = None,
+    ) -> None:
+        self._comm = comm
+        self._neighbors = None if neighbors is None else np.array(neighbors, dtype=np.int64)
+        self.rank: int = like.rank if like else comm.Get_rank()
+        self.size: int = like.size if like else comm.Get_size()
+        self._wakes: list[MPI.Request] = []
+        self._nothing = np.empty(0, dtype=np.uint8)
+        self._incoming = np.empty(1, dtype=np.uint8)
+
+    def all_to_all(self, send: np.ndarray, receive: np.ndarray) -> Request:
+        request = self._comm.Ialltoall([send, MPI.BYTE], [receive, MPI.BYTE])
+        return _Request(request, (send, receive))
+
+    def all_to_all_v(
+        self,
+        send: np.ndarray,
+        send_counts: np.ndarray,
+        send_displacements: np.ndarray,
+        receive: np.ndarray,
+        receive_counts: np.ndarray,
+        receive_displacements: np.ndarray,
+    ) -> Request:
+        outgoing = [send, self._spread(send_counts, send_displacements), MPI.BYTE]
+        incoming = [receive, self._spread(receive_counts, receive_displacements), MPI.BYTE]
+        post = self._comm.Ialltoallv if self._neighbors is None else self._comm.Ineighbor_alltoallv
+        return _Request(post(outgoing, incoming), (outgoing, incoming))
+
+    def _spread(self, counts: np.ndarray, displacements: np.ndarray) -> tuple[Any, Any]:
+        """Return counts and displacements as MPI takes them: C ints, of the neighbours if any."""
+        if self._neighbors is not None:
+            counts, displacements = counts[self._neighbors], displacements[self._neighbors]
+        return counts.astype(np.intc), displacements.astype(np.intc)
+
+    def all_reduce(self, send: np.ndarray, receive: np.ndarray, op: str) -> Request:
+        kind = _TYPES[send.dtype.char]
+        request = self._comm.Iallreduce([send, kind], [receive, kind], op=_OPS[op])
+        return _Request(request, (send, receive))
+
+    def all_gather(self, send: np.ndarray, receive: np.ndarray) -> Request:
+        request = self._comm.Iallgather([send, MPI.BYTE], [receive, MPI.BYTE])
+        return _Request(request, (send, receive))
+
+    def duplicate(self) -> Communicator:
+        return MPICommunicator(self._comm.Dup(), self._neighbors)
+
+    def begin_duplicate(self) -> tuple[Request, Communicator]:
+        comm, request = self._comm.Idup()
+        return _Request(request, ()), MPICommunicator(comm, self._neighbors, like=self)
+
+    def subset(self, ranks: Sequence[int]) -> Communicator | None:
+        color = 0 if self.rank in ranks else MPI.UNDEFINED
+        comm = self._comm.Split(color, self.rank)
+        return None if comm == MPI.COMM_NULL else MPICommunicator(comm)
+
+    def neighborhood(self, neighbors: Sequence[int]) -> Communicator:
+        near = list(neighbors)
+        graph = self._comm.Create_dist_graph_adjacent(near, near, reorder=False)
+        return MPICommunicator(graph, near)
+
+    def send_wake(self, rank: int) -> None:
+        self._wakes = [request for request in self._wakes if not request.Test()]
+        if len(self._wakes) < 64:  # a peer that reads none has enough of them
+            self._wakes.append(
+                self._comm.Isend([self._nothing, 0, MPI.BYTE], dest=rank, tag=_WAKE_TAG)
+            )
+
+    def take_wake(self) -> bool:
+        woken = False
+        while self._comm.Iprobe(MPI.ANY_SOURCE, _WAKE_TAG):
+            self._comm.Recv([self._incoming, 0, MPI.BYTE], MPI.ANY_SOURCE, _WAKE_TAG)
+            woken = True
+        return woken
+
+    def free(self) -> None:
+        self._comm.Free()
+
+    def abort(self, code: int) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        MPI.COMM_WORLD.Abort(code)
+        os._exit(code)
+
+
+def communicator(comm: Any = None) -> MPICommunicator:
+    """Return a private duplicate of ``comm`` (default: the world). Collective.
+
+    Raises
+    ------
+    PlanError
+        ``comm`` is not an MPI intracommunicator, or not valid on this rank.
+    """
+    if comm is None:
+        comm = MPI.COMM_WORLD
+    if not isinstance(comm, MPI.Intracomm) or comm == MPI.COMM_NULL:
+        raise PlanError(f"comm must be an mpi4py intracommunicator with this rank in it; got {comm!r}")
+    _install_excepthook()
+    return MPICommunicator(comm.Dup())
+
+
+def mpi_facts() -> dict[str, Any]:
+    """Return what this process knows of its MPI: library, version, world size, threads."""
+    return {
+        "library": MPI.Get_library_version().strip("\0\n "),
+        "standard": ".".join(map(str, MPI.Get_version())),
+        "mpi4py": mpi4py.__version__,
+        "world_size": MPI.COMM_WORLD.Get_size(),
+        "world_rank": MPI.COMM_WORLD.Get_rank(),
+        "processor": MPI.Get_processor_name(),
+        "thread_level": MPI.Query_thread(),
+    }
+
+
+def _install_excepthook() -> None:
+    """End the whole job when an error leaves the script on one rank of several.
+
+    Without it the other ranks would wait for ever in their next collective.
+    """
+    if MPI.COMM_WORLD.Get_size() == 1 or getattr(sys.excepthook, "ends_all_ranks", False):
+        return
+    previous = sys.excepthook
+
+    def excepthook(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        if getattr(error, "shown_by_hpcstream", False):
+            sys.stderr.flush()
+        elif previous is sys.__excepthook__:
+            traceback.print_exception(kind, error, trace)
+        else:
+            previous(kind, error, trace)
+        if not getattr(error, "agreed_by_all_ranks", False):
+            sys.stderr.flush()
+            MPI.COMM_WORLD.Abort(1)
+
+    excepthook.ends_all_ranks = True  # type: ignore[attr-defined]
+    sys.excepthook = excepthook

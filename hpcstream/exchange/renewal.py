@@ -1,0 +1,59 @@
+"""Fresh communicators for long runs.
+
+Some transports count nonblocking collectives in 24 bits of the tag; after 2**24
+calls on one communicator, messages of two calls could be taken for each other.
+Every rank of an edge makes the same calls in the same order, so the number of
+calls alone, which needs no agreement, says when to take a fresh duplicate.
+"""
+
+from __future__ import annotations
+
+from hpcstream.exchange.communicator import Communicator, Request
+
+RENEW_AFTER_CALLS = 1 << 22
+
+
+class RenewedCommunicator:
+    """Hands out a communicator for each next call, renewed every ``n_calls``.
+
+    The duplicate is begun at half-time with a nonblocking call. When it is due,
+    every rank has long begun it (ranks of an edge are only a few calls apart),
+    so waiting for it depends on nobody's program.
+    """
+
+    def __init__(self, comm: Communicator, n_calls: int = RENEW_AFTER_CALLS) -> None:
+        self._comm = comm
+        self._n_calls = n_calls
+        self._calls_left = n_calls
+        self._begun: tuple[Request, Communicator] | None = None
+        self._retired: list[Communicator] = []
+        self.renewals = 0
+
+    def next(self) -> Communicator:
+        """Return the communicator of the next call. Collective when it renews."""
+        if self._calls_left == self._n_calls // 2:
+            self._begun = self._comm.begin_duplicate()
+        if self._calls_left == 0:
+            self._renew()
+        self._calls_left -= 1
+        return self._comm
+
+    def _renew(self) -> None:
+        assert self._begun is not None
+        request, fresh = self._begun
+        while not request.test():
+            continue
+        self._retired.append(self._comm)
+        self._comm = fresh
+        self._calls_left = self._n_calls
+        self.renewals += 1
+
+    def free(self) -> None:
+        """Free the communicator and those before it. Collective."""
+        if self._begun is not None and self._begun[1] is not self._comm:
+            request, fresh = self._begun
+            while not request.test():
+                continue
+            self._retired.append(fresh)
+        for comm in [*self._retired, self._comm]:
+            comm.free()

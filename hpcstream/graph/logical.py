@@ -1,0 +1,342 @@
+"""The logical graph: what the user described, one node a transformation.
+
+A node knows its inputs, the schema of what it emits (the user's columns; hidden
+ones are the planner's business) and its event time. Nodes are immutable and
+shared; the same node may feed several others. Cycles cannot be built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from hpcstream.connectors.base import Sink, Source
+from hpcstream.event_time import TimeUnit
+from hpcstream.operators.base import Operator
+from hpcstream.operators.expressions import Expression
+from hpcstream.operators.window_spec import NamedAggregate
+from hpcstream.operators.windows import WindowAssigner
+
+Columns = frozenset[str]
+
+
+@dataclass(frozen=True)
+class EventTime:
+    """Where a stream's event time comes from.
+
+    Attributes
+    ----------
+    column : str
+        The user's column it was taken from.
+    unit : TimeUnit
+        What one tick is.
+    data_type : pyarrow.DataType
+        Type of that column, and so of ``window_start`` and ``window_end``.
+    """
+
+    column: str
+    unit: TimeUnit
+    data_type: pa.DataType
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Node:
+    """A node of the logical graph. Compared by identity.
+
+    Attributes
+    ----------
+    inputs : tuple of Node
+    schema : pyarrow.Schema
+        The user's columns that it emits.
+    time : EventTime or None
+    ranks : tuple of int or None
+        Ranks that run it, counted modulo the size of the job; None: all.
+    """
+
+    inputs: tuple[Node, ...] = ()
+    schema: pa.Schema
+    time: EventTime | None = None
+    ranks: tuple[int, ...] | None = None
+
+    def required(self, needed: Columns) -> list[Columns]:
+        """Return, for each input, the columns this node reads to emit ``needed``."""
+        return [frozenset(node.schema.names) for node in self.inputs]
+
+    def rebuilt(self, inputs: tuple[Node, ...], needed: Columns) -> Node:
+        """Return this node over other inputs, emitting at least ``needed``."""
+        return replace(self, inputs=inputs)
+
+    def describe(self) -> str:
+        """Return one line for `explain`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SourceNode(Node):
+    """A source, with how event time is taken from its rows.
+
+    Attributes
+    ----------
+    watermark_delay : int
+        How far out of order rows may be, in ticks.
+    idle_timeout_s : float or None
+        When a live split without rows stops holding time back; None: never.
+    """
+
+    source: Source
+    watermark_delay: int = 0
+    idle_timeout_s: float | None = None
+    filters: tuple[Expression, ...] = ()
+
+    def rebuilt(self, inputs: tuple[Node, ...], needed: Columns) -> Node:
+        kept = [name for name in self.schema.names if name in needed]
+        read = set(kept) | ({self.time.column} if self.time else set())
+        columns = [name for name in self.schema.names if name in read]
+        schema = pa.schema([self.schema.field(name) for name in kept])
+        return replace(self, schema=schema, source=self.source.project(columns))
+
+    def describe(self) -> str:
+        text = self.source.describe()
+        if self.time:
+            text += f", event time {self.time.column!r} [{self.time.unit.name}]"
+            text += f", watermark delay {self.watermark_delay}{self.time.unit.name}"
+        text += "".join(f", pushed down: {predicate!r}" for predicate in self.filters)
+        return text
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FilterNode(Node):
+    """Keeps the rows for which ``predicate`` is true."""
+
+    predicate: Expression
+
+    def required(self, needed: Columns) -> list[Columns]:
+        return [needed | self.predicate.columns()]
+
+    def rebuilt(self, inputs: tuple[Node, ...], needed: Columns) -> Node:
+        return replace(self, inputs=inputs, schema=inputs[0].schema)
+
+    def describe(self) -> str:
+        return f"filter {self.predicate!r}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProjectNode(Node):
+    """Computes columns from expressions: select, with_columns, drop and rename."""
+
+    columns: tuple[tuple[str, Expression], ...]
+
+    def required(self, needed: Columns) -> list[Columns]:
+        read = [e.columns() for name, e in self.columns if name in needed]
+        return [frozenset().union(*read)]
+
+    def rebuilt(self, inputs: tuple[Node, ...], needed: Columns) -> Node:
+        columns = tuple((name, e) for name, e in self.columns if name in needed)
+        schema = pa.schema([self.schema.field(name) for name, _ in columns])
+        return replace(self, inputs=inputs, columns=columns, schema=schema)
+
+    def describe(self) -> str:
+        shown = [repr(e) if repr(e) == f"col({n!r})" else f"{n}={e!r}" for n, e in self.columns]
+        return f"select {', '.join(shown)}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OperatorNode(Node):
+    """Any operator of one input that the planner does not look into.
+
+    Attributes
+    ----------
+    make : callable
+        Called once a rank with the input's schema (hidden columns last).
+    label : str
+    reads : frozenset of str or None
+        Columns it needs; None: all.
+    passes_columns : bool
+        Whether it hands its input's columns on as they are.
+    """
+
+    make: Callable[[pa.Schema], Operator]
+    label: str
+    reads: Columns | None = None
+    passes_columns: bool = False
+
+    def required(self, needed: Columns) -> list[Columns]:
+        names = frozenset(self.inputs[0].schema.names)
+        return [names if self.reads is None else (self.reads | needed) & names]
+
+    def rebuilt(self, inputs: tuple[Node, ...], needed: Columns) -> Node:
+        if self.reads is None:
+            return replace(self, inputs=inputs)
+        before = set(self.inputs[0].schema.names)
+        gone = before - set(inputs[0].schema.names)
+        schema = pa.schema([f for f in self.schema if f.name not in gone])
+        return replace(self, inputs=inputs, schema=schema)
+
+    def describe(self) -> str:
+        return self.label
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class UnionNode(Node):
+    """All rows of all inputs; they have one schema."""
+
+    def required(self, needed: Columns) -> list[Columns]:
+        return [needed for _ in self.inputs]
+
+    def rebuilt(self, inputs: tuple[Node, ...], needed: Columns) -> Node:
+        names = [name for name in self.schema.names if name in needed]
+        even = tuple(_only(node, names) for node in inputs)
+        return replace(self, inputs=even, schema=even[0].schema)
+
+    def describe(self) -> str:
+        return f"union of {len(self.inputs)}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RebalanceNode(Node):
+    """Spreads rows evenly over the ranks."""
+
+    def required(self, needed: Columns) -> list[Columns]:
+        return [needed]
+
+    def rebuilt(self, inputs: tuple[Node, ...], needed: Columns) -> Node:
+        return replace(self, inputs=inputs, schema=inputs[0].schema)
+
+    def describe(self) -> str:
+        return "rebalance"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WindowNode(Node):
+    """Aggregates per key (or, without keys, over all rows) and window.
+
+    Attributes
+    ----------
+    keys : tuple of str
+    assigner : WindowAssigner
+    aggregates : tuple of (NamedAggregate, Expression or None)
+        Each with the expression that is its input.
+    allowed_lateness : int
+        In ticks.
+    """
+
+    keys: tuple[str, ...]
+    assigner: WindowAssigner
+    aggregates: tuple[tuple[NamedAggregate, Expression | None], ...]
+    allowed_lateness: int = 0
+    wants_late: bool = False
+
+    def required(self, needed: Columns) -> list[Columns]:
+        if self.wants_late:
+            return [frozenset(self.inputs[0].schema.names)]
+        read = [e.columns() for _, e in self.aggregates if e is not None]
+        return [frozenset(self.keys).union(*read)]
+
+    def describe(self) -> str:
+        by = f"by {', '.join(self.keys)} " if self.keys else "of all rows "
+        what = ", ".join(f"{a.name}={_call(a, e)}" for a, e in self.aggregates)
+        return f"aggregate {by}in {self.assigner}: {what}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LateNode(Node):
+    """The rows that came too late for a `WindowNode`, its only input."""
+
+    def required(self, needed: Columns) -> list[Columns]:
+        return [frozenset(self.inputs[0].schema.names)]
+
+    def describe(self) -> str:
+        return "late rows"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SinkNode(Node):
+    """Where rows leave the job.
+
+    Attributes
+    ----------
+    sink : Sink
+    gather : bool
+        All rows go to rank 0 (print, collect).
+    """
+
+    sink: Sink
+    gather: bool = False
+
+    def describe(self) -> str:
+        return f"-> {self.sink.describe()}"
+
+
+def _call(aggregate: NamedAggregate, expression: Expression | None) -> str:
+    inside = "" if expression is None else repr(expression)
+    extra = "".join(f", {value!r}" for _, value in aggregate.parameters)
+    return f"{aggregate.function}({inside}{extra})"
+
+
+def _only(node: Node, names: Sequence[str]) -> Node:
+    """Return ``node``, cut to ``names`` if it emits more."""
+    if node.schema.names == list(names):
+        return node
+    from hpcstream.operators.expressions import col
+
+    schema = pa.schema([node.schema.field(name) for name in names])
+    return ProjectNode(
+        inputs=(node,),
+        schema=schema,
+        time=node.time,
+        ranks=node.ranks,
+        columns=tuple((name, col(name)) for name in names),
+    )
+
+
+def walk(sinks: Sequence[Node]) -> Iterator[Node]:
+    """Yield every node that feeds ``sinks``, once, inputs before their consumers."""
+    seen: set[int] = set()
+
+    def visit(node: Node) -> Iterator[Node]:
+        if id(node) in seen:
+            return
+        seen.add(id(node))
+        for one in node.inputs:
+            yield from visit(one)
+        yield node
+
+    for sink in sinks:
+        yield from visit(sink)
+
+
+@dataclass
+class LogicalGraph:
+    """The nodes that a job runs: those that feed its sinks.
+
+    Attributes
+    ----------
+    sinks : list of SinkNode
+    rewrites : list of str
+        What the planner changed, in words.
+    """
+
+    sinks: list[SinkNode]
+    rewrites: list[str] = field(default_factory=list)
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes, inputs before their consumers."""
+        return list(walk(self.sinks))
+
+    def consumers(self) -> dict[int, int]:
+        """Return how many inputs each node feeds, by ``id(node)``."""
+        counts: dict[int, int] = {}
+        for node in self.nodes():
+            for one in node.inputs:
+                counts[id(one)] = counts.get(id(one), 0) + 1
+        return counts
+
+    def rewritten(self, change: Callable[[Node, tuple[Node, ...]], Node]) -> list[Any]:
+        """Return the sinks after ``change(node, new inputs)`` was applied to every node."""
+        new: dict[int, Node] = {}
+        for node in self.nodes():
+            new[id(node)] = change(node, tuple(new[id(one)] for one in node.inputs))
+        return [new[id(sink)] for sink in self.sinks]

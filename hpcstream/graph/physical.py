@@ -1,0 +1,140 @@
+"""The physical graph: tasks, the edges between them, and who runs what.
+
+A *task* is a chain of operators that one rank runs without handing anything to
+another; a source task begins with a source. *Edges* join tasks: local ones stay
+on a rank, the others carry rows over ranks by a partitioning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from hpcstream.exchange.partitioning import Partitioning
+from hpcstream.graph.logical import SourceNode
+from hpcstream.operators.base import Operator
+
+MAIN = "main"
+"""Name of an operator's main output; side outputs have names of their own."""
+
+
+@dataclass(frozen=True)
+class OperatorPlan:
+    """One operator of a chain: how to make it, and a line for `explain`."""
+
+    label: str
+    make: Callable[[], Operator]
+
+
+@dataclass(eq=False)
+class EdgePlan:
+    """One edge: from an output of a task to an input of another.
+
+    Attributes
+    ----------
+    partitioning : Partitioning or None
+        None: local, rows stay on their rank.
+    output : (int, str)
+        Number of the operator in the producer's chain, and name of its output.
+    reduces : bool
+        Rows are reduced over all ranks, not moved (see `hpcstream.exchange.reduce_edge`).
+    """
+
+    number: int
+    producer: TaskPlan
+    output: tuple[int, str]
+    schema: pa.Schema
+    partitioning: Partitioning | None = None
+    consumer: TaskPlan | None = None
+    input_index: int = 0
+    reduction: object | None = None
+
+    @property
+    def name(self) -> str:
+        """Return a name such as ``edge 2 (task 0 -> task 1)``."""
+        goal = "?" if self.consumer is None else str(self.consumer.number)
+        return f"edge {self.number} (task {self.producer.number} -> task {goal})"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether rows stay on their rank."""
+        return self.partitioning is None and self.reduction is None
+
+    @property
+    def span(self) -> int:
+        """Return how many levels the edge skips; it holds as many more rounds."""
+        assert self.consumer is not None
+        return max(1, self.consumer.level - self.producer.level)
+
+
+@dataclass(eq=False)
+class TaskPlan:
+    """One chain of operators, and the ranks that run it."""
+
+    number: int
+    ranks: tuple[int, ...]
+    source: SourceNode | None = None
+    operators: list[OperatorPlan] = field(default_factory=list)
+    inputs: list[EdgePlan] = field(default_factory=list)
+    outputs: list[EdgePlan] = field(default_factory=list)
+    level: int = 0
+
+    def describe(self) -> str:
+        """Return the chain in one line."""
+        parts = [self.source.describe()] if self.source else []
+        return " | ".join(parts + [operator.label for operator in self.operators]) or "union"
+
+
+@dataclass
+class PhysicalGraph:
+    """All tasks, in an order in which every edge points forward.
+
+    Attributes
+    ----------
+    size : int
+        Number of ranks.
+    rewrites : list of str
+    """
+
+    size: int
+    tasks: list[TaskPlan]
+    rewrites: list[str]
+
+    @property
+    def edges(self) -> list[EdgePlan]:
+        """Return every edge, in the one order in which all ranks set them up."""
+        return sorted((e for t in self.tasks for e in t.outputs), key=lambda e: e.number)
+
+    def explain(self) -> str:
+        """Return the graph as text: rewrites, tasks with their ranks, edges."""
+        lines = [f"{len(self.tasks)} tasks on {self.size} rank{'s' if self.size > 1 else ''}"]
+        for task in self.tasks:
+            lines.append(f"task {task.number} on {_ranks(task.ranks, self.size)}")
+            if task.source:
+                lines.append(f"    source   {task.source.describe()}")
+            lines += [f"    operator {operator.label}" for operator in task.operators]
+            for edge in task.outputs:
+                lines.append(f"    output   {_edge(edge)}")
+        if self.rewrites:
+            lines.append("rewrites")
+            lines += [f"    {note}" for note in self.rewrites]
+        return "\n".join(lines)
+
+
+def _ranks(ranks: tuple[int, ...], size: int) -> str:
+    if ranks == tuple(range(size)):
+        return "all ranks" if size > 1 else "rank 0"
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
+
+
+def _edge(edge: EdgePlan) -> str:
+    if edge.reduction is not None:
+        how = "reduced over all ranks (Iallreduce)"
+    else:
+        how = "local" if edge.partitioning is None else edge.partitioning.describe()
+    side = "" if edge.output[1] == MAIN else f"{edge.output[1]} "
+    assert edge.consumer is not None
+    columns = ", ".join(edge.schema.names)
+    return f"{side}-> task {edge.consumer.number} [{how}] ({columns})"

@@ -1,0 +1,290 @@
+"""Logical graph to physical graph: chains, local and final aggregation, exchanges, placement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from hpcstream.errors import PlanError
+from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN
+from hpcstream.exchange.partitioning import (
+    ForwardPartitioning,
+    GatherPartitioning,
+    HashPartitioning,
+    Partitioning,
+    RebalancePartitioning,
+)
+from hpcstream.graph.logical import (
+    FilterNode,
+    LateNode,
+    LogicalGraph,
+    Node,
+    OperatorNode,
+    ProjectNode,
+    RebalanceNode,
+    SinkNode,
+    SourceNode,
+    UnionNode,
+    WindowNode,
+)
+from hpcstream.graph.physical import MAIN, EdgePlan, OperatorPlan, PhysicalGraph, TaskPlan
+from hpcstream.graph.rewrites import optimized
+from hpcstream.graph.window_plan import WindowPlan
+from hpcstream.operators.base import Operator
+from hpcstream.operators.sink import SinkOperator
+from hpcstream.operators.stateless import Filter, Project
+
+ORDERED = ("first", "last")
+"""Aggregates that need `ORDER_COLUMN` to break ties of equal event time."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """Where a node's rows come out: an output of a task, and what is known of them.
+
+    Attributes
+    ----------
+    task : TaskPlan
+    output : (int, str)
+        Number of the operator in the task's chain, and name of its output.
+    schema : pyarrow.Schema
+        Hidden columns included.
+    partitioned_by : tuple of str or None
+        Rows with equal values of these columns are on one rank.
+    is_shared : bool
+        Several nodes read it, so no chain may go on from it.
+    """
+
+    task: TaskPlan
+    output: tuple[int, str]
+    schema: pa.Schema
+    partitioned_by: tuple[str, ...] | None = None
+    is_shared: bool = False
+
+
+def plan(graph: LogicalGraph, size: int, *, local_aggregation: bool = True) -> PhysicalGraph:
+    """Return the physical graph of a job on ``size`` ranks.
+
+    Raises
+    ------
+    PlanError
+        The graph has no sink, or asks for what cannot run.
+    """
+    if not graph.sinks:
+        raise PlanError(
+            "the job has nothing to do: no stream ends in a sink; add write_parquet(), print(), "
+            "collect() or sink()"
+        )
+    return _Planner(optimized(graph), size, local_aggregation).run()
+
+
+class _Planner:
+    def __init__(self, graph: LogicalGraph, size: int, local_aggregation: bool) -> None:
+        self.graph = graph
+        self.size = size
+        self.local_aggregation = local_aggregation
+        self.tasks: list[TaskPlan] = []
+        self.notes = list(graph.rewrites)
+        self.has_order = any(
+            call.function in ORDERED
+            for node in graph.nodes()
+            if isinstance(node, WindowNode)
+            for call, _ in node.aggregates
+        )
+        self._consumers = graph.consumers()
+        self._ports: dict[int, Port] = {}
+        self._n_edges = 0
+        self._late: dict[int, Port] = {}
+
+    def run(self) -> PhysicalGraph:
+        for node in self.graph.nodes():
+            port = _VISIT[type(node)](self, node)
+            if port is not None:
+                self._ports[id(node)] = port
+        return PhysicalGraph(self.size, self.tasks, self.notes)
+
+    # -- parts -------------------------------------------------------------------------
+
+    def ranks_of(self, node: Node) -> tuple[int, ...]:
+        """Return the ranks that run a node."""
+        if node.ranks is None:
+            return tuple(range(self.size))
+        return tuple(sorted({rank % self.size for rank in node.ranks}))
+
+    def hidden(self, node: Node, schema: pa.Schema) -> pa.Schema:
+        """Return a node's schema with the hidden columns of ``schema``."""
+        kept = [f for f in schema if f.name in (TIME_COLUMN, ORDER_COLUMN)]
+        if node.time is None:
+            kept = []
+        return pa.schema([*node.schema, *kept])
+
+    def input_port(self, node: Node, index: int = 0) -> Port:
+        """Return the port that feeds an input."""
+        return self._ports[id(node.inputs[index])]
+
+    def new_task(self, ranks: tuple[int, ...], source: SourceNode | None = None) -> TaskPlan:
+        """Add a task."""
+        task = TaskPlan(number=len(self.tasks), ranks=ranks, source=source)
+        self.tasks.append(task)
+        return task
+
+    def connect(
+        self,
+        port: Port,
+        consumer: TaskPlan,
+        input_index: int = 0,
+        partitioning: Partitioning | None = None,
+        reduction: object | None = None,
+    ) -> EdgePlan:
+        """Join a port to an input of a task."""
+        edge = EdgePlan(
+            number=self._n_edges,
+            producer=port.task,
+            output=port.output,
+            schema=port.schema,
+            partitioning=partitioning,
+            consumer=consumer,
+            input_index=input_index,
+            reduction=reduction,
+        )
+        self._n_edges += 1
+        port.task.outputs.append(edge)
+        consumer.inputs.append(edge)
+        consumer.level = max(consumer.level, port.task.level + 1)
+        return edge
+
+    def append(
+        self, port: Port, label: str, make: Callable[[], Operator], *, output: str = MAIN
+    ) -> tuple[TaskPlan, tuple[int, str]]:
+        """Chain an operator behind a port, or begin a task where no chain can go on."""
+        task = port.task
+        if not self._ends_chain(port):
+            self._begin_local_task(port)
+            task = self.tasks[-1]
+        task.operators.append(OperatorPlan(label, make))
+        return task, (len(task.operators) - 1, output)
+
+    def _ends_chain(self, port: Port) -> bool:
+        last = len(port.task.operators) - 1
+        return port.output == (last, MAIN) and not port.is_shared and not port.task.outputs
+
+    def _begin_local_task(self, port: Port) -> None:
+        self.connect(port, self.new_task(port.task.ranks))
+
+    def moved(self, port: Port, ranks: tuple[int, ...]) -> Port:
+        """Return the port on other ranks: a forward edge if they differ."""
+        if port.task.ranks == ranks:
+            return port
+        task = self.new_task(ranks)
+        self.connect(port, task, partitioning=ForwardPartitioning())
+        return Port(task, (-1, MAIN), port.schema, None, port.is_shared)
+
+    def done(
+        self,
+        node: Node,
+        task: TaskPlan,
+        output: tuple[int, str],
+        schema: pa.Schema,
+        partitioned_by: tuple[str, ...] | None,
+    ) -> Port:
+        """Return the port of a node that was just planned."""
+        names = set(schema.names)
+        if partitioned_by is not None and not names.issuperset(partitioned_by):
+            partitioned_by = None
+        is_shared = self._consumers.get(id(node), 0) > 1
+        return Port(task, output, schema, partitioned_by, is_shared)
+
+    # -- nodes -------------------------------------------------------------------------
+
+    def source(self, node: SourceNode) -> Port:
+        task = self.new_task(self.ranks_of(node), node)
+        fields = list(node.schema)
+        if node.time is not None:
+            fields.append(pa.field(TIME_COLUMN, pa.int64()))
+            if self.has_order:
+                fields.append(pa.field(ORDER_COLUMN, pa.int64()))
+        return self.done(node, task, (-1, MAIN), pa.schema(fields), None)
+
+    def filter(self, node: FilterNode) -> Port:
+        port = self.moved(self.input_port(node), self.ranks_of(node))
+        task, output = self.append(port, node.describe(), lambda: Filter(node.predicate))
+        return self.done(node, task, output, port.schema, port.partitioned_by)
+
+    def project(self, node: ProjectNode) -> Port:
+        port = self.moved(self.input_port(node), self.ranks_of(node))
+        task, output = self.append(port, node.describe(), lambda: Project(node.columns))
+        kept = {name for name, e in node.columns if e.is_column and e.columns() == {name}}
+        by = port.partitioned_by
+        if by is not None and not kept.issuperset(by):
+            by = None
+        return self.done(node, task, output, self.hidden(node, port.schema), by)
+
+    def operator(self, node: OperatorNode) -> Port:
+        port = self.moved(self.input_port(node), self.ranks_of(node))
+        operator = node.make(port.schema)
+        schema = operator.output_schema(port.schema)  # type: ignore[attr-defined]
+        task, output = self.append(port, node.label, lambda: node.make(port.schema))
+        by = port.partitioned_by if node.passes_columns else None
+        return self.done(node, task, output, schema, by)
+
+    def union(self, node: UnionNode) -> Port:
+        ranks = self.ranks_of(node)
+        ports = [self.moved(self._ports[id(one)], ranks) for one in node.inputs]
+        schema = ports[0].schema
+        task = self.new_task(ranks)
+        for index, port in enumerate(ports):
+            self.connect(port, task, index)
+        return self.done(node, task, (-1, MAIN), schema, None)
+
+    def rebalance(self, node: RebalanceNode) -> Port:
+        port = self.input_port(node)
+        ranks = self.ranks_of(node)
+        if self.size == 1:
+            return self.done(node, port.task, port.output, port.schema, None)
+        task = self.new_task(ranks)
+        self.connect(port, task, partitioning=RebalancePartitioning())
+        return self.done(node, task, (-1, MAIN), port.schema, None)
+
+    def window(self, node: WindowNode) -> Port:
+        return WindowPlan(self, node).build()
+
+    def late(self, node: LateNode) -> Port:
+        port = self._late[id(node.inputs[0])]
+        return self.done(node, port.task, port.output, port.schema, None)
+
+    def note_late(self, node: WindowNode, port: Port) -> None:
+        """Remember where the late rows of a window come out."""
+        self._late[id(node)] = port
+
+    def sink(self, node: SinkNode) -> None:
+        port = self.input_port(node)
+        sink_number = [id(sink) for sink in self.graph.sinks].index(id(node))
+        ranks = self.ranks_of(node)
+        if node.gather and self.size > 1:
+            task = self.new_task((0,))
+            self.connect(port, task, partitioning=GatherPartitioning())
+            port = Port(task, (-1, MAIN), port.schema)
+        elif not node.gather:
+            port = self.moved(port, ranks)
+        schema = node.schema
+        self.append(port, node.describe(), lambda: SinkOperator(node.sink, schema, sink_number))
+
+
+    def hash_to(self, port: Port, keys: tuple[str, ...], task: TaskPlan, index: int = 0) -> None:
+        """Send rows to the rank that owns their key."""
+        self.connect(port, task, index, partitioning=HashPartitioning(keys))
+
+
+_VISIT: dict[type[Node], Callable[..., Port | None]] = {
+    SourceNode: _Planner.source,
+    FilterNode: _Planner.filter,
+    ProjectNode: _Planner.project,
+    OperatorNode: _Planner.operator,
+    UnionNode: _Planner.union,
+    RebalanceNode: _Planner.rebalance,
+    WindowNode: _Planner.window,
+    LateNode: _Planner.late,
+    SinkNode: _Planner.sink,
+}

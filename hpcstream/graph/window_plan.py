@@ -1,0 +1,191 @@
+"""How a window aggregate runs: in one stage, in two, or reduced over all ranks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from hpcstream.event_time import HIDDEN_COLUMNS
+from hpcstream.exchange.partitioning import ForwardPartitioning, HashPartitioning
+from hpcstream.graph.logical import WindowNode
+from hpcstream.graph.physical import MAIN
+from hpcstream.memory.pool import process_pool
+from hpcstream.operators.expressions import Expression, col
+from hpcstream.operators.local_aggregate import LocalWindowAggregate
+from hpcstream.operators.stateless import Project
+from hpcstream.operators.window_aggregate import WindowAggregate
+from hpcstream.operators.window_all import (
+    WINDOW_COLUMN,
+    WindowAllFinal,
+    WindowAllLocal,
+    reduction_ops,
+)
+from hpcstream.operators.window_spec import NamedAggregate, WindowAggregateSpec
+
+if TYPE_CHECKING:
+    from hpcstream.graph.planner import Port, _Planner
+
+
+class WindowPlan:
+    """Plans one `WindowNode`."""
+
+    def __init__(self, planner: _Planner, node: WindowNode) -> None:
+        self._planner = planner
+        self._node = node
+        self._ranks = planner.ranks_of(node)
+
+    def build(self) -> Port:
+        """Add the tasks and edges; return where the results come out."""
+        port = self._with_inputs(self._planner.input_port(self._node))
+        spec = self._spec(port.schema)
+        if not self._node.keys:
+            return self._all_ranks(port, spec)
+        if self._is_partitioned(port):
+            return self._one_stage(port, spec)
+        if spec.supports_partials and self._planner.local_aggregation:
+            return self._local_and_final(port, spec)
+        return self._exchange_rows(port, spec)
+
+    # -- inputs ------------------------------------------------------------------------
+
+    def _with_inputs(self, port: Port) -> Port:
+        """Project to the keys and the aggregates' inputs; all columns if late rows are read."""
+        columns = self._input_columns()
+        visible = [name for name in port.schema.names if name not in HIDDEN_COLUMNS]
+        if [name for name, _ in columns] == visible:
+            return port
+        label = "select " + ", ".join(name for name, _ in columns)
+        task, output = self._planner.append(port, label, lambda: Project(columns))
+        schema = Project(columns).output_schema(port.schema)
+        by = port.partitioned_by
+        return type(port)(task, output, schema, by)
+
+    def _input_columns(self) -> tuple[tuple[str, Expression], ...]:
+        node = self._node
+        names = list(node.inputs[0].schema.names) if node.wants_late else list(node.keys)
+        columns = {name: col(name) for name in names}
+        for index, (_, expression) in enumerate(node.aggregates):
+            if expression is not None:
+                columns[_input_name(expression, index)] = expression
+        return tuple(columns.items())
+
+    def _spec(self, schema: pa.Schema) -> WindowAggregateSpec:
+        node = self._node
+        assert node.inputs[0].time is not None
+        aggregates = tuple(
+            NamedAggregate(
+                name=call.name,
+                function=call.function,
+                input=None if e is None else _input_name(e, index),
+                parameters=call.parameters,
+            )
+            for index, (call, e) in enumerate(node.aggregates)
+        )
+        return WindowAggregateSpec(
+            keys=node.keys,
+            assigner=node.assigner,
+            aggregates=aggregates,
+            allowed_lateness=node.allowed_lateness,
+            input_schema=schema,
+            time_type=node.inputs[0].time.data_type,
+            late_output=node.wants_late,
+        )
+
+    # -- shapes ------------------------------------------------------------------------
+
+    def _is_partitioned(self, port: Port) -> bool:
+        if port.task.ranks != self._ranks:
+            return False
+        if len(self._ranks) == 1:
+            return True
+        by = port.partitioned_by
+        if by is not None and set(by) <= set(self._node.keys):
+            self._planner.notes.append(
+                f"exchange dropped: rows are already partitioned by {', '.join(by)}"
+            )
+            return True
+        return False
+
+    def _one_stage(self, port: Port, spec: WindowAggregateSpec) -> Port:
+        task, output = self._planner.append(
+            port, self._label(), lambda: WindowAggregate(spec, process_pool())
+        )
+        return self._result(task, output, spec, port.partitioned_by)
+
+    def _exchange_rows(self, port: Port, spec: WindowAggregateSpec) -> Port:
+        task = self._planner.new_task(self._ranks)
+        self._planner.hash_to(port, spec.keys, task)
+        arrived = type(port)(task, (-1, MAIN), port.schema, spec.keys)
+        return self._one_stage(arrived, spec)
+
+    def _local_and_final(self, port: Port, spec: WindowAggregateSpec) -> Port:
+        self._planner.notes.append(
+            f"aggregate by {', '.join(spec.keys)} split into local and final"
+        )
+        producer, output = self._planner.append(
+            port, f"local {self._label()}", lambda: LocalWindowAggregate(spec, process_pool())
+        )
+        final = self._planner.new_task(self._ranks)
+        here = type(port)
+        rows = here(producer, (output[0], "rows"), port.schema)
+        partials = here(producer, output, spec.partial_schema)
+        self._planner.hash_to(rows, spec.keys, final, 0)
+        self._planner.hash_to(partials, spec.keys, final, 1)
+        task, output = self._planner.append(
+            here(final, (-1, MAIN), port.schema),
+            f"final {self._label()}",
+            lambda: WindowAggregate(spec, process_pool()),
+        )
+        return self._result(task, output, spec, spec.keys)
+
+    def _all_ranks(self, port: Port, spec: WindowAggregateSpec) -> Port:
+        here = type(port)
+        is_alone = self._planner.size == 1
+        synced = self._planner.new_task(self._ranks)
+        self._planner.connect(
+            port, synced, partitioning=None if is_alone else ForwardPartitioning()
+        )
+        task, output = self._planner.append(
+            here(synced, (-1, MAIN), port.schema),
+            f"local {self._label()}",
+            lambda: WindowAllLocal(spec, process_pool()),
+        )
+        self._note_late(here(task, (output[0], "late"), port.schema))
+        partials = here(task, output, spec.window_all_schema)
+        final = self._planner.new_task(self._ranks)
+        ops = reduction_ops(spec)
+        if is_alone:
+            self._planner.connect(partials, final)
+        elif ops is not None:
+            self._planner.connect(partials, final, reduction=ops)
+        else:
+            by = HashPartitioning((WINDOW_COLUMN,))
+            self._planner.connect(partials, final, partitioning=by)
+        task, output = self._planner.append(
+            here(final, (-1, MAIN), partials.schema),
+            f"final {self._label()}",
+            lambda: WindowAllFinal(spec),
+        )
+        return self._planner.done(self._node, task, output, spec.output_schema, None)
+
+    def _result(self, task, output, spec, by):  # type: ignore[no-untyped-def]
+        self._note_late(self._planner_port(task, (output[0], "late"), spec.input_schema))
+        return self._planner.done(self._node, task, output, spec.output_schema, by)
+
+    def _planner_port(self, task, output, schema):  # type: ignore[no-untyped-def]
+        return type(self._planner.input_port(self._node))(task, output, schema)
+
+    def _note_late(self, port: Port) -> None:
+        if self._node.wants_late:
+            self._planner.note_late(self._node, port)
+
+    def _label(self) -> str:
+        return self._node.describe()
+
+
+def _input_name(expression: Expression, index: int) -> str:
+    if expression.is_column:
+        (name,) = expression.columns()
+        return name
+    return f"__input_{index}"

@@ -1,0 +1,45 @@
+"""What the runtime asks of an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+Snapshot = Mapping[str, np.ndarray]
+"""The state of an operator: named arrays, one HDF5 dataset each. Bytes as uint8."""
+
+
+@dataclass(frozen=True, slots=True)
+class SideOutput:
+    """A batch for another output of the operator than its main one (``"late"``, ``"rows"``)."""
+
+    name: str
+    batch: pa.RecordBatch
+
+
+Emitted = pa.RecordBatch | SideOutput
+
+
+class Operator(Protocol):
+    """One parallel instance of a node of the dataflow graph.
+
+    The runtime calls these methods from one thread, in event order. An operator
+    sees batches and times only: never the communicator, a file or a clock.
+    Batches carry the hidden columns of `hpcstream.event_time` after the user's.
+    """
+
+    def process_batch(self, batch: pa.RecordBatch, input_index: int = 0) -> Iterable[Emitted]:
+        """Take in one batch of one input; yield what can be emitted at once."""
+
+    def process_watermark(self, watermark: int) -> Iterable[Emitted]:
+        """Yield what is complete now that no row before ``watermark`` will come."""
+
+    def snapshot(self) -> Snapshot:
+        """Return the state as named arrays."""
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take over the state of a snapshot. Called at most once, before any batch."""

@@ -1,0 +1,62 @@
+"""A chain of operators in one task: batches and watermarks pushed through plain calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from hpcstream.graph.physical import MAIN
+from hpcstream.operators.base import Emitted, Operator, SideOutput
+
+Emit = Callable[[tuple[int, str], pa.RecordBatch], Iterator[None]]
+"""Hands a batch to the edges of an output; yields while an edge has no room."""
+
+
+@dataclass(slots=True)
+class OperatorCounters:
+    """What one operator did on one rank."""
+
+    label: str
+    rows_in: int = 0
+    rows_out: int = 0
+
+
+class OperatorChain:
+    """Feeds operators one after the other; the last one's output goes to ``emit``."""
+
+    def __init__(self, operators: Sequence[tuple[str, Operator]], emit: Emit) -> None:
+        self.operators = [operator for _, operator in operators]
+        self.counters = [OperatorCounters(label) for label, _ in operators]
+        self.watermarks = [0] * (len(operators) + 1)
+        self._emit = emit
+        self._last = len(operators) - 1
+        self._watermark_of = [getattr(op, "output_watermark", None) for op in self.operators]
+
+    def push(self, index: int, batch: pa.RecordBatch, input_index: int = 0) -> Iterator[None]:
+        """Run operator ``index`` and those after it on one batch."""
+        if index > self._last:
+            yield from self._emit((self._last, MAIN), batch)
+            return
+        self.counters[index].rows_in += batch.num_rows
+        yield from self._pass_on(index, self.operators[index].process_batch(batch, input_index))
+
+    def push_watermark(self, watermark: int) -> Iterator[None]:
+        """Run every operator on a watermark, each after what the one before it emitted."""
+        for index, operator in enumerate(self.operators):
+            yield from self._pass_on(index, operator.process_watermark(watermark))
+            derive = self._watermark_of[index]
+            if derive is not None:
+                watermark = derive(watermark)
+            self.watermarks[index] = watermark
+        self.watermarks[self._last] = watermark
+
+    def _pass_on(self, index: int, emitted: Iterable[Emitted]) -> Iterator[None]:
+        counters = self.counters[index]
+        for out in emitted:
+            if isinstance(out, SideOutput):
+                yield from self._emit((index, out.name), out.batch)
+            elif out.num_rows:
+                counters.rows_out += out.num_rows
+                yield from self.push(index + 1, out)

@@ -1,0 +1,91 @@
+"""Control rounds: what all ranks agree on, without stopping.
+
+At control round *c(i)* every rank posts its status. What all statuses say
+together takes effect at *c(i+1)*, which no rank starts before it is in. The same
+outcome fixes *c(i+2)*, 1 to 64 rounds later, aiming at 50 ms by the slowest
+rank's measure. So a decision costs no waiting, and is the same on every rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, fields
+
+import numpy as np
+
+from hpcstream.exchange.communicator import Communicator, Request
+
+AIM_US = 50_000
+MOST_ROUNDS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One rank's report, or the maximum of all. Integers; a flag is 0 or 1."""
+
+    has_input: int = 0
+    failed: int = 0
+    stop: int = 0
+    metrics_due: int = 0
+    round_us: int = 0
+
+
+N_FIELDS = len(fields(Status))
+
+
+def rounds_until_next(round_us: int) -> int:
+    """Return how many rounds the next control interval has."""
+    return max(1, min(MOST_ROUNDS, AIM_US // max(round_us, 1)))
+
+
+class ControlGate:
+    """Agrees on `Status` at control rounds and says how far sources may go.
+
+    Parameters
+    ----------
+    comm : Communicator
+        Private to control.
+    """
+
+    def __init__(self, comm: Communicator) -> None:
+        self._comm = comm
+        self._send = np.zeros(N_FIELDS, dtype=np.int64)
+        self._receive = np.zeros(N_FIELDS, dtype=np.int64)
+        self._request: Request | None = None
+        self._outcome: Status | None = None
+        self.boundary = 0
+        self.end_round: int | None = None
+
+    def open(self, status: Status) -> None:
+        """Post the status of control round 0. Collective."""
+        self._post(status)
+        self.boundary = 1
+
+    def _post(self, status: Status) -> None:
+        self._send[:] = astuple(status)
+        self._outcome = None
+        self._request = self._comm.all_reduce(self._send, self._receive, "max")
+
+    def may_start(self, round_number: int) -> bool:
+        """Return whether a source may open this round."""
+        return round_number < self.boundary
+
+    def poll(self) -> bool:
+        """Return whether the last posted outcome is in."""
+        if self._outcome is None and self._request is not None and self._request.test():
+            self._outcome = Status(*self._receive.tolist())
+        return self._outcome is not None
+
+    def pass_boundary(self, status: Status) -> Status:
+        """Let the outcome take effect and post the next status; return the outcome.
+
+        Call when `poll` is true and this rank's sources have closed every round
+        before ``boundary``.
+        """
+        outcome = self._outcome
+        assert outcome is not None, "the outcome of the last control round is not in yet"
+        if outcome.failed or outcome.stop or not outcome.has_input:
+            self.end_round = self.boundary
+            return outcome
+        self._post(status)
+        self.boundary += rounds_until_next(outcome.round_us)
+        return outcome

@@ -1,0 +1,299 @@
+"""Reads a rank's splits and closes rounds.
+
+A bounded source is read split after split, by rows scanned alone, so that its
+rounds are a function of the input. A live source is polled; the clock closes
+its rounds (`hpcstream.runtime.pacing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from hpcstream.connectors.base import Source, Split, SplitReader
+from hpcstream.errors import ConnectorError
+from hpcstream.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN
+from hpcstream.graph.logical import EventTime
+from hpcstream.memory.time_values import event_time_values
+from hpcstream.runtime.watermark import BoundedWatermark, SplitWatermark
+
+_ROWS_OF_SPLIT_BITS = 40
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """What a rank needs to know to read a source.
+
+    Attributes
+    ----------
+    source : Source
+    names : tuple of str
+        The user's columns to hand on.
+    time : EventTime or None
+    watermark_delay : int
+        In ticks.
+    idle_timeout_s : float or None
+    has_order : bool
+        Whether rows get `ORDER_COLUMN`.
+    """
+
+    source: Source
+    names: tuple[str, ...]
+    time: EventTime | None
+    watermark_delay: int
+    idle_timeout_s: float | None
+    has_order: bool
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns handed on, hidden ones last."""
+        fields = [self.source.schema.field(name) for name in self.names]
+        if self.time is not None:
+            fields.append(pa.field(TIME_COLUMN, pa.int64()))
+        if self.has_order:
+            fields.append(pa.field(ORDER_COLUMN, pa.int64()))
+        return pa.schema(fields)
+
+
+class RowStamper:
+    """Adds the hidden columns to a source's batches."""
+
+    def __init__(self, spec: SourceSpec) -> None:
+        self._spec = spec
+        self._schema = spec.schema
+        self._as_is = tuple(spec.source.schema.names) == spec.names
+
+    def stamp(self, batch: pa.RecordBatch, split: Split, number: int, start: int) -> pa.RecordBatch:
+        """Return the batch with event time, and its row order if the plan needs it."""
+        spec = self._spec
+        columns = batch.columns if self._as_is else [batch.column(name) for name in spec.names]
+        if spec.time is not None:
+            columns = [*columns, self._times(batch, split, start)]
+        if spec.has_order:
+            first = (number << _ROWS_OF_SPLIT_BITS) + start
+            order = np.arange(first, first + batch.num_rows, dtype=np.int64)
+            columns = [*columns, pa.array(order)]
+        if not columns:
+            return batch.select([])
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+
+    def _times(self, batch: pa.RecordBatch, split: Split, start: int) -> pa.Array:
+        time = self._spec.time
+        assert time is not None
+        column = batch.column(time.column)
+        if column.null_count:
+            row = start + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+            raise ConnectorError(
+                f"{split.id}: event time {time.column!r} is null in row {row} of the split (rows "
+                "counted after filters that were pushed into the scan); filter such rows out "
+                f"before, as in .filter(col({time.column!r}).is_not_null())"
+            )
+        if column.type == pa.int64():
+            return column
+        values = event_time_values(column, time.column)
+        return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
+
+
+@dataclass(slots=True)
+class SplitProgress:
+    """How far one split has been read."""
+
+    number: int
+    split: Split
+    position: int = 0
+    done: bool = False
+
+
+class BoundedReader:
+    """Reads the rank's splits of a bounded source, one after the other.
+
+    Parameters
+    ----------
+    spec : SourceSpec
+    splits : list of (int, Split)
+        This rank's, with their numbers in the whole source, in reading order.
+    """
+
+    def __init__(self, spec: SourceSpec, splits: list[tuple[int, Split]]) -> None:
+        self._spec = spec
+        self._stamper = RowStamper(spec)
+        self.progress = [SplitProgress(number, split) for number, split in splits]
+        self._current = 0
+        self._reader: SplitReader | None = None
+        self._watermark = BoundedWatermark([s.first_time for _, s in splits], spec.watermark_delay)
+        self.rows_scanned = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether every split is exhausted."""
+        return self._current == len(self.progress)
+
+    @property
+    def watermark(self) -> int:
+        """No row before this will come."""
+        return MAX_TIME if self.ended else self._watermark.watermark
+
+    @property
+    def is_idle(self) -> bool:
+        """A bounded source is never idle by the clock."""
+        return False
+
+    @property
+    def holder(self) -> str | None:
+        """The split that holds the watermark back: the one being read."""
+        return None if self.ended else self.progress[self._current].split.id
+
+    def read_round(self, max_rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of one round: ``max_rows`` rows scanned, fewer only at the end."""
+        left = max_rows
+        while left > 0 and not self.ended:
+            batch, scanned = self._read(left)
+            left -= scanned
+            if batch is not None and batch.num_rows:
+                yield batch
+
+    def _read(self, max_rows: int) -> tuple[pa.RecordBatch | None, int]:
+        progress = self.progress[self._current]
+        if self._reader is None:
+            self._reader = self._spec.source.open(progress.split, progress.position)
+        chunk = self._reader.read(max_rows)
+        if chunk is None:
+            self._close_split()
+            return None, 0
+        self.rows_scanned += chunk.scanned
+        start, progress.position = progress.position, progress.position + chunk.scanned
+        if not chunk.batch.num_rows:
+            return None, chunk.scanned
+        batch = self._stamper.stamp(chunk.batch, progress.split, progress.number, start)
+        if self._spec.time is not None:
+            self._watermark.see(_greatest_time(batch))
+        return batch, chunk.scanned
+
+    def _close_split(self) -> None:
+        assert self._reader is not None
+        self._reader.close()
+        self._reader = None
+        self.progress[self._current].done = True
+        self._current += 1
+        self._watermark.next_split()
+
+    def close(self) -> None:
+        """Release what is open."""
+        if self._reader is not None:
+            self._reader.close()
+
+
+@dataclass(slots=True)
+class _LiveSplit:
+    progress: SplitProgress
+    reader: SplitReader
+    watermark: SplitWatermark
+    last_rows_s: float
+    ended: bool = False
+
+
+class LiveReader:
+    """Polls the rank's splits of a live source in turn.
+
+    A split without rows for ``idle_timeout_s`` stops holding time back until it
+    has rows again.
+    """
+
+    def __init__(self, spec: SourceSpec, splits: list[tuple[int, Split]], now_s: float) -> None:
+        self._spec = spec
+        self._stamper = RowStamper(spec)
+        self.rows_scanned = 0
+        self._now_s = now_s
+        self._splits = [
+            _LiveSplit(
+                SplitProgress(number, split),
+                spec.source.open(split, 0),
+                SplitWatermark(spec.watermark_delay),
+                now_s,
+            )
+            for number, split in splits
+        ]
+
+    @property
+    def progress(self) -> list[SplitProgress]:
+        """How far each split has been read."""
+        return [live.progress for live in self._splits]
+
+    @property
+    def ended(self) -> bool:
+        """Whether every split has ended."""
+        return all(live.ended for live in self._splits)
+
+    def _active(self) -> list[_LiveSplit]:
+        timeout = self._spec.idle_timeout_s
+        return [
+            live
+            for live in self._splits
+            if not live.ended and (timeout is None or self._now_s - live.last_rows_s < timeout)
+        ]
+
+    @property
+    def watermark(self) -> int:
+        """Least watermark of the splits that are neither ended nor idle."""
+        if self.ended:
+            return MAX_TIME
+        return min((live.watermark.watermark for live in self._active()), default=MIN_TIME)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no split may hold time back."""
+        return not self.ended and not self._active()
+
+    @property
+    def holder(self) -> str | None:
+        """The active split with the least watermark."""
+        active = self._active()
+        if not active:
+            return None
+        return min(active, key=lambda live: live.watermark.watermark).progress.split.id
+
+    def poll(self, max_rows: int, now_s: float) -> Iterator[pa.RecordBatch]:
+        """Yield what the splits have now, ``max_rows`` rows in all at most."""
+        self._now_s = now_s
+        left = max_rows
+        for live in self._splits:
+            if left <= 0:
+                break
+            if live.ended:
+                continue
+            chunk = live.reader.read(left)
+            if chunk is None:
+                live.ended = live.progress.done = True
+                live.reader.close()
+                continue
+            if chunk.scanned == 0:
+                continue
+            left -= chunk.scanned
+            self.rows_scanned += chunk.scanned
+            live.last_rows_s = now_s
+            start = live.progress.position
+            live.progress.position += chunk.scanned
+            if chunk.batch.num_rows:
+                yield self._stamped(live, chunk.batch, start)
+
+    def _stamped(self, live: _LiveSplit, batch: pa.RecordBatch, start: int) -> pa.RecordBatch:
+        progress = live.progress
+        stamped = self._stamper.stamp(batch, progress.split, progress.number, start)
+        if self._spec.time is not None:
+            live.watermark.see(_greatest_time(stamped))
+        return stamped
+
+    def close(self) -> None:
+        """Release what is open."""
+        for live in self._splits:
+            if not live.ended:
+                live.reader.close()
+
+
+def _greatest_time(batch: pa.RecordBatch) -> int:
+    column = batch.column(TIME_COLUMN)
+    values = np.frombuffer(column.buffers()[1], dtype=np.int64, count=len(column) + column.offset)
+    return int(values[column.offset :].max())

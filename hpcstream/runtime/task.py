@@ -1,0 +1,266 @@
+"""One task on one rank: takes rounds of its inputs, closes them on its outputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from hpcstream.event_time import MAX_TIME
+from hpcstream.exchange.edge import Edge, RoundEnd
+from hpcstream.operators.base import Operator
+from hpcstream.runtime.chain import OperatorChain
+from hpcstream.runtime.source_reader import BoundedReader, LiveReader
+from hpcstream.runtime.watermark import WatermarkTracker
+
+_COALESCE_ROWS = 16_384
+
+Place = tuple[int, str]
+"""An output of a chain: number of the operator, name of its output."""
+
+
+class Outputs:
+    """The edges that a task's outputs feed."""
+
+    def __init__(self, edges: Sequence[tuple[Place, Edge]]) -> None:
+        self.edges = [edge for _, edge in edges]
+        self._places = [place for place, _ in edges]
+        self._closed = [-1] * len(edges)
+        self._of_place: dict[Place, list[Edge]] = {}
+        for place, edge in edges:
+            self._of_place.setdefault(place, []).append(edge)
+
+    def may_start(self, round_number: int) -> bool:
+        """Return whether every edge takes this round."""
+        return all(edge.may_start(round_number) for edge in self.edges)
+
+    def emit(self, place: Place, batch: pa.RecordBatch) -> Iterator[None]:
+        """Send a batch on every edge of an output; nobody may read it."""
+        for edge in self._of_place.get(place, ()):
+            yield from edge.send(batch)
+
+    def close(self, round_number: int, end_of: Callable[[Place], RoundEnd]) -> Iterator[None]:
+        """Close the round on every edge on which it is still open."""
+        for index, edge in enumerate(self.edges):
+            if self._closed[index] < round_number:
+                yield from edge.close(round_number, end_of(self._places[index]))
+                self._closed[index] = round_number
+
+    def finish(self, end_round: int) -> None:
+        """Say farewell on every edge."""
+        for edge in self.edges:
+            edge.finish(end_round)
+
+
+class Task:
+    """Runs rounds: an unfinished one is a generator that yields when it must wait.
+
+    Parameters
+    ----------
+    name : str
+        For error messages.
+    operators : list of (label, Operator)
+    inputs : list of Edge
+    outputs : Outputs
+    """
+
+    def __init__(
+        self,
+        name: str,
+        operators: Sequence[tuple[str, Operator]],
+        inputs: Sequence[Edge],
+        outputs: Outputs,
+    ) -> None:
+        self.name = name
+        self.inputs = list(inputs)
+        self.outputs = outputs
+        self.chain = OperatorChain(operators, outputs.emit)
+        self.next_round = 0
+        self.end_round: int | None = None
+        self.busy_ns = 0
+        self.draining = False
+        self._tracker = WatermarkTracker(len(inputs))
+        self._running: Iterator[bool] | None = None
+        self._finished = False
+        self._taken = [-1] * len(inputs)
+        self._doing = ""
+
+    @property
+    def watermark(self) -> int:
+        """The task's own watermark."""
+        return self._tracker.watermark
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last round is closed."""
+        return self._finished
+
+    def step(self) -> bool:
+        """Go on with the current round, or start the next; return whether anything moved."""
+        if self._running is None:
+            if self.next_round == self.end_round:
+                return self._finish()
+            if not self._may_start():
+                return False
+            self._running = self._drained_round() if self.draining else self._round()
+        before = time.perf_counter_ns()
+        moved = next(self._running, None)
+        self.busy_ns += time.perf_counter_ns() - before
+        if moved is None:
+            self._running = None
+            self.next_round += 1
+            return True
+        return moved
+
+    def _finish(self) -> bool:
+        if self._finished:
+            return False
+        self.outputs.finish(self.next_round)
+        self._finished = True
+        return True
+
+    def _may_start(self) -> bool:
+        return all(edge.has_round(self.next_round) for edge in self.inputs) and (
+            self.outputs.may_start(self.next_round)
+        )
+
+    def _round(self) -> Iterator[bool]:
+        busy = False
+        for index, edge in enumerate(self.inputs):
+            part = edge.take(self.next_round)
+            self._taken[index] = self.next_round
+            busy = busy or part.busy
+            for batch in coalesced(part.batches):
+                self._doing = f"batch of {batch.num_rows} rows from {edge.name}"
+                yield from _moving(self.chain.push(0, batch, index))
+                yield True
+            self._tracker.receive(index, part.watermark)
+        yield from self._end_round(self._tracker.watermark, self._tracker.is_idle, busy)
+
+    def _end_round(self, watermark: int, idle: bool, busy: bool) -> Iterator[bool]:
+        self._doing = f"watermark {watermark}"
+        yield from _moving(self.chain.push_watermark(watermark))
+        marks = self.chain.watermarks
+        yield from _moving(
+            self.outputs.close(
+                self.next_round,
+                lambda place: RoundEnd(marks[place[0]], idle=idle, busy=busy),
+            )
+        )
+
+    # -- after a failure --------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Run no user code from now on; close every round empty, with the abort flag."""
+        self.draining = True
+        if self._running is not None:
+            self._running = self._drained_round()
+
+    def _drained_round(self) -> Iterator[bool]:
+        for index, edge in enumerate(self.inputs):
+            if self._taken[index] < self.next_round:
+                while not edge.has_round(self.next_round):
+                    yield False
+                edge.take(self.next_round)
+                self._taken[index] = self.next_round
+        yield from _moving(
+            self.outputs.close(self.next_round, lambda _: RoundEnd(MAX_TIME, abort=True))
+        )
+
+    def where(self) -> str:
+        """Return what the task was doing, for an error's note."""
+        return f"in {self.name}, round {self.next_round}, {self._doing}"
+
+
+class SourceTask(Task):
+    """A task that begins with a source: its rounds begin here.
+
+    Parameters
+    ----------
+    reader : BoundedReader or LiveReader
+    gate : object with ``may_start(round)``
+        Control: how far sources may go.
+    batch_rows : int
+        Rows scanned for one round.
+    pacer : Pacer or None
+        Says when a live source closes a round; None for bounded sources.
+    """
+
+    def __init__(
+        self,
+        *task: Any,
+        reader: BoundedReader | LiveReader,
+        gate: Any,
+        batch_rows: int,
+        pacer: Any = None,
+    ) -> None:
+        super().__init__(*task)
+        self.reader = reader
+        self._gate = gate
+        self._batch_rows = batch_rows
+        self.pacer = pacer
+
+    @property
+    def has_input(self) -> bool:
+        """Whether rows, or the end of the stream, are still to be handed on."""
+        return not self.draining and self.watermark != MAX_TIME
+
+    @property
+    def watermark(self) -> int:
+        """The least event time that may still come."""
+        return self._tracker_watermark
+
+    _tracker_watermark = -(2**63)
+
+    def _may_start(self) -> bool:
+        if not self._gate.may_start(self.next_round):
+            return False
+        if not self.outputs.may_start(self.next_round):
+            return False
+        return self.pacer is None or self.draining or self.pacer.may_open()
+
+    def _round(self) -> Iterator[bool]:
+        self._doing = "reading"
+        had_rows = False
+        for batch in self._batches():
+            had_rows = True
+            self._doing = f"batch of {batch.num_rows} rows from the source"
+            yield from _moving(self.chain.push(0, batch))
+            yield True
+            self._doing = "reading"
+        ended = self.reader.ended
+        reached = MAX_TIME if ended else self.reader.watermark
+        self._tracker_watermark = max(self._tracker_watermark, reached)
+        busy = had_rows or (self.pacer is None and not ended)
+        yield from self._end_round(self._tracker_watermark, self.reader.is_idle, busy)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        if isinstance(self.reader, BoundedReader):
+            return self.reader.read_round(self._batch_rows)
+        return self.pacer.take(self.next_round)
+
+
+def coalesced(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the batches in order, small neighbours joined into one."""
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        if waiting and rows + batch.num_rows > _COALESCE_ROWS:
+            yield _joined(waiting)
+            waiting, rows = [], 0
+        waiting.append(batch)
+        rows += batch.num_rows
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+def _moving(waits: Iterator[None]) -> Iterator[bool]:
+    """Turn an edge's waits into the worker's word for them: nothing moved."""
+    for _ in waits:
+        yield False

@@ -1,0 +1,98 @@
+"""Watermarks: what a source may promise, and what a task may believe.
+
+Pure deciders: no I/O, and a clock only as an argument.
+"""
+
+from __future__ import annotations
+
+from hpcstream.event_time import MAX_TIME, MIN_TIME
+
+
+class WatermarkTracker:
+    """The least watermark of a task's active inputs; it never goes back.
+
+    Idle inputs do not hold it back.
+    """
+
+    def __init__(self, n_inputs: int) -> None:
+        self._of_input: list[int | None] = [MIN_TIME] * n_inputs  # None: idle
+        self.watermark = MIN_TIME
+
+    def receive(self, input_index: int, watermark: int | None) -> bool:
+        """Note the watermark of one input, or None if it is idle; True if ours moved."""
+        self._of_input[input_index] = watermark
+        active = [w for w in self._of_input if w is not None]
+        if not active or min(active) <= self.watermark:
+            return False
+        self.watermark = min(active)
+        return True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every input is idle."""
+        return all(w is None for w in self._of_input)
+
+
+class SplitWatermark:
+    """Bounded out-of-orderness of one split: greatest time seen, less the delay."""
+
+    __slots__ = ("_delay", "_greatest")
+
+    def __init__(self, delay: int) -> None:
+        self._delay = delay
+        self._greatest = MIN_TIME
+
+    def see(self, greatest_time: int) -> None:
+        """Note the greatest event time of some rows."""
+        self._greatest = max(self._greatest, greatest_time)
+
+    @property
+    def watermark(self) -> int:
+        """No row before this will come, if rows are out of order by the delay at most."""
+        return MIN_TIME if self._greatest == MIN_TIME else max(self._greatest - self._delay, MIN_TIME)
+
+
+class BoundedWatermark:
+    """Watermark of splits that one rank reads one after the other.
+
+    It follows the split being read, but never passes the least event time of
+    the splits to come, where that is known.
+
+    Parameters
+    ----------
+    first_times : list of (int or None)
+        Least event time of each split, in reading order; None: not known.
+    delay : int
+        How far out of order rows may be within a split.
+    """
+
+    def __init__(self, first_times: list[int | None], delay: int) -> None:
+        self._delay = delay
+        self._split = 0
+        self._current = SplitWatermark(delay)
+        self._bounds = _least_after(first_times)
+        self.watermark = MIN_TIME if first_times else MAX_TIME
+
+    def see(self, greatest_time: int) -> None:
+        """Note the greatest event time of rows of the current split."""
+        self._current.see(greatest_time)
+        self._raise_to(min(self._current.watermark, self._bounds[self._split]))
+
+    def next_split(self) -> None:
+        """The current split is exhausted."""
+        self._split += 1
+        self._current = SplitWatermark(self._delay)
+        if self._split == len(self._bounds):
+            self._raise_to(MAX_TIME)
+
+    def _raise_to(self, watermark: int) -> None:
+        self.watermark = max(self.watermark, watermark)
+
+
+def _least_after(first_times: list[int | None]) -> list[int]:
+    """Return for each split the least known time of the splits after it."""
+    bounds, least = [], MAX_TIME
+    for first in reversed(first_times):
+        bounds.append(least)
+        least = least if first is None else min(least, first)
+    return bounds[::-1]

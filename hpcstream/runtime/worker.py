@@ -1,0 +1,184 @@
+"""The loop of one rank: edges, control, tasks, in this order, until the last round.
+
+The only place that orders these. It is a generator: it yields whether anything
+moved, so that a driver may wait (MPI) or run another rank (simulation).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+
+from hpcstream.exchange.communicator import Communicator
+from hpcstream.exchange.edge import Edge
+from hpcstream.runtime.control import ControlGate, Status
+from hpcstream.runtime.task import SourceTask, Task
+
+IDLE_SLEEP_S = 0.001
+
+Clock = Callable[[], float]
+
+
+class Worker:
+    """Runs this rank's tasks to the end of the job.
+
+    Parameters
+    ----------
+    tasks : list of Task
+        In an order in which every local edge points forward.
+    edges : list of Edge
+        Every edge that this rank takes part in.
+    gate : ControlGate
+    wakes : Communicator
+        For wake messages; nothing else.
+    clock : callable
+        Seconds, monotonic.
+    abort_timeout_s : float
+        How long the ranks may take to agree on a failure.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        edges: Sequence[Edge],
+        gate: ControlGate,
+        wakes: Communicator,
+        clock: Clock,
+        abort_timeout_s: float,
+    ) -> None:
+        self.tasks = list(tasks)
+        self.edges = list(edges)
+        self.gate = gate
+        self.error: BaseException | None = None
+        self.failed_elsewhere = False
+        self.exchange_ns = 0
+        self.outcome = Status()
+        self.on_control: Callable[[Status], None] | None = None
+        self._sources = [task for task in tasks if isinstance(task, SourceTask)]
+        self._pacers = [task.pacer for task in self._sources if task.pacer is not None]
+        self._wakes = wakes
+        self._clock = clock
+        self._abort_timeout_s = abort_timeout_s
+        self._failed_s: float | None = None
+        self._boundary_s = clock()
+        self._boundary_round = 0
+
+    # -- the loop ----------------------------------------------------------------------
+
+    def run(self) -> Generator[bool, None, None]:
+        """Run every round. Yields whether anything moved; raises nothing of the user's.
+
+        Afterwards ``error`` is this rank's own failure, if any, and
+        ``failed_elsewhere`` says whether another rank had one.
+        """
+        self.gate.open(self._status())
+        while not self._done():
+            moved = self._progress_edges()
+            if self._pacers:
+                self._follow_the_busiest()
+            if self._progress_control():
+                moved = True
+            for task in self.tasks:
+                if self._step(task):
+                    moved = True
+            yield moved
+
+    def _progress_edges(self) -> bool:
+        before = time.perf_counter_ns()
+        moved = False
+        for edge in self.edges:
+            if edge.progress():
+                moved = True
+            if edge.abort_seen and not self.failed_elsewhere and self.error is None:
+                self.failed_elsewhere = True
+                self._drain()
+        self.exchange_ns += time.perf_counter_ns() - before
+        return moved
+
+    def _step(self, task: Task) -> bool:
+        try:
+            return task.step()
+        except (Exception, KeyboardInterrupt) as error:
+            if task.draining:
+                raise
+            self._fail(error, task)
+            return True
+
+    def _done(self) -> bool:
+        if self.gate.end_round is None or not all(task.finished for task in self.tasks):
+            return False
+        return all(edge.finished for edge in self.edges)
+
+    # -- failure -----------------------------------------------------------------------
+
+    def _fail(self, error: BaseException, task: Task) -> None:
+        error.add_note(f"{task.where()}, on rank {self._wakes.rank} of {self._wakes.size}")
+        self.error = error
+        self._failed_s = self._clock()
+        self._drain()
+
+    def _drain(self) -> None:
+        for task in self.tasks:
+            task.drain()
+
+    def failed_too_long(self) -> bool:
+        """Return whether this rank failed and the others did not answer in time."""
+        if self._failed_s is None:
+            return False
+        return self._clock() - self._failed_s > self._abort_timeout_s
+
+    # -- control -----------------------------------------------------------------------
+
+    def _progress_control(self) -> bool:
+        gate = self.gate
+        if gate.end_round is not None or not gate.poll():
+            return False
+        if any(task.next_round < gate.boundary for task in self._sources):
+            return False
+        self.outcome = gate.pass_boundary(self._status())
+        if gate.end_round is not None:
+            self._end_at(gate.end_round)
+        if self.on_control is not None:
+            self.on_control(self.outcome)
+        return True
+
+    def _end_at(self, end_round: int) -> None:
+        if self.outcome.failed and self.error is None:
+            self.failed_elsewhere = True
+            self._drain()
+        for task in self.tasks:
+            task.end_round = end_round
+
+    def _status(self) -> Status:
+        now_s = self._clock()
+        rounds = self.gate.boundary - self._boundary_round
+        round_us = int(1e6 * (now_s - self._boundary_s) / rounds) if rounds > 0 else 0
+        self._boundary_s, self._boundary_round = now_s, self.gate.boundary
+        return Status(
+            has_input=int(any(task.has_input for task in self._sources)),
+            failed=int(self.error is not None),
+            round_us=round_us,
+        )
+
+    # -- waking ------------------------------------------------------------------------
+
+    def wake_others(self) -> None:
+        """Tell every other rank that there are rows again."""
+        for rank in range(self._wakes.size):
+            if rank != self._wakes.rank:
+                self._wakes.send_wake(rank)
+
+    def _follow_the_busiest(self) -> None:
+        busy_round = max((edge.busy_round for edge in self.edges), default=-1)
+        woken = self._wakes.take_wake()
+        for pacer in self._pacers:
+            pacer.closer.busy_in(busy_round)
+            if woken:
+                pacer.closer.wake()
+
+    def sleep_limit_s(self) -> float:
+        """Return how long a driver may sleep at most when nothing moves."""
+        if not self._pacers:
+            return IDLE_SLEEP_S
+        due_s = min(pacer.closer.due_s() for pacer in self._pacers)
+        return max(0.0, min(IDLE_SLEEP_S, due_s - self._clock()))

@@ -1,0 +1,276 @@
+"""Ranks that live in one thread: a `Communicator` without MPI, deterministic by seed.
+
+The engine's procedures are generators that yield when they must wait, so any
+number of ranks can be run by stepping them in turn. A seeded random choice of
+who steps next, and of how long a message takes, stands for the network and the
+scheduler: a failing order of events can be repeated from its seed. (The idea is
+that of simulation testing in FoundationDB: Zhou et al. 2021, section 4.)
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from hpcstream.errors import HpcstreamError
+from hpcstream.exchange.communicator import Communicator, Request
+
+_T = TypeVar("_T")
+_OPS = {"sum": np.add, "min": np.minimum, "max": np.maximum}
+
+
+class Deadlock(HpcstreamError):
+    """Every rank waits, and nothing is under way."""
+
+
+class _Operation:
+    """One collective: complete once every rank has posted its part."""
+
+    __slots__ = ("done", "kind", "parts")
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.parts: dict[int, tuple[Any, ...]] = {}
+        self.done = False
+
+
+class _SimulatedRequest:
+    __slots__ = ("_delay", "_operation", "_world")
+
+    def __init__(self, operation: _Operation, world: Simulation) -> None:
+        self._operation = operation
+        self._world = world
+        self._delay = world.draw_delay()
+
+    def test(self) -> bool:
+        if not self._operation.done:
+            return False
+        if self._delay > 0:
+            self._delay -= 1
+            self._world.moved()
+            return False
+        return True
+
+
+class Simulation:
+    """What the simulated ranks share: operations under way, and a seeded random source.
+
+    Parameters
+    ----------
+    size : int
+        Number of ranks.
+    seed : int
+        Of all random choices.
+    max_delay : int
+        A message takes 0 to ``max_delay`` looks (`Request.test`) longer than it must.
+    """
+
+    def __init__(self, size: int, *, seed: int = 0, max_delay: int = 0) -> None:
+        self.size = size
+        self.random = random.Random(seed)
+        self.aborted: int | None = None
+        self._max_delay = max_delay
+        self._operations: dict[tuple[Any, ...], _Operation] = {}
+        self._wakes: dict[tuple[Any, ...], int] = {}
+        self._moves = 0
+
+    def communicator(self, rank: int) -> Communicator:
+        """Return the world as ``rank`` sees it."""
+        return _SimulatedCommunicator(self, ("world",), tuple(range(self.size)), rank)
+
+    def draw_delay(self) -> int:
+        """Return how many looks the next message takes too long."""
+        return self.random.randint(0, self._max_delay) if self._max_delay else 0
+
+    def moved(self) -> None:
+        """Note that something happened, so that waiting is not a deadlock."""
+        self._moves += 1
+
+    def post(self, key: tuple[Any, ...], kind: str, rank: int, size: int, part: Any) -> Request:
+        """Add one rank's part of a collective; transfer the data with the last part."""
+        operation = self._operations.setdefault(key, _Operation(kind))
+        assert operation.kind == kind, f"{key}: {kind} met {operation.kind} of another rank"
+        operation.parts[rank] = part
+        self.moved()
+        if len(operation.parts) == size:
+            _TRANSFER[kind]([operation.parts[r] for r in range(size)])
+            operation.done = True
+            del self._operations[key]
+        return _SimulatedRequest(operation, self)
+
+    def run(self, programs: Sequence[Generator[Any, None, _T]], *, patience: int = 2000) -> list[_T]:
+        """Step the programs in random order until all have ended; return what they returned.
+
+        Raises
+        ------
+        Deadlock
+            Nothing moved in ``patience`` turns of every rank.
+        """
+        results: dict[int, _T] = {}
+        errors: dict[int, BaseException] = {}
+        alive = dict(enumerate(programs))
+        quiet, moves = 0, self._moves
+        while alive:
+            rank = self.random.choice(list(alive))
+            try:
+                progressed = next(alive[rank])
+            except StopIteration as stop:
+                results[rank] = stop.value
+                progressed = bool(alive.pop(rank))
+            except BaseException as error:  # noqa: BLE001  raised again below, with its rank
+                errors[rank] = error
+                progressed = bool(alive.pop(rank))
+            quiet = 0 if progressed or self._moves != moves else quiet + 1
+            moves = self._moves
+            if quiet > patience * len(programs):
+                if errors:
+                    break
+                raise Deadlock(f"ranks {sorted(alive)} wait for ever; under way: {self.describe()}")
+        if errors:
+            raise _first_error(errors)
+        return [results[rank] for rank in range(len(programs))]
+
+    def describe(self) -> str:
+        """Return who has posted which collective that is not complete."""
+        return "; ".join(
+            f"{'/'.join(map(str, key))} {operation.kind} by {sorted(operation.parts)}"
+            for key, operation in self._operations.items()
+        )
+
+    # wake messages
+
+    def add_wake(self, key: tuple[Any, ...]) -> None:
+        """Leave a wake message for a rank."""
+        self._wakes[key] = self._wakes.get(key, 0) + 1
+        self.moved()
+
+    def take_wake(self, key: tuple[Any, ...]) -> bool:
+        """Take a rank's wake messages; True if there were any."""
+        return self._wakes.pop(key, 0) > 0
+
+
+def _first_error(errors: dict[int, BaseException]) -> BaseException:
+    """Return the error that caused the others: one that is not a `RemoteError`."""
+    for rank in sorted(errors):
+        if type(errors[rank]).__name__ != "RemoteError":
+            return errors[rank]
+    return errors[min(errors)]
+
+
+class _SimulatedCommunicator:
+    """`Communicator` of one simulated rank."""
+
+    def __init__(
+        self, world: Simulation, context: tuple[Any, ...], members: tuple[int, ...], rank: int
+    ) -> None:
+        self.rank = rank
+        self.size = len(members)
+        self._world = world
+        self._context = context
+        self._members = members
+        self._calls = 0
+        self._children = 0
+
+    def _post(self, kind: str, *part: Any) -> Request:
+        self._calls += 1
+        key = (*self._context, self._calls)
+        return self._world.post(key, kind, self.rank, self.size, part)
+
+    def all_to_all(self, send: np.ndarray, receive: np.ndarray) -> Request:
+        return self._post("all_to_all", send, receive)
+
+    def all_to_all_v(self, *buffers: np.ndarray) -> Request:
+        return self._post("all_to_all_v", *buffers)
+
+    def all_reduce(self, send: np.ndarray, receive: np.ndarray, op: str) -> Request:
+        return self._post(f"all_reduce_{op}", send, receive)
+
+    def all_gather(self, send: np.ndarray, receive: np.ndarray) -> Request:
+        return self._post("all_gather", send, receive)
+
+    def _child(self, kind: str, members: tuple[int, ...], rank: int) -> _SimulatedCommunicator:
+        self._children += 1
+        context = (*self._context, f"{kind}{self._children}")
+        return _SimulatedCommunicator(self._world, context, members, rank)
+
+    def duplicate(self) -> Communicator:
+        return self._child("dup", self._members, self.rank)
+
+    def begin_duplicate(self) -> tuple[Request, Communicator]:
+        return self._post("duplicate"), self.duplicate()
+
+    def subset(self, ranks: Sequence[int]) -> Communicator | None:
+        members = tuple(sorted(ranks))
+        inside = self.rank in members
+        child = self._child("sub", members, members.index(self.rank) if inside else -1)
+        return child if inside else None
+
+    def neighborhood(self, neighbors: Sequence[int]) -> Communicator:
+        return self.duplicate()
+
+    def send_wake(self, rank: int) -> None:
+        self._world.add_wake((*self._context, rank))
+
+    def take_wake(self) -> bool:
+        return self._world.take_wake((*self._context, self.rank))
+
+    def free(self) -> None:
+        self._members = ()
+
+    def abort(self, code: int) -> None:
+        self._world.aborted = code
+        raise SystemExit(code)
+
+
+Parts = list[tuple[Any, ...]]
+
+
+def _transfer_all_to_all(parts: Parts) -> None:
+    size = len(parts)
+    sent = [send.reshape(size, -1) for send, _ in parts]
+    for rank, (_, receive) in enumerate(parts):
+        slots = receive.reshape(size, -1)
+        for sender in range(size):
+            slots[sender] = sent[sender][rank]
+
+
+def _transfer_all_to_all_v(parts: Parts) -> None:
+    for rank, (_, _, _, receive, counts, starts) in enumerate(parts):
+        for sender, (send, send_counts, send_starts, *_) in enumerate(parts):
+            n_bytes = int(send_counts[rank])
+            assert n_bytes == counts[sender], f"rank {rank} expects other counts from {sender}"
+            start, goal = int(send_starts[rank]), int(starts[sender])
+            receive[goal : goal + n_bytes] = send[start : start + n_bytes]
+
+
+def _transfer_all_gather(parts: Parts) -> None:
+    everything = np.concatenate([send for send, _ in parts])
+    for _, receive in parts:
+        receive[:] = everything
+
+
+def _transfer_reduce(op: str) -> Callable[[Parts], None]:
+    def transfer(parts: Parts) -> None:
+        result = _OPS[op].reduce([send for send, _ in parts])
+        for _, receive in parts:
+            receive[:] = result
+
+    return transfer
+
+
+def _transfer_nothing(parts: Parts) -> None:
+    """A duplicate carries no data."""
+
+
+_TRANSFER: dict[str, Callable[[Parts], None]] = {
+    "all_to_all": _transfer_all_to_all,
+    "all_to_all_v": _transfer_all_to_all_v,
+    "all_gather": _transfer_all_gather,
+    "all_reduce_sum": _transfer_reduce("sum"),
+    "all_reduce_min": _transfer_reduce("min"),
+    "all_reduce_max": _transfer_reduce("max"),
+    "duplicate": _transfer_nothing,
+}
