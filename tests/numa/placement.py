@@ -17,7 +17,8 @@ from mpi4py import MPI
 from hpcstream.memory.pool import BufferPool, process_pool
 from hpcstream.memory.self_check import Placement, check_array, check_pool
 from hpcstream.memory.syscalls import SystemCalls
-from hpcstream.memory.topology import Topology, format_list, read_topology
+from hpcstream.memory.topology import Topology, read_topology
+from hpcstream.observability.doctor import MpiFacts, examine_rank, report
 
 SIZES = (300, 70_000, 1_500_000, 9_000_000)
 WINDOW_BYTES = 4 << 20
@@ -49,7 +50,7 @@ class Case:
 def main() -> int:
     comm = MPI.COMM_WORLD
     everything = read_topology(allowed_cpus=range(os.cpu_count() or 1))
-    describe_rank(comm)
+    show_doctor(comm)
     look = unbound_cases if "--unbound" in sys.argv else bound_cases
     cases = comm.gather(look(comm, everything), root=0)
     failed = False
@@ -62,13 +63,13 @@ def main() -> int:
     return int(comm.bcast(failed, root=0))
 
 
-def describe_rank(comm: MPI.Comm) -> None:
-    cpu, node = SystemCalls().current_cpu_and_node()
-    allowed = format_list(os.sched_getaffinity(0))
-    line = f"rank {comm.rank} runs on cpu {cpu} of node {node}, may run on cpus {allowed}"
-    lines = comm.gather(line, root=0)
+def show_doctor(comm: MPI.Comm) -> None:
+    """Print what `hpcstream doctor` finds on this machine."""
+    ranks = comm.gather(examine_rank(comm.rank), root=0)
     if comm.rank == 0:
-        print(MPI.Get_library_version().splitlines()[0], *lines, sep="\n", flush=True)
+        library = MPI.Get_library_version().split(",")[0].strip()
+        standard = ".".join(map(str, MPI.Get_version()))
+        print(report(MpiFacts(library, standard, "mpiexec", comm.size), ranks), flush=True)
 
 
 def bound_cases(comm: MPI.Comm, host: Topology) -> list[Case]:
