@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Style, types and spelling.
+#
+#   scripts/lint.sh BIN          BIN: where ruff, mypy and codespell are
+set -uo pipefail
+cd "$(dirname "$0")/.."
+bin=$1
+. scripts/steps.sh
+
+step "ruff check" "$bin/ruff" check .
+step "ruff format" "$bin/ruff" format --check .
+step "mypy" "$bin/mypy"
+step "codespell" "$bin/codespell"
+finish
