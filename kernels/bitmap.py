@@ -5,14 +5,27 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
+def _bit(bits, position):
+    return (bits[position >> np.uint64(3)] >> np.uint8(position & np.uint64(7))) & np.uint8(1)
+
+
+@njit(cache=True, nogil=True)
 def _gather_run(bits, first_bit, order, first, n_rows, start, out_bytes):
-    for byte in range((n_rows + 7) // 8):
+    place = np.uint64(first)
+    origin = np.uint64(first_bit)
+    for byte in range(start, start + (n_rows >> 3)):
         gathered = np.uint8(0)
-        for bit in range(min(8, n_rows - byte * 8)):
-            source = first_bit + np.int64(order[first + byte * 8 + bit])
-            value = (bits[source >> 3] >> np.uint8(source & 7)) & np.uint8(1)
-            gathered |= value << np.uint8(bit)
-        out_bytes[start + byte] = gathered
+        for bit in range(8):
+            source = origin + np.uint64(np.uint32(order[place + np.uint64(bit)]))
+            gathered |= _bit(bits, source) << np.uint8(bit)
+        out_bytes[byte] = gathered
+        place += np.uint64(8)
+    if n_rows & 7:
+        gathered = np.uint8(0)
+        for bit in range(n_rows & 7):
+            source = origin + np.uint64(np.uint32(order[place + np.uint64(bit)]))
+            gathered |= _bit(bits, source) << np.uint8(bit)
+        out_bytes[start + (n_rows >> 3)] = gathered
 
 
 @njit(cache=True, nogil=True)

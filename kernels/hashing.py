@@ -78,7 +78,7 @@ def _round(state, word):
     return state * _PRIME_1 + _PRIME_4
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _load_tail(data, start, n_bytes):
     """Return 1 to 7 bytes as the low end of a word, without reading past ``data``."""
     if start + 8 <= data.shape[0]:

@@ -11,6 +11,7 @@ from numba import njit
 _GROUP_SHIFT = np.uint64(52)
 _GROUP_BITS = np.uint64(12)
 _TOP_BIT = np.uint64(63)
+_ONE = np.uint64(1)
 
 
 @njit(cache=True, nogil=True)
@@ -38,19 +39,19 @@ def partition_of_hashes(hashes, n_partitions, out_partitions):
 def _partition_in_two(hashes, out_order, out_offsets):
     # With two partitions the owner is the top bit of the hash: no table of cursors.
     n_rows = hashes.shape[0]
-    n_second = np.int64(0)
+    n_second = np.uint64(0)
     for row in range(n_rows):
-        n_second += np.int64(hashes[row] >> _TOP_BIT)
-    first = np.int64(0)
-    second = n_rows - n_second
+        n_second += hashes[row] >> _TOP_BIT
+    first = np.uint64(0)
+    second = np.uint64(n_rows) - n_second
     out_offsets[0] = 0
     out_offsets[1] = second
     out_offsets[2] = n_rows
     for row in range(n_rows):
-        owner = np.int64(hashes[row] >> _TOP_BIT)
+        owner = hashes[row] >> _TOP_BIT
         out_order[second if owner else first] = row
         second += owner
-        first += 1 - owner
+        first += _ONE - owner
 
 
 @njit(cache=True, nogil=True)

@@ -26,7 +26,7 @@ Offsets = npt.NDArray[np.int64]
 Assignment = tuple[Order | None, Offsets]
 
 _MIN_ROWS_A_PIECE = 256
-"""Below this, a rebalanced batch is dealt to fewer consumers: a message costs more than its rows."""
+"""Below this a rebalanced batch goes to fewer consumers: a message costs more than its rows."""
 
 
 class Partitioning(Protocol):

@@ -26,14 +26,16 @@ import pyarrow as pa
 
 from hpcstream.exchange.wire_columns import (
     BINARY,
-    EMPTY,
     FOREIGN,
     Bytes,
     Column,
     Int64s,
     Places,
     Rows,
+    aligned,
     foreign_streams,
+    read_stream,
+    write_streams,
 )
 from hpcstream.kernels import wire as wire_kernels
 
@@ -74,6 +76,22 @@ class Message:
         )
 
 
+class _Layout:
+    """Where the buffers of all columns go, for one number of partitions; used again and again."""
+
+    def __init__(self, columns: list[Column], n_laid_out: int, n_partitions: int) -> None:
+        self.has_validity = np.zeros(n_laid_out, dtype=np.uint8)
+        data_bytes = np.zeros((n_laid_out, n_partitions), dtype=np.int64)
+        starts = np.zeros((n_laid_out, 3, n_partitions), dtype=np.int64)
+        self.data_bytes = data_bytes.reshape(-1)
+        self.starts = starts.reshape(-1)
+        self.places = [
+            Places(starts[i, 0], starts[i, 1], starts[i, 2], data_bytes[i])
+            for i in range(n_laid_out)
+        ]
+        self.columns = list(zip(columns, self.places, strict=False))
+
+
 class WireFormat:
     """Writes and reads the batches of one edge. Not for several threads at once.
 
@@ -91,18 +109,12 @@ class WireFormat:
         self._pool = pool
         self._columns = [column for column in columns if column.kind != FOREIGN]
         self._foreign = [column.index for column in columns if column.kind == FOREIGN]
-        self._cast_back = [
-            (column.index, schema.field(column.index).type)
-            for column in columns
-            if column.type != schema.field(column.index).type
-        ]
         # Foreign columns are laid out as one more column that has nothing but data.
-        layout = [(c.row_bits, c.extra_rows) for c in self._columns] + [(0, 0)] * bool(
-            self._foreign
-        )
-        self._row_bits = np.array([bits for bits, _ in layout], dtype=np.int64)
-        self._extra_rows = np.array([rows for _, rows in layout], dtype=np.int64)
-        self._n_words = 1 + 2 * len(layout)
+        laid_out = self._columns + [columns[index] for index in self._foreign[:1]]
+        self._row_bits = np.array([column.row_bits for column in laid_out], dtype=np.int64)
+        self._extra_rows = np.array([column.extra_rows for column in laid_out], dtype=np.int64)
+        self._n_words = 1 + 2 * len(laid_out)
+        self._layouts: dict[int, _Layout] = {}
         self._empty = pa.RecordBatch.from_arrays(
             [pa.array([], type=field.type) for field in schema], schema=schema
         )
@@ -121,43 +133,53 @@ class WireFormat:
         offsets : int64[n_partitions + 1]
             Partition ``p`` gets ``order[offsets[p]:offsets[p + 1]]``, or those
             rows of the batch itself.
+
+        Notes
+        -----
+        Cost: one kernel call a buffer for all partitions; foreign columns cost
+        one IPC stream a partition.
         """
         rows = Rows(_AS_THEY_LIE if order is None else _as_int32(order), offsets)
-        n_columns, n_partitions = len(self._row_bits), len(offsets) - 1
-        arrays = [_column(batch, column) for column in self._columns]
+        arrays = [column.sent(batch.column(column.index)) for column in self._columns]
         streams = foreign_streams(batch.select(self._foreign), rows) if self._foreign else []
-        has_validity = np.zeros(n_columns, dtype=np.uint8)
-        data_bytes = np.zeros((n_columns, n_partitions), dtype=np.int64)
-        for place, (column, array) in enumerate(zip(self._columns, arrays, strict=True)):
-            has_validity[place] = column.has_validity(array)
-            column.measure(array, rows, data_bytes[place])
-        if streams:
-            data_bytes[-1] = [0 if stream is None else stream.size for stream in streams]
-
-        starts = np.empty((n_columns, 3, n_partitions), dtype=np.int64)
-        counts = np.empty(n_partitions, dtype=np.int64)
-        displacements = np.empty(n_partitions, dtype=np.int64)
-        sizes = data_bytes.reshape(-1)
+        layout = self._measure(arrays, streams, rows)
+        counts, displacements = np.empty((2, len(offsets) - 1), dtype=np.int64)
         n_bytes = wire_kernels.plan_blocks(
             offsets,
             self._row_bits,
             self._extra_rows,
-            has_validity,
-            sizes,
-            starts.reshape(-1),
+            layout.has_validity,
+            layout.data_bytes,
+            layout.starts,
             counts,
             displacements,
         )
         memory = self._pool.take(n_bytes)
         wire_kernels.write_directories(
-            offsets, has_validity, sizes, displacements, memory.view(np.int64)
+            offsets, layout.has_validity, layout.data_bytes, displacements, memory.view(np.int64)
         )
-        for place, (column, array) in enumerate(zip(self._columns, arrays, strict=True)):
-            column.write(array, rows, Places(*starts[place], data_bytes[place]), memory)
-        for stream, start in zip(streams, starts[-1, 2].tolist() if streams else (), strict=True):
-            if stream is not None:
-                memory[start : start + stream.size] = np.frombuffer(stream, dtype=np.uint8)
-        return Message(memory, counts, displacements, np.diff(offsets))
+        for (column, places), array in zip(layout.columns, arrays, strict=True):
+            column.write(array, rows, places, memory)
+        if streams:
+            write_streams(streams, layout.places[-1], memory)
+        return Message(memory, counts, displacements, offsets[1:] - offsets[:-1])
+
+    def _measure(
+        self, arrays: list[pa.Array], streams: list[pa.Buffer | None], rows: Rows
+    ) -> _Layout:
+        n_partitions = len(rows.offsets) - 1
+        layout = self._layouts.get(n_partitions)
+        if layout is None:
+            layout = _Layout(self._columns, len(self._row_bits), n_partitions)
+            self._layouts[n_partitions] = layout
+        for index, ((column, places), array) in enumerate(zip(layout.columns, arrays, strict=True)):
+            layout.has_validity[index] = column.has_validity(array)
+            if column.kind == BINARY:
+                column.measure(array, rows, places.data_bytes)
+        if streams:
+            sizes = [0 if stream is None else stream.size for stream in streams]
+            layout.places[-1].data_bytes[:] = sizes
+        return layout
 
     def encode_whole(self, batch: pa.RecordBatch) -> Message:
         """Write a batch into a single block, its rows as they lie."""
@@ -176,50 +198,21 @@ class WireFormat:
         """
         if n_rows == 0:
             return self._empty
-        words = memory[: 8 * self._n_words].view(np.int64).tolist()
-        assert words[0] == n_rows, f"a block of {words[0]} rows arrived as one of {n_rows}"
-        buffer = pa.py_buffer(memory)
+        directory = memory[: 8 * self._n_words].view(np.int64).tolist()
+        assert directory[0] == n_rows, f"a block of {directory[0]} rows came as one of {n_rows}"
+        block = pa.py_buffer(memory)
         arrays: list[pa.Array] = [None] * len(self._schema)
-        position = _aligned(8 * self._n_words)
-        word = 1
-        for column in self._columns:
-            valid = None
-            if words[word]:
-                n_bytes = (n_rows + 7) >> 3
-                valid = buffer.slice(position, n_bytes)
-                position += (n_bytes + 63) & -64
-            if column.kind == EMPTY:
-                buffers = [None]
-            else:
-                n_bytes = ((n_rows + column.extra_rows) * column.row_bits + 7) >> 3
-                buffers = [valid, buffer.slice(position, n_bytes)]
-                position += (n_bytes + 63) & -64
-            if column.kind == BINARY:
-                n_bytes = words[word + 1]
-                buffers.append(buffer.slice(position, n_bytes))
-                position += (n_bytes + 63) & -64
-            null_count = -1 if valid is not None or column.kind == EMPTY else 0
-            arrays[column.index] = pa.Array.from_buffers(column.type, n_rows, buffers, null_count)
-            word += 2
-        for index, data_type in self._cast_back:
-            arrays[index] = arrays[index].cast(data_type)
+        position = aligned(8 * self._n_words)
+        for word, column in enumerate(self._columns):
+            entry = directory[1 + 2 * word : 3 + 2 * word]
+            arrays[column.index], position = column.read(block, position, n_rows, *entry)
         if self._foreign:
-            stream = pa.ipc.open_stream(buffer.slice(position, words[word + 1]))
-            foreign = stream.read_next_batch()
-            for place, index in enumerate(self._foreign):
-                arrays[index] = foreign.column(place)
+            stream = block.slice(position, directory[-1])
+            for index, array in zip(self._foreign, read_stream(stream), strict=True):
+                arrays[index] = array
         if not arrays:
             return _without_columns(n_rows)
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-
-
-def _aligned(n_bytes: int) -> int:
-    return (n_bytes + 63) & -64
-
-
-def _column(batch: pa.RecordBatch, column: Column) -> pa.Array:
-    array = batch.column(column.index)
-    return array if array.type.equals(column.type) else array.cast(column.type)
 
 
 def _as_int32(order: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
@@ -227,5 +220,6 @@ def _as_int32(order: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
 
 
 def _without_columns(n_rows: int) -> pa.RecordBatch:
+    # A batch made from no arrays has no rows; one made from a struct without fields keeps them.
     rows = pa.StructArray.from_buffers(pa.struct([]), n_rows, [None])
     return pa.RecordBatch.from_struct_array(rows)

@@ -52,9 +52,11 @@ class Column:
     index : int
         Of the field in the schema.
     type : pa.DataType
-        What is sent; string_view and binary_view travel as large_string and
-        large_binary, since Arrow cannot take rows of them.
+        Of the field.
     kind : int
+    sent_as : pa.DataType
+        Of what travels. string_view and binary_view go as large_string and
+        large_binary, since Arrow cannot take rows of them.
     row_bits, extra_rows : int
         Size of a row in the first buffer after validity, and how many more rows
         that buffer has than the batch.
@@ -63,35 +65,29 @@ class Column:
     index: int
     type: pa.DataType
     kind: int
+    sent_as: pa.DataType
     row_bits: int = 0
     extra_rows: int = 0
 
     @classmethod
     def of_type(cls, index: int, data_type: pa.DataType) -> Column:
         """Return how a column of this type travels."""
-        data_type = _SENT_AS.get(data_type, data_type)
-        if pa.types.is_null(data_type):
-            return cls(index, data_type, EMPTY)
-        if is_binary_type(data_type):
-            is_large = data_type in (pa.large_string(), pa.large_binary())
-            return cls(index, data_type, BINARY, 64 if is_large else 32, extra_rows=1)
-        if pa.types.is_boolean(data_type):
-            return cls(index, data_type, BITS, 1)
-        if pa.types.is_fixed_size_binary(data_type) or pa.types.is_decimal(data_type):
-            return cls(index, data_type, RECORDS, 8 * data_type.byte_width)
-        if pa.types.is_primitive(data_type) and data_type.bit_width in _UNSIGNED:
-            return cls(index, data_type, VALUES, data_type.bit_width)
-        return cls(index, data_type, FOREIGN)
+        sent_as = _SENT_AS.get(data_type, data_type)
+        kind, row_bits = _kind_and_row_bits(sent_as)
+        return cls(index, data_type, kind, sent_as, row_bits, extra_rows=int(kind == BINARY))
+
+    def sent(self, array: pa.Array) -> pa.Array:
+        """Return the array as it travels."""
+        return array if self.sent_as is self.type else array.cast(self.sent_as)
 
     def has_validity(self, array: pa.Array) -> bool:
         """Whether a validity bitmap is sent."""
-        return self.kind != EMPTY and array.null_count > 0
+        return array.null_count > 0 and self.kind != EMPTY
 
     def measure(self, array: pa.Array, rows: Rows, out_bytes: Int64s) -> None:
-        """Write how many bytes of data each partition gets beyond a fixed size a row."""
-        if self.kind == BINARY:
-            offsets, _ = binary_views(array)
-            wire_kernels.measure_binary(offsets, rows.order, rows.offsets, out_bytes)
+        """Write how many bytes of strings each partition gets."""
+        offsets, _ = binary_views(array)
+        wire_kernels.measure_binary(offsets, rows.order, rows.offsets, out_bytes)
 
     def write(self, array: pa.Array, rows: Rows, places: Places, memory: Bytes) -> None:
         """Write the buffers of all partitions into the send buffer."""
@@ -110,6 +106,45 @@ class Column:
             n_items = records.shape[1]
             target = memory.view(records.dtype)
             wire_kernels.gather_records(records.reshape(-1), n_items, *rows, places.first, target)
+
+    def read(
+        self, block: pa.Buffer, position: int, n_rows: int, has_validity: int, data_bytes: int
+    ) -> tuple[pa.Array, int]:
+        """Return the array whose buffers begin at ``position``, and where the next one's do."""
+        if self.kind == EMPTY:
+            return pa.nulls(n_rows, self.type), position
+        bitmap = None
+        if has_validity:
+            n_bytes = (n_rows + 7) >> 3
+            bitmap = block.slice(position, n_bytes)
+            position += (n_bytes + 63) & -64
+        n_bytes = ((n_rows + self.extra_rows) * self.row_bits + 7) >> 3
+        buffers = [bitmap, block.slice(position, n_bytes)]
+        position += (n_bytes + 63) & -64
+        if self.kind == BINARY:
+            buffers.append(block.slice(position, data_bytes))
+            position += (data_bytes + 63) & -64
+        null_count = -1 if has_validity else 0
+        array = pa.Array.from_buffers(self.sent_as, n_rows, buffers, null_count)
+        return (array if self.sent_as is self.type else array.cast(self.type)), position
+
+
+def _kind_and_row_bits(data_type: pa.DataType) -> tuple[int, int]:
+    if pa.types.is_null(data_type):
+        return EMPTY, 0
+    if is_binary_type(data_type):
+        is_large = data_type in (pa.large_string(), pa.large_binary())
+        return BINARY, 64 if is_large else 32
+    if pa.types.is_boolean(data_type):
+        return BITS, 1
+    if pa.types.is_decimal128(data_type) or pa.types.is_decimal256(data_type):
+        return RECORDS, data_type.bit_width
+    if pa.types.is_fixed_size_binary(data_type):
+        return RECORDS, 8 * data_type.byte_width
+    is_plain = pa.types.is_primitive(data_type) or pa.types.is_decimal(data_type)
+    if is_plain and data_type.bit_width in _UNSIGNED:
+        return VALUES, data_type.bit_width
+    return FOREIGN, 0
 
 
 def _write_bits(
@@ -135,6 +170,24 @@ def foreign_streams(batch: pa.RecordBatch, rows: Rows) -> list[pa.Buffer | None]
         _stream(batch.slice(first, stop - first)) if stop > first else None
         for first, stop in pairwise(rows.offsets.tolist())
     ]
+
+
+def write_streams(streams: list[pa.Buffer | None], places: Places, memory: Bytes) -> None:
+    """Copy the streams of all partitions into the send buffer."""
+    for stream, start in zip(streams, places.data.tolist(), strict=True):
+        if stream is not None:
+            memory[start : start + stream.size] = np.frombuffer(stream, dtype=np.uint8)
+
+
+def read_stream(stream: pa.Buffer) -> list[pa.Array]:
+    """Return the columns that one partition got as an Arrow IPC stream."""
+    columns: list[pa.Array] = pa.ipc.open_stream(stream).read_next_batch().columns
+    return columns
+
+
+def aligned(n_bytes: int) -> int:
+    """Return the next multiple of 64."""
+    return (n_bytes + 63) & -64
 
 
 def _stream(batch: pa.RecordBatch) -> pa.Buffer:
