@@ -3,13 +3,63 @@
 from __future__ import annotations
 
 import argparse
+import os
+import pickle
 import sys
+from collections.abc import Generator
+
+from hpcstream.cli.run import start
+from hpcstream.exchange.launcher import Launch, launches, mpi_of_library, quick_start
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Print the report, on rank 0 if there are several; 1 if it found something to mend."""
+    """Print the report on rank 0; with ``-n``, of that many ranks."""
     if options.ranks > 1:
-        from hpcstream.cli.run import start
+        program = [sys.executable, "-m", "hpcstream", "doctor"]
+        return start(program, options.ranks, options.launcher)
+    os.environ.update(quick_start(os.environ) if not launches(os.environ) else {})
+    report = _report()
+    if report is not None:
+        print(report, end="")
+    return 0
 
-        return start([sys.executable, "-m", "hpcstream", "doctor"], options.ranks, options.launcher)
-    raise NotImplementedError
+
+def _report() -> str | None:
+    """Gather what the ranks see and return the report, on rank 0; None elsewhere. Collective."""
+    # Imported here, as it starts MPI.
+    from hpcstream.exchange.communicator import gather_bytes
+    from hpcstream.exchange.mpi import communicator, mpi_facts
+    from hpcstream.observability.doctor import MpiFacts, examine_rank, report
+
+    comm = communicator()
+    seen = _complete(gather_bytes(comm, pickle.dumps(examine_rank(comm.rank))))
+    comm.free()
+    if comm.rank != 0:
+        return None
+    facts = mpi_facts()
+    launch = _own_launch(facts["library"])
+    mpi = MpiFacts(
+        library=facts["library"].splitlines()[0].split(",")[0],
+        standard=facts["standard"],
+        launcher=launch.launcher if launch else "",
+        n_ranks=facts["world_size"],
+        started_ranks=launch.size if launch else None,
+    )
+    return report(mpi, [pickle.loads(rank) for rank in seen])
+
+
+def _complete(procedure: Generator[None, None, list[bytes]]) -> list[bytes]:
+    """Drive a procedure of the exchange to its end and return its result."""
+    while True:
+        try:
+            next(procedure)
+        except StopIteration as end:
+            result: list[bytes] = end.value
+            return result
+
+
+def _own_launch(library: str) -> Launch | None:
+    """Return what the launcher of the library's own MPI says, else any launcher."""
+    found = launches(os.environ)
+    own = [launch for launch in found if launch.mpi == mpi_of_library(library)]
+    return next(iter([*own, *found]), None)

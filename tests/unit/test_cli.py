@@ -287,6 +287,16 @@ def test_explain_tells_the_script_and_runs_it_up_to_its_jobs(environ, script):
     assert hpcstream("explain", path, environ=environ).stdout == "1\n"
 
 
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_doctor_reports_every_rank_once(environ, ranks):
+    run = hpcstream("doctor", "-n", str(ranks), environ=environ)
+
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("hpcstream doctor\n") == 1
+    rows = run.stdout.partition("memory probe\n")[2].splitlines()[:ranks]
+    assert [int(row.split()[0]) for row in rows] == list(range(ranks))
+
+
 def test_auto_takes_the_first_launcher_of_the_library_s_mpi(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python" / "python3"))
     fake_program(tmp_path / "a", "mpiexec", "HYDRA build details: Version: 4.0.2")
