@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -11,7 +12,7 @@ from hpcstream.errors import ConnectorError
 _SHOWN_ROWS = 5
 
 
-def event_time_values(array: pa.Array, column: str) -> np.ndarray:
+def event_time_values(array: pa.Array, column: str) -> npt.NDArray[np.int64]:
     """Return the times of a column as counts of its own unit.
 
     Parameters
@@ -34,8 +35,10 @@ def event_time_values(array: pa.Array, column: str) -> np.ndarray:
     if array.null_count:
         raise ConnectorError(_null_times(array, column))
     if pa.types.is_date32(array.type):
-        return array.view(pa.int32()).to_numpy().astype(np.int64)
-    return array.view(pa.int64()).to_numpy()
+        days: npt.NDArray[np.int32] = array.view(pa.int32()).to_numpy()
+        return days.astype(np.int64)
+    times: npt.NDArray[np.int64] = array.view(pa.int64()).to_numpy()
+    return times
 
 
 def _null_times(array: pa.Array, column: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +20,7 @@ from hpcstream.errors import PlanError
 from hpcstream.event_time import HIDDEN_COLUMNS
 from hpcstream.operators.expression_nodes import Call, Column, Literal, Node, function_label, render
 
-Value = pa.Array | pa.Scalar
+Value: TypeAlias = "pa.Array | pa.Scalar"
 Program = Callable[[pa.RecordBatch], Value]
 
 _SHOWN_COLUMNS = 20
@@ -158,8 +158,8 @@ def _program(function: Callable[..., Value], runs: Sequence[Program], options: A
 def _arrow_call(
     function_name: str, arguments: Sequence[Bound], options: Any
 ) -> pc.Expression | None:
-    parts = [argument.arrow for argument in arguments]
-    if any(part is None for part in parts):
+    parts = [argument.arrow for argument in arguments if argument.arrow is not None]
+    if len(parts) < len(arguments):
         return None
     if function_name == "cast":
         return parts[0].cast(options=options)

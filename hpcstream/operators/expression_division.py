@@ -77,7 +77,8 @@ def _nulls(dividend: pa.Array, divisor: pa.Array | pa.Scalar) -> np.ndarray | No
     if not arrays:
         return None
     masks = [pc.is_null(array).to_numpy(zero_copy_only=False) for array in arrays]
-    return np.logical_or.reduce(masks)
+    is_null: np.ndarray = np.logical_or.reduce(masks)
+    return is_null
 
 
 def _divisor_values(divisor: pa.Array | pa.Scalar, is_null: np.ndarray | None) -> Any:

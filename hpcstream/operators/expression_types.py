@@ -114,10 +114,10 @@ def _align_literal(left: Bound, right: Bound) -> tuple[Bound, Bound]:
     if right.scalar is None:
         return left, right
     try:
-        fitted = cast(right, left.data_type)
+        fitted = right.scalar.cast(left.data_type)
         # A timestamp becomes a date without complaint, and loses the time of day.
-        if cast(fitted, right.data_type).scalar.equals(right.scalar):
-            return left, fitted
+        if fitted.cast(right.data_type).equals(right.scalar):
+            return left, constant(fitted)
     except pa.ArrowException:
         return cast(left, right.data_type), right
     return cast(left, right.data_type), right

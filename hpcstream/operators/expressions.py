@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,7 +38,7 @@ from hpcstream.operators.expression_nodes import (
 
 __all__ = ["Expression", "When", "col", "count", "lit", "to_expression", "when"]
 
-TypeName = pa.DataType | str | type
+TypeName: TypeAlias = "pa.DataType | str | type"
 """A type as `Expression.cast` takes it: Arrow's, its name, or a Python class."""
 
 _PYTHON_TYPES: dict[type, pa.DataType] = {
@@ -131,7 +131,7 @@ class Expression:
         return Expression(replace_columns(self._node, nodes), self.name)
 
     def equals(self, other: Expression) -> bool:
-        """Return whether two expressions are the same. (``==`` makes a new one.)"""
+        """Return whether two expressions are the same; ``==`` makes a new one."""
         return repr(self) == repr(other)
 
     # Building.
@@ -180,7 +180,7 @@ class Expression:
 
     def is_between(self, low: Any, high: Any) -> Expression:
         """Return whether ``low <= value <= high``."""
-        return (self >= low) & (self <= high)
+        return self._compare("greater_equal", low)._call("and", self <= high)
 
     def fill_null(self, value: Any) -> Expression:
         """Return ``value``, a constant or an expression, where this is null."""

@@ -1,0 +1,210 @@
+"""An index of a table's keys: from the key columns of a batch to row groups of the table.
+
+Each key column is turned into codes by an index of its own; further columns are
+paired with the first ones and indexed again, so that a key of any number of
+columns ends as one code. Nulls have no code: null matches nothing, as in SQL.
+
+Importing this module loads Numba; `JoinTable` does so with its first batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hpcstream.kernels import hashing, join
+from hpcstream.memory.columns import (
+    binary_views,
+    fixed_values,
+    is_binary_type,
+    is_word_type,
+    key_words,
+    validity,
+)
+
+Codes = npt.NDArray[np.int64]
+Binary = tuple[npt.NDArray[np.integer], npt.NDArray[np.uint8]]
+
+_LARGE_TYPE_OF_VIEW = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+
+
+class KeyIndex:
+    """The distinct keys of a table and the rows that have them.
+
+    Parameters
+    ----------
+    columns : sequence of pa.Array
+        The key columns of the table, without nulls.
+
+    Attributes
+    ----------
+    order : int64[n_rows]
+        The table's rows, those of one code together, else as they were.
+    starts : int64[n_codes + 1]
+        Code ``c`` has the rows ``order[starts[c]:starts[c + 1]]``.
+    is_unique : bool
+        Whether no key occurs twice; then code and row number are the same.
+    """
+
+    def __init__(self, columns: Sequence[pa.Array]) -> None:
+        self._columns = [_column_index(column) for column in columns]
+        codes = self._columns[0].codes
+        n_codes = self._columns[0].n_codes
+        self._pairs: list[_WordIndex] = []
+        for column in self._columns[1:]:
+            pairs = _WordIndex(_pair(codes, column.codes, column.n_codes))
+            self._pairs.append(pairs)
+            codes, n_codes = pairs.codes, pairs.n_codes
+        self.order: Codes = np.argsort(codes, kind="stable").astype(np.int64)
+        counts = np.bincount(codes, minlength=n_codes)
+        self.starts: Codes = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self.is_unique = n_codes == len(codes)
+
+    def find(self, columns: Sequence[pa.Array]) -> Codes:
+        """Return the code of each row's key, -1 where the table does not have it."""
+        codes = _find(self._columns[0], columns[0])
+        for pairs, index, column in zip(self._pairs, self._columns[1:], columns[1:], strict=True):
+            words = _pair(codes, _find(index, column), index.n_codes)
+            codes = pairs.find(words)
+        return codes
+
+
+class _WordIndex:
+    """Codes of int64 keys."""
+
+    def __init__(self, words: npt.NDArray[np.int64]) -> None:
+        n_rows = len(words)
+        self.codes: Codes = np.empty(n_rows, dtype=np.int64)
+        first_rows: Codes = np.empty(n_rows, dtype=np.int64)
+        self._slots = _empty_slots(n_rows)
+        hashes = _hash_words(words)
+        self.n_codes = int(join.index_words(words, hashes, self._slots, self.codes, first_rows))
+        self._words = words[first_rows[: self.n_codes]]
+
+    def find(self, words: npt.NDArray[np.int64]) -> Codes:
+        codes: Codes = np.empty(len(words), dtype=np.int64)
+        join.find_words(words, _hash_words(words), self._words, self._slots, codes)
+        return codes
+
+    def find_array(self, array: pa.Array) -> Codes:
+        return self.find(_words(array))
+
+
+class _BinaryIndex:
+    """Codes of strings of bytes."""
+
+    def __init__(self, keys: Binary) -> None:
+        n_rows = len(keys[0]) - 1
+        self.codes: Codes = np.empty(n_rows, dtype=np.int64)
+        first_rows: Codes = np.empty(n_rows, dtype=np.int64)
+        self._slots = _empty_slots(n_rows)
+        hashes = _hash_binary(keys)
+        self.n_codes = int(join.index_binary(*keys, hashes, self._slots, self.codes, first_rows))
+        first_rows = first_rows[: self.n_codes]
+        self._hashes = hashes[first_rows]
+        self._offsets, self._data = _take_binary(keys, first_rows)
+
+    def find_array(self, array: pa.Array) -> Codes:
+        keys = _binary(array)
+        codes: Codes = np.empty(len(array), dtype=np.int64)
+        hashes = _hash_binary(keys)
+        table = (self._offsets, self._data, self._hashes, self._slots)
+        join.find_binary(*keys, hashes, *table, codes)
+        return codes
+
+
+def _column_index(array: pa.Array) -> _WordIndex | _BinaryIndex:
+    array = _plain(array)
+    if _has_words(array.type):
+        return _WordIndex(_words(array))
+    return _BinaryIndex(_binary(array))
+
+
+def _find(index: _WordIndex | _BinaryIndex, array: pa.Array) -> Codes:
+    if pa.types.is_null(array.type):
+        return np.full(len(array), join.NO_MATCH, dtype=np.int64)
+    if pa.types.is_dictionary(array.type):
+        return _find_in_dictionary(index, array)
+    array = _plain(array)
+    codes = index.find_array(array)
+    valid = validity(array)
+    if valid is not None:
+        codes[~valid] = join.NO_MATCH
+    return codes
+
+
+def _find_in_dictionary(index: _WordIndex | _BinaryIndex, array: pa.DictionaryArray) -> Codes:
+    """Return codes by way of the dictionary, whose values are looked up once each."""
+    codes_of_values = np.append(_find(index, array.dictionary), join.NO_MATCH)
+    indices = key_words(array.indices)
+    valid = validity(array.indices)
+    if valid is not None:
+        indices = np.where(valid, indices, -1)  # the last: the one appended
+    return codes_of_values[indices]
+
+
+def _pair(left: Codes, right: Codes, n_right: int) -> npt.NDArray[np.int64]:
+    words = np.empty(len(left), dtype=np.int64)
+    join.pair_codes(left, right, n_right, words)
+    return words
+
+
+def _plain(array: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(array.type):
+        return _plain(array.dictionary_decode())
+    large_type = _LARGE_TYPE_OF_VIEW.get(array.type)
+    return array if large_type is None else array.cast(large_type)
+
+
+def _has_words(data_type: pa.DataType) -> bool:
+    return pa.types.is_floating(data_type) or is_word_type(data_type)
+
+
+def _words(array: pa.Array) -> npt.NDArray[np.int64]:
+    if not pa.types.is_floating(array.type):
+        return key_words(array)
+    # Equal numbers must have equal bits: -0.0 becomes 0.0, and there is one NaN.
+    values = fixed_values(array).astype(np.float64) + 0.0
+    values[np.isnan(values)] = np.nan
+    return values.view(np.int64)
+
+
+def _binary(array: pa.Array) -> Binary:
+    if is_binary_type(array.type):
+        return binary_views(array)
+    values = fixed_values(array)  # decimals and fixed_size_binary: rows of equal width
+    data = values.reshape(-1).view(np.uint8)
+    width = array.type.byte_width
+    offsets = np.arange(0, (len(array) + 1) * width, width, dtype=np.int64)
+    offsets.setflags(write=False)
+    return offsets, data
+
+
+def _take_binary(keys: Binary, rows: Codes) -> Binary:
+    offsets, data = keys
+    parts = [data[offsets[row] : offsets[row + 1]] for row in rows]
+    lengths = [len(part) for part in parts]
+    packed = np.concatenate([np.zeros(0, dtype=np.uint8), *parts])
+    packed.setflags(write=False)
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), packed
+
+
+def _hash_words(words: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    hashes = np.empty(len(words), dtype=np.uint64)
+    hashing.hash_words(words, hashes)
+    return hashes
+
+
+def _hash_binary(keys: Binary) -> npt.NDArray[np.uint64]:
+    hashes = np.empty(len(keys[0]) - 1, dtype=np.uint64)
+    hashing.hash_binary(*keys, hashes)
+    return hashes
+
+
+def _empty_slots(n_rows: int) -> Codes:
+    """Return an index of at least twice as many slots as rows."""
+    n_slots = 1 << max(int(2 * n_rows - 1).bit_length(), 1)
+    return np.full(n_slots, join.NO_MATCH, dtype=np.int64)

@@ -1,0 +1,276 @@
+"""Enrichment: each row of a stream joined with a table that every rank holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hpcstream.errors import PlanError
+from hpcstream.operators.expression_binding import unknown_column
+from hpcstream.operators.hidden_columns import (
+    hidden_positions,
+    refuse_repeated_names,
+    refuse_reserved_names,
+    visible_positions,
+)
+from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
+
+if TYPE_CHECKING:
+    from hpcstream.operators.join_index import KeyIndex
+
+How = Literal["inner", "left"]
+Rows = npt.NDArray[np.int64]
+
+_ROWS_EMITTED = 65_536
+"""Rows of a batch at most, where keys occur more than once in the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the columns of the output come from, for one input schema."""
+
+    input_schema: pa.Schema
+    output_schema: pa.Schema
+    visible: list[int]
+    hidden: list[int]
+
+
+class JoinTable:
+    """Each row of a stream with the matching rows of a table, as SQL joins them.
+
+    Rows keep the order of the stream; the matches of one row come in the order
+    of the table. A null key matches nothing. Of the table, the columns that are
+    not keys are added; one that the stream has too gets the suffix.
+
+    Parameters
+    ----------
+    table : pa.Table
+        Held by every rank. Indexed once, with the first batch.
+    left_on, right_on : sequence of str
+        Key columns of the stream and, in the same order, of the table.
+    how : {"inner", "left"}
+        Whether rows without a match are left out, or get nulls.
+    suffix : str
+        For columns of the table whose name the stream has.
+
+    Raises
+    ------
+    ValueError
+        ``how`` is neither, or the numbers of key columns differ.
+    PlanError
+        The table does not have a key column.
+    """
+
+    def __init__(
+        self,
+        table: pa.Table,
+        left_on: Sequence[str],
+        right_on: Sequence[str],
+        how: How = "inner",
+        suffix: str = "_right",
+    ) -> None:
+        self._left_on = _names(left_on)
+        self._right_on = _names(right_on)
+        self._how = how
+        self._suffix = suffix
+        self._table = table
+        self._check_arguments()
+        self._layout: _Layout | None = None
+        self._index: KeyIndex | None = None
+        self._added: list[pa.Array] = []
+
+    def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
+        """Return the stream's columns, then the table's without its keys.
+
+        Raises
+        ------
+        PlanError
+            A key column does not exist, two keys have types that cannot be
+            compared, or two columns would have one name.
+        """
+        return self._layout_of(input_schema).output_schema
+
+    def process_batch(
+        self, batch: pa.RecordBatch, input_index: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the joined rows."""
+        layout = self._layout_of(batch.schema)
+        index = self._prepare()
+        codes = index.find([batch.column(name) for name in self._left_on])
+        if index.is_unique:
+            yield from self._join_unique(batch, codes, layout)
+        else:
+            yield from self._join_repeated(batch, codes, layout, index)
+
+    process_watermark = emit_nothing
+    snapshot = empty_snapshot
+    restore = restore_nothing
+
+    def describe(self) -> str:
+        """Return one line for ``explain()``."""
+        keys = ", ".join(
+            left if left == right else f"{left} = {right}"
+            for left, right in zip(self._left_on, self._right_on, strict=True)
+        )
+        return f"join_table({self._how} on {keys}; {self._table.num_rows} rows)"
+
+    def _check_arguments(self) -> None:
+        if self._how not in ("inner", "left"):
+            raise ValueError(f"join_table(how={self._how!r}): expected 'inner' or 'left'")
+        if len(self._left_on) != len(self._right_on) or not self._left_on:
+            raise ValueError(
+                "join_table needs as many key columns of the stream as of the table, at least one; "
+                f"got {list(self._left_on)} and {list(self._right_on)}"
+            )
+        for name in self._right_on:
+            if name not in self._table.schema.names:
+                raise PlanError(f"in the table: {unknown_column(name, self._table.schema)}")
+
+    def _layout_of(self, schema: pa.Schema) -> _Layout:
+        if self._layout is None or not self._layout.input_schema.equals(schema):
+            self._layout = self._lay_out(schema)
+        return self._layout
+
+    def _lay_out(self, schema: pa.Schema) -> _Layout:
+        check_join_keys(schema, self._table.schema, self._left_on, self._right_on)
+        visible, hidden = visible_positions(schema), hidden_positions(schema)
+        stream_fields = [schema.field(i) for i in visible]
+        taken = {field.name for field in stream_fields}
+        added = [
+            field.with_name(field.name + self._suffix) if field.name in taken else field
+            for field in self._added_fields()
+        ]
+        names = [field.name for field in stream_fields + added]
+        refuse_reserved_names([field.name for field in added], self.describe())
+        refuse_repeated_names(names, self.describe())
+        nullable = [field.with_nullable(True) for field in added]
+        fields = [*stream_fields, *nullable, *(schema.field(i) for i in hidden)]
+        return _Layout(schema, pa.schema(fields), visible, hidden)
+
+    def _added_fields(self) -> list[pa.Field]:
+        return [field for field in self._table.schema if field.name not in self._right_on]
+
+    def _prepare(self) -> KeyIndex:
+        """Return the index of the table, made at the first call."""
+        if self._index is None:
+            from hpcstream.operators.join_index import KeyIndex  # loads Numba
+
+            table = _without_null_keys(self._table, self._right_on).combine_chunks()
+            self._index = KeyIndex([_one_array(table[name]) for name in self._right_on])
+            order = pa.array(self._index.order)
+            added = [_one_array(table[field.name]) for field in self._added_fields()]
+            self._added = added if self._index.is_unique else [a.take(order) for a in added]
+        return self._index
+
+    def _join_unique(
+        self, batch: pa.RecordBatch, codes: Rows, layout: _Layout
+    ) -> Iterator[pa.RecordBatch]:
+        found = codes >= 0
+        n_found = np.count_nonzero(found)
+        if n_found == len(codes):
+            rows = pa.array(codes)
+        elif self._how == "left":
+            rows = pa.array(codes, mask=~found)
+        else:
+            rows = pa.array(codes[found])
+            batch = batch.filter(pa.array(found))
+        if batch.num_rows:
+            yield self._combine(batch, rows, layout)
+
+    def _join_repeated(
+        self, batch: pa.RecordBatch, codes: Rows, layout: _Layout, index: KeyIndex
+    ) -> Iterator[pa.RecordBatch]:
+        from hpcstream.kernels.join import expand_matches
+
+        cursor = np.zeros(2, dtype=np.int64)
+        rows, matches = (np.empty(_ROWS_EMITTED, dtype=np.int64) for _ in range(2))
+        keep_unmatched = self._how == "left"
+        while n_pairs := expand_matches(codes, index.starts, keep_unmatched, cursor, rows, matches):
+            unmatched = matches[:n_pairs] < 0
+            mask = unmatched if unmatched.any() else None
+            selected = batch.take(pa.array(rows[:n_pairs]))
+            yield self._combine(selected, pa.array(matches[:n_pairs], mask=mask), layout)
+
+    def _combine(self, batch: pa.RecordBatch, rows: pa.Array, layout: _Layout) -> pa.RecordBatch:
+        arrays = [
+            *(batch.column(i) for i in layout.visible),
+            *(pc.take(column, rows, boundscheck=False) for column in self._added),
+            *(batch.column(i) for i in layout.hidden),
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=layout.output_schema)
+
+
+def check_join_keys(
+    stream_schema: pa.Schema,
+    table_schema: pa.Schema,
+    left_on: Sequence[str],
+    right_on: Sequence[str],
+) -> None:
+    """Check that the keys of a stream and a table exist and can be compared.
+
+    Integers of different width compare, as do strings and large strings, and a
+    dictionary with its plain values.
+
+    Raises
+    ------
+    PlanError
+        They do not; names both types.
+    """
+    for left, right in zip(left_on, right_on, strict=True):
+        for name, schema in ((left, stream_schema), (right, table_schema)):
+            if name not in schema.names:
+                raise unknown_column(name, schema)
+        left_type, right_type = stream_schema.field(left).type, table_schema.field(right).type
+        kind = _kind(left_type)
+        if kind is None or kind != _kind(right_type):
+            raise PlanError(
+                f"join_table: the stream's {left!r} is {left_type} and the table's {right!r} is "
+                f"{right_type}, which cannot be compared as keys; cast one of them"
+            )
+
+
+def _kind(data_type: pa.DataType) -> str | None:
+    """Return a name that types have in common whose equal values have equal keys."""
+    types = pa.types
+    if types.is_dictionary(data_type):
+        return _kind(data_type.value_type)
+    if types.is_integer(data_type):
+        return "uint64" if types.is_uint64(data_type) else "integer"
+    if types.is_floating(data_type):
+        return "float"
+    if types.is_string(data_type) or types.is_large_string(data_type):
+        return "string"
+    if types.is_binary(data_type) or types.is_large_binary(data_type):
+        return "binary"
+    if data_type in (pa.string_view(), pa.binary_view()):
+        return "string" if data_type == pa.string_view() else "binary"
+    if types.is_timestamp(data_type):
+        return f"timestamp[{data_type.unit}, zone {data_type.tz is not None}]"
+    if types.is_decimal(data_type):
+        return f"decimal{data_type.bit_width} of scale {data_type.scale}"
+    if types.is_nested(data_type) or types.is_null(data_type):
+        return None
+    return str(data_type)
+
+
+def _names(names: Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _without_null_keys(table: pa.Table, keys: Sequence[str]) -> pa.Table:
+    for name in keys:
+        if table[name].null_count:
+            table = table.filter(table[name].is_valid())
+    return table
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return column.combine_chunks()
