@@ -178,8 +178,11 @@ class _Stream:
 
 
 def _as_batches(given: Any) -> list[pa.RecordBatch] | Callable[[], Any] | Iterator[Any]:
-    if callable(given) or isinstance(given, Iterator):
+    if isinstance(given, Iterator):
         return given
+    if callable(given):
+        make: Callable[[], Any] = given
+        return make
     if isinstance(given, pa.RecordBatch):
         return [given]
     if isinstance(given, pa.Table):

@@ -1,0 +1,213 @@
+"""Generated streams: rows made from their numbers, as fast as they are read or at a rate."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hpcstream.connectors.base import Split, SplitReader
+from hpcstream.connectors.generators import ColumnGenerator, TimesGenerator, column_seed
+from hpcstream.connectors.paced import Lane, LaneReader, Schedule
+from hpcstream.connectors.scan import (
+    Scan,
+    check_event_time,
+    first_difference,
+    one_batch,
+    plain_schema,
+    relabel,
+)
+from hpcstream.connectors.slicing import BatchReader
+from hpcstream.connectors.time_bounds import Bounds
+from hpcstream.errors import ConnectorError
+
+BLOCK_ROWS = 65_536
+"""Rows that a function is asked for at a time when there is no rate."""
+
+SPLITS = 64
+"""Into how many parts a stream is cut if nothing else is said."""
+
+Function = Callable[[int, int], Any]
+"""``function(start, n_rows)`` returns a batch, table or dict of columns: a pure function."""
+
+
+class GenerateSource:
+    """A stream made by a function of row numbers or by column generators.
+
+    The function is always called with the same blocks of rows (``start`` a multiple of
+    ``block_rows``), however the stream is read, so that it may be, for example, seeded
+    with ``start``.
+
+    Parameters
+    ----------
+    generator : function or mapping of str to ColumnGenerator
+        ``function(start, n_rows)``, or names with what `hpcstream.connectors.generators`
+        makes.
+    rows : int, optional
+        Of the whole stream; without it, it has no end, and needs a rate.
+    rate : float, optional
+        Rows a second on all ranks together. The stream is then live and open loop: row
+        ``i`` is due ``i / rate`` seconds after the start, whether or not the job keeps up.
+    splits : int, optional
+        Independent parts (default 64; fewer of a short stream), at least as many as there
+        are ranks to share it. Without a rate they follow one another, with a rate they
+        take turns.
+    block_rows : int, optional
+        Default 65,536, with a rate a millisecond's worth.
+    schema : pa.Schema, optional
+        Of a function; else it is asked for one row.
+    event_time, unit : str, optional
+        Event-time column, and its unit if it is int64.
+    seed : int
+        Of the column generators.
+    start : float, optional
+        When row 0 is due, by ``clock``; default: when a rank opens its first split.
+    clock : function
+        Seconds, for the schedule.
+
+    Raises
+    ------
+    ValueError
+        Neither ``rows`` nor ``rate``, or one that makes no sense.
+    """
+
+    def __init__(
+        self,
+        generator: Function | Mapping[str, ColumnGenerator],
+        *,
+        rows: int | None = None,
+        rate: float | None = None,
+        splits: int | None = None,
+        block_rows: int | None = None,
+        schema: pa.Schema | None = None,
+        event_time: str | None = None,
+        unit: str | None = None,
+        seed: int = 0,
+        start: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        _check_numbers(rows, rate, splits, block_rows)
+        self._columns = None if callable(generator) else dict(generator)
+        self._function = generator if callable(generator) else None
+        self._rows, self._rate, self._splits = rows, rate, splits or SPLITS
+        self._block_rows = block_rows or (
+            min(BLOCK_ROWS, int(rate / 1000) or 1) if rate else BLOCK_ROWS
+        )
+        self._event_time = event_time
+        self._seeds = {name: column_seed(seed, name) for name in self._columns or ()}
+        self._schedule = Schedule(rate, start, clock) if rate else None
+        self._scan = Scan.of(plain_schema(schema or self._find_schema(), "generate"))
+        check_event_time(self._scan.full_schema, event_time, unit)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is no rate, so that the job reads as fast as it can."""
+        return self._rate is None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the batches delivered."""
+        return self._scan.schema
+
+    def describe(self) -> str:
+        """Return what is generated."""
+        what = [f"generate(rows={self._rows}, rate={self._rate})", self._scan.describe()]
+        return ", ".join(filter(None, what))
+
+    def list_splits(self) -> list[Split]:
+        """Return ranges of rows, or with a rate lanes that take blocks in turn."""
+        if self._rate is not None:
+            return [Split(f"lane{k}", {"lane": k}) for k in range(self._splits)]
+        rows = cast("int", self._rows)
+        step = self._blocks(rows, self._splits) * self._block_rows
+        return [self._range(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+    def open(self, split: Split, position: int = 0) -> SplitReader:
+        """Return a reader of a range or of a lane."""
+        if self._schedule is not None:
+            lane = Lane(cast("int", split.info["lane"]), self._splits, self._block_rows, self._rows)
+            return LaneReader(self._block, self._scan.schema, lane, self._schedule, position)
+        first, stop = cast("int", split.info["start"]), cast("int", split.info["stop"])
+        start = position // self._block_rows * self._block_rows
+
+        def batches(max_rows: int) -> Iterator[pa.RecordBatch]:
+            for row in range(first + start, stop, self._block_rows):
+                yield self._block(row, min(self._block_rows, stop - row))
+
+        return BatchReader(batches, self._scan, position, start)
+
+    def project(self, columns: Sequence[str]) -> GenerateSource:
+        """Return a source of these columns; others that are generated apart are not made."""
+        other = copy.copy(self)
+        other._scan = self._scan.project(columns)
+        return other
+
+    def filter(self, predicate: pc.Expression) -> None:
+        """Leave filtering to the engine."""
+
+    def _find_schema(self) -> pa.Schema:
+        if self._columns is not None:
+            return pa.schema(
+                [pa.field(name, column.type) for name, column in self._columns.items()]
+            )
+        assert self._function is not None
+        return _as_batch(self._function(0, 0 if self._rows == 0 else 1)).schema
+
+    def _blocks(self, rows: int, splits: int) -> int:
+        """Return how many blocks make a split."""
+        blocks = -(-rows // self._block_rows)
+        return max(1, -(-blocks // splits))
+
+    def _range(self, start: int, stop: int) -> Split:
+        info = {"start": start, "stop": stop}
+        return Split(f"rows{start}-{stop}", info, stop - start, *self._bounds(start, stop))
+
+    def _bounds(self, start: int, stop: int) -> Bounds:
+        column = (self._columns or {}).get(self._event_time or "")
+        return column.bounds(start, stop) if isinstance(column, TimesGenerator) else (None, None)
+
+    def _block(self, start: int, n_rows: int) -> pa.RecordBatch:
+        """Return rows of the block that begins at ``start``, in the projected schema."""
+        if self._columns is not None:
+            names = self._scan.columns or tuple(self._columns)[:1]  # one, for its length
+            arrays = [
+                self._columns[name].values(start, n_rows, self._seeds[name]) for name in names
+            ]
+            made = pa.RecordBatch.from_arrays(arrays, names=list(names))
+            return relabel(made.select(list(self._scan.columns)), self._scan.schema)
+        assert self._function is not None
+        batch = _as_batch(self._function(start, n_rows))
+        difference = first_difference(self._scan.full_schema, batch.schema)
+        if difference or batch.num_rows != n_rows:
+            found = difference or f"{batch.num_rows} rows"
+            raise ConnectorError(f"generate: function({start}, {n_rows}) returned {found}")
+        return relabel(batch.select(list(self._scan.columns)), self._scan.schema)
+
+
+def _as_batch(made: Any) -> pa.RecordBatch:
+    if isinstance(made, pa.RecordBatch):
+        return made
+    if isinstance(made, pa.Table):
+        return one_batch(made)
+    if isinstance(made, Mapping):
+        return pa.record_batch(dict(made))
+    raise TypeError(
+        f"generate: the function returned {type(made).__name__}; "
+        "expected a RecordBatch, a Table or a dict of columns"
+    )
+
+
+def _check_numbers(
+    rows: int | None, rate: float | None, splits: int | None, block_rows: int | None
+) -> None:
+    if rows is None and rate is None:
+        raise ValueError("generate: give rows= (how many), rate= (how many a second), or both")
+    if rows is not None and rows < 0:
+        raise ValueError(f"generate: rows must not be negative, got {rows}")
+    for name, value in (("rate", rate), ("splits", splits), ("block_rows", block_rows)):
+        if value is not None and value <= 0:
+            raise ValueError(f"generate: {name} must be positive, got {value}")
