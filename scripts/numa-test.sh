@@ -4,7 +4,7 @@
 #   scripts/numa-test.sh         boots the guest and runs tests/numa/placement.py in it
 #
 # The guest uses the host's files (read-only; what it writes stays in memory), so it
-# runs the same Python and MPI. Software emulation: minutes, no speed to be seen.
+# runs the same Python and MPI. Software emulation: it says nothing about speed.
 #
 #   PYTHON=...            the Python of the environment to test (default: .venv's, else python3)
 #   NUMA_TEST_CACHE=...   where the guest's kernel is kept (default: ~/.cache/hpcstream/numa-guest)
@@ -93,7 +93,7 @@ find_python
 install_tools
 fetch_kernel
 make_initrd
-echo "numa-test: booting a guest with two NUMA nodes; this takes some minutes"
+echo "numa-test: booting a guest with two NUMA nodes; this takes a minute or more"
 boot || true
 grep -q '^numa-test: result 0$' "$log" ||
     fail "FAILED: placement is not as it should be, or the guest did not get there (see $log)"

@@ -2,6 +2,9 @@
 
 Binding is a wish: a full node, a cgroup or a page that somebody else wrote first
 puts pages elsewhere. The kernel is asked page by page, on a sample; nothing moves.
+
+Pages that automatic NUMA balancing is about to look at show as untouched (Linux
+6.1); it leaves memory that was bound to a node alone.
 """
 
 import errno

@@ -8,11 +8,14 @@ export OMPI_MCA_btl=^ofi OMPI_MCA_mtl=^ofi OMPI_MCA_osc=^ucx
 
 finish() {
     echo "numa-test: result $1"
+    sleep 1 # the kernel's last words go to the same console
     echo o > /proc/sysrq-trigger
     sleep 30
 }
 
 ip link set lo up
+echo numa-guest > /proc/sys/kernel/hostname
+echo "127.0.0.1 localhost numa-guest" > /etc/hosts # of the guest: what it writes stays in memory
 nodes=/sys/devices/system/node
 echo "guest: Linux $(uname -r), nodes $(cat $nodes/online)"
 for node in $nodes/node[0-9]*; do
