@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from hpcstream.connectors.base import Sink, Source
 from hpcstream.event_time import TimeUnit
+from hpcstream.operators.aggregate_call import AggregateCall
 from hpcstream.operators.base import Operator
 from hpcstream.operators.expressions import Expression
-from hpcstream.operators.window_spec import NamedAggregate
 from hpcstream.operators.windows import WindowAssigner
 
 Columns = frozenset[str]
@@ -217,27 +217,27 @@ class WindowNode(Node):
     ----------
     keys : tuple of str
     assigner : WindowAssigner
-    aggregates : tuple of (NamedAggregate, Expression or None)
-        Each with the expression that is its input.
+    aggregates : tuple of AggregateCall
+        Each under the name of its output column.
     allowed_lateness : int
         In ticks.
     """
 
     keys: tuple[str, ...]
     assigner: WindowAssigner
-    aggregates: tuple[tuple[NamedAggregate, Expression | None], ...]
+    aggregates: tuple[AggregateCall, ...]
     allowed_lateness: int = 0
     wants_late: bool = False
 
     def required(self, needed: Columns) -> list[Columns]:
         if self.wants_late:
             return [frozenset(self.inputs[0].schema.names)]
-        read = [e.columns() for _, e in self.aggregates if e is not None]
+        read = [call.input.columns() for call in self.aggregates if call.input is not None]
         return [frozenset(self.keys).union(*read)]
 
     def describe(self) -> str:
         by = f"by {', '.join(self.keys)} " if self.keys else "of all rows "
-        what = ", ".join(f"{a.name}={_call(a, e)}" for a, e in self.aggregates)
+        what = ", ".join(map(repr, self.aggregates))
         return f"aggregate {by}in {self.assigner}: {what}"
 
 
@@ -268,12 +268,6 @@ class SinkNode(Node):
 
     def describe(self) -> str:
         return f"-> {self.sink.describe()}"
-
-
-def _call(aggregate: NamedAggregate, expression: Expression | None) -> str:
-    inside = "" if expression is None else repr(expression)
-    extra = "".join(f", {value!r}" for _, value in aggregate.parameters)
-    return f"{aggregate.function}({inside}{extra})"
 
 
 def _only(node: Node, names: Sequence[str]) -> Node:

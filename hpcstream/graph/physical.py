@@ -80,6 +80,7 @@ class TaskPlan:
     inputs: list[EdgePlan] = field(default_factory=list)
     outputs: list[EdgePlan] = field(default_factory=list)
     level: int = 0
+    has_order: bool = False
 
     def describe(self) -> str:
         """Return the chain in one line."""

@@ -31,7 +31,6 @@ from hpcstream.graph.logical import (
 )
 from hpcstream.graph.physical import MAIN, EdgePlan, OperatorPlan, PhysicalGraph, TaskPlan
 from hpcstream.graph.rewrites import optimized
-from hpcstream.graph.window_plan import WindowPlan
 from hpcstream.operators.base import Operator
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.operators.stateless import Filter, Project
@@ -91,7 +90,7 @@ class _Planner:
             call.function in ORDERED
             for node in graph.nodes()
             if isinstance(node, WindowNode)
-            for call, _ in node.aggregates
+            for call in node.aggregates
         )
         self._consumers = graph.consumers()
         self._ports: dict[int, Port] = {}
@@ -200,6 +199,7 @@ class _Planner:
 
     def source(self, node: SourceNode) -> Port:
         task = self.new_task(self.ranks_of(node), node)
+        task.has_order = self.has_order and node.time is not None
         fields = list(node.schema)
         if node.time is not None:
             fields.append(pa.field(TIME_COLUMN, pa.int64()))
@@ -248,6 +248,8 @@ class _Planner:
         return self.done(node, task, (-1, MAIN), port.schema, None)
 
     def window(self, node: WindowNode) -> Port:
+        from hpcstream.graph.window_plan import WindowPlan  # loads the kernels
+
         return WindowPlan(self, node).build()
 
     def late(self, node: LateNode) -> Port:

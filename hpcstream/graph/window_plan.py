@@ -65,9 +65,9 @@ class WindowPlan:
         node = self._node
         names = list(node.inputs[0].schema.names) if node.wants_late else list(node.keys)
         columns = {name: col(name) for name in names}
-        for index, (_, expression) in enumerate(node.aggregates):
-            if expression is not None:
-                columns[_input_name(expression, index)] = expression
+        for index, call in enumerate(node.aggregates):
+            if call.input is not None:
+                columns[_input_name(call.input, index)] = call.input
         return tuple(columns.items())
 
     def _spec(self, schema: pa.Schema) -> WindowAggregateSpec:
@@ -77,10 +77,10 @@ class WindowPlan:
             NamedAggregate(
                 name=call.name,
                 function=call.function,
-                input=None if e is None else _input_name(e, index),
+                input=None if call.input is None else _input_name(call.input, index),
                 parameters=call.parameters,
             )
-            for index, (call, e) in enumerate(node.aggregates)
+            for index, call in enumerate(node.aggregates)
         )
         return WindowAggregateSpec(
             keys=node.keys,

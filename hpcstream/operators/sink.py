@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 
 import pyarrow as pa
@@ -18,20 +17,15 @@ class SinkOperator:
     Parameters
     ----------
     sink : Sink
-        A description; this rank works on a copy of it.
+        This rank's own; `open` must be called before the first batch.
     schema : pyarrow.Schema
         The user's columns.
     number : int
         Number of the sink in the job.
-
-    Attributes
-    ----------
-    sink : Sink
-        The copy; `open` must be called before the first batch.
     """
 
     def __init__(self, sink: Sink, schema: pa.Schema, number: int) -> None:
-        self.sink = copy.copy(sink)
+        self.sink = sink
         self.number = number
         self.rows_out = 0
         self._schema = schema

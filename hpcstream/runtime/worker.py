@@ -57,6 +57,7 @@ class Worker:
         self._sources = [task for task in tasks if isinstance(task, SourceTask)]
         self._pacers = [task.pacer for task in self._sources if task.pacer is not None]
         self._wakes = wakes
+        self.rank = wakes.rank
         self._clock = clock
         self._abort_timeout_s = abort_timeout_s
         self._failed_s: float | None = None

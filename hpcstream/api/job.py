@@ -1,0 +1,309 @@
+"""`Job`: where streams begin, and what runs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpcstream.api.stream import Stream
+from hpcstream.config import JobConfig
+from hpcstream.connectors.adapt import as_source
+from hpcstream.connectors.base import Source
+from hpcstream.connectors.batches import BatchesSource
+from hpcstream.connectors.csv import CsvSource
+from hpcstream.connectors.generate import GenerateSource
+from hpcstream.connectors.ipc import IpcSource
+from hpcstream.connectors.json import JsonSource
+from hpcstream.connectors.parquet import ParquetSource
+from hpcstream.errors import PlanError
+from hpcstream.event_time import Duration, TimeUnit, parse_duration
+from hpcstream.graph.logical import EventTime, LogicalGraph, SinkNode, SourceNode
+
+if TYPE_CHECKING:
+    from hpcstream.observability.metrics import JobResult
+
+Paths = str | Path | Sequence[str | Path]
+EXPLAIN = "HPCSTREAM_EXPLAIN"
+"""Environment variable: print the plan instead of running (``hpcstream explain``)."""
+
+_IDLE_TIMEOUT = "5s"
+
+
+class Job:
+    """A dataflow: sources, what is done to their rows, and sinks.
+
+    Every rank builds the same job; `run` runs it on all of them together.
+
+    Parameters
+    ----------
+    name : str
+        For messages and the summary.
+
+    Examples
+    --------
+    >>> import hpcstream as hs
+    >>> job = hs.Job("count")
+    >>> rows = job.generate(lambda start, n: {"x": range(start, start + n)}, rows=1000)
+    """
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"Job({name!r}): needs a name")
+        self.name = name
+        self._sinks: list[SinkNode] = []
+
+    # -- sources -----------------------------------------------------------------------
+
+    def read_parquet(
+        self,
+        paths: Paths,
+        *,
+        event_time: str | None = None,
+        watermark_delay: Duration = "0s",
+        event_time_unit: str | None = None,
+    ) -> Stream:
+        """Read Parquet files; each row group is a split of its own.
+
+        Parameters
+        ----------
+        paths : path, glob, directory or list of these
+        event_time : str, optional
+            Column that says when a row happened: timestamp, date or int64.
+        watermark_delay : str or datetime.timedelta
+            How far out of order rows may be; later ones are late.
+        event_time_unit : str, optional
+            What an int64 ``event_time`` counts: ``"ns"``, ``"us"``, ``"ms"``, ``"s"``.
+
+        Raises
+        ------
+        ConnectorError
+            No such file, or not a readable Parquet file.
+        PlanError
+            No such column, or it cannot be event time.
+        """
+        source = ParquetSource(paths, event_time=event_time, unit=event_time_unit)
+        return self._source(source, event_time, watermark_delay, event_time_unit)
+
+    def read_ipc(
+        self,
+        paths: Paths,
+        *,
+        event_time: str | None = None,
+        watermark_delay: Duration = "0s",
+        event_time_unit: str | None = None,
+    ) -> Stream:
+        """Read Arrow IPC files, memory-mapped; arguments as for `read_parquet`."""
+        source = IpcSource(paths, event_time=event_time, unit=event_time_unit)
+        return self._source(source, event_time, watermark_delay, event_time_unit)
+
+    def read_csv(
+        self,
+        paths: Paths,
+        *,
+        event_time: str | None = None,
+        watermark_delay: Duration = "0s",
+        event_time_unit: str | None = None,
+        **options: Any,
+    ) -> Stream:
+        """Read CSV files; arguments as for `read_parquet`, options as for `CsvSource`."""
+        source = CsvSource(paths, event_time=event_time, unit=event_time_unit, **options)
+        return self._source(source, event_time, watermark_delay, event_time_unit)
+
+    def read_json(
+        self,
+        paths: Paths,
+        *,
+        event_time: str | None = None,
+        watermark_delay: Duration = "0s",
+        event_time_unit: str | None = None,
+        **options: Any,
+    ) -> Stream:
+        """Read newline-delimited JSON files; arguments as for `read_parquet`."""
+        source = JsonSource(paths, event_time=event_time, unit=event_time_unit, **options)
+        return self._source(source, event_time, watermark_delay, event_time_unit)
+
+    def from_batches(
+        self,
+        batches: Any,
+        *,
+        event_time: str | None = None,
+        watermark_delay: Duration = "0s",
+        event_time_unit: str | None = None,
+        per_rank: bool = False,
+    ) -> Stream:
+        """Read batches that are in memory, or made by a function.
+
+        They describe the whole stream on every rank and are dealt to the ranks
+        by number; with ``per_rank`` each rank gives its own.
+
+        Parameters
+        ----------
+        batches : table, data frame, list of batches, or a callable that returns an iterator
+        """
+        source = BatchesSource(
+            batches, event_time=event_time, unit=event_time_unit, per_rank=per_rank
+        )
+        return self._source(source, event_time, watermark_delay, event_time_unit)
+
+    def generate(
+        self,
+        what: Any,
+        *,
+        rows: int | None = None,
+        rate: float | None = None,
+        event_time: str | None = None,
+        watermark_delay: Duration = "0s",
+        event_time_unit: str | None = None,
+        idle_timeout: Duration | None = _IDLE_TIMEOUT,
+        **options: Any,
+    ) -> Stream:
+        """Make rows from their numbers.
+
+        Parameters
+        ----------
+        what : callable or dict of str to column generator
+            ``what(start, n)`` returns rows ``start`` to ``start + n``; the same
+            numbers must give the same rows. See `hpcstream.connectors.generate`.
+        rows : int, optional
+            How many; None with a ``rate``: without end.
+        rate : float, optional
+            Rows a second, of all ranks together; makes the source live.
+        """
+        source = GenerateSource(
+            what, rows=rows, rate=rate, event_time=event_time, unit=event_time_unit, **options
+        )
+        return self._source(source, event_time, watermark_delay, event_time_unit, idle_timeout)
+
+    def source(
+        self,
+        source: Any,
+        *,
+        event_time: str | None = None,
+        watermark_delay: Duration = "0s",
+        event_time_unit: str | None = None,
+        idle_timeout: Duration | None = _IDLE_TIMEOUT,
+    ) -> Stream:
+        """Read a source of your own; see `hpcstream.connectors.base.Source`.
+
+        Parameters
+        ----------
+        idle_timeout : str or datetime.timedelta, optional
+            A split of a live source without rows for so long no longer holds time
+            back; None: it always does.
+        """
+        return self._source(
+            as_source(source), event_time, watermark_delay, event_time_unit, idle_timeout
+        )
+
+    def _source(
+        self,
+        source: Source,
+        column: str | None,
+        watermark_delay: Duration,
+        unit: str | None,
+        idle_timeout: Duration | None = None,
+    ) -> Stream:
+        time, delay = None, 0
+        if column is not None:
+            time = _event_time(source, column, unit)
+            delay = time.unit.ticks(watermark_delay, what="watermark_delay")
+            if delay < 0:
+                raise PlanError(f"watermark_delay {watermark_delay!r} must not be negative")
+        timeout_s = None if idle_timeout is None else parse_duration(idle_timeout) / 1e9
+        node = SourceNode(
+            schema=source.schema,
+            time=time,
+            source=source,
+            watermark_delay=delay,
+            idle_timeout_s=None if source.bounded else timeout_s,
+        )
+        return Stream(self, node)
+
+    # -- running -----------------------------------------------------------------------
+
+    def _add_sink(self, node: SinkNode) -> None:
+        self._sinks.append(node)
+
+    def _graph(self) -> LogicalGraph:
+        return LogicalGraph(list(self._sinks))
+
+    def explain(self, *, ranks: int | None = None) -> str:
+        """Return the plan as text: rewrites, tasks, edges, placement.
+
+        Parameters
+        ----------
+        ranks : int, optional
+            For how many ranks; by default as many as this process was started with.
+        """
+        from hpcstream.graph.planner import plan
+
+        size = ranks if ranks is not None else _world_size()
+        return f"{self.name}: {plan(self._graph(), size).explain()}"
+
+    def run(self, *, comm: Any = None, show: bool = True, **options: Any) -> JobResult:
+        """Run the job on all ranks of ``comm``. Collective.
+
+        Parameters
+        ----------
+        comm : mpi4py.MPI.Intracomm, optional
+            Default: the world, if a launcher (mpiexec, srun) started this
+            process; else this process alone, without MPI.
+        show : bool
+            Print the summary, on rank 0.
+        **options
+            Fields of `hpcstream.config.JobConfig`, as ``batch_rows=10_000``.
+
+        Returns
+        -------
+        JobResult
+            The same on every rank.
+
+        Raises
+        ------
+        PlanError
+            On every rank alike, before any row is read.
+        RemoteError
+            Another rank failed; that rank raises its own error.
+        """
+        from hpcstream.api.launch import run_job
+
+        try:
+            config = JobConfig(**options)
+        except TypeError as error:
+            raise TypeError(f"run(): {error}; options are the fields of JobConfig") from None
+        if os.environ.get(EXPLAIN):
+            return _explained(self)
+        return run_job(self.name, self._graph(), config, comm, show=show)
+
+
+def _explained(job: Job) -> JobResult:
+    from hpcstream.observability.metrics import JobResult
+
+    size = _world_size()
+    if _world_rank() == 0:
+        print(job.explain(ranks=size), file=sys.stdout, flush=True)
+    return JobResult(job.name, size, status="explained")
+
+
+def _world_size() -> int:
+    from hpcstream.exchange.launcher import launches
+
+    return max((launch.size for launch in launches(os.environ)), default=1)
+
+
+def _world_rank() -> int:
+    for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return int(os.environ[name])
+    return 0
+
+
+def _event_time(source: Source, column: str, unit: str | None) -> EventTime:
+    names = source.schema.names
+    if column not in names:
+        raise PlanError(f"event_time={column!r}: no such column (columns: {', '.join(names)})")
+    data_type = source.schema.field(column).type
+    return EventTime(column, TimeUnit.of_type(data_type, unit), data_type)

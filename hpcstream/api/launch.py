@@ -1,0 +1,62 @@
+"""Runs a graph in this process: finds the communicator, drives the rank, shows the summary."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from hpcstream.config import JobConfig
+from hpcstream.exchange.communicator import Communicator
+from hpcstream.exchange.launcher import is_launched
+from hpcstream.exchange.solo import SoloCommunicator
+from hpcstream.graph.logical import LogicalGraph
+from hpcstream.observability.metrics import JobResult
+from hpcstream.runtime.driver import Backoff, drive
+from hpcstream.runtime.job import JobRun
+from hpcstream.runtime.worker import IDLE_SLEEP_S
+
+
+def run_job(
+    name: str, graph: LogicalGraph, config: JobConfig, comm: Any, *, show: bool
+) -> JobResult:
+    """Run a graph on all ranks of ``comm``; see `hpcstream.Job.run`. Collective."""
+    own = find_communicator(comm)
+    run = JobRun(name, graph, config, own)
+    backoff = Backoff(shares_cores=_shares_cores(own.size))
+
+    def sleep_limit_s() -> float:
+        return run.setup.worker.sleep_limit_s() if run.setup else IDLE_SLEEP_S
+
+    result = drive(run.run(), backoff, sleep_limit_s)
+    own.free()
+    if show and own.rank == 0:
+        print(result, file=sys.stderr, flush=True)
+    return result
+
+
+def find_communicator(comm: Any) -> Communicator:
+    """Return a private communicator: of ``comm``, of the launcher's world, or of this process.
+
+    Raises
+    ------
+    LauncherError
+        The launcher belongs to another MPI than the library that was loaded.
+    """
+    if comm is None and "mpi4py.MPI" not in sys.modules and not is_launched(os.environ):
+        return SoloCommunicator()
+    from hpcstream.exchange import mpi
+    from hpcstream.exchange.launcher import check_launcher, die_with_parent
+
+    if comm is None:
+        facts = mpi.mpi_facts()
+        check_launcher(facts["world_size"], os.environ, facts["library"])
+        die_with_parent()
+    return mpi.communicator(comm)
+
+
+def _shares_cores(size: int) -> bool:
+    """Return whether this host may have more ranks than cores."""
+    local = os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") or os.environ.get("MPI_LOCALNRANKS")
+    here = int(local) if local and local.isdigit() else size
+    return here > len(os.sched_getaffinity(0)) and here > (os.cpu_count() or 1)

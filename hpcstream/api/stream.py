@@ -1,0 +1,459 @@
+"""Streams: each method adds one node to the graph and returns the stream behind it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from hpcstream.api.windowed import KeyedStream, WindowedStream
+from hpcstream.api.windows import Window
+from hpcstream.connectors.adapt import as_sink
+from hpcstream.connectors.file_sinks import CsvSink, IpcSink, ParquetSink
+from hpcstream.connectors.sinks import MemorySink, PrintSink
+from hpcstream.errors import PlanError
+from hpcstream.event_time import HIDDEN_COLUMNS, Duration, TimeUnit
+from hpcstream.graph.logical import (
+    EventTime,
+    FilterNode,
+    LateNode,
+    Node,
+    OperatorNode,
+    ProjectNode,
+    RebalanceNode,
+    SinkNode,
+    UnionNode,
+    WindowNode,
+)
+from hpcstream.operators.event_time import AssignEventTime
+from hpcstream.operators.expressions import Expression, col, to_expression
+from hpcstream.operators.user_functions import FlatMap, MapBatches
+
+if TYPE_CHECKING:
+    from hpcstream.api.job import Job
+
+
+class Collected:
+    """What `Stream.collect` returns: the rows, once the job has run.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        All rows on rank 0, in a reproducible order; empty elsewhere.
+    """
+
+    def __init__(self, sink: MemorySink, schema: pa.Schema) -> None:
+        self._sink = sink
+        self._schema = schema
+
+    @property
+    def table(self) -> pa.Table:
+        return pa.Table.from_batches(self._sink.batches, schema=self._schema)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Rows, perhaps without end, that a job computes with.
+
+    Streams are descriptions: nothing is read before `Job.run`. A stream may be
+    used several times; each use sees all its rows.
+
+    Attributes
+    ----------
+    schema : pyarrow.Schema
+        Known when the graph is built, so that wrong names and types raise there.
+    """
+
+    _job: Job
+    _node: Node
+    _ranks: tuple[int, ...] | None = None
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._node.schema
+
+    def _add(self, node: Node) -> Stream:
+        return Stream(self._job, node, self._ranks)
+
+    # -- stateless ---------------------------------------------------------------------
+
+    def filter(self, predicate: Expression) -> Stream:
+        """Keep the rows for which ``predicate`` is true (not false, not null).
+
+        Raises
+        ------
+        PlanError
+            Not a boolean expression, or over columns that are not there.
+        """
+        expression = to_expression(predicate)
+        found = expression.data_type(self.schema)
+        if not pa.types.is_boolean(found):
+            raise PlanError(f"filter({expression!r}): needs a boolean expression; this is {found}")
+        return self._add(
+            FilterNode(
+                inputs=(self._node,),
+                schema=self.schema,
+                time=self._node.time,
+                ranks=self._ranks,
+                predicate=expression,
+            )
+        )
+
+    def select(self, *columns: str | Expression, **named: Any) -> Stream:
+        """Return these columns only: names, expressions, or ``name=expression``.
+
+        Event time is kept even if its column is not selected.
+        """
+        chosen = [col(c) if isinstance(c, str) else to_expression(c) for c in columns]
+        pairs = [(e.name, e) for e in chosen]
+        pairs += [(name, to_expression(value)) for name, value in named.items()]
+        return self._project("select", pairs)
+
+    def with_columns(self, *columns: Expression, **named: Any) -> Stream:
+        """Return all columns and these; one of the same name is replaced."""
+        added = [(e.name, to_expression(e)) for e in columns]
+        added += [(name, to_expression(value)) for name, value in named.items()]
+        pairs: dict[str, Expression] = {name: col(name) for name in self.schema.names}
+        pairs.update(added)
+        return self._project("with_columns", list(pairs.items()))
+
+    def drop(self, *columns: str) -> Stream:
+        """Return all columns but these."""
+        for name in columns:
+            self._check_column("drop", name)
+        return self._project(
+            "drop", [(n, col(n)) for n in self.schema.names if n not in set(columns)]
+        )
+
+    def rename(self, names: Mapping[str, str] | None = None, **named: str) -> Stream:
+        """Rename columns: ``rename({"old": "new"})`` or ``rename(old="new")``."""
+        new = {**(names or {}), **named}
+        for name in new:
+            self._check_column("rename", name)
+        return self._project("rename", [(new.get(n, n), col(n)) for n in self.schema.names])
+
+    def _project(self, what: str, pairs: list[tuple[str, Expression]]) -> Stream:
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise PlanError(f"{what}: two columns are named {twice[0]!r}; name one with .alias()")
+        hidden = [name for name in names if name in HIDDEN_COLUMNS]
+        if hidden:
+            raise PlanError(f"{what}: the name {hidden[0]!r} is the engine's own; choose another")
+        if not pairs:
+            raise PlanError(f"{what}: no column is left; a stream needs one at least")
+        schema = pa.schema([pa.field(name, e.data_type(self.schema)) for name, e in pairs])
+        return self._add(
+            ProjectNode(
+                inputs=(self._node,),
+                schema=schema,
+                time=self._node.time,
+                ranks=self._ranks,
+                columns=tuple(pairs),
+            )
+        )
+
+    def map_batches(
+        self, function: Callable[[pa.RecordBatch], Any], schema: pa.Schema | None = None
+    ) -> Stream:
+        """Apply a function to whole batches: the fast way to run code of your own.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a `pyarrow.RecordBatch`; returns a batch, a table, several of
+            them, or None. It sees any number of rows a call, in order.
+        schema : pyarrow.Schema, optional
+            Of what it returns; found by a call with no rows if not given.
+        """
+        return self._apply(
+            lambda: MapBatches(function, schema, *self._time_arguments()), "map_batches", function
+        )
+
+    def flat_map(
+        self,
+        function: Callable[[dict[str, Any]], Iterable[dict[str, Any]]],
+        schema: pa.Schema | None = None,
+    ) -> Stream:
+        """Turn each row into any number of rows, with Python code for every row.
+
+        `map_batches` does the same for whole batches, a hundred times faster.
+        """
+        return self._apply(
+            lambda: FlatMap(function, schema, *self._time_arguments()), "flat_map", function
+        )
+
+    def _time_arguments(self) -> tuple[str | None, str | None]:
+        time = self._node.time
+        return (None, None) if time is None else (time.column, time.unit.name)
+
+    def _apply(self, make: Callable[[], Any], what: str, function: Any) -> Stream:
+        found = make().output_schema(self._physical_schema())
+        visible = pa.schema([f for f in found if f.name not in HIDDEN_COLUMNS])
+        has_time = len(visible) < len(found)
+        return self._add(
+            OperatorNode(
+                inputs=(self._node,),
+                schema=visible,
+                time=self._node.time if has_time else None,
+                ranks=self._ranks,
+                make=lambda schema: make(),
+                label=f"{what} {getattr(function, '__name__', repr(function))}",
+            )
+        )
+
+    def _physical_schema(self) -> pa.Schema:
+        from hpcstream.event_time import TIME_COLUMN
+
+        if self._node.time is None:
+            return self.schema
+        return self.schema.append(pa.field(TIME_COLUMN, pa.int64()))
+
+    def union(self, *others: Stream) -> Stream:
+        """Return the rows of all streams; they must have the same columns.
+
+        Rows of one round keep their order: this stream's first, then the others'.
+        """
+        nodes = [self._node] + [other._node for other in others]
+        for number, node in enumerate(nodes[1:], start=1):
+            _check_same(self._node, node, number)
+        return self._add(
+            UnionNode(
+                inputs=tuple(nodes), schema=self.schema, time=self._node.time, ranks=self._ranks
+            )
+        )
+
+    def join_table(
+        self,
+        table: pa.Table | str | Path,
+        on: str | Sequence[str] | None = None,
+        *,
+        left_on: str | Sequence[str] | None = None,
+        right_on: str | Sequence[str] | None = None,
+        how: str = "inner",
+        suffix: str = "_right",
+    ) -> Stream:
+        """Enrich each row from a table that every rank holds.
+
+        Parameters
+        ----------
+        table : pyarrow.Table or path
+            A Parquet, Arrow IPC or CSV file is read when the graph is built.
+        on : str or list of str
+            Key columns, if they have the same names on both sides.
+        how : str
+            ``"inner"`` drops rows without a match, ``"left"`` fills with nulls.
+        suffix : str
+            Added to the table's columns whose names the stream has already.
+
+        Raises
+        ------
+        PlanError
+            Keys are missing, or of different types.
+        """
+        from hpcstream.api.tables import join_table
+
+        left = left_on if left_on is not None else on
+        right = right_on if right_on is not None else on
+        if left is None or right is None:
+            raise PlanError("join_table: say the key columns with on=, or left_on= and right_on=")
+        return self._add(
+            join_table(self._node, self._ranks, table, left, right, how=how, suffix=suffix)
+        )
+
+    # -- event time --------------------------------------------------------------------
+
+    def with_event_time(
+        self, column: str, watermark_delay: Duration = "0s", unit: str | None = None
+    ) -> Stream:
+        """Take event time from a column, here rather than at the source.
+
+        Parameters
+        ----------
+        column : str
+            A timestamp, date or int64 column.
+        watermark_delay : str or datetime.timedelta
+            How far out of order rows may be.
+        unit : str, optional
+            What an int64 counts: ``"ns"``, ``"us"``, ``"ms"``, ``"s"``.
+        """
+        self._check_column("with_event_time", column)
+        found = self.schema.field(column).type
+        time = EventTime(column, TimeUnit.of_type(found, unit), found)
+        delay = time.unit.ticks(watermark_delay, what="watermark_delay")
+        return self._add(
+            OperatorNode(
+                inputs=(self._node,),
+                schema=self.schema,
+                time=time,
+                ranks=self._ranks,
+                make=lambda schema: AssignEventTime(column, time.unit.name, delay),
+                label=f"event time {column!r}, watermark delay {delay}{time.unit.name}",
+                reads=frozenset({column}),
+                passes_columns=True,
+            )
+        )
+
+    # -- routing -----------------------------------------------------------------------
+
+    def key_by(self, *columns: str) -> KeyedStream:
+        """Group rows by columns: integers, booleans, strings, binary, dates, timestamps, decimals.
+
+        Null is a key of its own.
+
+        Raises
+        ------
+        PlanError
+            No such column, or its type cannot be a key (floats, nested types).
+        """
+        return KeyedStream.of(self, columns)
+
+    def window_all(self, window: Window) -> WindowedStream:
+        """Window the whole stream, without a key; reduced over all ranks."""
+        return WindowedStream.of(self, (), window)
+
+    def rebalance(self) -> Stream:
+        """Spread the rows evenly over the ranks."""
+        return self._add(
+            RebalanceNode(
+                inputs=(self._node,), schema=self.schema, time=self._node.time, ranks=self._ranks
+            )
+        )
+
+    def broadcast(self) -> BroadcastStream:
+        """Mark the stream as a side input, to be held whole by every rank.
+
+        No operator takes side inputs of streams yet; use `join_table` for tables.
+        """
+        return BroadcastStream(self)
+
+    def on(self, *, ranks: Sequence[int] | int) -> Stream:
+        """Say which ranks run what follows, counted modulo the number of ranks.
+
+        Raises
+        ------
+        PlanError
+            ``ranks`` is empty or negative.
+        """
+        wanted = (ranks,) if isinstance(ranks, int) else tuple(ranks)
+        if not wanted or any(not isinstance(r, int) or r < 0 for r in wanted):
+            raise PlanError(f"on(ranks={ranks!r}): needs one or more rank numbers from 0")
+        return replace(self, _ranks=wanted)
+
+    def late(self) -> Stream:
+        """Return the rows that came too late for the windows of this result.
+
+        Call it on what `agg` returned. The rows have the columns that went into
+        the windows.
+
+        Raises
+        ------
+        PlanError
+            This stream is not the result of a windowed aggregate.
+        """
+        if not isinstance(self._node, WindowNode):
+            raise PlanError("late(): call it on the result of .agg(...), before anything else")
+        (before,) = self._node.inputs
+        return self._add(
+            LateNode(
+                inputs=(self._node,), schema=before.schema, time=before.time, ranks=self._ranks
+            )
+        )
+
+    # -- sinks -------------------------------------------------------------------------
+
+    def write_parquet(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
+        """Write Parquet parts into a directory; visible when the job has ended.
+
+        Parameters
+        ----------
+        path : path
+            A directory; made if it is not there.
+        mode : str
+            ``"overwrite"`` replaces parts that hpcstream wrote, and nothing else;
+            ``"append"`` adds; ``"error"`` refuses if there are any.
+        """
+        self._end(ParquetSink(path, mode=mode, **options))  # type: ignore[arg-type]
+
+    def write_ipc(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
+        """Write Arrow IPC files into a directory, as `write_parquet` does."""
+        self._end(IpcSink(path, mode=mode, **options))  # type: ignore[arg-type]
+
+    def write_csv(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
+        """Write CSV files into a directory, as `write_parquet` does."""
+        self._end(CsvSink(path, mode=mode, **options))  # type: ignore[arg-type]
+
+    def print(self, limit: int | None = None) -> None:
+        """Print the rows on rank 0, as they come; ``limit`` of them at most."""
+        self._end(PrintSink(limit), gather=True)
+
+    def collect(self) -> Collected:
+        """Return a handle whose ``table`` has all rows on rank 0 after the run."""
+        sink = MemorySink()
+        self._end(sink, gather=True)
+        return Collected(sink, self.schema)
+
+    def sink(self, sink: Any) -> None:
+        """Write to a sink of your own: an object with ``write(batch)``, or a function.
+
+        See `hpcstream.connectors.base.Sink` for what else it may have.
+        """
+        self._end(as_sink(sink))
+
+    def _end(self, sink: Any, *, gather: bool = False) -> None:
+        node = SinkNode(
+            inputs=(self._node,),
+            schema=self.schema,
+            time=self._node.time,
+            ranks=self._ranks,
+            sink=sink,
+            gather=gather,
+        )
+        self._job._add_sink(node)
+
+    def _check_column(self, what: str, name: str) -> None:
+        if name not in self.schema.names:
+            near = difflib.get_close_matches(name, self.schema.names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise PlanError(
+                f"{what}: no column {name!r}{hint} (columns: {', '.join(self.schema.names)})"
+            )
+
+
+@dataclass(frozen=True)
+class BroadcastStream:
+    """A stream marked as a side input; using it as a main input raises `PlanError`."""
+
+    _stream: Stream
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise PlanError(
+            f".broadcast().{name}: a broadcast stream is a side input only; every rank would "
+            "see each row, and count it once a rank. Use the stream itself, or rebalance()"
+        )
+
+
+def _check_same(first: Node, other: Node, number: int) -> None:
+    if first.schema != other.schema:
+        for a, b in zip(first.schema, other.schema, strict=False):
+            if a != b:
+                raise PlanError(
+                    f"union: input {number} has column {b.name!r} of type {b.type} where the "
+                    f"first has {a.name!r} of type {a.type}; select() and cast() them alike"
+                )
+        raise PlanError(
+            f"union: input {number} has columns {other.schema.names}, the first has "
+            f"{first.schema.names}; select() the same from both"
+        )
+    units = [None if n.time is None else n.time.unit.name for n in (first, other)]
+    if units[0] != units[1]:
+        raise PlanError(
+            f"union: input {number} has event time in {units[1]}, the first in {units[0]}; "
+            "give both one unit with with_event_time()"
+        )

@@ -1,0 +1,158 @@
+"""Keyed and windowed streams: what stands between `key_by` and `agg`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from hpcstream.api.windows import Window
+from hpcstream.errors import PlanError
+from hpcstream.event_time import Duration
+from hpcstream.graph.logical import EventTime, WindowNode
+from hpcstream.operators.aggregate_call import AggregateCall
+from hpcstream.operators.windows import WindowAssigner
+
+if TYPE_CHECKING:
+    from hpcstream.api.stream import Stream
+
+WINDOW_COLUMNS = ("window_start", "window_end")
+
+
+@dataclass(frozen=True)
+class KeyedStream:
+    """A stream grouped by key columns; `window` says over which stretch of event time."""
+
+    _stream: Stream
+    _keys: tuple[str, ...]
+
+    @classmethod
+    def of(cls, stream: Stream, columns: tuple[str, ...]) -> KeyedStream:
+        """Check the columns and return the keyed stream."""
+        if not columns:
+            raise PlanError("key_by(): name one column at least; without a key use window_all()")
+        for name in columns:
+            if not isinstance(name, str):
+                raise PlanError(f"key_by({name!r}): takes column names; compute it with with_columns()")
+            stream._check_column("key_by", name)
+            _check_key_type(name, stream.schema.field(name).type)
+        if len(set(columns)) < len(columns):
+            raise PlanError(f"key_by{columns}: a column is named twice")
+        return cls(stream, columns)
+
+    def window(self, window: Window) -> WindowedStream:
+        """Collect the rows of each key in windows of event time."""
+        return WindowedStream.of(self._stream, self._keys, window)
+
+
+@dataclass(frozen=True)
+class WindowedStream:
+    """Windows, with or without a key; `agg` says what to compute in each."""
+
+    _stream: Stream
+    _keys: tuple[str, ...]
+    _assigner: WindowAssigner
+    _lateness: int = 0
+
+    @classmethod
+    def of(cls, stream: Stream, keys: tuple[str, ...], window: Window) -> WindowedStream:
+        """Return the windows over a stream that has event time."""
+        if not hasattr(window, "assigner"):
+            raise PlanError(f"window({window!r}): expected hs.tumbling(...) or hs.sliding(...)")
+        time = _time_of(stream)
+        return cls(stream, keys, window.assigner(time.unit))
+
+    def allowed_lateness(self, lateness: Duration) -> WindowedStream:
+        """Keep a window for so long after it fired; a row that comes then makes it fire again.
+
+        The result is emitted again, whole, with the same key and window.
+        """
+        unit = _time_of(self._stream).unit
+        ticks = unit.ticks(lateness, what="allowed_lateness")
+        if ticks < 0:
+            raise PlanError(f"allowed_lateness({lateness!r}): must not be negative")
+        return replace(self, _lateness=ticks)
+
+    def agg(self, *aggregates: AggregateCall, **named: AggregateCall) -> Stream:
+        """Compute aggregates for each key and window.
+
+        Returns a stream of the key columns, ``window_start``, ``window_end`` and
+        the aggregates in the order given. Its event time is ``window_end`` less
+        one unit, so windows can follow windows.
+
+        Raises
+        ------
+        PlanError
+            Not an aggregate, a name used twice, or a type it does not take.
+        """
+        from hpcstream.api.stream import Stream
+
+        calls = [_call(c.name if isinstance(c, AggregateCall) else "", c) for c in aggregates]
+        calls += [_call(name, call) for name, call in named.items()]
+        if not calls:
+            raise PlanError("agg(): name one aggregate at least, as in agg(rows=hs.count())")
+        stream = self._stream
+        schema = self._output_schema(calls)
+        before = _time_of(stream)
+        time = EventTime("window_end", before.unit, before.data_type)
+        node = WindowNode(
+            inputs=(stream._node,),
+            schema=schema,
+            time=time,
+            ranks=stream._ranks,
+            keys=self._keys,
+            assigner=self._assigner,
+            aggregates=tuple(calls),
+            allowed_lateness=self._lateness,
+        )
+        return Stream(stream._job, node, stream._ranks)
+
+    def _output_schema(self, calls: list[AggregateCall]) -> pa.Schema:
+        source = self._stream.schema
+        time_type = _time_of(self._stream).data_type
+        fields = [pa.field(name, _decoded(source.field(name).type)) for name in self._keys]
+        fields += [pa.field(name, time_type) for name in WINDOW_COLUMNS]
+        for call in calls:
+            found = None if call.input is None else call.input.data_type(source)
+            fields.append(pa.field(call.name, call.result_type(found)))
+        names = [f.name for f in fields]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise PlanError(
+                f"agg: two output columns are named {twice[0]!r}; give the aggregate another "
+                "name, as in agg(other=...)"
+            )
+        return pa.schema(fields)
+
+
+def _call(name: str, call: Any) -> AggregateCall:
+    if not isinstance(call, AggregateCall):
+        raise PlanError(
+            f"agg({name}={call!r}): expected an aggregate, as hs.count() or col('x').mean()"
+        )
+    return call.alias(name)
+
+
+def _time_of(stream: Stream) -> EventTime:
+    time = stream._node.time
+    if time is None:
+        raise PlanError(
+            "windows need event time, and this stream has none; name its column where the stream "
+            "is read (event_time=...), or with with_event_time()"
+        )
+    return time
+
+
+def _decoded(data_type: pa.DataType) -> pa.DataType:
+    return data_type.value_type if pa.types.is_dictionary(data_type) else data_type
+
+
+def _check_key_type(name: str, data_type: pa.DataType) -> None:
+    found = _decoded(data_type)
+    types = pa.types
+    if types.is_floating(found) or types.is_nested(found) or types.is_null(found):
+        raise PlanError(
+            f"key_by({name!r}): {data_type} cannot be a key; use an integer, boolean, string, "
+            "binary, date, timestamp or decimal column, or cast it in with_columns()"
+        )

@@ -1,0 +1,138 @@
+"""What a job did: counted on each rank, put together when it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass
+class OperatorReport:
+    """One operator on one rank, or on all ranks together.
+
+    Attributes
+    ----------
+    task : int
+        Number of the task in the physical graph.
+    label : str
+    rows_in, rows_out, late_rows : int
+    state_bytes : int
+        What its state takes at the end.
+    """
+
+    task: int
+    label: str
+    rows_in: int = 0
+    rows_out: int = 0
+    late_rows: int = 0
+    state_bytes: int = 0
+
+    def add(self, other: OperatorReport) -> None:
+        """Add another rank's counts."""
+        self.rows_in += other.rows_in
+        self.rows_out += other.rows_out
+        self.late_rows += other.late_rows
+        self.state_bytes += other.state_bytes
+
+
+@dataclass
+class RankReport:
+    """What one rank did. Times in seconds."""
+
+    rank: int
+    rows_in: int = 0
+    rows_out: int = 0
+    late_rows: int = 0
+    rounds: int = 0
+    seconds: float = 0.0
+    busy_s: float = 0.0
+    exchange_s: float = 0.0
+    bytes_sent: int = 0
+    peak_bytes: int = 0
+    operators: list[OperatorReport] = field(default_factory=list)
+
+    @property
+    def waiting_s(self) -> float:
+        """Time in which nothing could be done here."""
+        return max(0.0, self.seconds - self.busy_s - self.exchange_s)
+
+    def to_json(self) -> str:
+        """Return the report as text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> RankReport:
+        """Return the report that `to_json` wrote."""
+        values = json.loads(text)
+        operators = [OperatorReport(**one) for one in values.pop("operators")]
+        return cls(**values, operators=operators)
+
+
+@dataclass
+class JobResult:
+    """What a job did, the same on every rank.
+
+    Attributes
+    ----------
+    name : str
+    status : str
+        ``"finished"`` or ``"stopped"``.
+    ranks : int
+    rows_in : int
+        Rows scanned by all sources, before filters.
+    rows_out : int
+        Rows written by all sinks.
+    late_rows : int
+        Rows that came after every window they belong to had closed.
+    rounds : int
+    seconds : float
+        From the first round to the last commit, on the slowest rank.
+    checkpoints : int
+    per_rank : list of RankReport
+    operators : list of OperatorReport
+        All ranks together.
+    """
+
+    name: str
+    ranks: int
+    status: str = "finished"
+    rows_in: int = 0
+    rows_out: int = 0
+    late_rows: int = 0
+    rounds: int = 0
+    seconds: float = 0.0
+    checkpoints: int = 0
+    per_rank: list[RankReport] = field(default_factory=list, repr=False)
+    operators: list[OperatorReport] = field(default_factory=list, repr=False)
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows scanned a second."""
+        return self.rows_in / self.seconds if self.seconds else 0.0
+
+    def __str__(self) -> str:
+        from hpcstream.observability.summary import summary
+
+        return summary(self)
+
+
+def collect_result(name: str, ranks: int, reports: Sequence[RankReport]) -> JobResult:
+    """Return the result of a job from what its ranks report."""
+    result = JobResult(name, ranks, per_rank=list(reports))
+    totals: dict[tuple[int, int], OperatorReport] = {}
+    for report in reports:
+        result.rows_in += report.rows_in
+        result.rows_out += report.rows_out
+        result.late_rows += report.late_rows
+        result.rounds = max(result.rounds, report.rounds)
+        result.seconds = max(result.seconds, report.seconds)
+        places: dict[int, int] = {}
+        for operator in report.operators:
+            place = places[operator.task] = places.get(operator.task, -1) + 1
+            total = totals.setdefault(
+                (operator.task, place), OperatorReport(operator.task, operator.label)
+            )
+            total.add(operator)
+    result.operators = [totals[key] for key in sorted(totals)]
+    return result

@@ -1,0 +1,235 @@
+"""From a physical graph to this rank's edges, tasks and worker. Collective, before round 0."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+from hpcstream.config import JobConfig
+from hpcstream.connectors.base import Split
+from hpcstream.errors import PlanError
+from hpcstream.exchange.agree import raise_together
+from hpcstream.exchange.collective_edge import CollectiveEdge, EdgeGroup, EdgeLimits
+from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.exchange.edge import Edge, LocalEdge
+from hpcstream.exchange.reduce_edge import ReduceEdge
+from hpcstream.graph.logical import SourceNode
+from hpcstream.graph.physical import EdgePlan, PhysicalGraph, TaskPlan
+from hpcstream.memory.pool import process_pool
+from hpcstream.operators.sink import SinkOperator
+from hpcstream.runtime.control import ControlGate
+from hpcstream.runtime.pacing import Pacer, RoundCloser
+from hpcstream.runtime.source_reader import BoundedReader, LiveReader, SourceSpec
+from hpcstream.runtime.task import Outputs, SourceTask, Task
+from hpcstream.runtime.worker import Clock, Worker
+
+Dealt = dict[int, list[tuple[int, Split]]]
+"""Splits of this rank, with their numbers, by number of the source task."""
+
+
+def agree_on_plan(graph: PhysicalGraph, config: JobConfig, comm: Communicator) -> Generator[None]:
+    """Raise `PlanError` on every rank if the ranks built different graphs. Collective."""
+    own = f"{graph.explain()}\n{config.fingerprint()}"
+    texts = yield from gather_bytes(comm, own.encode())
+    for rank, text in enumerate(texts):
+        if text != texts[0]:
+            raise PlanError(_difference(rank, texts[0].decode(), text.decode()))
+
+
+def _difference(rank: int, first: str, other: str) -> str:
+    a, b = first.splitlines(), other.splitlines()
+    place = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    here = a[place].strip() if place < len(a) else "(nothing more)"
+    there = b[place].strip() if place < len(b) else "(nothing more)"
+    return (
+        f"rank {rank} built another job than rank 0; first difference: rank 0 has {here!r}, "
+        f"rank {rank} has {there!r}; every rank must build the same graph, whatever its number"
+    )
+
+
+def deal_splits(graph: PhysicalGraph, comm: Communicator) -> Generator[None, None, Dealt]:
+    """List the splits of every source on rank 0 and deal them round-robin. Collective.
+
+    Raises
+    ------
+    ConnectorError
+        On the rank that listed; `RemoteError` elsewhere.
+    """
+    dealt: Dealt = {}
+    for task in graph.tasks:
+        if task.source is None:
+            continue
+        per_rank = bool(getattr(task.source.source, "per_rank", False))
+        listed, error = None, None
+        if comm.rank == 0 or per_rank:
+            try:
+                listed = task.source.source.list_splits()
+            except Exception as failure:  # noqa: BLE001  raised on all ranks, together
+                failure.add_note(f"while listing the splits of {task.source.source.describe()}")
+                error = failure
+        yield from raise_together(error, comm)
+        dealt[task.number] = yield from _deal(task, listed, per_rank, comm)
+    return dealt
+
+
+def _deal(
+    task: TaskPlan, listed: list[Split] | None, per_rank: bool, comm: Communicator
+) -> Generator[None, None, list[tuple[int, Split]]]:
+    if per_rank:
+        assert listed is not None
+        numbered = list(enumerate(listed))
+        return [(number * comm.size + comm.rank, split) for number, split in numbered]
+    text = json.dumps([split.to_json() for split in listed]) if listed is not None else ""
+    (first, *_) = yield from gather_bytes(comm, text.encode())
+    splits = [Split.from_json(value) for value in json.loads(first)]
+    if comm.rank not in task.ranks:
+        return []
+    place = task.ranks.index(comm.rank)
+    return [(i, split) for i, split in enumerate(splits) if i % len(task.ranks) == place]
+
+
+@dataclass
+class Setup:
+    """This rank's parts of a job.
+
+    Attributes
+    ----------
+    worker : Worker
+    sinks : dict of int to SinkOperator
+        By sink number; those that this rank runs.
+    """
+
+    worker: Worker
+    plans: list[TaskPlan]
+    sinks: dict[int, SinkOperator] = field(default_factory=dict)
+    communicators: list[Communicator] = field(default_factory=list)
+
+
+def set_up(
+    graph: PhysicalGraph, dealt: Dealt, config: JobConfig, comm: Communicator, clock: Clock
+) -> Setup:
+    """Make communicators, edges, operators and tasks, in one order on all ranks. Collective."""
+    builder = _Builder(graph, config, comm, clock)
+    return builder.build(dealt)
+
+
+class _Builder:
+    def __init__(
+        self, graph: PhysicalGraph, config: JobConfig, comm: Communicator, clock: Clock
+    ) -> None:
+        self.graph = graph
+        self.config = config
+        self.comm = comm
+        self.clock = clock
+        self.owned: list[Communicator] = []
+        self.sinks: dict[int, SinkOperator] = {}
+
+    def build(self, dealt: Dealt) -> Setup:
+        gate = ControlGate(self._own(self.comm.duplicate()))
+        wakes = self._own(self.comm.duplicate())
+        edges = {plan.number: self._edge(plan) for plan in self.graph.edges}
+        plans = [plan for plan in self.graph.tasks if self.comm.rank in plan.ranks]
+        wake: list[Worker] = []
+        tasks = [
+            self._task(plan, edges, gate, dealt, lambda: wake[0].wake_others()) for plan in plans
+        ]
+        own_edges = [edge for edge in edges.values() if edge is not None]
+        worker = Worker(tasks, own_edges, gate, wakes, self.clock, self.config.abort_timeout_s)
+        wake.append(worker)
+        return Setup(worker, plans, self.sinks, self.owned)
+
+    def _own(self, comm: Communicator) -> Communicator:
+        self.owned.append(comm)
+        return comm
+
+    # -- edges -------------------------------------------------------------------------
+
+    def _edge(self, plan: EdgePlan) -> Edge | None:
+        assert plan.consumer is not None
+        producers, consumers = plan.producer.ranks, plan.consumer.ranks
+        members = tuple(sorted({*producers, *consumers}))
+        capacity = self.config.rounds_in_flight * plan.span
+        if plan.is_local or len(members) == 1:
+            return LocalEdge(plan.name, capacity) if self.comm.rank in members else None
+        headers = self.comm.subset(members)
+        if headers is None:
+            return None
+        group = EdgeGroup(
+            tuple(members.index(r) for r in producers), tuple(members.index(r) for r in consumers)
+        )
+        if plan.reduction is not None:
+            return ReduceEdge(plan.name, headers, plan.schema, plan.reduction, capacity)
+        return CollectiveEdge(
+            plan.name,
+            headers,
+            self._payloads(headers, group),
+            group=group,
+            schema=plan.schema,
+            partitioning=plan.partitioning,
+            limits=EdgeLimits(capacity, self.config.step_bytes, self.config.receive_bytes),
+            pool=process_pool(),
+        )
+
+    @staticmethod
+    def _payloads(headers: Communicator, group: EdgeGroup) -> Communicator:
+        """Return the payload communicator: between rank groups, of neighbours only."""
+        everyone = tuple(range(headers.size))
+        if group.producers == everyone and group.consumers == everyone:
+            return headers.duplicate()
+        near = set()
+        if headers.rank in group.producers:
+            near |= set(group.consumers)
+        if headers.rank in group.consumers:
+            near |= set(group.producers)
+        return headers.neighborhood(sorted(near))
+
+    # -- tasks -------------------------------------------------------------------------
+
+    def _task(self, plan, edges, gate, dealt, wake_others) -> Task:  # type: ignore[no-untyped-def]
+        operators = []
+        for operator_plan in plan.operators:
+            operator = operator_plan.make()
+            operators.append((operator_plan.label, operator))
+            if isinstance(operator, SinkOperator):
+                self.sinks[operator.number] = operator
+                operator.open(plan.ranks.index(self.comm.rank), len(plan.ranks), 0)
+        inputs = [
+            edges[edge.number] for edge in sorted(plan.inputs, key=lambda edge: edge.input_index)
+        ]
+        outputs = Outputs([(edge.output, edges[edge.number]) for edge in plan.outputs])
+        name = f"task {plan.number} ({plan.describe()})"
+        if plan.source is None:
+            return Task(name, operators, inputs, outputs)
+        spec = source_spec(plan)
+        if plan.source.source.bounded:
+            reader: BoundedReader | LiveReader = BoundedReader(spec, dealt[plan.number])
+            pacer = None
+        else:
+            reader = LiveReader(spec, dealt[plan.number], self.clock())
+            closer = RoundCloser(self.config.batch_rows, self.config.linger_s)
+            pacer = Pacer(reader, closer, self.config.batch_rows, self.clock, wake_others)
+        return SourceTask(
+            name,
+            operators,
+            inputs,
+            outputs,
+            reader=reader,
+            gate=gate,
+            batch_rows=self.config.batch_rows,
+            pacer=pacer,
+        )
+
+
+def source_spec(plan: TaskPlan) -> SourceSpec:
+    """Return how a task's source is to be read."""
+    node = plan.source
+    assert isinstance(node, SourceNode)
+    return SourceSpec(
+        source=node.source,
+        names=tuple(node.schema.names),
+        time=node.time,
+        watermark_delay=node.watermark_delay,
+        idle_timeout_s=node.idle_timeout_s,
+        has_order=plan.has_order,
+    )
