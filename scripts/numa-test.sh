@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Prove memory placement on a machine with two NUMA nodes, which QEMU emulates.
 #
-#   scripts/numa-test.sh         boots the guest and runs tests/numa/placement.py in it
+#   scripts/numa-test.sh [PYTHON]    boots the guest and runs tests/numa/placement.py in it
 #
 # The guest uses the host's files (read-only; what it writes stays in memory), so it
 # runs the same Python and MPI. Software emulation: it says nothing about speed.
 #
-#   PYTHON=...            the Python of the environment to test (default: .venv's, else python3)
+#   PYTHON                the Python of the environment to test (default: .venv's, else python3)
 #   NUMA_TEST_CACHE=...   where the guest's kernel is kept (default: ~/.cache/hpcstream/numa-guest)
 #   NUMA_TEST_LOG=...     where the output goes (default: in the cache)
 #   NUMA_TEST_SECONDS=... give up after so long (default: 1500)
@@ -25,12 +25,12 @@ fail() {
 
 find_python() {
     local asked found
-    asked=${PYTHON:-$project/.venv/bin/python}
-    [ -n "${PYTHON:-}" ] || [ -x "$asked" ] || asked=python3
-    found=$(command -v "$asked") || fail "no $asked; set PYTHON"
+    asked=${1:-$project/.venv/bin/python}
+    [ $# -gt 0 ] || [ -x "$asked" ] || asked=python3
+    found=$(command -v "$asked") || fail "no $asked; name a Python, as in $0 .venv/bin/python"
     python=$(cd "$(dirname "$found")" && pwd)/$(basename "$found")
     "$python" -c "import mpi4py, numpy, pyarrow" ||
-        fail "$python lacks the packages of hpcstream; set PYTHON to the one of your environment"
+        fail "$python lacks the packages of hpcstream; name the Python of your environment"
 }
 
 install_tools() {
@@ -89,7 +89,7 @@ boot() {
 }
 
 mkdir -p "$cache"
-find_python
+find_python "$@"
 install_tools
 fetch_kernel
 make_initrd
