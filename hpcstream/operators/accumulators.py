@@ -1,0 +1,260 @@
+"""State words of the built-in aggregates: how rows enter them and how parts merge.
+
+An accumulator owns some words of each entry of a `SliceStore`. Aggregates
+share them: ``sum(x)`` and ``mean(x)`` read the same sum. The number of rows is
+kept by the store; how many of them had a null in ``x`` is an accumulator of its
+own, which batches without nulls never touch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hpcstream.event_time import MAX_TIME, MIN_TIME
+from hpcstream.kernels import accumulate
+from hpcstream.memory.columns import fixed_values, validity
+from hpcstream.state.slice_store import Slots, Word
+
+Values = npt.NDArray[Any]
+Words = Sequence[Values]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRows:
+    """One input column of a batch, ready for kernels.
+
+    Attributes
+    ----------
+    values : int64[n], uint64[n] or float64[n]
+    valid : bool[n] or None
+    slots : uint32[n]
+        Where each row goes; rows with a null go to slot 0.
+    all_slots : uint32[n]
+        Where each row goes, nulls too.
+    times, orders : int64[n]
+        Event time and order of the rows.
+    """
+
+    values: Values
+    valid: npt.NDArray[np.bool_] | None
+    slots: Slots
+    all_slots: Slots
+    times: Values
+    orders: Values
+
+
+class Accumulator(Protocol):
+    """A few words of state and the two ways into them."""
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The words, in the order in which `update` and `merge` get them."""
+
+    @property
+    def column(self) -> str:
+        """The input column."""
+
+    def update(self, state: Words, rows: ColumnRows) -> None:
+        """Take in the rows of a batch."""
+
+    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        """Take in partial results, one for each of ``slots``."""
+
+
+@dataclass(frozen=True)
+class NullCount:
+    """How many rows had a null."""
+
+    column: str
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return (Word(f"nulls({self.column})", "int64", 0),)
+
+    def update(self, state: Words, rows: ColumnRows) -> None:
+        if rows.valid is not None:
+            accumulate.count_nulls(rows.all_slots, rows.valid, state[0])
+
+    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        accumulate.add_counts(slots, parts[0], state[0])
+
+
+@dataclass(frozen=True)
+class IntegerSum:
+    """A sum in 128 bits, so that only the final value can overflow."""
+
+    column: str
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return (
+            Word(f"sum({self.column})", "int64", 0),
+            Word(f"carry({self.column})", "int64", 0),
+        )
+
+    def update(self, state: Words, rows: ColumnRows) -> None:
+        if rows.values.dtype == np.uint64:
+            accumulate.add_unsigned(rows.slots, rows.values, state[0], state[1])
+        else:
+            accumulate.add_integers(rows.slots, rows.values, state[0], state[1])
+
+    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        accumulate.add_integers(slots, parts[0], state[0], state[1])
+        if parts[1].any():
+            accumulate.add_counts(slots, parts[1], state[1])
+
+
+@dataclass(frozen=True)
+class FloatSum:
+    """A plain float sum, in row order."""
+
+    column: str
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return (Word(f"sum({self.column})", "float64", 0.0),)
+
+    def update(self, state: Words, rows: ColumnRows) -> None:
+        accumulate.add_floats(rows.slots, rows.values, state[0])
+
+    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        accumulate.add_floats(slots, parts[0], state[0])
+
+
+@dataclass(frozen=True)
+class Least:
+    """The least value; NaN only if there is nothing else."""
+
+    column: str
+    dtype: str
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        identity = float("nan") if self.dtype == "float64" else int(np.iinfo(self.dtype).max)
+        return (Word(f"min({self.column})", self.dtype, identity),)
+
+    def update(self, state: Words, rows: ColumnRows) -> None:
+        self.merge(state, rows.slots, (rows.values,))
+
+    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        if self.dtype == "float64":
+            accumulate.keep_least_float(slots, parts[0], state[0])
+        else:
+            accumulate.keep_least(slots, parts[0], state[0])
+
+
+@dataclass(frozen=True)
+class Greatest:
+    """The greatest value; NaN only if there is nothing else."""
+
+    column: str
+    dtype: str
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        identity = float("nan") if self.dtype == "float64" else int(np.iinfo(self.dtype).min)
+        return (Word(f"max({self.column})", self.dtype, identity),)
+
+    def update(self, state: Words, rows: ColumnRows) -> None:
+        self.merge(state, rows.slots, (rows.values,))
+
+    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        if self.dtype == "float64":
+            accumulate.keep_greatest_float(slots, parts[0], state[0])
+        else:
+            accumulate.keep_greatest(slots, parts[0], state[0])
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations, for variances."""
+
+    column: str
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return tuple(
+            Word(f"{name}({self.column})", "float64", 0.0) for name in ("n", "average", "squares")
+        )
+
+    def update(self, state: Words, rows: ColumnRows) -> None:
+        values = rows.values
+        if values.dtype != np.float64:
+            values = _frozen(values.astype(np.float64))
+        accumulate.add_moments(rows.slots, values, *state)
+
+    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        accumulate.merge_moments(slots, *parts, *state)
+
+
+@dataclass(frozen=True)
+class FirstValue:
+    """The value of the least (event time, order) among those that are not null."""
+
+    column: str
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return (
+            Word(f"first_time({self.column})", "int64", MAX_TIME),
+            Word(f"first_order({self.column})", "int64", MAX_TIME),
+            Word(f"first({self.column})", "int64", 0),
+        )
+
+    def update(self, state: Words, rows: ColumnRows) -> None:
+        bits = rows.values.view(np.int64)
+        accumulate.keep_first(rows.slots, rows.times, rows.orders, bits, *state)
+
+    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        accumulate.keep_first(slots, *parts, *state)
+
+
+@dataclass(frozen=True)
+class LastValue:
+    """The value of the greatest (event time, order) among those that are not null."""
+
+    column: str
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return (
+            Word(f"last_time({self.column})", "int64", MIN_TIME),
+            Word(f"last_order({self.column})", "int64", MIN_TIME),
+            Word(f"last({self.column})", "int64", 0),
+        )
+
+    def update(self, state: Words, rows: ColumnRows) -> None:
+        bits = rows.values.view(np.int64)
+        accumulate.keep_last(rows.slots, rows.times, rows.orders, bits, *state)
+
+    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        accumulate.keep_last(slots, *parts, *state)
+
+
+def word_values(array: pa.Array) -> Values:
+    """Return a column's values as int64, uint64 or float64, read-only."""
+    values = fixed_values(array)
+    if values.dtype.itemsize == 8:
+        return values
+    return _frozen(values.astype(np.float64 if values.dtype.kind == "f" else np.int64))
+
+
+def column_rows(array: pa.Array, slots: Slots, times: Values, orders: Values) -> ColumnRows:
+    """Return a column of a batch as accumulators take it."""
+    valid = validity(array)
+    column_slots = slots
+    if valid is not None:
+        column_slots = np.empty_like(slots)
+        accumulate.mask_slots(slots, valid, column_slots)
+    return ColumnRows(word_values(array), valid, column_slots, slots, times, orders)
+
+
+def _frozen(array: Values) -> Values:
+    array.setflags(write=False)
+    return array

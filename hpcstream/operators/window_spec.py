@@ -1,0 +1,110 @@
+"""What a windowed aggregate is to do: the value that planner and operators share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pyarrow as pa
+
+from hpcstream.event_time import TIME_COLUMN
+from hpcstream.operators.accumulators import Accumulator
+from hpcstream.operators.aggregates import (
+    NamedAggregate,
+    is_word_aggregate,
+    result_type,
+    shared_accumulators,
+    value_type,
+)
+from hpcstream.operators.windows import Slicing, WindowAssigner
+from hpcstream.state.slice_store import Word
+
+SLICE_COLUMN = "__slice"
+ROWS_COLUMN = "__rows"
+
+
+@dataclass(frozen=True)
+class WindowAggregateSpec:
+    """A windowed aggregate.
+
+    Attributes
+    ----------
+    keys : tuple of str
+        Key columns; empty for windows over all rows.
+    assigner : WindowAssigner
+        In ticks of the stream's time unit, as all times here.
+    aggregates : tuple of NamedAggregate
+    allowed_lateness : int
+        How long after its end a window still takes rows, and fires again.
+    input_schema : pa.Schema
+        Of the rows, with the hidden columns.
+    time_type : pa.DataType
+        Type of ``window_start`` and ``window_end``.
+    late_output : bool
+        Whether late rows are emitted as the side output ``"late"``.
+    """
+
+    keys: tuple[str, ...]
+    assigner: WindowAssigner
+    aggregates: tuple[NamedAggregate, ...]
+    allowed_lateness: int
+    input_schema: pa.Schema
+    time_type: pa.DataType
+    late_output: bool = False
+
+    @cached_property
+    def slicing(self) -> Slicing:
+        """The slices and windows of the assigner."""
+        return Slicing.of(self.assigner)
+
+    @cached_property
+    def word_aggregates(self) -> tuple[NamedAggregate, ...]:
+        """The aggregates whose state is a few words."""
+        return tuple(a for a in self.aggregates if is_word_aggregate(a, self.input_schema))
+
+    @cached_property
+    def holistic_aggregates(self) -> tuple[NamedAggregate, ...]:
+        """The aggregates that need the values themselves when a window closes."""
+        return tuple(a for a in self.aggregates if a not in self.word_aggregates)
+
+    @cached_property
+    def accumulators(self) -> tuple[Accumulator, ...]:
+        """The accumulators of the word aggregates, each once."""
+        return tuple(shared_accumulators(self.word_aggregates, self.input_schema))
+
+    @cached_property
+    def words(self) -> tuple[Word, ...]:
+        """The words of all accumulators, in order."""
+        return tuple(word for accumulator in self.accumulators for word in accumulator.words)
+
+    @property
+    def supports_partials(self) -> bool:
+        """Whether a local stage can aggregate before the exchange."""
+        return not self.holistic_aggregates
+
+    @cached_property
+    def key_fields(self) -> tuple[pa.Field, ...]:
+        """The key columns as results carry them: dictionaries are decoded."""
+        fields = (self.input_schema.field(name) for name in self.keys)
+        return tuple(pa.field(field.name, value_type(field.type)) for field in fields)
+
+    @cached_property
+    def output_schema(self) -> pa.Schema:
+        """Keys, ``window_start``, ``window_end``, the aggregates, and the event time."""
+        results = [pa.field(a.name, result_type(a, self.input_schema)) for a in self.aggregates]
+        window = [pa.field(name, self.time_type) for name in ("window_start", "window_end")]
+        time = pa.field(TIME_COLUMN, pa.int64())
+        return pa.schema([*self.key_fields, *window, *results, time])
+
+    @cached_property
+    def partial_schema(self) -> pa.Schema:
+        """Keys, slice number, rows, and the words of the accumulators."""
+        fields = [pa.field(SLICE_COLUMN, pa.int64()), pa.field(ROWS_COLUMN, pa.int64())]
+        words = [pa.field(word.name, pa.from_numpy_dtype(word.dtype)) for word in self.words]
+        return pa.schema([*self.key_fields, *fields, *words])
+
+    def describe(self) -> str:
+        """Return the aggregate in one line, for `explain`."""
+        keys = ", ".join(self.keys) or "all rows"
+        text = f"{self.assigner} by {keys}: {', '.join(map(str, self.aggregates))}"
+        return f"{text}, lateness {self.allowed_lateness}" if self.allowed_lateness else text

@@ -1,0 +1,157 @@
+"""Rows and partial results into slices, and slices out as columns.
+
+What `WindowAggregate` and `LocalWindowAggregate` share: neither watermarks nor
+windows are known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN
+from hpcstream.kernels import accumulate
+from hpcstream.memory.columns import fixed_values
+from hpcstream.operators.accumulators import ColumnRows, column_rows
+from hpcstream.operators.window_keys import key_codec
+from hpcstream.operators.window_spec import ROWS_COLUMN, SLICE_COLUMN, WindowAggregateSpec
+from hpcstream.state.slice_store import Allocator, Arrays, Bools, Ints, SliceStore, Slots
+
+MAX_BATCH_ROWS = 65_536
+"""Most rows of an emitted batch."""
+
+
+class WindowState:
+    """The open slices of one windowed aggregate."""
+
+    def __init__(self, spec: WindowAggregateSpec, allocator: Allocator) -> None:
+        self.spec = spec
+        slicing = spec.slicing
+        margin = slicing.size + spec.allowed_lateness
+        self.store = SliceStore(
+            slicing.slice_size, slicing.offset, spec.words, allocator, margin=margin
+        )
+        self.codec = key_codec(spec)
+        self._names = [word.name for word in spec.words]
+        self._time = spec.input_schema.get_field_index(TIME_COLUMN)
+        self._order = spec.input_schema.get_field_index(ORDER_COLUMN)
+        self._updates = _grouped_by_column(spec)
+
+    def times(self, batch: pa.RecordBatch) -> Ints:
+        """Return the event times of rows."""
+        times: Ints = fixed_values(batch.column(self._time))
+        return times
+
+    def add_rows(self, batch: pa.RecordBatch, first_open: int) -> Slots:
+        """Aggregate rows; return their slots (scratch), 0 for those before ``first_open``."""
+        times = self.times(batch)
+        words, valid = self.codec.encode(batch)
+        slots = self.store.resolve(times, words, valid, first_open=first_open)
+        if self._updates:
+            orders = times if self._order < 0 else fixed_values(batch.column(self._order))
+            self._update(batch, slots, times, orders)
+        return slots
+
+    def add_partials(self, batch: pa.RecordBatch, first_open: int) -> Slots:
+        """Merge partial results; return their slots, as `add_rows`."""
+        slicing = self.spec.slicing
+        numbers = fixed_values(batch.column(SLICE_COLUMN))
+        times = numbers * slicing.slice_size + slicing.offset
+        times.setflags(write=False)
+        words, valid = self.codec.encode(batch)
+        slots = self.store.resolve(times, words, valid, first_open=first_open, step=0)
+        accumulate.add_counts(slots, fixed_values(batch.column(ROWS_COLUMN)), self.store.rows)
+        parts = [fixed_values(batch.column(name)) for name in self._names]
+        self.merge_words(slots, parts)
+        return slots
+
+    def merge_words(self, slots: Slots, parts: list[npt.NDArray[Any]]) -> None:
+        """Merge words, given in the order of the specification, into entries."""
+        at = 0
+        for accumulator in self.spec.accumulators:
+            end = at + len(accumulator.words)
+            accumulator.merge(self.store.words[at:end], slots, parts[at:end])
+            at = end
+
+    def entries(self, slots: Slots) -> dict[str, npt.NDArray[Any]]:
+        """Return the words of entries by name, and their ``"rows"``."""
+        words = {n: a[slots] for n, a in zip(self._names, self.store.words, strict=True)}
+        return words | {"rows": self.store.rows[slots]}
+
+    def key_columns(self, slots: Slots, is_null: Bools | None) -> list[pa.Array]:
+        """Return the key columns of entries."""
+        return self.codec.decode(self.store.keys_of(slots), is_null)
+
+    def partials(self, numbers: Ints, regions: Ints) -> Iterator[pa.RecordBatch]:
+        """Yield the partial results of slices, in batches of bounded size."""
+        for part_numbers, slots, is_null in self.entry_groups(numbers, regions):
+            entries = self.entries(slots)
+            columns = [
+                *self.key_columns(slots, is_null),
+                pa.array(part_numbers),
+                pa.array(entries["rows"]),
+                *(pa.array(entries[name]) for name in self._names),
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=self.spec.partial_schema)
+
+    def entry_groups(
+        self, labels: Ints, regions: Ints
+    ) -> Iterator[tuple[Ints, Slots, Bools | None]]:
+        """Yield the entries of regions, in order, at most `MAX_BATCH_ROWS` at a time.
+
+        Yields
+        ------
+        labels : int64[n]
+            The label of the region of each entry.
+        slots : uint32[n]
+        is_null : bool[n] or None
+        """
+        ends = np.cumsum(self.store.counts(regions))
+        first = 0
+        while first < len(regions):
+            before = int(ends[first - 1]) if first else 0
+            last = max(first + 1, int(np.searchsorted(ends, before + MAX_BATCH_ROWS, "right")))
+            counts = self.store.counts(regions[first:last])
+            slots, is_null = self.store.slots_of(regions[first:last])
+            of_entries = np.repeat(labels[first:last], counts)
+            for at in range(0, len(slots), MAX_BATCH_ROWS):
+                part = slice(at, at + MAX_BATCH_ROWS)
+                yield of_entries[part], slots[part], None if is_null is None else is_null[part]
+            first = last
+
+    def close(self, regions: Ints) -> None:
+        """Forget slices."""
+        self.store.close(regions)
+        self.codec.forget_dead(self.store)
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the open slices."""
+        return self.store.snapshot() | self.codec.snapshot()
+
+    def restore(self, state: Arrays) -> None:
+        """Take over the slices of a snapshot."""
+        self.codec.restore(state)
+        self.store.restore(state)
+
+    def _update(self, batch: pa.RecordBatch, slots: Slots, times: Ints, orders: Ints) -> None:
+        state = self.store.words
+        for column, updates in self._updates:
+            rows: ColumnRows = column_rows(batch.column(column), slots, times, orders)
+            for accumulator, at, end in updates:
+                accumulator.update(state[at:end], rows)
+
+
+def _grouped_by_column(spec: WindowAggregateSpec) -> list[tuple[int, list[Any]]]:
+    """Return, for each input column, its accumulators with the place of their words."""
+    groups: dict[int, list[Any]] = {}
+    at = 0
+    for accumulator in spec.accumulators:
+        end = at + len(accumulator.words)
+        column = spec.input_schema.get_field_index(accumulator.column)
+        groups.setdefault(column, []).append((accumulator, at, end))
+        at = end
+    return list(groups.items())

@@ -1,0 +1,474 @@
+"""The slices of a windowed operator: arenas, and the table that finds a slot in them.
+
+::
+
+    resolve(times, keys) -> slots        one kernel call a batch, whatever it holds
+    words[i][slots]                      the accumulators, which the operator updates
+    slices_below(n) -> regions           what a watermark completes
+    slots_of(region)                     its entries, in insertion order
+    close(region)
+
+Memory follows what is open: closed slices are garbage that the next batch packs
+away once it is more than half. Slots are stable between two calls of `resolve`
+and `merge`; keep none beyond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcstream.kernels import accumulate, key_table
+
+Ints = npt.NDArray[np.int64]
+Slots = npt.NDArray[np.uint32]
+Bools = npt.NDArray[np.bool_]
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+_LEAST_ENTRIES = 1 << 12
+_SPARE_ENTRIES = 1 << 14  # garbage below this is not worth packing
+NO_NULLS: Bools = np.zeros(0, dtype=np.bool_)
+NO_NULLS.setflags(write=False)
+
+
+class Allocator(Protocol):
+    """Where arenas come from; `hpcstream.memory.pool.BufferPool` is one."""
+
+    def empty(self, n: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return a writable array with anything in it."""
+
+
+class HeapAllocator:
+    """Arenas from NumPy's own memory, for tests."""
+
+    def empty(self, n: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return a writable array with anything in it."""
+        return np.empty(n, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Word:
+    """One value of state per entry.
+
+    Attributes
+    ----------
+    name : str
+        Unique within a store; names the array in snapshots.
+    dtype : str
+        NumPy's name of its type.
+    identity : int or float
+        What a new entry holds.
+    """
+
+    name: str
+    dtype: str
+    identity: int | float
+
+
+class SliceStore:
+    """Entries (slice, key) with their accumulators, in arenas.
+
+    Parameters
+    ----------
+    slice_size, offset : int
+        Slice ``s`` covers ``[offset + s * slice_size, offset + (s + 1) * slice_size)``.
+    words : sequence of Word
+        The accumulators of an entry.
+    allocator : Allocator
+    margin : int
+        Times closer than this to the ends of int64 are refused.
+    """
+
+    def __init__(
+        self,
+        slice_size: int,
+        offset: int,
+        words: Sequence[Word],
+        allocator: Allocator,
+        *,
+        margin: int = 0,
+    ) -> None:
+        self._allocator = allocator
+        self._specs = tuple(words)
+        self._book = _new_book(4, 16, 16)
+        self._book[key_table.SLICE_SIZE] = slice_size
+        self._book[key_table.SLICE_OFFSET] = offset
+        margin += 2 * slice_size + abs(offset)
+        self._book[key_table.TIME_FLOOR] = -(2**63) + margin
+        self._book[key_table.TIME_CEILING] = 2**63 - 1 - margin
+        self._keys: Ints = allocator.empty(0, np.int64)
+        self.rows: Ints = allocator.empty(0, np.int64)
+        self.words: list[npt.NDArray[Any]] = [allocator.empty(0, w.dtype) for w in words]
+        self._index: Slots = allocator.empty(key_table.FIRST_INDEX, np.uint32)
+        self._index[:] = 0
+        self._grow_entries(_LEAST_ENTRIES)
+        self._fill(0, 1)
+        self._slots: Slots = np.empty(0, dtype=np.uint32)
+        self.n_late = 0
+
+    @property
+    def n_entries(self) -> int:
+        """Number of open (slice, key) pairs."""
+        return int(self._book[key_table.N_LIVE])
+
+    @property
+    def n_regions(self) -> int:
+        """Number of open slices and merged regions."""
+        return int(self._book[key_table.N_OPEN])
+
+    @property
+    def n_slices(self) -> int:
+        """Number of open slices."""
+        return int(self._book[key_table.N_LISTED])
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes reserved for state."""
+        arrays = (self._book, self._index, self._keys, self.rows, *self.words)
+        return sum(array.nbytes for array in arrays)
+
+    @property
+    def least_slice(self) -> int:
+        """A bound: no open slice has a lesser number."""
+        return int(self._book[key_table.LEAST_SLICE])
+
+    def resolve(
+        self,
+        times: Ints,
+        keys: Ints,
+        valid: Bools = NO_NULLS,
+        *,
+        first_open: int = -(2**63),
+        step: int = 1,
+    ) -> Slots:
+        """Find or make the slot of each row; add ``step`` to the rows counted there.
+
+        Parameters
+        ----------
+        times, keys : int64[n]
+        valid : bool[n] or bool[0]
+            False where the key is null.
+        first_open : int
+            Rows of lesser slices are late: they get slot 0 and count in ``n_late``.
+
+        Returns
+        -------
+        uint32[n]
+            Scratch that the next call overwrites.
+
+        Raises
+        ------
+        ValueError
+            A time is too close to the ends of int64.
+        """
+        book = self._book
+        if book[key_table.ENTRY_END] > 2 * book[key_table.N_LIVE] + _SPARE_ENTRIES:
+            self.pack()
+            book = self._book
+        book[key_table.FIRST_OPEN] = first_open
+        book[key_table.STEP] = step
+        n_rows = times.shape[0]
+        if self._slots.shape[0] < n_rows:
+            self._slots = np.empty(n_rows, dtype=np.uint32)
+        slots = self._slots[:n_rows]
+        end = book[key_table.ENTRY_END]
+        done = key_table.resolve_rows(
+            book, self._index, self._keys, self.rows, times, keys, valid, slots
+        )
+        self.n_late = int(book[key_table.N_LATE])
+        if done < n_rows:
+            self._resolve_rest(times, keys, valid, slots, done)
+        if self._book[key_table.ENTRY_END] != end:
+            self._fill(end, self._book[key_table.ENTRY_END])
+        return slots
+
+    @property
+    def least_time(self) -> int:
+        """The least time of the last batch that was resolved."""
+        return int(self._book[key_table.BATCH_MIN])
+
+    def _resolve_rest(
+        self, times: Ints, keys: Ints, valid: Bools, slots: Slots, done: int
+    ) -> None:
+        least = self._book[key_table.BATCH_MIN]
+        while done < times.shape[0]:
+            self._make_room(times)
+            rest = valid[done:] if valid.shape[0] else valid
+            done += key_table.resolve_rows(
+                self._book, self._index, self._keys, self.rows,
+                times[done:], keys[done:], rest, slots[done:],
+            )  # fmt: skip
+            self.n_late += int(self._book[key_table.N_LATE])
+        self._book[key_table.BATCH_MIN] = least
+
+    def slices_below(self, limit: int) -> tuple[Ints, Ints]:
+        """Return numbers and regions of the open slices below ``limit``, in slice order."""
+        if self.n_slices == 0 or self.least_slice >= limit:
+            return _NONE, _NONE
+        numbers = np.empty(self.n_slices, dtype=np.int64)
+        regions = np.empty(self.n_slices, dtype=np.int64)
+        n_found = key_table.listed_regions(self._book, min(limit, 2**63 - 1), numbers, regions)
+        order = np.argsort(numbers[:n_found])
+        return numbers[order], regions[order]
+
+    def region_of(self, number: int) -> int | None:
+        """Return the region of a slice, or None if it has no rows."""
+        region = key_table.find_region(self._book, number)
+        return None if region < 0 else int(region)
+
+    def counts(self, regions: Ints) -> Ints:
+        """Return the number of entries of each region."""
+        return self._fields(regions, key_table.COUNT)
+
+    def slots_of(self, regions: Ints) -> tuple[Slots, Bools | None]:
+        """Return the slots of some regions, each in insertion order.
+
+        Returns
+        -------
+        slots : uint32[n]
+        is_null : bool[n] or None
+            Which entries are of the null key; None if none is.
+        """
+        counts = self.counts(regions)
+        slots = np.empty(int(counts.sum()), dtype=np.uint32)
+        key_table.slots_of_regions(self._book, regions, slots)
+        nulls = self._fields(regions, key_table.NULL_SLOT)
+        if not nulls.any():
+            return slots, None
+        return slots, slots == np.repeat(nulls, counts)
+
+    def keys_of(self, slots: Slots) -> Ints:
+        """Return the key words of entries."""
+        return self._keys[slots]
+
+    def close(self, regions: Ints) -> None:
+        """Forget regions and their entries."""
+        key_table.close_regions(self._book, regions)
+
+    def forget_below(self, limit: int) -> None:
+        """Note that no slice below ``limit`` is open any more."""
+        if self.n_slices == 0:
+            self._book[key_table.LEAST_SLICE] = 2**63 - 1
+        else:
+            self._book[key_table.LEAST_SLICE] = max(self.least_slice, limit)
+
+    def open_merged(self, expected: int) -> int:
+        """Open a region outside the directory, to merge slices into."""
+        end = self._book[key_table.ENTRY_END]
+        while True:
+            region = key_table.open_region(self._book, self._index, 0, False, expected)
+            if region >= 0:
+                break
+            self._make_room(None)
+        self._fill(end, self._book[key_table.ENTRY_END])
+        return int(region)
+
+    def merge(self, region: int, source: int) -> tuple[Slots, Slots]:
+        """Find or make, in ``region``, the entries of ``source``; rows are added.
+
+        Returns
+        -------
+        uint32[n], uint32[n]
+            Slots in ``source`` and the ones of the same keys in ``region``.
+        """
+        source_slots, _ = self.slots_of(np.array([source], dtype=np.int64))
+        slots = np.empty(source_slots.shape[0], dtype=np.uint32)
+        null_slot = int(self._book[_region_at(source) + key_table.NULL_SLOT])
+        end = self._book[key_table.ENTRY_END]
+        done = 0
+        while True:
+            done += key_table.resolve_entries(
+                self._book, self._index, self._keys, source_slots[done:], null_slot, region,
+                slots[done:],
+            )  # fmt: skip
+            if done == slots.shape[0]:
+                break
+            self._make_room(None)
+        self._fill(end, self._book[key_table.ENTRY_END])
+        counts = _read_only(self.rows[source_slots])
+        accumulate.add_counts(slots, counts, self.rows)
+        return source_slots, slots
+
+    def pack(self) -> npt.NDArray[np.uint32]:
+        """Move all entries together, into arenas of the right size.
+
+        Returns
+        -------
+        uint32[n_entries]
+            Slot that an entry had before; its slot now is the position plus one.
+        """
+        n_live = self.n_entries
+        old = np.empty(n_live, dtype=np.uint32)
+        key_table.live_slots(self._book, old)
+        capacity = max(_LEAST_ENTRIES, 2 * n_live + _SPARE_ENTRIES)
+        arrays = [self._keys, self.rows, *self.words]
+        packed = [self._allocator.empty(capacity, array.dtype) for array in arrays]
+        for array, target in zip(arrays, packed, strict=True):
+            np.take(array, old, out=target[1 : n_live + 1])
+        self._keys, self.rows, *self.words = packed
+        self.rows[n_live + 1 :] = 0
+        self._fill(0, 1)
+        self._grow_index(8 * n_live + 8 * self.n_regions + 2 * _LEAST_ENTRIES, keep=False)
+        self._book[key_table.ENTRY_CAPACITY] = capacity
+        if self._book[key_table.CHUNK_CAPACITY] < self.n_regions:
+            self._resize_book(chunks=2 * self.n_regions)
+        key_table.relocate(self._book, self._index, self._keys)
+        return old
+
+    def replace_keys(self, new_key_of: Ints) -> None:
+        """Replace each key ``k`` by ``new_key_of[k]``, for keys that are small numbers."""
+        old = self.pack()
+        live = self._keys[1 : old.shape[0] + 1]
+        live[:] = new_key_of[live]
+        self.pack()
+
+    def live_keys(self) -> Ints:
+        """Return the key words of all entries, repeated as they are."""
+        self.pack()
+        return self._keys[1 : self.n_entries + 1]
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all slices as arrays; merged regions are left out."""
+        numbers, regions = self.slices_below(2**63)
+        all_slots, is_null = self.slots_of(regions)
+        state = {
+            "slice_numbers": numbers,
+            "slice_counts": self.counts(regions),
+            "keys": self._keys[all_slots],
+            "is_null": _flags(is_null, all_slots.shape[0]),
+            "rows": self.rows[all_slots],
+        }
+        for spec, array in zip(self._specs, self.words, strict=True):
+            state[f"word:{spec.name}"] = array[all_slots]
+        return state
+
+    def restore(self, state: Arrays) -> None:
+        """Take over the slices of a snapshot, entries in the same order."""
+        size = int(self._book[key_table.SLICE_SIZE])
+        offset = int(self._book[key_table.SLICE_OFFSET])
+        times = np.repeat(state["slice_numbers"] * size + offset, state["slice_counts"])
+        is_null = state["is_null"].astype(np.bool_)
+        valid = _read_only(~is_null) if is_null.any() else NO_NULLS
+        slots = self.resolve(_read_only(times), _read_only(state["keys"]), valid, step=0)
+        self.rows[slots] = state["rows"]
+        for spec, array in zip(self._specs, self.words, strict=True):
+            array[slots] = state[f"word:{spec.name}"]
+
+    def _fields(self, regions: Ints, field: int) -> Ints:
+        return self._book[_region_at(regions) + field]
+
+    def _fill(self, start: int, stop: int) -> None:
+        for spec, array in zip(self._specs, self.words, strict=True):
+            array[start:stop] = spec.identity
+
+    def _make_room(self, times: Ints | None) -> None:
+        """Enlarge whatever the last call stopped for."""
+        need = self._book[key_table.NEED]
+        size = int(self._book[key_table.NEED_SIZE])
+        if need == key_table.NEED_ENTRIES:
+            self._grow_entries(2 * self._keys.shape[0] + size)
+        elif need == key_table.NEED_INDEX:
+            self._grow_index(2 * self._index.shape[0] + size, keep=True)
+        elif need == key_table.NEED_CHUNKS:
+            self._resize_book(chunks=2 * int(self._book[key_table.CHUNK_CAPACITY]) + size)
+        elif need == key_table.NEED_REGIONS:
+            self._resize_book(regions=2 * int(self._book[key_table.REGION_CAPACITY]))
+        elif need == key_table.NEED_DIRECTORY:
+            self._resize_book(directory=4 * int(self._book[key_table.DIRECTORY_SIZE]))
+        else:
+            assert need == key_table.NEED_OTHER_TIMES and times is not None, f"need {need}"
+            floor, ceiling = (int(self._book[f]) for f in (key_table.TIME_FLOOR, key_table.TIME_CEILING))
+            raise ValueError(
+                f"event times from {int(times.min())} to {int(times.max())}: outside "
+                f"[{floor}, {ceiling}], where windows can be counted; is the column's unit right?"
+            )
+
+    def _grow_entries(self, capacity: int) -> None:
+        end = int(self._book[key_table.ENTRY_END])
+        arrays = [self._keys, self.rows, *self.words]
+        grown = [self._allocator.empty(capacity, array.dtype) for array in arrays]
+        for array, target in zip(arrays, grown, strict=True):
+            used = min(end, array.shape[0])
+            target[:used] = array[:used]
+        self._keys, self.rows, *self.words = grown
+        self.rows[min(end, arrays[0].shape[0]) :] = 0
+        self._book[key_table.ENTRY_CAPACITY] = capacity
+
+    def _grow_index(self, capacity: int, *, keep: bool) -> None:
+        end = int(self._book[key_table.INDEX_END]) if keep else key_table.FIRST_INDEX
+        grown = self._allocator.empty(capacity, np.uint32)
+        grown[:end] = self._index[:end]
+        self._index = grown
+        self._book[key_table.INDEX_CAPACITY] = capacity
+
+    def _resize_book(self, regions: int = 0, chunks: int = 0, directory: int = 0) -> None:
+        old = self._book
+        book = _new_book(
+            regions or int(old[key_table.REGION_CAPACITY]),
+            chunks or int(old[key_table.CHUNK_CAPACITY]),
+            directory or int(old[key_table.DIRECTORY_SIZE]),
+        )
+        kept = [*_SECTION_FIELDS]
+        sections = book[kept].copy()
+        book[: key_table.N_CONTROL] = old[: key_table.N_CONTROL]
+        book[kept] = sections
+        n_fields = int(old[key_table.REGION_END]) * key_table.REGION_FIELDS
+        n_links = int(old[key_table.CHUNK_END]) * key_table.CHUNK_FIELDS
+        _copy_section(old, key_table.REGIONS_AT, book, key_table.REGIONS_AT, n_fields)
+        _copy_section(
+            old, int(old[key_table.CHUNKS_AT]), book, int(book[key_table.CHUNKS_AT]), n_links
+        )
+        key_table.relist(book)
+        self._book = book
+
+
+_NONE: Ints = np.zeros(0, dtype=np.int64)
+_SECTION_FIELDS = (
+    key_table.REGION_CAPACITY,
+    key_table.CHUNK_CAPACITY,
+    key_table.CHUNKS_AT,
+    key_table.DIRECTORY_AT,
+    key_table.DIRECTORY_SIZE,
+)
+
+
+def _new_book(regions: int, chunks: int, directory: int) -> Ints:
+    """Return an empty book; it is small and lives on the heap."""
+    chunks_at = key_table.REGIONS_AT + regions * key_table.REGION_FIELDS
+    directory_at = chunks_at + chunks * key_table.CHUNK_FIELDS
+    book = np.zeros(directory_at + directory, dtype=np.int64)
+    book[key_table.REGION_CAPACITY] = regions
+    book[key_table.CHUNK_CAPACITY] = chunks
+    book[key_table.CHUNKS_AT] = chunks_at
+    book[key_table.DIRECTORY_AT] = directory_at
+    book[key_table.DIRECTORY_SIZE] = directory
+    book[key_table.ENTRY_END] = 1
+    book[key_table.INDEX_END] = key_table.FIRST_INDEX
+    book[key_table.INDEX_CAPACITY] = key_table.FIRST_INDEX
+    book[key_table.FREE_REGION] = -1
+    book[key_table.LAST_REGION] = -1
+    book[key_table.LEAST_SLICE] = 2**63 - 1
+    return book
+
+
+def _copy_section(old: Ints, old_at: int, new: Ints, new_at: int, length: int) -> None:
+    new[new_at : new_at + length] = old[old_at : old_at + length]
+
+
+def _region_at(region: Any) -> Any:
+    """Return where the fields of a region (or of each of many) are in the book."""
+    return key_table.REGIONS_AT + region * key_table.REGION_FIELDS
+
+
+def _flags(mask: Bools | None, length: int) -> npt.NDArray[np.uint8]:
+    return np.zeros(length, dtype=np.uint8) if mask is None else mask.astype(np.uint8)
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = np.ascontiguousarray(array).view()
+    view.setflags(write=False)
+    return view

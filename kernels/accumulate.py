@@ -1,0 +1,199 @@
+"""Accumulate values into slots, one small loop for each word of state.
+
+``slots[i]`` is where row ``i`` belongs; slot 0 is nobody's, so rows to be left
+out (late ones, nulls) are sent there and no loop needs a branch for them. The
+same kernels merge partial results: a partial sum is a value like any other.
+"""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def mask_slots(slots, valid, out_slots):
+    """Send rows that are not ``valid`` to slot 0.
+
+    Parameters
+    ----------
+    slots : uint32[n]
+    valid : bool[n]
+    out_slots : uint32[n]
+    """
+    for row in range(slots.shape[0]):
+        out_slots[row] = slots[row] if valid[row] else np.uint32(0)
+
+
+@njit(cache=True, nogil=True)
+def count_nulls(slots, valid, out_counts):
+    """Add one to ``out_counts`` (int64) for each row that is not ``valid``."""
+    for row in range(slots.shape[0]):
+        out_counts[slots[row]] += np.int64(not valid[row])
+
+
+@njit(cache=True, nogil=True)
+def add_counts(slots, counts, out_counts):
+    """Add ``counts`` (int64[n]), which cannot overflow."""
+    for row in range(slots.shape[0]):
+        out_counts[slots[row]] += counts[row]
+
+
+@njit(cache=True, nogil=True)
+def add_floats(slots, values, out_sums):
+    """Add ``values`` (float64[n]) in row order."""
+    for row in range(slots.shape[0]):
+        out_sums[slots[row]] += values[row]
+
+
+@njit(cache=True, nogil=True)
+def add_integers(slots, values, out_sums, out_carries):
+    """Add ``values`` (int64[n]) to 128-bit sums.
+
+    The sum is ``out_sums + out_carries * 2**64``: the first wraps, the second
+    notes it. So only the final value decides about overflow, in whatever order
+    and on however many ranks it came about.
+    """
+    for row in range(slots.shape[0]):
+        slot = slots[row]
+        value = values[row]
+        before = out_sums[slot]
+        after = before + value
+        out_sums[slot] = after
+        if (before ^ after) & (value ^ after) < 0:
+            out_carries[slot] += 1 if value > 0 else -1
+
+
+@njit(cache=True, nogil=True)
+def add_unsigned(slots, values, out_sums, out_carries):
+    """Add ``values`` (uint64[n]) to 128-bit sums, as in `add_integers`."""
+    for row in range(slots.shape[0]):
+        slot = slots[row]
+        value = np.int64(values[row])
+        before = out_sums[slot]
+        after = before + value
+        out_sums[slot] = after
+        carry = np.int64(value < 0)  # its true value is 2**64 more
+        if (before ^ after) & (value ^ after) < 0:
+            carry += 1 if value > 0 else -1
+        if carry != 0:
+            out_carries[slot] += carry
+
+
+@njit(cache=True, nogil=True)
+def keep_least(slots, values, out_least):
+    """Keep the least of ``values`` (int64[n] or uint64[n])."""
+    for row in range(slots.shape[0]):
+        slot = slots[row]
+        out_least[slot] = min(out_least[slot], values[row])
+
+
+@njit(cache=True, nogil=True)
+def keep_greatest(slots, values, out_greatest):
+    """Keep the greatest of ``values`` (int64[n] or uint64[n])."""
+    for row in range(slots.shape[0]):
+        slot = slots[row]
+        out_greatest[slot] = max(out_greatest[slot], values[row])
+
+
+@njit(cache=True, nogil=True)
+def keep_least_float(slots, values, out_least):
+    """Keep the least of ``values`` (float64[n]); NaN, the start, gives way to anything."""
+    for row in range(slots.shape[0]):
+        slot = slots[row]
+        value = values[row]
+        least = out_least[slot]
+        out_least[slot] = value if (value < least) | (least != least) else least
+
+
+@njit(cache=True, nogil=True)
+def keep_greatest_float(slots, values, out_greatest):
+    """Keep the greatest of ``values`` (float64[n]); NaN gives way to anything."""
+    for row in range(slots.shape[0]):
+        slot = slots[row]
+        value = values[row]
+        greatest = out_greatest[slot]
+        out_greatest[slot] = value if (value > greatest) | (greatest != greatest) else greatest
+
+
+@njit(cache=True, nogil=True)
+def add_moments(slots, values, out_counts, out_means, out_squares):
+    """Update count, mean and sum of squared deviations (float64) by Welford's method."""
+    for row in range(slots.shape[0]):
+        slot = slots[row]
+        value = values[row]
+        count = out_counts[slot] + 1.0
+        delta = value - out_means[slot]
+        mean = out_means[slot] + delta / count
+        out_counts[slot] = count
+        out_means[slot] = mean
+        out_squares[slot] += delta * (value - mean)
+
+
+@njit(cache=True, nogil=True)
+def merge_moments(slots, counts, means, squares, out_counts, out_means, out_squares):
+    """Merge moments of disjoint rows (Chan, Golub and LeVeque 1979, eq. 2.1)."""
+    for row in range(slots.shape[0]):
+        slot = slots[row]
+        if counts[row] == 0.0:
+            continue
+        n_before = out_counts[slot]
+        total = n_before + counts[row]
+        delta = means[row] - out_means[slot]
+        out_counts[slot] = total
+        out_means[slot] += delta * (counts[row] / total)
+        out_squares[slot] += squares[row] + delta * delta * (n_before * counts[row] / total)
+
+
+@njit(cache=True, nogil=True)
+def keep_first(slots, times, orders, values, out_times, out_orders, out_values):
+    """Keep the value (int64 bits) of the least (time, order); the earlier row of equal ones."""
+    for row in range(slots.shape[0]):
+        slot = slots[row]
+        time = times[row]
+        order = orders[row]
+        if time < out_times[slot] or (time == out_times[slot] and order < out_orders[slot]):
+            out_times[slot] = time
+            out_orders[slot] = order
+            out_values[slot] = values[row]
+
+
+@njit(cache=True, nogil=True)
+def keep_last(slots, times, orders, values, out_times, out_orders, out_values):
+    """Keep the value (int64 bits) of the greatest (time, order); the later row of equal ones."""
+    for row in range(slots.shape[0]):
+        slot = slots[row]
+        time = times[row]
+        order = orders[row]
+        if time > out_times[slot] or (time == out_times[slot] and order >= out_orders[slot]):
+            out_times[slot] = time
+            out_orders[slot] = order
+            out_values[slot] = values[row]
+
+
+def _read_only(n_rows, dtype):
+    array = np.zeros(n_rows, dtype=dtype)
+    array.setflags(write=False)
+    return array
+
+
+def warm_up():
+    """Compile every kernel for the arguments the engine passes."""
+    slots = np.zeros(0, dtype=np.uint32)
+    valid = _read_only(0, np.bool_)
+    integers, floats = _read_only(0, np.int64), _read_only(0, np.float64)
+    unsigned = _read_only(0, np.uint64)
+    sums, reals, naturals = np.zeros(1, np.int64), np.zeros(1), np.zeros(1, np.uint64)
+    mask_slots(slots, valid, slots)
+    count_nulls(slots, valid, sums)
+    add_counts(slots, integers, sums)
+    add_floats(slots, floats, reals)
+    add_integers(slots, integers, sums, sums)
+    add_unsigned(slots, unsigned, sums, sums)
+    for keep in (keep_least, keep_greatest):
+        keep(slots, integers, sums)
+        keep(slots, unsigned, naturals)
+    keep_least_float(slots, floats, reals)
+    keep_greatest_float(slots, floats, reals)
+    add_moments(slots, floats, reals, reals, reals)
+    merge_moments(slots, floats, floats, floats, reals, reals, reals)
+    keep_first(slots, integers, integers, integers, sums, sums, sums)
+    keep_last(slots, integers, integers, integers, sums, sums, sums)

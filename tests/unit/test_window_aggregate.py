@@ -1,0 +1,273 @@
+"""The windowed aggregate against a reference that keeps every row."""
+
+import math
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive_windows import NaiveWindows, aggregate
+
+from hpcstream.errors import OverflowInAggregate
+from hpcstream.event_time import MAX_TIME, ORDER_COLUMN, TIME_COLUMN
+from hpcstream.operators.aggregates import NamedAggregate
+from hpcstream.operators.window_aggregate import WindowAggregate
+from hpcstream.operators.window_spec import WindowAggregateSpec
+from hpcstream.operators.windows import SlidingWindows, TumblingWindows
+from hpcstream.state.slice_store import HeapAllocator
+from hpcstream.testing.harness import run_events, run_operator
+
+FUNCTIONS = ("count_rows", "count", "sum", "mean", "min", "max", "var", "std", "first", "last")
+
+
+def schema_of(value_type=None, key_type=None):
+    return pa.schema(
+        [
+            ("key", key_type or pa.int64()),
+            ("x", value_type or pa.float64()),
+            (TIME_COLUMN, pa.int64()),
+            (ORDER_COLUMN, pa.int64()),
+        ]
+    )
+
+
+def batch(*rows, schema=None):
+    schema = schema or schema_of()
+    columns = list(zip(*rows, strict=True)) or [()] * 4
+    key, time, order, value = (list(column) for column in columns)
+    arrays = [
+        pa.array(column, field.type)
+        for column, field in zip((key, value, time, order), schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def spec_of(assigner, functions=FUNCTIONS, *, lateness=0, schema=None, late_output=True):
+    return WindowAggregateSpec(
+        keys=("key",),
+        assigner=assigner,
+        aggregates=tuple(
+            NamedAggregate(f, f, None if f == "count_rows" else "x") for f in functions
+        ),
+        allowed_lateness=lateness,
+        input_schema=schema or schema_of(),
+        time_type=pa.int64(),
+        late_output=late_output,
+    )
+
+
+def operator_of(assigner, functions=FUNCTIONS, **options):
+    spec = spec_of(assigner, functions, **options)
+    return lambda: WindowAggregate(spec, HeapAllocator())
+
+
+def expected_rows(reference, fired, functions):
+    return [
+        {
+            "key": key,
+            "window_start": start,
+            "window_end": start + reference.size,
+            **{function: aggregate(function, rows) for function in functions},
+            TIME_COLUMN: start + reference.size - 1,
+        }
+        for start, groups in fired
+        for key, rows in groups.items()
+    ]
+
+
+def sort_key(row):
+    return row["window_start"], repr(row["key"])
+
+
+def assert_same(got, expected):
+    assert len(got) == len(expected)
+    for one, other in zip(sorted(got, key=sort_key), sorted(expected, key=sort_key), strict=True):
+        assert one.keys() == other.keys()
+        for name, value in other.items():
+            if isinstance(value, float):
+                assert math.isclose(one[name], value, rel_tol=1e-9, abs_tol=1e-9), (name, one)
+            else:
+                assert one[name] == value, (name, one, other)
+
+
+rows_of_batch = st.lists(
+    st.tuples(
+        st.none() | st.integers(-2, 3),
+        st.integers(-30, 60),
+        st.none() | st.integers(-5, 5),
+    ),
+    max_size=12,
+)
+event_lists = st.lists(rows_of_batch | st.integers(-40, 80), max_size=10)
+assigners = st.sampled_from(
+    [
+        TumblingWindows(7),
+        TumblingWindows(10, 3),
+        SlidingWindows(10, 5),
+        SlidingWindows(6, 4),
+        SlidingWindows(20, 1),
+        SlidingWindows(9, 3, 2),
+        SlidingWindows(16, 2),
+    ]
+)
+
+
+def run_reference(reference, events, functions):
+    rows_of_events, late, order = [], [], 0
+    batches = []
+    for event in [*events, MAX_TIME]:
+        if isinstance(event, int):
+            rows_of_events.append(expected_rows(reference, reference.advance(event), functions))
+            batches.append(event)
+            continue
+        rows = [(key, time, order + i, value) for i, (key, time, value) in enumerate(event)]
+        order += len(rows)
+        late += reference.add(rows)
+        rows_of_events.append([])
+        batches.append(batch(*rows))
+    return batches, rows_of_events, late
+
+
+@settings(max_examples=150)
+@given(
+    events=event_lists, assigner=assigners, lateness=st.sampled_from([0, 0, 3, 20]),
+    restart=st.booleans(),
+)
+def test_results_equal_those_of_a_reference_that_keeps_every_row(
+    events, assigner, lateness, restart
+):
+    reference = NaiveWindows(assigner.size, assigner.slide, assigner.offset, lateness)
+    batches, expected, late = run_reference(reference, events, FUNCTIONS)
+
+    got = run_events(operator_of(assigner, lateness=lateness), batches, restart=restart)
+
+    for rows, rows_expected in zip(got, expected, strict=True):
+        assert_same([row for row in rows if "side output" not in row], rows_expected)
+    late_got = [row for rows in got for row in rows if row.get("side output") == "late"]
+    assert [(r["key"], r[TIME_COLUMN], r[ORDER_COLUMN], r["x"]) for r in late_got] == late
+
+
+@settings(max_examples=60)
+@given(events=event_lists, assigner=assigners)
+def test_restarting_after_every_event_changes_no_row_and_no_order(events, assigner):
+    batches, _, _ = run_reference(NaiveWindows(assigner.size, assigner.slide), events, ())
+    make = operator_of(assigner, lateness=3)
+
+    assert run_operator(make, batches, restart=True) == run_operator(make, batches)
+
+
+def test_late_rows_are_counted_without_late_output():
+    operator = operator_of(TumblingWindows(10), late_output=False)()
+    assert list(operator.process_watermark(20)) == []
+
+    assert list(operator.process_batch(batch((1, 19, 0, 1.0), (1, 20, 1, 1.0)))) == []
+
+    assert operator.late_rows == 1
+    assert operator.n_entries == 1
+
+
+def test_a_fired_window_fires_again_with_the_whole_result_within_allowed_lateness():
+    make = operator_of(TumblingWindows(10), ("sum",), lateness=5)
+    events = [batch((1, 3, 0, 1.0)), 10, batch((1, 4, 1, 2.0)), 12, 15, batch((1, 5, 2, 4.0)), 16]
+
+    rows = run_operator(make, events)
+
+    assert [row.get("sum", "late") for row in rows] == [1.0, 3.0, "late"]
+
+
+def test_windows_after_a_gap_of_centuries_come_at_once():
+    century = 100 * 365 * 86_400_000_000
+    make = operator_of(SlidingWindows(1_000_000, 250_000), ("count_rows",))
+    events = [batch((1, 5, 0, 1.0)), batch((1, century, 1, 1.0)), century + 10_000_000]
+
+    rows = run_operator(make, events)
+
+    assert [row["count_rows"] for row in rows] == [1] * 8
+
+
+def test_a_batch_may_hold_more_slices_than_the_table_has_seen():
+    n_rows = 5000
+    times = [i * 10 * 3 for i in range(n_rows)]
+    events = [batch(*((i % 3, t, i, 1.0) for i, t in enumerate(times))), MAX_TIME]
+
+    rows = run_operator(operator_of(TumblingWindows(10), ("count_rows",)), events)
+
+    assert [row["window_start"] for row in rows] == times
+    assert {row["count_rows"] for row in rows} == {1}
+
+
+def test_output_batches_are_bounded():
+    n_rows = 150_000
+    schema = schema_of()
+    columns = [pa.array(range(n_rows)), pa.array([1.0] * n_rows), pa.array([0] * n_rows)]
+    rows = pa.RecordBatch.from_arrays([*columns, columns[0]], schema=schema)
+    operator = operator_of(TumblingWindows(10), ("sum",))()
+    operator.process_batch(rows)
+
+    sizes = [part.num_rows for part in operator.process_watermark(10)]
+
+    assert sizes == [65_536, 65_536, 150_000 - 2 * 65_536]
+
+
+def test_an_integer_sum_overflows_only_in_its_final_value():
+    schema = schema_of(pa.int64())
+    big = 2**62
+    make = operator_of(TumblingWindows(10), ("sum", "mean"), schema=schema)
+    fits = batch((1, 0, 0, big), (1, 0, 1, big), (1, 0, 2, -big), schema=schema)
+    rows = run_operator(make, [fits, 10], restart=True)
+    assert rows[0]["sum"] == big
+    assert rows[0]["mean"] == pytest.approx(big / 3)
+
+    too_big = batch((1, 0, 0, big), (1, 0, 1, big), schema=schema)
+    with pytest.raises(OverflowInAggregate, match=f"sum=sum.x.*{2 * big}"):
+        run_operator(make, [too_big, 10])
+
+
+def test_unsigned_values_above_int63_are_compared_and_summed_as_unsigned():
+    schema = schema_of(pa.uint64())
+    make = operator_of(TumblingWindows(10), ("min", "max", "mean"), schema=schema)
+
+    rows = run_operator(make, [batch((1, 0, 0, 2**64 - 1), (1, 0, 1, 1), schema=schema), 10])
+
+    assert (rows[0]["min"], rows[0]["max"]) == (1, 2**64 - 1)
+    assert rows[0]["mean"] == 2.0**63
+
+
+def test_nan_is_a_minimum_only_if_there_is_nothing_else():
+    nan = float("nan")
+    make = operator_of(TumblingWindows(10), ("min", "max"))
+
+    rows = run_operator(make, [batch((1, 0, 0, nan), (1, 0, 1, 2.0), (2, 0, 2, nan)), 10])
+
+    assert (rows[0]["min"], rows[0]["max"]) == (2.0, 2.0)
+    assert math.isnan(rows[1]["min"])
+
+
+@pytest.mark.parametrize(
+    ("value_type", "values"),
+    [
+        (pa.int8(), [3, None, -4]),
+        (pa.uint32(), [3, None, 4]),
+        (pa.float32(), [0.5, None, -2.0]),
+        (pa.bool_(), [True, None, False]),
+        (pa.date32(), [3, None, 4]),
+        (pa.timestamp("us", "UTC"), [3, None, 4]),
+        (pa.duration("s"), [3, None, 4]),
+    ],
+)
+def test_least_greatest_first_and_last_keep_the_type(value_type, values):
+    schema = schema_of(value_type)
+    make = operator_of(TumblingWindows(10), ("min", "max", "first", "last"), schema=schema)
+    rows = batch(*((1, 0, i, value) for i, value in enumerate(values)), schema=schema)
+    first, _, last = rows["x"].to_pylist()
+
+    [row] = run_operator(make, [rows, 10], restart=True)
+
+    assert (row["min"], row["max"]) == (min(first, last), max(first, last))
+    assert (row["first"], row["last"]) == (first, last)
+
+
+def test_times_near_the_ends_of_int64_are_refused():
+    operator = operator_of(TumblingWindows(10))()
+    with pytest.raises(ValueError, match="outside .*is the column's unit right"):
+        operator.process_batch(batch((1, MAX_TIME - 1, 0, 1.0)))
