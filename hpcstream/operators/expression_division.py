@@ -99,7 +99,7 @@ def _values(array: pa.Array) -> np.ndarray:
 
 
 def _raise_division_error(error: FloatingPointError) -> None:
-    if "divide" in str(error):
+    if "divide by zero" in str(error):
         raise ZeroDivisionError(
             "integer division by zero; filter zeros out, or cast to float64 to get inf or nan"
         ) from None

@@ -84,7 +84,11 @@ class StringFunctions:
 
 
 class TimeFunctions:
-    """Functions of a timestamp or date column; in its time zone, if it has one."""
+    """Functions of a timestamp or date column; in its time zone, if it has one.
+
+    Arrow reads the rules of a time zone from the system's database and knows no
+    daylight saving time after 2037.
+    """
 
     __slots__ = ("_apply",)
 

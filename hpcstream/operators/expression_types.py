@@ -93,6 +93,8 @@ def align_for_arithmetic(left: Bound, right: Bound) -> tuple[Bound, Bound]:
         if target is None:
             return left, right
         return _to_number(left, target), _to_number(right, target)
+    if set(families) == {"duration", "integer"}:
+        return _widened(left), _widened(right)
     if set(families) <= TEMPORAL | {"duration"}:
         return _align_moment_and_duration(left, right)
     if families[0] in TEMPORAL and _is_text(right):
@@ -236,6 +238,10 @@ def _arithmetic_type(left: Bound, right: Bound) -> pa.DataType | None:
     if pa.uint64() in types and all(_is_not_negative(side) for side in (left, right)):
         return pa.uint64()
     return pa.int64()
+
+
+def _widened(bound: Bound) -> Bound:
+    return cast(bound, pa.int64()) if family(bound.data_type) == "integer" else bound
 
 
 def _is_not_negative(bound: Bound) -> bool:

@@ -118,9 +118,7 @@ def test_fixed_size_binary_keys_match():
 
 
 def test_integers_of_any_width_and_texts_of_any_form_match():
-    stream = stream_of(
-        n=pa.array([1, 300], pa.int16()), s=pa.array(["a", "b"]).dictionary_encode()
-    )
+    stream = stream_of(n=pa.array([1, 300], pa.int16()), s=pa.array(["a", "b"]).dictionary_encode())
     table = table_of(n=pa.array([300, 1], pa.uint32()), s=pa.array(["b", "a"], pa.large_string()))
 
     assert pairs(joined(JoinTable(table, ["n"], ["n"]), stream)) == [(0, 1), (1, 0)]
@@ -216,8 +214,8 @@ def test_wrong_columns_and_names_are_refused():
         JoinTable(table, ["k"], ["kez"])
     with pytest.raises(PlanError, match="no column 'x'"):
         JoinTable(table, ["x"], ["key"]).output_schema(pa.schema([("k", pa.int64())]))
+    schema = pa.schema([(n, pa.int64()) for n in ("k", "entry", "entry_right")])
     with pytest.raises(PlanError, match="more than one output column named 'entry_right'"):
-        schema = pa.schema([(n, pa.int64()) for n in ("k", "entry", "entry_right")])
         JoinTable(table, ["k"], ["key"]).output_schema(schema)
     with pytest.raises(ValueError, match="as many key columns"):
         JoinTable(table, ["a", "b"], ["key"])
