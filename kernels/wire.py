@@ -272,8 +272,8 @@ def gather_binary_offsets(offsets, order, partition_offsets, starts, out_offsets
                 out_offsets[target] = length
         else:
             base = offsets[first]
-            for row in range(stop - first):
-                out_offsets[target + row + _ONE] = offsets[first + row + _ONE] - base
+            for place in range(_ONE, stop - first + _ONE):
+                out_offsets[target + place] = offsets[first + place] - base
 
 
 @njit(cache=True, nogil=True)

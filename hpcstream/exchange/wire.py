@@ -154,7 +154,7 @@ class WireFormat:
             counts,
             displacements,
         )
-        memory = self._pool.take(n_bytes)
+        memory = self._pool.take(int(n_bytes))  # a NumPy integer when kernels are not compiled
         wire_kernels.write_directories(
             offsets, layout.has_validity, layout.data_bytes, displacements, memory.view(np.int64)
         )
