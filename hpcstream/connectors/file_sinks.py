@@ -147,12 +147,12 @@ class FileSink:
         self._finished: list[Part] = []
         self._coalescer = Coalescer(schema)
         self._wrote_any = False
-        there = self._of_format(directory_parts.visible_parts(self._directory))
-        ours = self._of_format(directory_parts.read_manifest(self._directory))
+        there = directory_parts.visible_parts(self._directory, self._format.extension)
+        ours = self._manifest()
         if there and self._mode == "error":
             raise ConnectorError(_refusal(self._directory, there))
-        self._replaced = ours if self._mode == "overwrite" else []
-        kept = set(there) - set(self._replaced)
+        self._replaced = ours if self._mode == "overwrite" else set()
+        kept = set(there) - self._replaced
         self._sequence = directory_parts.next_sequence(kept)
         stale = directory_parts.leftovers(self._directory, rank, size, attempt)
         directory_parts.remove(self._directory, stale)
@@ -178,8 +178,7 @@ class FileSink:
         """Rename this rank's share of the parts of all ranks; rank 0 keeps the manifest."""
         names = [part["name"] for part in parts]
         if self._rank == 0:
-            known = set(directory_parts.read_manifest(self._directory))
-            directory_parts.write_manifest(self._directory, known.union(names))
+            self._write_manifest(self._manifest().union(names))
         for part in parts:
             if part["rank"] % self._size == self._rank:
                 directory_parts.publish(self._directory, part["temporary"], part["name"])
@@ -191,20 +190,20 @@ class FileSink:
     def abort(self) -> None:
         """Remove what this rank wrote and did not commit."""
         if self._part is not None:
-            with suppress(OSError, pa.ArrowException):
-                self._part.file.close()
+            for opened in (self._part.writer, self._part.file):
+                with suppress(OSError, ValueError, pa.ArrowException):
+                    opened.close()
             self._part = None
         directory_parts.remove(self._directory, self._uncommitted)
         self._uncommitted = set()
 
     def _drop_replaced(self, names: list[str]) -> None:
         """Remove the parts of an earlier run, once, after the new ones are on their way."""
-        stale = set(self._replaced).difference(names)
-        self._replaced = []
+        stale = self._replaced.difference(names)
+        self._replaced = set()
         if stale:
             directory_parts.remove(self._directory, stale)
-            known = set(directory_parts.read_manifest(self._directory))
-            directory_parts.write_manifest(self._directory, known - stale)
+            self._write_manifest(self._manifest() - stale)
 
     def _write_block(self, block: pa.Table) -> None:
         """Write a block, over several parts if it exceeds ``max_rows``."""
@@ -220,7 +219,7 @@ class FileSink:
     def _write_piece(self, part: _OpenPart, piece: pa.Table) -> None:
         try:
             part.writer.write_table(piece)
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             raise self._failed(part.temporary, error) from error
         part.n_rows += piece.num_rows
 
@@ -238,7 +237,7 @@ class FileSink:
         try:
             file = pa.OSFile(os.path.join(self._directory, temporary), "wb")
             writer = self._format.open(file, self._schema)
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             raise self._failed(temporary, error) from error
         self._part = _OpenPart(name, temporary, file, writer)
         return self._part
@@ -253,7 +252,7 @@ class FileSink:
             part.file.close()
             directory_parts.sync_file(path)
             n_bytes = os.path.getsize(path)
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             raise self._failed(part.temporary, error) from error
         self._part = None
         self._finished.append(
@@ -266,10 +265,13 @@ class FileSink:
             }
         )
 
-    def _of_format(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if name.endswith(f".{self._format.extension}")]
+    def _manifest(self) -> set[str]:
+        return set(directory_parts.read_manifest(self._directory, self._format.extension))
 
-    def _failed(self, name: str, error: OSError) -> ConnectorError:
+    def _write_manifest(self, names: set[str]) -> None:
+        directory_parts.write_manifest(self._directory, self._format.extension, names)
+
+    def _failed(self, name: str, error: Exception) -> ConnectorError:
         return ConnectorError(f"cannot write {name!r} in {self._directory!r}: {error}")
 
 

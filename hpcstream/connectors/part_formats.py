@@ -56,9 +56,43 @@ class IpcParts:
 
     def open(self, where: Any, schema: pa.Schema) -> PartWriter:
         """Return an IPC file writer."""
-        options = pa.ipc.IpcWriteOptions(compression=self.compression, unify_dictionaries=True)
-        writer: PartWriter = pa.ipc.new_file(where, schema, options=options)
-        return writer
+        options = pa.ipc.IpcWriteOptions(compression=self.compression, emit_dictionary_deltas=True)
+        return _IpcWriter(pa.ipc.new_file(where, schema, options=options))
+
+
+class _IpcWriter:
+    """Makes the dictionaries of later blocks continue those of earlier ones.
+
+    The file format allows a dictionary to grow, not to be replaced.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+        self._dictionaries: dict[int, pa.Array] = {}
+
+    def write_table(self, table: pa.Table) -> None:
+        for i, field in enumerate(table.schema):
+            if pa.types.is_dictionary(field.type):
+                table = table.set_column(i, field, self._continued(i, table.column(i)))
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _continued(self, i: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        chunks = column.chunks
+        if i in self._dictionaries:
+            chunks = [_no_values(column.type, self._dictionaries[i]), *chunks]
+        unified = pa.chunked_array(chunks, column.type).unify_dictionaries()
+        if unified.num_chunks:
+            self._dictionaries[i] = unified.chunk(0).dictionary
+        return unified
+
+
+def _no_values(dictionary_type: pa.DictionaryType, dictionary: pa.Array) -> pa.DictionaryArray:
+    """Return an array of no values that carries a dictionary."""
+    indices = pa.array([], dictionary_type.index_type)
+    return pa.DictionaryArray.from_arrays(indices, dictionary, ordered=dictionary_type.ordered)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 
     out/part-00000-00003.parquet              visible: sequence 0 of rank 3
     out/.part-00000-00003.parquet.a2.tmp      not committed, written by attempt 2
-    out/.hpcstream-parts.json                 names of all parts that we wrote
+    out/.hpcstream-parts-parquet.json         names of all parts of this format that we wrote
 
 No usual glob matches the hidden names: they begin with a dot, and do not end like data.
 """
@@ -19,7 +19,6 @@ from contextlib import suppress
 
 from hpcstream.errors import ConnectorError
 
-MANIFEST = ".hpcstream-parts.json"
 _FORMAT = 1
 _PART = re.compile(r"part-(\d{5,})-(\d{5,})\.\w+")
 _TEMPORARY = re.compile(r"\.part-\d{5,}-(?P<rank>\d{5,})\.\w+\.a(?P<attempt>\d+)\.tmp")
@@ -51,9 +50,13 @@ def make_directory(directory: str) -> None:
         raise ConnectorError(f"the output directory {directory!r} is not writable")
 
 
-def visible_parts(directory: str) -> list[str]:
-    """Return the names of files that look like parts, sorted."""
-    return sorted(name for name in os.listdir(directory) if _PART.fullmatch(name))
+def visible_parts(directory: str, extension: str) -> list[str]:
+    """Return the names of files that look like parts of one format, sorted."""
+    return sorted(
+        name
+        for name in os.listdir(directory)
+        if _PART.fullmatch(name) and name.endswith(f".{extension}")
+    )
 
 
 def next_sequence(names: Iterable[str]) -> int:
@@ -62,7 +65,12 @@ def next_sequence(names: Iterable[str]) -> int:
     return max((int(match[1]) + 1 for match in matches if match), default=0)
 
 
-def read_manifest(directory: str) -> list[str]:
+def manifest_path(directory: str, extension: str) -> str:
+    """Return where the names of our parts of one format are kept."""
+    return os.path.join(directory, f".hpcstream-parts-{extension}.json")
+
+
+def read_manifest(directory: str, extension: str) -> list[str]:
     """Return the names of the parts that we wrote; none if there is no manifest.
 
     Raises
@@ -70,7 +78,7 @@ def read_manifest(directory: str) -> list[str]:
     ConnectorError
         The manifest is not one that this version wrote.
     """
-    path = os.path.join(directory, MANIFEST)
+    path = manifest_path(directory, extension)
     try:
         with open(path, encoding="utf-8") as file:
             manifest = json.load(file)
@@ -84,9 +92,9 @@ def read_manifest(directory: str) -> list[str]:
     return names
 
 
-def write_manifest(directory: str, names: Iterable[str]) -> None:
+def write_manifest(directory: str, extension: str, names: Iterable[str]) -> None:
     """Replace the manifest, durably."""
-    path = os.path.join(directory, MANIFEST)
+    path = manifest_path(directory, extension)
     beside = f"{path}.tmp"
     with open(beside, "w", encoding="utf-8") as file:
         json.dump({"format": _FORMAT, "parts": sorted(set(names))}, file, indent=1)
