@@ -267,7 +267,8 @@ class SinkNode(Node):
     gather: bool = False
 
     def describe(self) -> str:
-        return f"-> {self.sink.describe()}"
+        describe = getattr(self.sink, "describe", None)
+        return f"-> {describe() if describe else type(self.sink).__name__}"
 
 
 def _only(node: Node, names: Sequence[str]) -> Node:

@@ -11,17 +11,12 @@ from hpcstream.exchange.partitioning import ForwardPartitioning, HashPartitionin
 from hpcstream.graph.logical import WindowNode
 from hpcstream.graph.physical import MAIN
 from hpcstream.memory.pool import process_pool
+from hpcstream.operators.aggregates import NamedAggregate
 from hpcstream.operators.expressions import Expression, col
 from hpcstream.operators.local_aggregate import LocalWindowAggregate
 from hpcstream.operators.stateless import Project
 from hpcstream.operators.window_aggregate import WindowAggregate
-from hpcstream.operators.window_all import (
-    WINDOW_COLUMN,
-    WindowAllFinal,
-    WindowAllLocal,
-    reduction_ops,
-)
-from hpcstream.operators.window_spec import NamedAggregate, WindowAggregateSpec
+from hpcstream.operators.window_spec import WindowAggregateSpec
 
 if TYPE_CHECKING:
     from hpcstream.graph.planner import Port, _Planner
@@ -140,6 +135,13 @@ class WindowPlan:
         return self._result(task, output, spec, spec.keys)
 
     def _all_ranks(self, port: Port, spec: WindowAggregateSpec) -> Port:
+        from hpcstream.operators.window_all import (
+            WINDOW_COLUMN,
+            WindowAllFinal,
+            WindowAllLocal,
+            reduction_ops,
+        )
+
         here = type(port)
         is_alone = self._planner.size == 1
         synced = self._planner.new_task(self._ranks)
