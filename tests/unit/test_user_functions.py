@@ -1,0 +1,253 @@
+import datetime as dt
+import itertools
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpcstream.errors import ConnectorError, PlanError
+from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN
+from hpcstream.operators.user_functions import FlatMap, MapBatches
+
+US = pa.timestamp("us")
+VISIBLE = pa.schema([("n", pa.int64()), ("t", US)])
+SCHEMA = VISIBLE.append(pa.field(TIME_COLUMN, pa.int64())).append(
+    pa.field(ORDER_COLUMN, pa.int64())
+)
+
+
+def stream(*numbers):
+    times = [10 * n for n in numbers]
+    arrays = [pa.array(numbers, pa.int64()), pa.array(times, US), times, list(range(len(numbers)))]
+    return pa.record_batch(
+        [pa.array(a, f.type) for a, f in zip(arrays, SCHEMA, strict=True)], SCHEMA
+    )
+
+
+def run(operator, *batches):
+    schema = operator.output_schema(SCHEMA)
+    out = []
+    for batch in batches:
+        out += operator.process_batch(batch)
+        operator.restore(operator.snapshot())
+        assert list(operator.process_watermark(99)) == []
+    for batch in out:
+        batch.validate(full=True)
+        assert batch.schema.equals(schema)
+    return pa.Table.from_batches(out, schema)
+
+
+def later(batch):
+    moved = pc.add(batch["t"], pa.scalar(dt.timedelta(microseconds=1)))
+    return batch.set_column(1, "t", moved)
+
+
+# map_batches
+
+
+def test_the_function_sees_the_users_columns_only():
+    seen = []
+
+    run(MapBatches(lambda batch: seen.append(batch.schema.names), VISIBLE), stream(1))
+
+    assert seen == [["n", "t"]]
+
+
+def test_event_time_is_read_again_from_its_column():
+    out = run(MapBatches(later, None, "t", "us"), stream(1, 2))
+
+    assert out.column_names == ["n", "t", TIME_COLUMN]
+    assert out[TIME_COLUMN].to_pylist() == [11, 21]
+
+
+@pytest.mark.parametrize("column", ["other", None])
+def test_without_its_column_event_time_is_gone(column):
+    out = run(MapBatches(lambda batch: batch, None, column, "us"), stream(1))
+
+    assert out.column_names == ["n", "t"]
+
+
+def test_int64_event_time_needs_no_timestamp():
+    out = run(MapBatches(lambda batch: batch.select(["n"]), None, "n", "ms"), stream(5))
+
+    assert out[TIME_COLUMN].to_pylist() == [5]
+
+
+def test_event_time_in_another_unit_is_refused():
+    schema = pa.schema([("t", pa.timestamp("ms"))])
+
+    with pytest.raises(PlanError, match="'t' in ms, but the stream counts event time in us"):
+        MapBatches(lambda batch: batch, schema, "t", "us").output_schema(SCHEMA)
+
+
+def test_event_time_made_null_is_refused_with_its_row():
+    operator = MapBatches(
+        lambda b: b.set_column(1, "t", pa.array([None] * len(b), US)), None, "t", "us"
+    )
+
+    with pytest.raises(ConnectorError, match=r"'t' is null in 2 of 2 rows.*row 0, 1"):
+        run(operator, stream(1, 2))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda b: b,
+        lambda b: pa.Table.from_batches([b]),
+        lambda b: [b.slice(0, 1), b.slice(1)],
+        lambda b: (part for part in (b.slice(0, 1), None, [b.slice(1)])),
+        lambda b: [pa.Table.from_batches([b.slice(0, 2), b.slice(2)])],
+    ],
+    ids=["batch", "table", "list", "generator", "tables"],
+)
+def test_a_function_may_return_batches_in_any_form(function):
+    out = run(MapBatches(function, VISIBLE), stream(1, 2, 3), stream(4))
+
+    assert out["n"].to_pylist() == [1, 2, 3, 4]
+
+
+def test_results_are_asked_for_one_by_one():
+    made = []
+
+    def endless(batch):
+        for number in itertools.count():
+            made.append(number)
+            yield batch
+
+    emitted = MapBatches(endless, VISIBLE).process_batch(stream(1))
+    next(emitted)
+    next(emitted)
+
+    assert made == [0, 1]
+
+
+def test_none_and_empty_batches_are_no_output():
+    assert run(MapBatches(lambda b: None, VISIBLE), stream(1)).num_rows == 0
+    assert list(MapBatches(lambda b: b.slice(0, 0), VISIBLE).process_batch(stream(1))) == []
+
+
+def test_columns_in_another_order_are_put_right():
+    out = run(MapBatches(lambda b: b.select(["t", "n"]), VISIBLE), stream(1))
+
+    assert out.column_names == ["n", "t"]
+
+
+def test_other_columns_than_declared_are_named():
+    declared = pa.schema([("n", pa.int32()), ("gone", pa.string())])
+
+    with pytest.raises(TypeError) as error:
+        run(MapBatches(lambda b: b, declared), stream(1))
+
+    message = str(error.value)
+    assert "'gone' (string) is missing" in message
+    assert "'t' (timestamp[us]) is not declared" in message
+    assert "'n' is int64, declared as int32" in message
+
+
+def test_the_schema_is_found_with_a_batch_of_no_rows():
+    def doubled(batch):
+        return pa.table({"twice": pc.multiply(batch["n"], 2)})
+
+    assert MapBatches(doubled).output_schema(SCHEMA) == pa.schema([("twice", pa.int64())])
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda b: None, "returned nothing for a batch of 0 rows"),
+        (lambda b: b["n"][0].as_py(), "raised IndexError"),
+        (lambda b: 3, "raised TypeError: .* got int"),
+    ],
+    ids=["nothing", "raises", "number"],
+)
+def test_a_function_that_cannot_be_asked_for_its_schema_is_refused(function, message):
+    with pytest.raises(PlanError, match=message) as error:
+        MapBatches(function).output_schema(SCHEMA)
+
+    assert "schema=pa.schema" in str(error.value)
+
+
+def test_a_wrong_result_and_a_reserved_name_are_refused():
+    with pytest.raises(TypeError, match=r"must return a pyarrow RecordBatch or Table.*got dict"):
+        run(MapBatches(lambda b: {"n": [1]}, VISIBLE), stream(1))
+    with pytest.raises(PlanError, match="used by the engine"):
+        MapBatches(lambda b: b, pa.schema([(TIME_COLUMN, pa.int64())])).output_schema(SCHEMA)
+
+
+class Oops(Exception):
+    """An error of the user's own."""
+
+
+def fail(_):
+    raise Oops
+
+
+@pytest.mark.parametrize(
+    "operator", [MapBatches(fail, VISIBLE), FlatMap(fail)], ids=["map", "flat"]
+)
+def test_the_users_exception_keeps_its_type(operator):
+    with pytest.raises(Oops):
+        run(operator, stream(1))
+
+
+# flat_map
+
+
+@settings(max_examples=25)
+@given(counts=st.lists(st.integers(0, 3), max_size=30), cut=st.integers(0, 30))
+def test_each_row_becomes_any_number_of_rows_in_order(counts, cut):
+    schema = pa.schema([("n", pa.int64()), ("copy", pa.int8())])
+
+    def copies(row):
+        return ({"n": row["n"], "copy": i} for i in range(row["n"]))
+
+    whole = stream(*counts)
+    out = run(FlatMap(copies, schema), whole.slice(0, cut), whole.slice(cut))
+
+    assert out.to_pylist() == [{"n": n, "copy": i} for n in counts for i in range(n)]
+
+
+def test_a_row_is_a_dict_of_the_users_columns():
+    rows = []
+
+    run(FlatMap(rows.append), stream(1))
+
+    assert rows == [{"n": 1, "t": dt.datetime(1970, 1, 1, 0, 0, 0, 10)}]
+
+
+def test_one_dict_is_one_row_and_a_missing_column_is_null():
+    out = run(FlatMap(lambda row: {"t": row["t"]}, None, "t", "us"), stream(1, 2))
+
+    assert out["n"].to_pylist() == [None, None]
+    assert out[TIME_COLUMN].to_pylist() == [10, 20]
+
+
+def test_many_rows_come_in_batches_of_bounded_size_step_by_step():
+    made = []
+
+    def many(row):
+        for number in range(10_000):
+            made.append(number)
+            yield row
+
+    emitted = FlatMap(many).process_batch(stream(1))
+
+    assert next(emitted).num_rows < 10_000
+    assert len(made) < 10_000
+    assert sum(batch.num_rows for batch in emitted) + 4096 == 10_000
+
+
+def test_wrong_rows_are_refused():
+    with pytest.raises(ValueError, match="a row with 'm', which is not in its schema"):
+        run(FlatMap(lambda row: [{"m": 1}]), stream(1))
+    with pytest.raises(TypeError, match=r"must return an iterable of dicts.*got int"):
+        run(FlatMap(lambda row: 3), stream(1))
+    with pytest.raises(TypeError, match="returned a tuple for a row"):
+        run(FlatMap(lambda row: [(1, 2)]), stream(1))
+
+
+def test_descriptions_name_the_function():
+    assert MapBatches(later).describe() == "map_batches(later)"
+    assert FlatMap(Oops).describe() == "flat_map(Oops)"
