@@ -97,8 +97,9 @@ class CsvFormat:
         unknown = [name for name in self.column_types if names and name not in names]
         if unknown:
             raise ConnectorError(f"{path!r} has no column {unknown[0]!r}, named in column_types")
-        with self._opened(path, self.column_types, []) as reader:
-            schema = plain_schema(reader.schema, path)
+        with self._opened(path, {}, []) as reader:
+            found = plain_schema(reader.schema, path)
+        schema = pa.schema([f.with_type(self.column_types.get(f.name, f.type)) for f in found])
         if all(pa.types.is_null(f.type) for f in schema):
             raise ConnectorError(f"{path!r} has no rows to infer types from; give schema=")
         # No value in the first block: text is the one type that every later value fits.

@@ -51,7 +51,7 @@ class GenerateSource:
         Of the whole stream; without it, it has no end, and needs a rate.
     rate : float, optional
         Rows a second on all ranks together. The stream is then live and open loop: row
-        ``i`` is due ``i / rate`` seconds after the start, whether or not the job keeps up.
+        ``i`` is due ``(i + 1) / rate`` seconds after the start, whether or not the job keeps up.
     splits : int, optional
         Independent parts (default 64; fewer of a short stream), at least as many as there
         are ranks to share it. Without a rate they follow one another, with a rate they
@@ -65,7 +65,7 @@ class GenerateSource:
     seed : int
         Of the column generators.
     start : float, optional
-        When row 0 is due, by ``clock``; default: when a rank opens its first split.
+        When the schedule starts, by ``clock``; default: when a rank opens its first split.
     clock : function
         Seconds, for the schedule.
 

@@ -67,7 +67,7 @@ def below(bits: Rows, n: int) -> Rows:
     """Return integers from 0 to ``n - 1``, uniform but for a bias of at most n / 2**64."""
     if n <= 2**32:
         return ((bits >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32)
-    return bits % np.uint64(n)
+    return bits if n == 2**64 else bits % np.uint64(n)
 
 
 def unit_floats(bits: Rows) -> npt.NDArray[np.float64]:

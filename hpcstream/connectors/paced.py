@@ -12,7 +12,7 @@ from hpcstream.connectors.scan import empty_batch
 
 
 class Schedule:
-    """When rows are due: row ``i`` at ``start + i / rate``; shared by a rank's lanes."""
+    """When rows are due: row ``i`` at ``start + (i + 1) / rate``; shared by a rank's lanes."""
 
     def __init__(self, rate: float, start: float | None, clock: Callable[[], float]) -> None:
         self._rate = rate
