@@ -6,7 +6,7 @@ and knows nothing of Arrow, MPI or the engine.
 
 import importlib
 
-FAMILIES = ("hashing", "partition", "wire", "bitmap", "key_table", "accumulate")
+FAMILIES = ("hashing", "partition", "wire", "bitmap", "key_table", "key_bytes", "accumulate")
 """Every module here that has kernels; each has a ``warm_up()``."""
 
 

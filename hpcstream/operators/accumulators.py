@@ -32,6 +32,7 @@ class ColumnRows:
     Attributes
     ----------
     values : int64[n], uint64[n] or float64[n]
+        Empty if only nulls are counted.
     valid : bool[n] or None
     slots : uint32[n]
         Where each row goes; rows with a null go to slot 0.
@@ -245,14 +246,21 @@ def word_values(array: pa.Array) -> Values:
     return _frozen(values.astype(np.float64 if values.dtype.kind == "f" else np.int64))
 
 
-def column_rows(array: pa.Array, slots: Slots, times: Values, orders: Values) -> ColumnRows:
+def column_rows(
+    array: pa.Array, slots: Slots, times: Values, orders: Values, *, only_nulls: bool
+) -> ColumnRows:
     """Return a column of a batch as accumulators take it."""
     valid = validity(array)
+    if only_nulls:
+        return ColumnRows(_NO_VALUES, valid, slots, slots, times, orders)
     column_slots = slots
     if valid is not None:
         column_slots = np.empty_like(slots)
         accumulate.mask_slots(slots, valid, column_slots)
     return ColumnRows(word_values(array), valid, column_slots, slots, times, orders)
+
+
+_NO_VALUES = np.zeros(0, dtype=np.int64)
 
 
 def _frozen(array: Values) -> Values:

@@ -68,7 +68,7 @@ class WindowAggregate:
 
     def state_bytes(self) -> int:
         """Return the bytes reserved for state."""
-        return self._state.store.n_bytes
+        return self._state.n_bytes
 
     def describe(self) -> str:
         """Return what it does in one line."""

@@ -21,6 +21,10 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 class KeyCodec(Protocol):
     """Words for keys: equal keys, equal words."""
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes reserved for keys."""
+
     def encode(self, batch: pa.RecordBatch) -> tuple[Ints, Bools]:
         """Return a word per row, and which are not null (empty if all)."""
 
@@ -39,6 +43,8 @@ class KeyCodec(Protocol):
 
 class NoKeys:
     """For windows over all rows: one key."""
+
+    n_bytes = 0
 
     def encode(self, batch: pa.RecordBatch) -> tuple[Ints, Bools]:
         """Return zeros."""
@@ -63,6 +69,8 @@ class NoKeys:
 
 class WordKeys:
     """One key column whose values are words already: integers, times, booleans."""
+
+    n_bytes = 0
 
     def __init__(self, column: str, key_type: pa.DataType) -> None:
         self._column = column

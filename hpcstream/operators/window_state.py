@@ -16,7 +16,7 @@ import pyarrow as pa
 from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN
 from hpcstream.kernels import accumulate
 from hpcstream.memory.columns import fixed_values
-from hpcstream.operators.accumulators import ColumnRows, column_rows
+from hpcstream.operators.accumulators import Accumulator, ColumnRows, NullCount, column_rows
 from hpcstream.operators.window_keys import key_codec
 from hpcstream.operators.window_spec import ROWS_COLUMN, SLICE_COLUMN, WindowAggregateSpec
 from hpcstream.state.slice_store import Allocator, Arrays, Bools, Ints, SliceStore, Slots
@@ -40,6 +40,11 @@ class WindowState:
         self._time = spec.input_schema.get_field_index(TIME_COLUMN)
         self._order = spec.input_schema.get_field_index(ORDER_COLUMN)
         self._updates = _grouped_by_column(spec)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes reserved for slices and keys."""
+        return self.store.n_bytes + self.codec.n_bytes
 
     def times(self, batch: pa.RecordBatch) -> Ints:
         """Return the event times of rows."""
@@ -139,19 +144,29 @@ class WindowState:
 
     def _update(self, batch: pa.RecordBatch, slots: Slots, times: Ints, orders: Ints) -> None:
         state = self.store.words
-        for column, updates in self._updates:
-            rows: ColumnRows = column_rows(batch.column(column), slots, times, orders)
+        for column, only_nulls, updates in self._updates:
+            rows: ColumnRows = column_rows(
+                batch.column(column), slots, times, orders, only_nulls=only_nulls
+            )
             for accumulator, at, end in updates:
                 accumulator.update(state[at:end], rows)
 
 
-def _grouped_by_column(spec: WindowAggregateSpec) -> list[tuple[int, list[Any]]]:
-    """Return, for each input column, its accumulators with the place of their words."""
-    groups: dict[int, list[Any]] = {}
+def _grouped_by_column(
+    spec: WindowAggregateSpec,
+) -> list[tuple[int, bool, list[tuple[Accumulator, int, int]]]]:
+    """Return, for each input column, whether only its nulls matter, and its accumulators.
+
+    With each accumulator comes the place of its words.
+    """
+    groups: dict[int, list[tuple[Accumulator, int, int]]] = {}
     at = 0
     for accumulator in spec.accumulators:
         end = at + len(accumulator.words)
         column = spec.input_schema.get_field_index(accumulator.column)
         groups.setdefault(column, []).append((accumulator, at, end))
         at = end
-    return list(groups.items())
+    return [
+        (column, all(isinstance(accumulator, NullCount) for accumulator, _, _ in group), group)
+        for column, group in groups.items()
+    ]

@@ -271,3 +271,67 @@ def test_times_near_the_ends_of_int64_are_refused():
     operator = operator_of(TumblingWindows(10))()
     with pytest.raises(ValueError, match="outside .*is the column's unit right"):
         operator.process_batch(batch((1, MAX_TIME - 1, 0, 1.0)))
+
+
+def keyed_spec(key_types, functions=("count_rows",), **options):
+    schema = pa.schema(
+        [*((f"k{i}", t) for i, t in enumerate(key_types)), (TIME_COLUMN, pa.int64())]
+    )
+    return WindowAggregateSpec(
+        keys=tuple(f"k{i}" for i in range(len(key_types))),
+        assigner=TumblingWindows(10),
+        aggregates=tuple(NamedAggregate(f, f) for f in functions),
+        allowed_lateness=0,
+        input_schema=schema,
+        time_type=pa.int64(),
+    )
+
+
+KEY_TYPES = {
+    pa.string(): st.text(max_size=10),
+    pa.large_binary(): st.binary(max_size=10),
+    pa.int32(): st.integers(-3, 3),
+    pa.bool_(): st.booleans(),
+    pa.date32(): st.dates(),
+    pa.decimal128(10, 2): st.decimals(-99, 99, places=2),
+    pa.binary(4): st.binary(min_size=4, max_size=4),
+    pa.dictionary(pa.int8(), pa.string()): st.sampled_from(["a", "bb", ""]),
+}
+
+
+@settings(max_examples=60)
+@given(data=st.data(), restart=st.booleans())
+def test_keys_of_any_types_and_nulls_come_back_as_they_went_in(data, restart):
+    types = data.draw(st.lists(st.sampled_from(list(KEY_TYPES)), min_size=1, max_size=3))
+    spec = keyed_spec(types)
+    events, counts = [], {}
+    for _ in range(3):
+        keys = data.draw(
+            st.lists(st.tuples(*(st.none() | KEY_TYPES[t] for t in types)), min_size=1, max_size=8)
+        )
+        columns = [pa.array(c, t) for c, t in zip(zip(*keys, strict=True), types, strict=True)]
+        times = pa.array([0] * len(keys), pa.int64())
+        events.append(pa.RecordBatch.from_arrays([*columns, times], schema=spec.input_schema))
+        for key in keys:
+            counts[key] = counts.get(key, 0) + 1
+
+    rows = run_operator(lambda: WindowAggregate(spec, HeapAllocator()), [*events, 10], restart=restart)
+
+    got = {tuple(row[k] for k in spec.keys): row["count_rows"] for row in rows}
+    assert got == counts
+    assert list(got) == list(counts)  # in order of arrival
+
+
+def test_memory_follows_open_keys_not_all_keys_ever_seen():
+    spec = keyed_spec([pa.string()])
+    operator = WindowAggregate(spec, HeapAllocator())
+    sizes = []
+    for window in range(40):
+        keys = [f"key-{window}-{i}" for i in range(3000)]
+        times = pa.array([10 * window] * 3000, pa.int64())
+        operator.process_batch(pa.RecordBatch.from_arrays([pa.array(keys), times], schema=spec.input_schema))
+        fired = [part["k0"].to_pylist() for part in operator.process_watermark(10 * window + 10)]
+        assert fired == [keys]
+        sizes.append(operator.state_bytes())
+    assert operator.n_entries == 0
+    assert max(sizes[20:]) <= 1.1 * max(sizes[:10])

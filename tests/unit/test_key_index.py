@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcstream.state.key_index import KeyIndex
+
+keys = st.lists(st.binary(max_size=20), max_size=60)
+
+
+def views(strings, dtype=np.int32):
+    offsets = np.cumsum([0, *map(len, strings)]).astype(dtype)
+    data = np.frombuffer(b"".join(strings), dtype=np.uint8)
+    offsets.setflags(write=False)
+    return offsets, data
+
+
+def strings_of(index, ids):
+    offsets, data = index.keys(np.asarray(ids, dtype=np.int64))
+    return [data[a:b].tobytes() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+
+
+def one_hash_for_all(offsets, data, out_hashes):
+    out_hashes[:] = 7
+
+
+@pytest.mark.parametrize("hashing", [{}, {"hash_binary": one_hash_for_all}])
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@given(first=keys, second=keys)
+def test_equal_keys_have_one_id_and_distinct_keys_two(hashing, dtype, first, second):
+    index = KeyIndex(**hashing)
+    known = {}
+    for strings in (first, second):
+        ids = index.ids(*views(strings, dtype)).tolist()
+        assert ids == [known.setdefault(string, len(known)) for string in strings]
+    assert strings_of(index, list(known.values())) == list(known)
+
+
+@given(strings=keys, data=st.data())
+def test_kept_keys_get_new_ids_and_others_are_gone(strings, data):
+    index = KeyIndex()
+    known = sorted(set(index.ids(*views(strings)).tolist()))
+    kept = [i for i in known if data.draw(st.booleans())]
+    wanted = strings_of(index, kept)
+
+    new_of_old = index.keep(np.array(kept, dtype=np.int64))
+
+    assert len(index) == len(kept)
+    assert strings_of(index, new_of_old[kept]) == wanted
+    assert index.ids(*views(wanted)).tolist() == new_of_old[kept].tolist()
+
+
+def test_it_grows_and_survives_a_restart():
+    strings = [b"key-%d" % (i * 7919) for i in range(20_000)]
+    index = KeyIndex()
+    index.ids(*views(strings))
+    other = KeyIndex()
+    other.restore({name: array.copy() for name, array in index.snapshot().items()})
+
+    again = other.ids(*views([*strings, b"new"]))
+
+    assert again.tolist() == list(range(20_001))
