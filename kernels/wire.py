@@ -311,6 +311,26 @@ def gather_binary_data(offsets, data, order, partition_offsets, starts, sizes, o
             out_bytes[target : target + sizes[partition]] = data[source : source + sizes[partition]]
 
 
+@njit(cache=True, nogil=True)
+def copy_to_all(content, offsets, starts, out_bytes):
+    """Copy the same bytes into the block of each partition that has rows.
+
+    Parameters
+    ----------
+    content : uint8[n_bytes]
+    offsets : int64[n_partitions + 1]
+    starts : int64[n_partitions]
+        Place of each partition's copy in bytes.
+    out_bytes : uint8[...]
+        The send buffer.
+    """
+    for partition in range(starts.shape[0]):
+        if offsets[partition + 1] > offsets[partition]:
+            start = np.uint64(starts[partition])
+            for byte in range(np.uint64(content.shape[0])):
+                out_bytes[start + byte] = content[byte]
+
+
 def _read_only(dtype, n_items=1):
     array = np.zeros(n_items, dtype=dtype)
     array.setflags(write=False)
@@ -326,6 +346,7 @@ def warm_up():
     memory = np.zeros(64, dtype=np.uint8)
     plan_blocks(offsets, one, one, flags, one, np.empty(3, dtype=np.int64), one, one.copy())
     write_directories(offsets, flags, one, one, memory.view(np.int64))
+    copy_to_all(_read_only(np.uint8), offsets, one, memory)
     for value in (np.uint8, np.uint16, np.uint32, np.uint64):
         gather_values(_read_only(value), order, offsets, one, memory.view(value))
     for item in (np.uint8, np.int64):

@@ -33,7 +33,10 @@ from hpcstream.exchange.wire_columns import (
     Places,
     Rows,
     aligned,
-    foreign_streams,
+)
+from hpcstream.exchange.wire_ipc import (
+    DictionaryWriter,
+    place_streams,
     read_stream,
     write_streams,
 )
@@ -113,10 +116,15 @@ class WireFormat:
         laid_out = self._columns + [columns[index] for index in self._foreign[:1]]
         self._row_bits = np.array([column.row_bits for column in laid_out], dtype=np.int64)
         self._extra_rows = np.array([column.extra_rows for column in laid_out], dtype=np.int64)
+        self._dictionaries = [
+            (place, DictionaryWriter())
+            for place, column in enumerate(self._columns)
+            if column.has_dictionary
+        ]
         self._n_words = 1 + 2 * len(laid_out)
         self._layouts: dict[int, _Layout] = {}
         self._empty = pa.RecordBatch.from_arrays(
-            [pa.array([], type=field.type) for field in schema], schema=schema
+            [pa.nulls(0, field.type) for field in schema], schema=schema
         )
 
     def encode(
@@ -141,8 +149,9 @@ class WireFormat:
         """
         rows = Rows(_AS_THEY_LIE if order is None else _as_int32(order), offsets)
         arrays = [column.sent(batch.column(column.index)) for column in self._columns]
-        streams = foreign_streams(batch.select(self._foreign), rows) if self._foreign else []
+        streams = write_streams(batch.select(self._foreign), *rows) if self._foreign else []
         layout = self._measure(arrays, streams, rows)
+        dictionaries = self._serialize_dictionaries(batch, layout)
         counts, displacements = np.empty((2, len(offsets) - 1), dtype=np.int64)
         n_bytes = wire_kernels.plan_blocks(
             offsets,
@@ -160,8 +169,10 @@ class WireFormat:
         )
         for (column, places), array in zip(layout.columns, arrays, strict=True):
             column.write(array, rows, places, memory)
+        for index, dictionary in dictionaries:
+            wire_kernels.copy_to_all(dictionary, offsets, layout.places[index].data, memory)
         if streams:
-            write_streams(streams, layout.places[-1], memory)
+            place_streams(streams, layout.places[-1].data, memory)
         return Message(memory, counts, displacements, offsets[1:] - offsets[:-1])
 
     def _measure(
@@ -180,6 +191,16 @@ class WireFormat:
             sizes = [0 if stream is None else stream.size for stream in streams]
             layout.places[-1].data_bytes[:] = sizes
         return layout
+
+    def _serialize_dictionaries(
+        self, batch: pa.RecordBatch, layout: _Layout
+    ) -> list[tuple[int, Bytes]]:
+        serialized = []
+        for index, writer in self._dictionaries:
+            content = writer.serialize(batch.column(self._columns[index].index).dictionary)
+            layout.places[index].data_bytes[:] = content.size
+            serialized.append((index, content))
+        return serialized
 
     def encode_whole(self, batch: pa.RecordBatch) -> Message:
         """Write a batch into a single block, its rows as they lie."""

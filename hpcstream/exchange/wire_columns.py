@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from hpcstream.exchange.wire_ipc import read_dictionary
 from hpcstream.kernels import bitmap as bitmap_kernels
 from hpcstream.kernels import wire as wire_kernels
 from hpcstream.memory.columns import binary_views, fixed_values, is_binary_type
@@ -56,7 +56,8 @@ class Column:
     kind : int
     sent_as : pa.DataType
         Of what travels. string_view and binary_view go as large_string and
-        large_binary, since Arrow cannot take rows of them.
+        large_binary, since Arrow cannot take rows of them; a dictionary as its
+        indices, with the values as data.
     row_bits, extra_rows : int
         Size of a row in the first buffer after validity, and how many more rows
         that buffer has than the batch.
@@ -73,12 +74,21 @@ class Column:
     def of_type(cls, index: int, data_type: pa.DataType) -> Column:
         """Return how a column of this type travels."""
         sent_as = _SENT_AS.get(data_type, data_type)
+        if has_plain_dictionary(data_type):
+            sent_as = data_type.index_type
         kind, row_bits = _kind_and_row_bits(sent_as)
         return cls(index, data_type, kind, sent_as, row_bits, extra_rows=int(kind == BINARY))
 
     def sent(self, array: pa.Array) -> pa.Array:
         """Return the array as it travels."""
-        return array if self.sent_as is self.type else array.cast(self.sent_as)
+        if self.sent_as is self.type:
+            return array
+        return array.indices if self.has_dictionary else array.cast(self.sent_as)
+
+    @property
+    def has_dictionary(self) -> bool:
+        """Whether the column's values travel as a dictionary."""
+        return self.sent_as is not self.type and pa.types.is_dictionary(self.type)
 
     def has_validity(self, array: pa.Array) -> bool:
         """Whether a validity bitmap is sent."""
@@ -121,10 +131,16 @@ class Column:
         n_bytes = ((n_rows + self.extra_rows) * self.row_bits + 7) >> 3
         buffers = [bitmap, block.slice(position, n_bytes)]
         position += (n_bytes + 63) & -64
+        null_count = -1 if has_validity else 0
         if self.kind == BINARY:
             buffers.append(block.slice(position, data_bytes))
-            position += (data_bytes + 63) & -64
-        null_count = -1 if has_validity else 0
+        elif data_bytes:
+            dictionary = read_dictionary(block.slice(position, data_bytes), self.type)
+            return (
+                pa.DictionaryArray.from_buffers(self.type, n_rows, buffers, dictionary, null_count),
+                position + aligned(data_bytes),
+            )
+        position += (data_bytes + 63) & -64
         array = pa.Array.from_buffers(self.sent_as, n_rows, buffers, null_count)
         return (array if self.sent_as is self.type else array.cast(self.type)), position
 
@@ -162,36 +178,13 @@ def _write_binary(array: pa.Array, rows: Rows, places: Places, memory: Bytes) ->
     wire_kernels.gather_binary_data(offsets, data, *rows, places.data, places.data_bytes, memory)
 
 
-def foreign_streams(batch: pa.RecordBatch, rows: Rows) -> list[pa.Buffer | None]:
-    """Return the rows of each partition as an Arrow IPC stream; None for no rows."""
-    if rows.order.size:
-        batch = batch.take(pa.array(rows.order))
-    return [
-        _stream(batch.slice(first, stop - first)) if stop > first else None
-        for first, stop in pairwise(rows.offsets.tolist())
-    ]
-
-
-def write_streams(streams: list[pa.Buffer | None], places: Places, memory: Bytes) -> None:
-    """Copy the streams of all partitions into the send buffer."""
-    for stream, start in zip(streams, places.data.tolist(), strict=True):
-        if stream is not None:
-            memory[start : start + stream.size] = np.frombuffer(stream, dtype=np.uint8)
-
-
-def read_stream(stream: pa.Buffer) -> list[pa.Array]:
-    """Return the columns that one partition got as an Arrow IPC stream."""
-    columns: list[pa.Array] = pa.ipc.open_stream(stream).read_next_batch().columns
-    return columns
+def has_plain_dictionary(data_type: pa.DataType) -> bool:
+    """Whether a type is a dictionary of values that kernels could write themselves."""
+    if not pa.types.is_dictionary(data_type):
+        return False
+    return _kind_and_row_bits(data_type.value_type)[0] not in (EMPTY, FOREIGN)
 
 
 def aligned(n_bytes: int) -> int:
     """Return the next multiple of 64."""
     return (n_bytes + 63) & -64
-
-
-def _stream(batch: pa.RecordBatch) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue()

@@ -122,3 +122,11 @@ def test_binary_kernels_match_naive(case, offset_dtype, skipped):
         assert [content[a:b].tobytes() for a, b in pairwise(bounds)] == rows
         padded = naive.aligned(int(sizes[partition]))
         assert np.all(content[padded : BLOCK_BYTES // 2] == 0xAA), "wrote past its own buffer"
+
+
+def test_copy_to_all_skips_partitions_without_rows():
+    content = np.arange(5, dtype=np.uint8)
+    offsets, starts = np.array([0, 1, 1, 3]), np.array([0, 8, 8])
+    memory = np.full(16, 0xAA, dtype=np.uint8)
+    wire.copy_to_all(content, offsets, starts, memory)
+    npt.assert_array_equal(memory, [*content, *[0xAA] * 3, *content, *[0xAA] * 3])

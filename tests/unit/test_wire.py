@@ -48,6 +48,7 @@ FOREIGN = {
     pa.list_(pa.int32()): st.lists(INT32, max_size=3),
     pa.struct({"x": pa.int64(), "y": pa.string()}): st.fixed_dictionaries({"x": INT64, "y": TEXT}),
     pa.dictionary(pa.int8(), pa.string()): st.sampled_from(["JFK", "LAX", ""]),
+    pa.dictionary(pa.uint32(), pa.int64(), ordered=True): INT64,
     pa.map_(pa.string(), pa.int8()): st.just([("a", 1)]),
     pa.uuid(): st.uuids().map(lambda u: u.bytes),
 }
@@ -107,7 +108,7 @@ def assert_received(received, batch, order, offsets):
     assert [got.to_pylist() for got in received] == rows_of(batch, order, offsets)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.data())
 def test_every_partition_receives_its_rows_in_order(pool, data):
     batch = data.draw(batches())
@@ -116,7 +117,7 @@ def test_every_partition_receives_its_rows_in_order(pool, data):
     assert_received(sent(batch, order, offsets, pool), batch, order, offsets)
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(st.data())
 def test_rows_that_stay_in_order_are_cut_at_the_offsets(pool, data):
     batch = data.draw(batches())
@@ -125,7 +126,9 @@ def test_rows_that_stay_in_order_are_cut_at_the_offsets(pool, data):
     assert_received(sent(batch, None, offsets, pool), batch, as_they_lie, offsets)
 
 
-@pytest.mark.parametrize("data_type", list(VALUES), ids=str)
+@pytest.mark.parametrize(
+    "data_type", [*VALUES, pa.dictionary(pa.int64(), pa.list_(pa.int8()))], ids=str
+)
 def test_a_column_of_nothing_but_nulls_round_trips(pool, data_type):
     batch = pa.record_batch({"c": pa.nulls(5, data_type)})
     order, offsets = np.array([4, 2, 0, 1, 3]), np.array([0, 2, 2, 5])
@@ -190,6 +193,19 @@ def test_a_decoded_batch_is_views_that_keep_the_memory_alive():
     del got
     gc.collect()
     assert owner() is None
+
+
+def test_a_dictionary_that_changes_between_batches_is_sent_anew(pool):
+    schema = pa.schema({"d": pa.dictionary(pa.int32(), pa.string())})
+    wire = WireFormat(schema, pool)
+    airports = pa.array(["JFK", None, "LAX", "OSL"])
+    for dictionary in (airports, airports, airports[1:], pa.array(["a", "b", None])):
+        column = pa.DictionaryArray.from_arrays(pa.array([2, None, 0, 1], pa.int32()), dictionary)
+        batch = pa.record_batch([column], schema)
+        message = wire.encode(batch, np.array([3, 2, 1, 0]), np.array([0, 3, 3, 4]))
+        first = wire.decode(message.data[: message.counts[0]], 3)
+        assert first["d"].to_pylist() == column.to_pylist()[:0:-1]
+        assert first["d"].dictionary.equals(dictionary)
 
 
 def test_a_broadcast_message_sends_one_block_to_everyone(pool):
