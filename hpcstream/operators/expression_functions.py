@@ -143,12 +143,14 @@ def _is_in(arguments: Arguments, options: Options) -> Bound:
 
 def _members(value: Bound, members: pa.Array) -> pa.Array:
     """Return the values to look for in the column's type; those that cannot occur are left out."""
-    fitted = []
-    for member in members:
-        left, right = align_for_comparison(value, constant(member))
-        if left.data_type.equals(value.data_type) and right.scalar is not None:
-            fitted.append(right.scalar)
-    return pa.array([scalar.as_py() for scalar in fitted], value.data_type)
+    if members.type.equals(value.data_type):
+        return members
+    if not len(members):
+        return pa.array([], value.data_type)
+    column = Bound(value.data_type, value.run, None)  # also where it is constant
+    aligned = [align_for_comparison(column, constant(member)) for member in members]
+    fitted = [member.scalar for left, member in aligned if left is column]
+    return pa.array(fitted, value.data_type)
 
 
 def _cast(arguments: Arguments, options: Options) -> Bound:

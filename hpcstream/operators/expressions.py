@@ -52,6 +52,10 @@ _PYTHON_TYPES: dict[type, pa.DataType] = {
 }
 
 
+_SCHEMAS_KEPT = 4
+"""Schemas an expression stays bound to: one object may stand in several places of a graph."""
+
+
 class Expression:
     """A column computed from the columns of a batch; immutable.
 
@@ -63,7 +67,7 @@ class Expression:
     def __init__(self, node: Node, alias: str | None = None) -> None:
         self._node = node
         self._alias = alias
-        self._bound: tuple[pa.Schema, Bound] | None = None
+        self._bound: tuple[tuple[pa.Schema, Bound], ...] = ()
 
     # What the planner and the operators ask.
 
@@ -401,10 +405,13 @@ class Expression:
         return self._call(function, other)
 
     def _bind(self, schema: pa.Schema) -> Bound:
-        if self._bound is not None and self._bound[0].equals(schema):
-            return self._bound[1]
+        # Read once and replaced whole: ranks may be threads that share an expression.
+        known = self._bound
+        for of_schema, bound in known:
+            if of_schema.equals(schema):
+                return bound
         bound = bind(self._node, schema, RULES)
-        self._bound = (schema, bound)
+        self._bound = ((schema, bound), *known[: _SCHEMAS_KEPT - 1])
         return bound
 
 

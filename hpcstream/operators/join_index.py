@@ -96,8 +96,8 @@ class _WordIndex:
 class _BinaryIndex:
     """Codes of strings of bytes."""
 
-    def __init__(self, keys: Binary) -> None:
-        n_rows = len(keys[0]) - 1
+    def __init__(self, array: pa.Array) -> None:
+        keys, n_rows = _binary(array), len(array)
         self.codes: Codes = np.empty(n_rows, dtype=np.int64)
         first_rows: Codes = np.empty(n_rows, dtype=np.int64)
         self._slots = _empty_slots(n_rows)
@@ -105,7 +105,8 @@ class _BinaryIndex:
         self.n_codes = int(join.index_binary(*keys, hashes, self._slots, self.codes, first_rows))
         first_rows = first_rows[: self.n_codes]
         self._hashes = hashes[first_rows]
-        self._offsets, self._data = _take_binary(keys, first_rows)
+        offsets, self._data = _binary(array.take(pa.array(first_rows)))
+        self._offsets = offsets.astype(np.int64)
 
     def find_array(self, array: pa.Array) -> Codes:
         keys = _binary(array)
@@ -120,7 +121,7 @@ def _column_index(array: pa.Array) -> _WordIndex | _BinaryIndex:
     array = _plain(array)
     if _has_words(array.type):
         return _WordIndex(_words(array))
-    return _BinaryIndex(_binary(array))
+    return _BinaryIndex(array)
 
 
 def _find(index: _WordIndex | _BinaryIndex, array: pa.Array) -> Codes:
@@ -181,15 +182,6 @@ def _binary(array: pa.Array) -> Binary:
     offsets = np.arange(0, (len(array) + 1) * width, width, dtype=np.int64)
     offsets.setflags(write=False)
     return offsets, data
-
-
-def _take_binary(keys: Binary, rows: Codes) -> Binary:
-    offsets, data = keys
-    parts = [data[offsets[row] : offsets[row + 1]] for row in rows]
-    lengths = [len(part) for part in parts]
-    packed = np.concatenate([np.zeros(0, dtype=np.uint8), *parts])
-    packed.setflags(write=False)
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), packed
 
 
 def _hash_words(words: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:

@@ -275,6 +275,15 @@ def test_is_in_is_null_for_null():
     assert values(col("small").is_in([1, 100_000])) == [True, False, None, False]
     assert values(col("word").is_in({"p"})) == [True, False, None, True]
     assert values(col("day").is_in([dt.date(1970, 1, 1)])) == [True, False, None, False]
+    assert values(col("day").is_in(["1970-02-01", "1970-01-01 12:00"])) == [
+        False,
+        True,
+        None,
+        False,
+    ]
+    assert values(lit(1).is_in([1.0])) == [True] * 4
+    nanoseconds = pa.record_batch({"t": pa.array([1, 2], pa.timestamp("ns"))})
+    assert values(col("t").is_in(nanoseconds["t"].slice(1)), nanoseconds) == [False, True]
     assert values(col("n").is_in([])) == [False, False, None, False]
     assert values(~col("n").is_in([3])) == [False, True, None, True]
     with pytest.raises(ValueError, match="is_null"):
@@ -415,6 +424,20 @@ def test_columns_conjuncts_and_substitution():
     assert condition.equals((col("a") > 1) & ((col("b") < 2) | col("c")) & col("d"))
 
 
+def test_texts_of_different_widths_compare():
+    batch = pa.record_batch({"a": ["x"], "b": pa.array(["x"], pa.large_string())})
+
+    assert values(col("a") == col("b"), batch) == [True]
+    assert values(col("b") == "x", batch) == [True]
+    assert values(col("a").fill_null(col("b")), batch) == ["x"]
+
+
+def test_times_of_day_compare():
+    batch = pa.record_batch({"t": pa.array([3600, 7200], pa.time32("s"))})
+
+    assert values(col("t") > dt.time(1, 30), batch) == [False, True]
+
+
 def test_literals_fill_the_length_of_the_batch():
     assert values(lit("k")) == ["k"] * 4
     assert values(lit(None)) == [None] * 4
@@ -427,6 +450,9 @@ def test_an_expression_is_bound_again_for_another_schema():
 
     assert values(total, pa.record_batch({"n": [1.5]})) == [2.5]
     assert values(total, pa.record_batch({"m": ["x"], "n": [1]})) == [2]
+    for name in "abcdef":  # more than are remembered
+        assert values(total, pa.record_batch({name: [0], "n": [1]})) == [2]
+    assert values(total, pa.record_batch({"n": [2.5]})) == [3.5]
 
 
 PUSHED = [
@@ -463,6 +489,7 @@ def test_what_arrow_cannot_do_is_not_pushed():
 
 # Against SQL
 
+DUCKDB = duckdb.connect()
 NUMBER = st.none() | st.integers(-1000, 1000)
 ROWS = st.lists(st.tuples(NUMBER, NUMBER, st.none() | st.floats(-100, 100)), min_size=1, max_size=9)
 LEAVES = st.sampled_from(["a", "b", "x", "1", "-2", "0.5", "7"])
@@ -511,10 +538,9 @@ def to_expression(tree) -> Expression:
 def test_random_expressions_equal_sql(rows, left, right, comparison):
     schema = pa.schema([("a", pa.int64()), ("b", pa.int32()), ("x", pa.float64())])
     batch = pa.record_batch([list(c) for c in zip(*rows, strict=True)], schema=schema)
-    con = duckdb.connect()
-    con.register("t", pa.Table.from_batches([batch]))
+    DUCKDB.register("t", pa.Table.from_batches([batch]))
     sql = f"select ({to_sql(left)})::double, {to_sql(left)} {comparison} {to_sql(right)} from t"
-    expected = con.execute(sql).fetchall()
+    expected = DUCKDB.execute(sql).fetchall()
 
     ours = to_expression(left)
     compared = ours._compare(COMPARISONS[comparison], to_expression(right))

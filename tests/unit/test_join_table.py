@@ -12,6 +12,7 @@ from hpcstream.errors import PlanError
 from hpcstream.event_time import TIME_COLUMN
 from hpcstream.operators.join_table import JoinTable, check_join_keys
 
+DUCKDB = duckdb.connect()  # to start one takes longer than a query
 DAY = dt.date(2001, 1, 31)
 TYPES = {
     "int8": (pa.int8(), [1, 2, 3, -1]),
@@ -57,7 +58,7 @@ def joined(operator, *batches):
 
 
 def in_duckdb(stream, table, keys, how):
-    con = duckdb.connect()
+    con = DUCKDB
     con.register("s", plain(pa.Table.from_batches([stream])))
     con.register("t", plain(table))
     on = " and ".join(f"s.{key} = t.{key}" for key in keys)
