@@ -17,8 +17,9 @@ class Coalescer:
     them they are copied together, so that the buffer can be used again.
     """
 
-    def __init__(self, schema: pa.Schema) -> None:
+    def __init__(self, schema: pa.Schema, block_bytes: int = BLOCK_BYTES) -> None:
         self._schema = schema
+        self._block_bytes = block_bytes
         self._batches: list[pa.RecordBatch] = []
         self._small: list[pa.RecordBatch] = []
         self._n_rows = 0
@@ -37,7 +38,7 @@ class Coalescer:
             self._small.append(batch)
             if len(self._small) == _COPY_AFTER:
                 self._merge_small()
-        if self._n_rows >= BLOCK_ROWS or self._n_bytes >= BLOCK_BYTES:
+        if self._n_rows >= BLOCK_ROWS or self._n_bytes >= self._block_bytes:
             return self.flush()
         return None
 

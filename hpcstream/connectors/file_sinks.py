@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from hpcstream.connectors import parts as directory_parts
 from hpcstream.connectors.base import Part
-from hpcstream.connectors.coalesce import Coalescer
+from hpcstream.connectors.coalesce import BLOCK_BYTES, Coalescer
 from hpcstream.connectors.part_formats import (
     CsvParts,
     IpcParts,
@@ -145,7 +145,7 @@ class FileSink:
         self._schema, self._rank, self._size, self._attempt = schema, rank, size, attempt
         self._part, self._uncommitted = None, set()
         self._finished: list[Part] = []
-        self._coalescer = Coalescer(schema)
+        self._coalescer = Coalescer(schema, min(BLOCK_BYTES, self._max_bytes or BLOCK_BYTES))
         self._wrote_any = False
         there = directory_parts.visible_parts(self._directory, self._format.extension)
         ours = self._manifest()

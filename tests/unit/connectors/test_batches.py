@@ -17,7 +17,10 @@ class TestListOfBatches(SourceContract):
         splits = source.list_splits()
         times = sample_table()["time"].to_pylist()
         assert [split.n_rows for split in splits] == [130] * 7 + [90]
-        assert (splits[1].first_time, splits[1].last_time) == (min(times[130:260]), max(times[130:260]))
+        assert (splits[1].first_time, splits[1].last_time) == (
+            min(times[130:260]),
+            max(times[130:260]),
+        )
 
 
 class TestTable(SourceContract):
@@ -83,7 +86,9 @@ def test_batches_without_rows_are_no_splits():
 
 def test_a_batch_of_another_schema_is_named_at_once_in_a_list_and_when_met_in_a_generator():
     batches = [pa.record_batch({"a": [1]}), pa.record_batch({"a": ["x"]})]
-    with pytest.raises(ConnectorError, match="batch 1 differs from the schema: column 'a' is string"):
+    with pytest.raises(
+        ConnectorError, match="batch 1 differs from the schema: column 'a' is string"
+    ):
         BatchesSource(batches)
     source = BatchesSource(iter(batches))
     with pytest.raises(ConnectorError, match="batch 1 differs"):

@@ -49,7 +49,7 @@ def test_the_column_is_named_right_whichever_are_read(tmp_path, columns):
 def test_a_bad_number_far_behind_the_first_block_is_found(tmp_path):
     path = write(tmp_path, "a,b\n" + "1,2\n" * 5_000 + "3,oops\n" + "1,2\n" * 50)
     source = CsvSource(path, block_bytes=1_000)
-    with pytest.raises(ConnectorError, match="line 5002, column 'b'.*column_types="):
+    with pytest.raises(ConnectorError, match=r"line 5002, column 'b'.*column_types="):
         read_all(source)
 
 

@@ -48,8 +48,7 @@ class TestColumns(SourceContract):
             "value": g.uniform(0, 250),
             "small": g.integers(-2, 3),
         }
-        source = GenerateSource(columns, event_time="time", unit="ms", seed=5, **options)
-        return source
+        return GenerateSource(columns, event_time="time", unit="ms", seed=5, **options)
 
     def expected(self):
         source = self.make(rows=1_000, splits=1)
@@ -178,7 +177,8 @@ def test_a_function_whose_type_changes_is_named():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"rows": -1}, {"rate": 0}, {"rows": 5, "splits": 0}, {"rows": 5, "block_rows": 0}]
+    "options",
+    [{}, {"rows": -1}, {"rate": 0}, {"rows": 5, "splits": 0}, {"rows": 5, "block_rows": 0}],
 )
 def test_numbers_that_make_no_sense_are_refused(options):
     with pytest.raises(ValueError, match="generate: "):

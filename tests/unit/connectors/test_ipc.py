@@ -123,7 +123,9 @@ def test_what_is_no_ipc_file_is_named(tmp_path, content):
 def test_a_truncated_file_is_named(tmp_path):
     path = write_file(tmp_path / "a.arrow", sample_table())
     path.write_bytes(path.read_bytes()[:5_000])
-    with pytest.raises(ConnectorError, match=r"a\.arrow' is not a readable Arrow IPC file; .*trunc"):
+    with pytest.raises(
+        ConnectorError, match=r"a\.arrow' is not a readable Arrow IPC file; .*trunc"
+    ):
         IpcSource(path)
 
 

@@ -40,13 +40,13 @@ def test_a_value_of_another_type_is_named_by_its_line(tmp_path, bad):
 
 
 def test_types_that_change_within_the_first_block_are_named_by_line(tmp_path):
-    with pytest.raises(ConnectorError, match="line 3: .*changed from number to string"):
+    with pytest.raises(ConnectorError, match=r"line 3: .*changed from number to string"):
         JsonSource(write(tmp_path, [{"a": 1}, {"a": 2}, {"a": "x"}, {"a": 3}]))
 
 
 def test_a_field_that_first_comes_later_is_an_error_unless_a_schema_was_given(tmp_path):
     path = write(tmp_path, [{"a": 1}] * 500 + [{"a": 1, "new": 2}])
-    with pytest.raises(ConnectorError, match="line 501: .*unexpected field"):
+    with pytest.raises(ConnectorError, match=r"line 501: .*unexpected field"):
         read_all(JsonSource(path, block_bytes=500))
     rows = read_all(JsonSource(path, schema=pa.schema({"a": pa.int64()})))
     assert rows == [{"a": 1}] * 501

@@ -21,7 +21,12 @@ class TestParquetOfSeveralFilesAndRowGroups(SourceContract):
     def test_a_split_is_a_row_group_or_a_few_small_ones(self, source):
         splits = source.list_splits()
         names = [split.id.rsplit("/", 1)[1] for split in splits]
-        assert names[:4] == ["a.parquet#rg0-1", "a.parquet#rg2-3", "a.parquet#rg4-5", "a.parquet#rg6"]
+        assert names[:4] == [
+            "a.parquet#rg0-1",
+            "a.parquet#rg2-3",
+            "a.parquet#rg4-5",
+            "a.parquet#rg6",
+        ]
         assert names[4:] == ["b.parquet#rg0", "b.parquet#rg1"]
         assert [split.n_rows for split in splits] == [180, 180, 180, 70, 200, 190]
 
@@ -157,7 +162,9 @@ def test_a_truncated_file_is_named(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(sample_table(), path)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(ConnectorError, match=r"a\.parquet' is not a readable Parquet file; .*trunc"):
+    with pytest.raises(
+        ConnectorError, match=r"a\.parquet' is not a readable Parquet file; .*trunc"
+    ):
         ParquetSource(path)
 
 
@@ -183,7 +190,9 @@ def test_a_damaged_page_is_named_with_its_row_group(tmp_path):
     content[start : start + 2_000] = b"\xff" * 2_000
     path.write_bytes(content)
 
-    with pytest.raises(ConnectorError, match=r"a\.parquet': cannot decode row group 1 .*10000 rows"):
+    with pytest.raises(
+        ConnectorError, match=r"a\.parquet': cannot decode row group 1 .*10000 rows"
+    ):
         read_all(ParquetSource(path), max_rows=1_000)
 
 
@@ -219,7 +228,9 @@ def test_a_filter_on_time_and_strings_skips_and_keeps_the_right_rows(tmp_path):
     table = pa.table(
         {
             "date": [start + dt.timedelta(hours=i) for i in range(400)],
-            "origin": pa.array([("ABI", "JFK", None)[i % 3] for i in range(400)], pa.large_string()),
+            "origin": pa.array(
+                [("ABI", "JFK", None)[i % 3] for i in range(400)], pa.large_string()
+            ),
         }
     )
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=64)
