@@ -40,9 +40,15 @@ def _arithmetic(function: str) -> Rule:
 
 def _add(arguments: Arguments, options: Options) -> Bound:
     if {family(argument.data_type) for argument in arguments} == {"string"}:
-        text = [cast(argument, pa.string()) for argument in arguments]
-        return call("binary_join_element_wise", [*text, constant(pa.scalar(""))])
+        return _concatenate(arguments)
     return call("add_checked", align_for_arithmetic(*arguments))
+
+
+def _concatenate(texts: Arguments) -> Bound:
+    is_large = any(pa.types.is_large_string(text.data_type) for text in texts)
+    data_type = pa.large_string() if is_large else pa.string()
+    separator = constant(pa.scalar("", data_type))
+    return call("binary_join_element_wise", [*(cast(t, data_type) for t in texts), separator])
 
 
 def _divide(arguments: Arguments, options: Options) -> Bound:

@@ -190,8 +190,17 @@ def _in_zone(scalar: pa.Scalar, zone: str) -> pa.Scalar:
     elif zone[0] in "+-":
         aware = dt.datetime.fromisoformat(f"{whole.isoformat()}{zone}")
     else:
-        aware = whole.replace(tzinfo=zoneinfo.ZoneInfo(zone))
+        aware = whole.replace(tzinfo=_zone_info(zone))
     return pa.scalar(aware).cast(pa.timestamp("us", zone))
+
+
+def _zone_info(zone: str) -> zoneinfo.ZoneInfo:
+    try:
+        return zoneinfo.ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        raise TypeMismatch(
+            f"this machine does not know the time zone {zone!r}; give a datetime with a time zone"
+        ) from None
 
 
 def _refuse_mixed_zones(left: pa.DataType, right: pa.DataType) -> None:

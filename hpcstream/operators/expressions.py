@@ -174,6 +174,8 @@ class Expression:
         ValueError
             ``values`` holds a null, which nothing equals.
         """
+        if isinstance(values, set | frozenset):
+            values = sorted(values, key=repr)  # the order of a set differs between ranks
         members = values if isinstance(values, pa.Array) else pa.array(list(values))
         if members.null_count:
             raise ValueError(

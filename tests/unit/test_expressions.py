@@ -223,6 +223,13 @@ def test_fixed_zones_take_naive_literals(zone):
     assert values(col("t") == dt.datetime(1970, 1, 1, hour), batch) == [True]
 
 
+def test_a_zone_nobody_knows_is_refused():
+    schema = pa.schema([("t", pa.timestamp("s", "Mars/Olympus"))])
+
+    with pytest.raises(PlanError, match="does not know the time zone 'Mars/Olympus'"):
+        (col("t") > "2001-01-01").data_type(schema)
+
+
 def test_mixing_zoned_and_naive_times_is_refused():
     aware = dt.datetime(2001, 1, 1, tzinfo=dt.UTC)
     for expression in (col("time") > aware, col("time") > col("zoned")):
@@ -286,6 +293,7 @@ def test_is_in_is_null_for_null():
     assert values(col("t").is_in(nanoseconds["t"].slice(1)), nanoseconds) == [False, True]
     assert values(col("n").is_in([])) == [False, False, None, False]
     assert values(~col("n").is_in([3])) == [False, True, None, True]
+    assert repr(col("n").is_in({"b", "a", "c"})).endswith("(values=['a', 'b', 'c'])")
     with pytest.raises(ValueError, match="is_null"):
         col("n").is_in([1, None])
 
@@ -430,6 +438,8 @@ def test_texts_of_different_widths_compare():
     assert values(col("a") == col("b"), batch) == [True]
     assert values(col("b") == "x", batch) == [True]
     assert values(col("a").fill_null(col("b")), batch) == ["x"]
+    assert values("<" + col("b") + col("a"), batch) == ["<xx"]
+    assert (col("a") + col("b")).data_type(batch.schema) == pa.large_string()
 
 
 def test_times_of_day_compare():
