@@ -29,7 +29,10 @@ BLOCK_ROWS = 65_536
 """Rows that a function is asked for at a time when there is no rate."""
 
 SPLITS = 64
-"""Into how many parts a stream is cut if nothing else is said."""
+"""Into how many parts a stream without a rate is cut if nothing else is said."""
+
+LANES = 16
+"""Into how many parts a stream with a rate is cut if nothing else is said."""
 
 Function = Callable[[int, int], Any]
 """``function(start, n_rows)`` returns a batch, table or dict of columns: a pure function."""
@@ -40,7 +43,7 @@ class GenerateSource:
 
     The function is always called with the same blocks of rows (``start`` a multiple of
     ``block_rows``), however the stream is read, so that it may be, for example, seeded
-    with ``start``.
+    with ``start``. With a rate, every rank calls it for all rows, and keeps its own.
 
     Parameters
     ----------
@@ -53,11 +56,11 @@ class GenerateSource:
         Rows a second on all ranks together. The stream is then live and open loop: row
         ``i`` is due ``(i + 1) / rate`` seconds after the start, whether or not the job keeps up.
     splits : int, optional
-        Independent parts (default 64; fewer of a short stream), at least as many as there
-        are ranks to share it. Without a rate they follow one another, with a rate they
-        take turns.
+        Independent parts, at least as many as there are ranks to share it. Without a rate
+        they follow one another (default 64; fewer of a short stream); with a rate they
+        have the rows in turn (default 16; where latency matters, one a rank).
     block_rows : int, optional
-        Default 65,536, with a rate a millisecond's worth.
+        Rows made at a time (default 65,536; with a rate at most 10 ms worth).
     schema : pa.Schema, optional
         Of a function; else it is asked for one row.
     event_time, unit : str, optional
@@ -93,12 +96,12 @@ class GenerateSource:
         _check_numbers(rows, rate, splits, block_rows)
         self._columns = None if callable(generator) else dict(generator)
         self._function = generator if callable(generator) else None
-        self._rows, self._rate, self._splits = rows, rate, splits or SPLITS
-        self._block_rows = block_rows or (
-            min(BLOCK_ROWS, int(rate / 1000) or 1) if rate else BLOCK_ROWS
-        )
+        self._rows, self._rate = rows, rate
+        self._splits = splits or (SPLITS if rate is None else LANES)
+        self._block_rows = block_rows or _default_block_rows(rate)
         self._event_time = event_time
         self._seeds = {name: column_seed(seed, name) for name in self._columns or ()}
+        self._turn: tuple[int, pa.RecordBatch] | None = None
         self._schedule = Schedule(rate, start, clock) if rate else None
         self._scan = Scan.of(plain_schema(schema or self._find_schema(), "generate"))
         check_event_time(self._scan.full_schema, event_time, unit)
@@ -119,7 +122,7 @@ class GenerateSource:
         return ", ".join(filter(None, what))
 
     def list_splits(self) -> list[Split]:
-        """Return ranges of rows, or with a rate lanes that take blocks in turn."""
+        """Return ranges of rows, or with a rate lanes that have the rows in turn."""
         if self._rate is not None:
             return [Split(f"lane{k}", {"lane": k}) for k in range(self._splits)]
         rows = cast("int", self._rows)
@@ -129,8 +132,11 @@ class GenerateSource:
     def open(self, split: Split, position: int = 0) -> SplitReader:
         """Return a reader of a range or of a lane."""
         if self._schedule is not None:
-            lane = Lane(cast("int", split.info["lane"]), self._splits, self._block_rows, self._rows)
-            return LaneReader(self._block, self._scan.schema, lane, self._schedule, position)
+            block_rows = max(1, self._block_rows // self._splits)
+            lane = Lane(cast("int", split.info["lane"]), self._splits, block_rows)
+            return LaneReader(
+                self._lane_rows, self._scan.schema, lane, self._rows, self._schedule, position
+            )
         first, stop = cast("int", split.info["start"]), cast("int", split.info["stop"])
         start = position // self._block_rows * self._block_rows
 
@@ -173,19 +179,41 @@ class GenerateSource:
     def _block(self, start: int, n_rows: int) -> pa.RecordBatch:
         """Return rows of the block that begins at ``start``, in the projected schema."""
         if self._columns is not None:
-            names = self._scan.columns or tuple(self._columns)[:1]  # one, for its length
-            arrays = [
-                self._columns[name].values(start, n_rows, self._seeds[name]) for name in names
-            ]
-            made = pa.RecordBatch.from_arrays(arrays, names=list(names))
-            return relabel(made.select(list(self._scan.columns)), self._scan.schema)
-        assert self._function is not None
+            return self._made(self._columns, start, n_rows, 1)
+        return self._called(start, n_rows)
+
+    def _lane_rows(self, lane: Lane, position: int, n_rows: int) -> pa.RecordBatch:
+        """Return rows of a lane, beginning at one of its blocks."""
+        if self._columns is not None:
+            return self._made(self._columns, lane.row(position), n_rows, lane.n_lanes)
+        start = position * lane.n_lanes
+        stop = start + lane.block_rows * lane.n_lanes
+        stop = stop if self._rows is None else min(stop, self._rows)
+        if self._turn is None or self._turn[0] != start:  # the rank's other lanes want it too
+            self._turn = start, self._called(start, stop - start)
+        batch = self._turn[1]
+        return batch.take(pa.array(range(lane.number, batch.num_rows, lane.n_lanes), pa.int64()))
+
+    def _made(
+        self, columns: Mapping[str, ColumnGenerator], start: int, n_rows: int, stride: int
+    ) -> pa.RecordBatch:
+        names = self._scan.columns or tuple(columns)[:1]  # one, for its length
+        arrays = [columns[n].values(start, n_rows, self._seeds[n], stride) for n in names]
+        batch = pa.RecordBatch.from_arrays(arrays, names=list(names))
+        return relabel(batch.select(list(self._scan.columns)), self._scan.schema)
+
+    def _called(self, start: int, n_rows: int) -> pa.RecordBatch:
+        assert self._function is not None, "there are columns or a function"
         batch = _as_batch(self._function(start, n_rows))
         difference = first_difference(self._scan.full_schema, batch.schema)
         if difference or batch.num_rows != n_rows:
             found = difference or f"{batch.num_rows} rows"
             raise ConnectorError(f"generate: function({start}, {n_rows}) returned {found}")
         return relabel(batch.select(list(self._scan.columns)), self._scan.schema)
+
+
+def _default_block_rows(rate: float | None) -> int:
+    return BLOCK_ROWS if rate is None else min(BLOCK_ROWS, int(rate / 100) or 1)
 
 
 def _as_batch(made: Any) -> pa.RecordBatch:

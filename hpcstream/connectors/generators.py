@@ -41,18 +41,18 @@ class ColumnGenerator(Protocol):
     def type(self) -> pa.DataType:
         """Of the column."""
 
-    def values(self, start: int, n_rows: int, seed: int) -> pa.Array:
-        """Return the values of rows ``start`` to ``start + n_rows``."""
+    def values(self, start: int, n_rows: int, seed: int, stride: int = 1) -> pa.Array:
+        """Return the values of rows ``start``, ``start + stride``, ..., ``n_rows`` of them."""
 
 
-def random_bits(start: int, n_rows: int, seed: int) -> Rows:
+def random_bits(start: int, n_rows: int, seed: int, stride: int = 1) -> Rows:
     """Return 64 well-mixed bits for each row: SplitMix64's output function at a counter.
 
     Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators", figure 15.
     """
     first = (seed + start * _GOLDEN + _GOLDEN) & _MASK
     bits = np.arange(n_rows, dtype=np.uint64)
-    bits *= np.uint64(_GOLDEN)
+    bits *= np.uint64(stride * _GOLDEN & _MASK)
     bits += np.uint64(first)
     shifted = bits >> np.uint64(30)
     bits ^= shifted
@@ -185,16 +185,16 @@ class TimesGenerator:
     per_second: int
     disorder: int
 
-    def values(self, start: int, n_rows: int, seed: int) -> pa.Array:
-        """Return the times of rows ``start`` to ``start + n_rows``."""
+    def values(self, start: int, n_rows: int, seed: int, stride: int = 1) -> pa.Array:
+        """Return the times of rows ``start``, ``start + stride``, ..., ``n_rows`` of them."""
         whole, rest = divmod(start * self.second, self.per_second)
         ticks = np.arange(n_rows, dtype=np.int64)
-        ticks *= self.second
+        ticks *= stride * self.second
         ticks += rest
         ticks //= self.per_second
         ticks += self.start + whole
         if self.disorder:
-            late = below(random_bits(start, n_rows, seed), self.disorder + 1)
+            late = below(random_bits(start, n_rows, seed, stride), self.disorder + 1)
             ticks -= late.view(np.int64)
         return pa.array(ticks).cast(self.type)
 
@@ -212,9 +212,9 @@ class _Sequence:
     step: int
     type: pa.DataType = _INT64
 
-    def values(self, start: int, n_rows: int, seed: int) -> pa.Array:
+    def values(self, start: int, n_rows: int, seed: int, stride: int = 1) -> pa.Array:
         first = self.start + start * self.step
-        return pa.array(np.arange(n_rows, dtype=np.int64) * self.step + first)
+        return pa.array(np.arange(n_rows, dtype=np.int64) * (stride * self.step) + first)
 
 
 @dataclass(frozen=True)
@@ -223,8 +223,8 @@ class _Integers:
     high: int
     type: pa.DataType = _INT64
 
-    def values(self, start: int, n_rows: int, seed: int) -> pa.Array:
-        numbers = below(random_bits(start, n_rows, seed), self.high - self.low)
+    def values(self, start: int, n_rows: int, seed: int, stride: int = 1) -> pa.Array:
+        numbers = below(random_bits(start, n_rows, seed, stride), self.high - self.low)
         numbers += np.uint64(self.low & _MASK)  # two's complement: wraps to the right value
         return pa.array(numbers.view(np.int64))
 
@@ -235,8 +235,8 @@ class _Uniform:
     high: float
     type: pa.DataType = _FLOAT64
 
-    def values(self, start: int, n_rows: int, seed: int) -> pa.Array:
-        floats = unit_floats(random_bits(start, n_rows, seed))
+    def values(self, start: int, n_rows: int, seed: int, stride: int = 1) -> pa.Array:
+        floats = unit_floats(random_bits(start, n_rows, seed, stride))
         floats *= self.high - self.low
         floats += self.low
         return pa.array(floats)
@@ -248,10 +248,10 @@ class _Normal:
     deviation: float
     type: pa.DataType = _FLOAT64
 
-    def values(self, start: int, n_rows: int, seed: int) -> pa.Array:
+    def values(self, start: int, n_rows: int, seed: int, stride: int = 1) -> pa.Array:
         """Box and Muller's transformation of two uniform numbers."""
-        radius = np.sqrt(-2.0 * np.log1p(-unit_floats(random_bits(start, n_rows, seed))))
-        angle = 2.0 * math.pi * unit_floats(random_bits(start, n_rows, ~seed & _MASK))
+        radius = np.sqrt(-2.0 * np.log1p(-unit_floats(random_bits(start, n_rows, seed, stride))))
+        angle = 2.0 * math.pi * unit_floats(random_bits(start, n_rows, ~seed & _MASK, stride))
         return pa.array(radius * np.cos(angle) * self.deviation + self.mean)
 
 
@@ -265,8 +265,8 @@ class _Zipf:
     def _cumulative(self) -> npt.NDArray[np.float64]:
         return _cumulative(np.arange(1, self.n + 1, dtype=np.float64) ** -self.exponent)
 
-    def values(self, start: int, n_rows: int, seed: int) -> pa.Array:
-        floats = unit_floats(random_bits(start, n_rows, seed))
+    def values(self, start: int, n_rows: int, seed: int, stride: int = 1) -> pa.Array:
+        floats = unit_floats(random_bits(start, n_rows, seed, stride))
         return pa.array(np.searchsorted(self._cumulative, floats, side="right"))
 
 
@@ -285,8 +285,8 @@ class _Choice:
             return None
         return _cumulative(np.array(self.weights, dtype=np.float64))
 
-    def values(self, start: int, n_rows: int, seed: int) -> pa.Array:
-        bits = random_bits(start, n_rows, seed)
+    def values(self, start: int, n_rows: int, seed: int, stride: int = 1) -> pa.Array:
+        bits = random_bits(start, n_rows, seed, stride)
         if self._cumulative is None:
             chosen = below(bits, len(self.choices)).view(np.int64)
         else:

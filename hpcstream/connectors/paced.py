@@ -1,4 +1,8 @@
-"""Rows given out on a schedule: lanes of a live generated stream."""
+"""Rows given out on a schedule: the lanes of a live generated stream.
+
+Lane ``k`` of ``n`` has rows ``k``, ``k + n``, ``k + 2n``, ...: the lanes keep pace row by
+row, so that none holds event time back for longer than ``n`` rows.
+"""
 
 from __future__ import annotations
 
@@ -32,67 +36,83 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Lane:
-    """Blocks ``number``, ``number + n_lanes``, ... of a stream."""
+    """Rows ``number``, ``number + n_lanes``, ... of a stream, made ``block_rows`` at a time."""
 
     number: int
     n_lanes: int
     block_rows: int
-    n_rows: int | None
 
     def row(self, position: int) -> int:
         """Return the stream's number of the lane's row number ``position``."""
-        turn, within = divmod(position, self.block_rows)
-        return (turn * self.n_lanes + self.number) * self.block_rows + within
+        return self.number + position * self.n_lanes
 
-    def block(self, row: int) -> tuple[int, int]:
-        """Return first row and length of the block that holds ``row``; no length past the end."""
-        start = row - row % self.block_rows
-        if self.n_rows is None:
-            return start, self.block_rows
-        return start, min(self.block_rows, max(0, self.n_rows - start))
+    def n_rows(self, stream_rows: int) -> int:
+        """Return how many of the first ``stream_rows`` rows of the stream are the lane's."""
+        return max(0, (stream_rows - self.number + self.n_lanes - 1) // self.n_lanes)
 
 
 class LaneReader:
-    """`SplitReader` that gives out the rows of one lane as they fall due."""
+    """`SplitReader` that gives out the rows of one lane as they fall due.
+
+    Parameters
+    ----------
+    make : callable
+        ``make(lane, position, n_rows)`` returns rows of the lane.
+    schema : pa.Schema
+        Of what ``make`` returns.
+    lane : Lane
+    stream_rows : int, optional
+        Rows of the whole stream, if it has an end.
+    schedule : Schedule
+    position : int
+        Rows of the lane that were read before.
+    """
 
     def __init__(
         self,
-        make_block: Callable[[int, int], pa.RecordBatch],
+        make: Callable[[Lane, int, int], pa.RecordBatch],
         schema: pa.Schema,
         lane: Lane,
+        stream_rows: int | None,
         schedule: Schedule,
         position: int,
     ) -> None:
-        self._make_block = make_block
+        self._make = make
         self._nothing = Chunk(empty_batch(schema), 0)
         self._lane = lane
+        self._n_rows = None if stream_rows is None else lane.n_rows(stream_rows)
         self._schedule = schedule
-        self._made: tuple[int, pa.RecordBatch] | None = None
-        self._next = lane.row(position)
+        self._block: pa.RecordBatch | None = None
+        self._block_start = 0
         self.position = position
-        turn = position // lane.block_rows * lane.block_rows
-        schedule.begin(turn * lane.n_lanes)
+        schedule.begin(position * lane.n_lanes)
 
     def read(self, max_rows: int) -> Chunk | None:
         """Return rows that are due, of one block at a time."""
-        row = self._next
-        due = self._schedule.n_due()
-        if due <= row and (self._lane.n_rows is None or row < self._lane.n_rows):
-            return self._nothing
-        start, length = self._lane.block(row)
-        if row >= start + length:
+        position = self.position
+        if position == self._n_rows:
             return None
-        batch = self._block(start, length)
-        n_rows = min(max_rows, due - row, start + length - row)
-        self.position += n_rows
-        self._next = self._lane.row(self.position)
-        return Chunk(batch.slice(row - start, n_rows), n_rows)
+        due = self._lane.n_rows(self._schedule.n_due()) - position
+        if self._n_rows is not None:
+            due = min(due, self._n_rows - position)
+        if due <= 0:
+            return self._nothing
+        block = self._block_at(position)
+        within = position - self._block_start
+        batch = block.slice(within, min(due, max_rows))
+        self.position += batch.num_rows
+        return Chunk(batch, batch.num_rows)
 
     def close(self) -> None:
         """Let go of the current block."""
-        self._made = None
+        self._block = None
 
-    def _block(self, start: int, length: int) -> pa.RecordBatch:
-        if self._made is None or self._made[0] != start:
-            self._made = start, self._make_block(start, length)
-        return self._made[1]
+    def _block_at(self, position: int) -> pa.RecordBatch:
+        """Return the block that holds a row; blocks begin at multiples of their length."""
+        n_rows = self._lane.block_rows
+        start = position - position % n_rows
+        if self._block is None or start != self._block_start:
+            if self._n_rows is not None:
+                n_rows = min(n_rows, self._n_rows - start)
+            self._block_start, self._block = start, self._make(self._lane, start, n_rows)
+        return self._block

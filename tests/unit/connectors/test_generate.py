@@ -86,6 +86,10 @@ class Clock:
         return self.now
 
 
+def count(start, n_rows):
+    return {"i": list(range(start, start + n_rows))}
+
+
 def live(clock, **options):
     return GenerateSource({"i": g.sequence()}, rate=1_000, clock=clock, **options)
 
@@ -115,20 +119,30 @@ def test_a_live_source_with_rows_ends():
 
 
 def test_a_lane_past_the_last_row_ends_at_once():
-    source = live(Clock(), rows=5, splits=4, block_rows=7)
+    source = live(Clock(), rows=5, splits=8)
+    lane = source.open(source.list_splits()[7])
+    assert lane.read(9) is None
+
+
+@pytest.mark.parametrize("what", [{"i": g.sequence()}, count], ids=["columns", "function"])
+def test_lanes_have_the_rows_in_turn(what):
+    source = GenerateSource(
+        what, rate=1_000, rows=23, splits=3, block_rows=12, start=-1.0, clock=Clock()
+    )
     readers = [source.open(split) for split in source.list_splits()]
-    assert readers[0].read(9).scanned == 0, "its rows are not due yet"
-    assert [reader.read(9) for reader in readers[1:]] == [None] * 3
+    assert readers[1].read(3).batch["i"].to_pylist() == [1, 4, 7]
+    assert readers[1].read(30).batch["i"].to_pylist() == [10]
+    assert readers[1].read(30).batch["i"].to_pylist() == [13, 16, 19, 22]
+    assert readers[1].read(30) is None
+    assert drain(readers) == [*range(0, 23, 3), *range(2, 23, 3)]
 
 
 def test_rows_that_nobody_read_in_time_stay_due():
     clock = Clock()
-    source = live(clock, splits=2, block_rows=5, start=0.0)
+    source = live(clock, splits=2, start=0.0)
     clock.now += 3600.0
-    readers = [source.open(split) for split in source.list_splits()]
-    assert readers[1].read(3).batch["i"].to_pylist() == [5, 6, 7]
-    assert readers[1].read(30).batch["i"].to_pylist() == [8, 9]
-    assert readers[1].read(30).batch["i"].to_pylist() == [15, 16, 17, 18, 19]
+    reader = source.open(source.list_splits()[1], 990)
+    assert reader.read(2).batch["i"].to_pylist() == [1_981, 1_983]
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9), st.integers(0, 8)), max_size=40))
@@ -209,6 +223,8 @@ def test_a_value_depends_on_seed_and_row_number_alone(name, start, cut, seed):
     parts = [generator.values(start, cut, seed), generator.values(start + cut, 50 - cut, seed)]
     assert whole.type == generator.type
     assert pa.concat_arrays(parts).equals(whole)
+    every_third = generator.values(start, 17, seed, 3)
+    assert every_third.equals(whole.take(pa.array(range(0, 50, 3))))
 
 
 def test_another_seed_or_column_name_gives_other_values():
