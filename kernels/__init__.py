@@ -6,7 +6,17 @@ and knows nothing of Arrow, MPI or the engine.
 
 import importlib
 
-FAMILIES = ("hashing", "partition", "wire", "bitmap", "key_table", "key_bytes", "accumulate")
+FAMILIES = (
+    "hashing",
+    "partition",
+    "wire",
+    "bitmap",
+    "dictionary",
+    "key_table",
+    "key_bytes",
+    "accumulate",
+    "order_statistics",
+)
 """Every module here that has kernels; each has a ``warm_up()``."""
 
 

@@ -312,23 +312,24 @@ def gather_binary_data(offsets, data, order, partition_offsets, starts, sizes, o
 
 
 @njit(cache=True, nogil=True)
-def copy_to_all(content, offsets, starts, out_bytes):
-    """Copy the same bytes into the block of each partition that has rows.
+def copy_blocks(content, displacements, counts, starts, out_bytes):
+    """Copy one run of bytes into the block of each partition.
 
     Parameters
     ----------
     content : uint8[n_bytes]
-    offsets : int64[n_partitions + 1]
+    displacements, counts : int64[n_partitions]
+        Place and length of each partition's run.
     starts : int64[n_partitions]
-        Place of each partition's copy in bytes.
+        Place of each partition's copy.
     out_bytes : uint8[...]
         The send buffer.
     """
     for partition in range(starts.shape[0]):
-        if offsets[partition + 1] > offsets[partition]:
-            start = np.uint64(starts[partition])
-            for byte in range(np.uint64(content.shape[0])):
-                out_bytes[start + byte] = content[byte]
+        source = np.uint64(displacements[partition])
+        target = np.uint64(starts[partition])
+        for byte in range(np.uint64(counts[partition])):
+            out_bytes[target + byte] = content[source + byte]
 
 
 def _read_only(dtype, n_items=1):
@@ -346,7 +347,7 @@ def warm_up():
     memory = np.zeros(64, dtype=np.uint8)
     plan_blocks(offsets, one, one, flags, one, np.empty(3, dtype=np.int64), one, one.copy())
     write_directories(offsets, flags, one, one, memory.view(np.int64))
-    copy_to_all(_read_only(np.uint8), offsets, one, memory)
+    copy_blocks(memory, one, one, one, memory.copy())
     for value in (np.uint8, np.uint16, np.uint32, np.uint64):
         gather_values(_read_only(value), order, offsets, one, memory.view(value))
     for item in (np.uint8, np.int64):

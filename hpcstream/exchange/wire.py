@@ -25,7 +25,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hpcstream.exchange.wire_columns import (
+    AS_THEY_LIE,
     BINARY,
+    DICTIONARY,
     FOREIGN,
     Bytes,
     Column,
@@ -34,15 +36,13 @@ from hpcstream.exchange.wire_columns import (
     Rows,
     aligned,
 )
+from hpcstream.exchange.wire_dictionaries import Compacted, DictionaryColumn
 from hpcstream.exchange.wire_ipc import (
-    DictionaryWriter,
     place_streams,
     read_stream,
     write_streams,
 )
 from hpcstream.kernels import wire as wire_kernels
-
-_AS_THEY_LIE = np.empty(0, dtype=np.int32)
 
 
 class Pool(Protocol):
@@ -108,7 +108,7 @@ class WireFormat:
 
     def __init__(self, schema: pa.Schema, pool: Pool) -> None:
         columns = [Column.of_type(index, field.type) for index, field in enumerate(schema)]
-        self._schema = schema
+        self.schema = schema
         self._pool = pool
         self._columns = [column for column in columns if column.kind != FOREIGN]
         self._foreign = [column.index for column in columns if column.kind == FOREIGN]
@@ -116,11 +116,11 @@ class WireFormat:
         laid_out = self._columns + [columns[index] for index in self._foreign[:1]]
         self._row_bits = np.array([column.row_bits for column in laid_out], dtype=np.int64)
         self._extra_rows = np.array([column.extra_rows for column in laid_out], dtype=np.int64)
-        self._dictionaries = [
-            (place, DictionaryWriter())
+        self._dictionaries = {
+            place: DictionaryColumn(WireFormat(pa.schema({"values": column.type.value_type}), pool))
             for place, column in enumerate(self._columns)
-            if column.has_dictionary
-        ]
+            if column.kind == DICTIONARY
+        }
         self._n_words = 1 + 2 * len(laid_out)
         self._layouts: dict[int, _Layout] = {}
         self._empty = pa.RecordBatch.from_arrays(
@@ -147,11 +147,11 @@ class WireFormat:
         Cost: one kernel call a buffer for all partitions; foreign columns cost
         one IPC stream a partition.
         """
-        rows = Rows(_AS_THEY_LIE if order is None else _as_int32(order), offsets)
+        rows = Rows(AS_THEY_LIE if order is None else _as_int32(order), offsets)
         arrays = [column.sent(batch.column(column.index)) for column in self._columns]
         streams = write_streams(batch.select(self._foreign), *rows) if self._foreign else []
         layout = self._measure(arrays, streams, rows)
-        dictionaries = self._serialize_dictionaries(batch, layout)
+        dictionaries = self._compact_dictionaries(batch, rows, layout)
         counts, displacements = np.empty((2, len(offsets) - 1), dtype=np.int64)
         n_bytes = wire_kernels.plan_blocks(
             offsets,
@@ -169,8 +169,10 @@ class WireFormat:
         )
         for (column, places), array in zip(layout.columns, arrays, strict=True):
             column.write(array, rows, places, memory)
-        for index, dictionary in dictionaries:
-            wire_kernels.copy_to_all(dictionary, offsets, layout.places[index].data, memory)
+        for place, compacted in dictionaries:
+            row_bits = self._columns[place].row_bits
+            writer = self._dictionaries[place]
+            writer.write(compacted, row_bits, rows, layout.places[place], memory)
         if streams:
             place_streams(streams, layout.places[-1].data, memory)
         return Message(memory, counts, displacements, offsets[1:] - offsets[:-1])
@@ -192,15 +194,15 @@ class WireFormat:
             layout.places[-1].data_bytes[:] = sizes
         return layout
 
-    def _serialize_dictionaries(
-        self, batch: pa.RecordBatch, layout: _Layout
-    ) -> list[tuple[int, Bytes]]:
-        serialized = []
-        for index, writer in self._dictionaries:
-            content = writer.serialize(batch.column(self._columns[index].index).dictionary)
-            layout.places[index].data_bytes[:] = content.size
-            serialized.append((index, content))
-        return serialized
+    def _compact_dictionaries(
+        self, batch: pa.RecordBatch, rows: Rows, layout: _Layout
+    ) -> list[tuple[int, Compacted]]:
+        compacted = []
+        for place, writer in self._dictionaries.items():
+            column = writer.compact(batch.column(self._columns[place].index), rows)
+            layout.places[place].data_bytes[:] = column.values.counts
+            compacted.append((place, column))
+        return compacted
 
     def encode_whole(self, batch: pa.RecordBatch) -> Message:
         """Write a batch into a single block, its rows as they lie."""
@@ -222,18 +224,22 @@ class WireFormat:
         directory = memory[: 8 * self._n_words].view(np.int64).tolist()
         assert directory[0] == n_rows, f"a block of {directory[0]} rows came as one of {n_rows}"
         block = pa.py_buffer(memory)
-        arrays: list[pa.Array] = [None] * len(self._schema)
+        arrays: list[pa.Array] = [None] * len(self.schema)
         position = aligned(8 * self._n_words)
-        for word, column in enumerate(self._columns):
-            entry = directory[1 + 2 * word : 3 + 2 * word]
-            arrays[column.index], position = column.read(block, position, n_rows, *entry)
+        for place, column in enumerate(self._columns):
+            has_validity, n_bytes = directory[1 + 2 * place : 3 + 2 * place]
+            array, position = column.read(block, position, n_rows, has_validity, n_bytes)
+            if column.kind == DICTIONARY:
+                values = memory[position - aligned(n_bytes) : position]
+                array = self._dictionaries[place].read(array, values)
+            arrays[column.index] = array
         if self._foreign:
             stream = block.slice(position, directory[-1])
             for index, array in zip(self._foreign, read_stream(stream), strict=True):
                 arrays[index] = array
         if not arrays:
             return _without_columns(n_rows)
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
 
 def _as_int32(order: npt.NDArray[Any]) -> npt.NDArray[np.int32]:

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hpcstream.exchange.wire_ipc import read_dictionary
 from hpcstream.kernels import bitmap as bitmap_kernels
 from hpcstream.kernels import wire as wire_kernels
 from hpcstream.memory.columns import binary_views, fixed_values, is_binary_type
@@ -17,11 +16,17 @@ from hpcstream.memory.columns import binary_views, fixed_values, is_binary_type
 Bytes = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
 
-BITS, VALUES, RECORDS, BINARY, EMPTY, FOREIGN = range(6)
-"""Kinds: bits, words of 1 to 8 bytes, longer records, with offsets, no buffers, by Arrow IPC."""
+BITS, VALUES, RECORDS, BINARY, DICTIONARY, EMPTY, FOREIGN = range(7)
+"""Kinds: bits, words of 1 to 8 bytes, longer records, with offsets, indices, no buffers, by IPC."""
 
-_UNSIGNED = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
+_SENT_IN_DICTIONARIES = (BITS, VALUES, RECORDS, BINARY)
+UNSIGNED = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
+"""The type as which a kernel moves a value of so many bits."""
 _SENT_AS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+
+
+AS_THEY_LIE: npt.NDArray[np.int32] = np.empty(0, dtype=np.int32)
+"""The order of rows that stay as they lie."""
 
 
 class Rows(NamedTuple):
@@ -74,21 +79,16 @@ class Column:
     def of_type(cls, index: int, data_type: pa.DataType) -> Column:
         """Return how a column of this type travels."""
         sent_as = _SENT_AS.get(data_type, data_type)
-        if has_plain_dictionary(data_type):
-            sent_as = data_type.index_type
         kind, row_bits = _kind_and_row_bits(sent_as)
+        if kind == DICTIONARY:
+            sent_as = data_type.index_type
         return cls(index, data_type, kind, sent_as, row_bits, extra_rows=int(kind == BINARY))
 
     def sent(self, array: pa.Array) -> pa.Array:
         """Return the array as it travels."""
         if self.sent_as is self.type:
             return array
-        return array.indices if self.has_dictionary else array.cast(self.sent_as)
-
-    @property
-    def has_dictionary(self) -> bool:
-        """Whether the column's values travel as a dictionary."""
-        return self.sent_as is not self.type and pa.types.is_dictionary(self.type)
+        return array.indices if self.kind == DICTIONARY else array.cast(self.sent_as)
 
     def has_validity(self, array: pa.Array) -> bool:
         """Whether a validity bitmap is sent."""
@@ -100,11 +100,11 @@ class Column:
         wire_kernels.measure_binary(offsets, rows.order, rows.offsets, out_bytes)
 
     def write(self, array: pa.Array, rows: Rows, places: Places, memory: Bytes) -> None:
-        """Write the buffers of all partitions into the send buffer."""
+        """Write the buffers of all partitions into the send buffer, but for a dictionary's."""
         if self.has_validity(array):
             _write_bits(array.buffers()[0], array.offset, rows, places.validity, memory)
         if self.kind == VALUES:
-            dtype = _UNSIGNED[self.row_bits]
+            dtype = UNSIGNED[self.row_bits]
             values = fixed_values(array).view(dtype)
             wire_kernels.gather_values(values, *rows, places.first, memory.view(dtype))
         elif self.kind == BINARY:
@@ -120,7 +120,10 @@ class Column:
     def read(
         self, block: pa.Buffer, position: int, n_rows: int, has_validity: int, data_bytes: int
     ) -> tuple[pa.Array, int]:
-        """Return the array whose buffers begin at ``position``, and where the next one's do."""
+        """Return the array whose buffers begin at ``position``, and where the next one's do.
+
+        Of a dictionary these are the indices; the values lie before the place returned.
+        """
         if self.kind == EMPTY:
             return pa.nulls(n_rows, self.type), position
         bitmap = None
@@ -134,15 +137,10 @@ class Column:
         null_count = -1 if has_validity else 0
         if self.kind == BINARY:
             buffers.append(block.slice(position, data_bytes))
-        elif data_bytes:
-            dictionary = read_dictionary(block.slice(position, data_bytes), self.type)
-            return (
-                pa.DictionaryArray.from_buffers(self.type, n_rows, buffers, dictionary, null_count),
-                position + aligned(data_bytes),
-            )
         position += (data_bytes + 63) & -64
         array = pa.Array.from_buffers(self.sent_as, n_rows, buffers, null_count)
-        return (array if self.sent_as is self.type else array.cast(self.type)), position
+        is_as_sent = self.sent_as is self.type or self.kind == DICTIONARY
+        return (array if is_as_sent else array.cast(self.type)), position
 
 
 def _kind_and_row_bits(data_type: pa.DataType) -> tuple[int, int]:
@@ -157,8 +155,13 @@ def _kind_and_row_bits(data_type: pa.DataType) -> tuple[int, int]:
         return RECORDS, data_type.bit_width
     if pa.types.is_fixed_size_binary(data_type):
         return RECORDS, 8 * data_type.byte_width
+    if pa.types.is_dictionary(data_type):
+        # The order of an ordered dictionary means something: such a one travels whole.
+        is_simple = _kind_and_row_bits(data_type.value_type)[0] in _SENT_IN_DICTIONARIES
+        compactable = is_simple and not data_type.ordered
+        return (DICTIONARY, data_type.index_type.bit_width) if compactable else (FOREIGN, 0)
     is_plain = pa.types.is_primitive(data_type) or pa.types.is_decimal(data_type)
-    if is_plain and data_type.bit_width in _UNSIGNED:
+    if is_plain and data_type.bit_width in UNSIGNED:
         return VALUES, data_type.bit_width
     return FOREIGN, 0
 
@@ -176,13 +179,6 @@ def _write_binary(array: pa.Array, rows: Rows, places: Places, memory: Bytes) ->
     target: npt.NDArray[Any] = memory.view(offsets.dtype)
     wire_kernels.gather_binary_offsets(offsets, *rows, places.first, target)
     wire_kernels.gather_binary_data(offsets, data, *rows, places.data, places.data_bytes, memory)
-
-
-def has_plain_dictionary(data_type: pa.DataType) -> bool:
-    """Whether a type is a dictionary of values that kernels could write themselves."""
-    if not pa.types.is_dictionary(data_type):
-        return False
-    return _kind_and_row_bits(data_type.value_type)[0] not in (EMPTY, FOREIGN)
 
 
 def aligned(n_bytes: int) -> int:

@@ -1,4 +1,4 @@
-"""The parts of a block that Arrow IPC writes: dictionaries, and columns no kernel knows."""
+"""The part of a block that Arrow IPC writes: columns of types that no kernel knows."""
 
 from __future__ import annotations
 
@@ -10,39 +10,6 @@ import pyarrow as pa
 
 Bytes = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
-
-
-class DictionaryWriter:
-    """Serializes the dictionary of one column, again only when it is another one."""
-
-    def __init__(self) -> None:
-        self._last: pa.Array | None = None
-        self._serialized: Bytes = np.empty(0, dtype=np.uint8)
-
-    def serialize(self, dictionary: pa.Array) -> Bytes:
-        """Return the dictionary as an Arrow IPC message."""
-        if self._last is None or not _is_same_memory(dictionary, self._last):
-            batch = pa.record_batch([dictionary], names=["values"])
-            self._serialized = np.frombuffer(batch.serialize(), dtype=np.uint8)
-            self._last = dictionary
-        return self._serialized
-
-
-def read_dictionary(message: pa.Buffer, data_type: pa.DataType) -> pa.Array:
-    """Return the dictionary that a `DictionaryWriter` serialized."""
-    schema = pa.schema([pa.field("values", data_type.value_type)])
-    return pa.ipc.read_record_batch(message, schema).column(0)
-
-
-def _is_same_memory(one: pa.Array, other: pa.Array) -> bool:
-    # Both arrays are alive, so neither address can have been given to something else.
-    if len(one) != len(other) or one.offset != other.offset:
-        return False
-    return _addresses(one) == _addresses(other)
-
-
-def _addresses(array: pa.Array) -> list[int | None]:
-    return [None if buffer is None else buffer.address for buffer in array.buffers()]
 
 
 def write_streams(

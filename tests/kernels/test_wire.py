@@ -124,9 +124,9 @@ def test_binary_kernels_match_naive(case, offset_dtype, skipped):
         assert np.all(content[padded : BLOCK_BYTES // 2] == 0xAA), "wrote past its own buffer"
 
 
-def test_copy_to_all_skips_partitions_without_rows():
-    content = np.arange(5, dtype=np.uint8)
-    offsets, starts = np.array([0, 1, 1, 3]), np.array([0, 8, 8])
+def test_copy_blocks_copies_a_run_for_each_partition():
+    content = np.arange(20, dtype=np.uint8)
+    displacements, counts = np.array([3, 0, 10]), np.array([2, 0, 4])
     memory = np.full(16, 0xAA, dtype=np.uint8)
-    wire.copy_to_all(content, offsets, starts, memory)
-    npt.assert_array_equal(memory, [*content, *[0xAA] * 3, *content, *[0xAA] * 3])
+    wire.copy_blocks(content, displacements, counts, np.array([0, 8, 8]), memory)
+    npt.assert_array_equal(memory, [3, 4, *[0xAA] * 6, 10, 11, 12, 13, *[0xAA] * 4])

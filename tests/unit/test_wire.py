@@ -195,7 +195,7 @@ def test_a_decoded_batch_is_views_that_keep_the_memory_alive():
     assert owner() is None
 
 
-def test_a_dictionary_that_changes_between_batches_is_sent_anew(pool):
+def test_a_block_carries_the_dictionary_entries_that_its_rows_use(pool):
     schema = pa.schema({"d": pa.dictionary(pa.int32(), pa.string())})
     wire = WireFormat(schema, pool)
     airports = pa.array(["JFK", None, "LAX", "OSL"])
@@ -205,7 +205,7 @@ def test_a_dictionary_that_changes_between_batches_is_sent_anew(pool):
         message = wire.encode(batch, np.array([3, 2, 1, 0]), np.array([0, 3, 3, 4]))
         first = wire.decode(message.data[: message.counts[0]], 3)
         assert first["d"].to_pylist() == column.to_pylist()[:0:-1]
-        assert first["d"].dictionary.equals(dictionary)
+        assert len(first["d"].dictionary) == 2
 
 
 def test_a_broadcast_message_sends_one_block_to_everyone(pool):

@@ -1,0 +1,84 @@
+"""Dictionary columns on the wire: indices, and in each block the values that its rows use.
+
+A block is as long as its rows ask for, however many entries the dictionary has
+and however many consumers there are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from hpcstream.exchange.wire_columns import AS_THEY_LIE, UNSIGNED, Bytes, Int64s, Places, Rows
+from hpcstream.kernels import dictionary as dictionary_kernels
+from hpcstream.kernels import wire as wire_kernels
+from hpcstream.memory.columns import key_words
+
+if TYPE_CHECKING:
+    from hpcstream.exchange.wire import Message, WireFormat
+
+
+class Compacted(NamedTuple):
+    """Indices of the rows in the order they are sent, and a block of values a partition."""
+
+    indices: Int64s
+    values: Message
+
+
+class DictionaryColumn:
+    """Writes and reads one dictionary column.
+
+    Parameters
+    ----------
+    values : WireFormat
+        Of batches with one column, the values of a dictionary.
+    """
+
+    def __init__(self, values: WireFormat) -> None:
+        self._values = values
+        self._numbers: Int64s = np.empty(0, dtype=np.int64)
+        self._next_number = 0
+
+    def compact(self, array: pa.Array, rows: Rows) -> Compacted:
+        """Return what each partition needs of a dictionary array."""
+        n_entries, n_sent = len(array.dictionary), int(rows.offsets[-1])
+        if n_entries > len(self._numbers):
+            self._numbers = np.full(n_entries, -1, dtype=np.int64)
+        indices = np.empty(n_sent, dtype=np.int64)
+        used = np.empty(n_sent, dtype=np.int32)
+        used_offsets = np.empty(len(rows.offsets), dtype=np.int64)
+        self._next_number = dictionary_kernels.compact_dictionary(
+            key_words(array.indices),
+            rows.order,
+            rows.offsets,
+            self._next_number,
+            self._numbers[:n_entries],
+            indices,
+            used,
+            used_offsets,
+        )
+        values = pa.RecordBatch.from_arrays([array.dictionary], schema=self._values.schema)
+        return Compacted(indices, self._values.encode(values, used, used_offsets))
+
+    def write(
+        self, compacted: Compacted, row_bits: int, rows: Rows, places: Places, memory: Bytes
+    ) -> None:
+        """Write indices and values of all partitions into the send buffer."""
+        dtype = UNSIGNED[row_bits]
+        indices = compacted.indices.astype(dtype)
+        indices.setflags(write=False)
+        wire_kernels.gather_values(
+            indices, AS_THEY_LIE, rows.offsets, places.first, memory.view(dtype)
+        )
+        values = compacted.values
+        wire_kernels.copy_blocks(
+            values.data, values.displacements, values.counts, places.data, memory
+        )
+
+    def read(self, indices: pa.Array, block: Bytes) -> pa.DictionaryArray:
+        """Return the array of received indices and a block of values."""
+        n_values = int(block[:8].view(np.int64)[0]) if block.size else 0
+        dictionary = self._values.decode(block, n_values).column(0)
+        return pa.DictionaryArray.from_arrays(indices, dictionary, safe=False)
