@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 from hpcstream.api.job import Job
@@ -11,9 +13,14 @@ from hpcstream.config import JobConfig
 from hpcstream.exchange.communicator import Communicator
 from hpcstream.observability.metrics import JobResult
 from hpcstream.runtime.job import JobRun
-from hpcstream.testing.simulation import Simulation
+from hpcstream.runtime.pacing import STRETCHED_S
+from hpcstream.runtime.worker import Clock, Worker
+from hpcstream.testing.clock import ManualClock
+from hpcstream.testing.faults import Fault, FaultyRank
+from hpcstream.testing.simulation import PATIENCE, Deadlock, Simulation, Turns
 
 Build = Callable[[], Job | tuple[Job, Any]]
+Wrap = Callable[[int, Communicator], Communicator]
 
 
 @dataclass(frozen=True)
@@ -37,13 +44,163 @@ class RanksRun:
         return self.handles[0].table
 
 
+class Ranks:
+    """A job on simulated ranks that a test moves on by hand; see `start_ranks`.
+
+    Attributes
+    ----------
+    clock : callable
+        The clock of the job.
+    handles : list
+        What ``build`` returned beside the job, one a rank.
+    """
+
+    def __init__(
+        self, world: Simulation, runs: Sequence[JobRun], handles: list[Any], faults: Sequence[Fault]
+    ) -> None:
+        self.clock = runs[0].clock
+        self.handles = handles
+        self._world = world
+        self._runs = runs
+        programs: list[Generator[bool, None, JobResult]] = []
+        for rank, run in enumerate(runs):
+            own = [fault for fault in faults if fault.rank == rank]
+            programs.append(FaultyRank(run, own, world.moved).program())
+        self._turns = Turns(world, programs)
+
+    # -- time and turns ----------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Let the ranks work until all of them wait for rows or for time to pass."""
+        self._turns.settle()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, then `settle`; the clock must be a `ManualClock`."""
+        clock = self.clock
+        if not isinstance(clock, ManualClock):
+            raise TypeError("advance(): start the ranks with clock=ManualClock()")
+        clock.advance(seconds)
+        self.settle()
+
+    def close_round(self) -> None:
+        """Let every live source close a round with the rows it has, and all ranks take it."""
+        self.settle()
+        self.advance(1.01 * STRETCHED_S)
+
+    def until(self, condition: Callable[[], bool], *, patience: int = PATIENCE) -> bool:
+        """Let the ranks work until ``condition``, or the end of the job.
+
+        Returns
+        -------
+        bool
+            Whether the condition holds.
+
+        Raises
+        ------
+        Deadlock
+            Nothing moved in ``patience`` turns of every rank.
+        """
+        return self._turns.until(condition, patience=patience)
+
+    # -- looking in --------------------------------------------------------------------
+
+    @property
+    def workers(self) -> list[Worker]:
+        """The workers, one a rank; there are none before the ranks have agreed on the plan."""
+        return [run.setup.worker for run in self._runs if run.setup is not None]
+
+    @property
+    def rounds(self) -> list[int]:
+        """For each rank, how many rounds the task that is furthest ahead has closed."""
+        return [max((t.next_round for t in worker.tasks), default=0) for worker in self.workers]
+
+    @property
+    def errors(self) -> dict[int, BaseException]:
+        """What each rank raised, by rank."""
+        return self._turns.errors
+
+    @property
+    def waiting(self) -> list[int]:
+        """Ranks that have not ended."""
+        return self._turns.waiting
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether no message is under way."""
+        return self._world.is_drained
+
+    # -- the end -----------------------------------------------------------------------
+
+    def finish(self) -> RanksRun:
+        """Let the ranks work to the end of the job.
+
+        Raises
+        ------
+        Deadlock
+            The ranks wait for each other for ever, or left a message under way.
+        Exception
+            What the failing rank raised.
+        """
+        self.until(lambda: False)
+        waiting = self.waiting
+        self.close()
+        if not waiting and not self.is_drained:
+            raise Deadlock(f"the ranks ended, but under way is still: {self._world.describe()}")
+        results = self._turns.finish()
+        return RanksRun(results[0], self.handles)
+
+    def close(self) -> None:
+        """Give up on ranks that have not ended."""
+        self._turns.close()
+
+    def __enter__(self) -> Ranks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType
+    ) -> None:
+        self.close()
+
+
+def start_ranks(
+    n_ranks: int,
+    build: Build,
+    *,
+    seed: int = 0,
+    max_delay: int = 0,
+    clock: Clock = time.monotonic,
+    faults: Sequence[Fault] = (),
+    wrap: Wrap | None = None,
+    **options: Any,
+) -> Ranks:
+    """Start a job on simulated ranks, to be fed and moved on step by step.
+
+    Parameters are those of `run_ranks`. Nothing runs before the first call of a
+    method of what it returns; use that in a ``with`` statement.
+    """
+    config = JobConfig(**options)
+    world = Simulation(n_ranks, seed=seed, max_delay=max_delay)
+    if isinstance(clock, ManualClock):
+        world.on_turn = clock.end_turn
+    built = [build() for _ in range(n_ranks)]
+    pairs = [one if isinstance(one, tuple) else (one, None) for one in built]
+    runs = []
+    for rank, (job, _) in enumerate(pairs):
+        comm = world.communicator(rank)
+        comm = comm if wrap is None else wrap(rank, comm)
+        runs.append(JobRun(job.name, job._graph(), config, comm, clock))
+    return Ranks(world, runs, [handle for _, handle in pairs], faults)
+
+
 def run_ranks(
     n_ranks: int,
     build: Build,
     *,
     seed: int = 0,
     max_delay: int = 0,
-    wrap: Callable[[int, Communicator], Communicator] | None = None,
+    clock: Clock = time.monotonic,
+    faults: Sequence[Fault] = (),
+    wrap: Wrap | None = None,
     **options: Any,
 ) -> RanksRun:
     """Run a job on ``n_ranks`` ranks that take turns in this thread.
@@ -58,6 +215,11 @@ def run_ranks(
         Of the order in which ranks take turns, and of message delays.
     max_delay : int
         How many turns a message may take longer than it must.
+    clock : callable
+        Seconds, monotonic; ``ManualClock(turn_s=1e-5)`` runs live sources in
+        virtual time.
+    faults : sequence of Fail, Stall or Kill
+        What goes wrong, and where.
     wrap : callable, optional
         ``wrap(rank, comm)`` may put faults between a rank and its messages.
     **options
@@ -66,21 +228,19 @@ def run_ranks(
     Raises
     ------
     Deadlock
-        The ranks wait for each other for ever.
+        The ranks wait for each other for ever, or left a message under way.
     Exception
         What the failing rank raised.
     """
-    config = JobConfig(**options)
-    world = Simulation(n_ranks, seed=seed, max_delay=max_delay)
-    built = [build() for _ in range(n_ranks)]
-    pairs = [one if isinstance(one, tuple) else (one, None) for one in built]
-
-    def program(rank: int) -> Generator[bool, None, JobResult]:
-        comm = world.communicator(rank)
-        if wrap is not None:
-            comm = wrap(rank, comm)
-        job = pairs[rank][0]
-        return JobRun(job.name, job._graph(), config, comm).run()
-
-    results = world.run([program(rank) for rank in range(n_ranks)])
-    return RanksRun(results[0], [handle for _, handle in pairs])
+    ranks = start_ranks(
+        n_ranks,
+        build,
+        seed=seed,
+        max_delay=max_delay,
+        clock=clock,
+        faults=faults,
+        wrap=wrap,
+        **options,
+    )
+    with ranks:
+        return ranks.finish()

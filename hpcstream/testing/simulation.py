@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from hpcstream.errors import HpcstreamError
 from hpcstream.exchange.communicator import Communicator, Request
 
 _T = TypeVar("_T")
+PATIENCE = 2000
+"""Turns of every rank without a move that are taken for a deadlock."""
+
 _OPS = {"sum": np.add, "min": np.minimum, "max": np.maximum}
 
 
@@ -72,6 +75,7 @@ class Simulation:
         self.size = size
         self.random = random.Random(seed)
         self.aborted: int | None = None
+        self.on_turn: Callable[[], None] | None = None
         self._max_delay = max_delay
         self._operations: dict[tuple[Any, ...], _Operation] = {}
         self._wakes: dict[tuple[Any, ...], int] = {}
@@ -101,7 +105,9 @@ class Simulation:
             del self._operations[key]
         return _SimulatedRequest(operation, self)
 
-    def run(self, programs: Sequence[Generator[Any, None, _T]], *, patience: int = 2000) -> list[_T]:
+    def run(
+        self, programs: Sequence[Generator[Any, None, _T]], *, patience: int = PATIENCE
+    ) -> list[_T]:
         """Step the programs in random order until all have ended; return what they returned.
 
         Raises
@@ -109,29 +115,19 @@ class Simulation:
         Deadlock
             Nothing moved in ``patience`` turns of every rank.
         """
-        results: dict[int, _T] = {}
-        errors: dict[int, BaseException] = {}
-        alive = dict(enumerate(programs))
-        quiet, moves = 0, self._moves
-        while alive:
-            rank = self.random.choice(list(alive))
-            try:
-                progressed = next(alive[rank])
-            except StopIteration as stop:
-                results[rank] = stop.value
-                progressed = bool(alive.pop(rank))
-            except BaseException as error:  # noqa: BLE001  raised again below, with its rank
-                errors[rank] = error
-                progressed = bool(alive.pop(rank))
-            quiet = 0 if progressed or self._moves != moves else quiet + 1
-            moves = self._moves
-            if quiet > patience * len(programs):
-                if errors:
-                    break
-                raise Deadlock(f"ranks {sorted(alive)} wait for ever; under way: {self.describe()}")
-        if errors:
-            raise _first_error(errors)
-        return [results[rank] for rank in range(len(programs))]
+        turns = Turns(self, programs)
+        turns.until(lambda: False, patience=patience)
+        return turns.finish()
+
+    @property
+    def moves(self) -> int:
+        """How often something happened."""
+        return self._moves
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether every collective that was posted is complete."""
+        return not self._operations
 
     def describe(self) -> str:
         """Return who has posted which collective that is not complete."""
@@ -150,6 +146,90 @@ class Simulation:
     def take_wake(self, key: tuple[Any, ...]) -> bool:
         """Take a rank's wake messages; True if there were any."""
         return self._wakes.pop(key, 0) > 0
+
+
+class Turns(Generic[_T]):
+    """Programs of the ranks, one of which takes a step at a time, in random order.
+
+    Attributes
+    ----------
+    results : dict of int to object
+        What ranks returned that have ended.
+    errors : dict of int to BaseException
+        What ranks raised.
+    """
+
+    def __init__(self, world: Simulation, programs: Sequence[Generator[Any, None, _T]]) -> None:
+        self.results: dict[int, _T] = {}
+        self.errors: dict[int, BaseException] = {}
+        self._world = world
+        self._size = len(programs)
+        self._alive = dict(enumerate(programs))
+
+    def step(self) -> bool:
+        """Let one rank take a step; return whether anything moved."""
+        world, before = self._world, self._world.moves
+        rank = world.random.choice(list(self._alive))
+        try:
+            progressed = bool(next(self._alive[rank]))
+        except StopIteration as stop:
+            self.results[rank] = stop.value
+            progressed = self._ends(rank)
+        except BaseException as error:
+            self.errors[rank] = error
+            progressed = self._ends(rank)
+        if world.on_turn is not None:
+            world.on_turn()
+        return progressed or world.moves != before
+
+    def _ends(self, rank: int) -> bool:
+        del self._alive[rank]
+        return True
+
+    def until(self, condition: Callable[[], bool], *, patience: int = PATIENCE) -> bool:
+        """Step until ``condition`` or all ranks have ended; return whether the condition holds.
+
+        Ranks that wait for ever after another has failed are given up.
+
+        Raises
+        ------
+        Deadlock
+            Nothing moved in ``patience`` turns of every rank.
+        """
+        quiet = 0
+        while self._alive and not condition():
+            quiet = 0 if self.step() else quiet + 1
+            if quiet > patience * self._size:
+                if self.errors:
+                    break
+                raise Deadlock(
+                    f"ranks {sorted(self._alive)} wait for ever; "
+                    f"under way: {self._world.describe()}"
+                )
+        return condition()
+
+    def settle(self, *, patience: int = 50) -> None:
+        """Step until nothing moves."""
+        quiet = 0
+        while self._alive and quiet <= patience * self._size:
+            quiet = 0 if self.step() else quiet + 1
+
+    @property
+    def waiting(self) -> list[int]:
+        """Ranks that have not ended."""
+        return sorted(self._alive)
+
+    def finish(self) -> list[_T]:
+        """Return what the ranks returned, or raise the error that was the first cause."""
+        if self.errors:
+            raise _first_error(self.errors)
+        return [self.results[rank] for rank in range(self._size)]
+
+    def close(self) -> None:
+        """Give up on the ranks that have not ended."""
+        for program in self._alive.values():
+            program.close()
+        self._alive.clear()
 
 
 def _first_error(errors: dict[int, BaseException]) -> BaseException:
@@ -262,7 +342,7 @@ def _transfer_reduce(op: str) -> Callable[[Parts], None]:
 
 
 def _transfer_nothing(parts: Parts) -> None:
-    """A duplicate carries no data."""
+    """Transfer nothing: a duplicate carries no data."""
 
 
 _TRANSFER: dict[str, Callable[[Parts], None]] = {

@@ -1,0 +1,129 @@
+"""Faults that a test puts into simulated ranks: one fails, stands still, or is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+from hpcstream.errors import HpcstreamError
+from hpcstream.observability.metrics import JobResult
+from hpcstream.runtime.job import JobRun
+from hpcstream.runtime.task import Task
+
+
+class InjectedFailure(HpcstreamError):
+    """What `Fail` raises unless it is told otherwise."""
+
+    def __init__(self, message: str = "a test told this rank to fail") -> None:
+        super().__init__(message)
+
+
+class RankKilled(HpcstreamError):
+    """A rank was killed by `Kill`, and the others could not end without it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fail:
+    """A rank raises in the middle of a round, as a user's function may.
+
+    Attributes
+    ----------
+    rank, round : int
+    task : int
+        Which of the rank's tasks, in the order of the plan; -1: the last.
+    error : callable
+        Makes what is raised.
+    """
+
+    rank: int
+    round: int
+    task: int = 0
+    error: Callable[[], BaseException] = InjectedFailure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stall:
+    """A rank stands still for some of its turns, once it has come to a round."""
+
+    rank: int
+    round: int
+    turns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kill:
+    """A rank is gone, without a word, once it has come to a round."""
+
+    rank: int
+    round: int
+
+
+Fault = Fail | Stall | Kill
+
+
+class FaultyRank:
+    """Steps one rank of a job and lets its faults happen.
+
+    Parameters
+    ----------
+    run : JobRun
+    faults : sequence of Fault
+        Of this rank.
+    moved : callable
+        Told of each turn that a stall takes, so that it is no deadlock.
+    """
+
+    def __init__(self, run: JobRun, faults: Sequence[Fault], moved: Callable[[], None]) -> None:
+        self._run = run
+        self._due = [fault for fault in faults if not isinstance(fault, Fail)]
+        self._failing = [fault for fault in faults if isinstance(fault, Fail)]
+        self._moved = moved
+
+    def program(self) -> Generator[bool, None, JobResult]:
+        """Yield whether anything moved, as `JobRun.run` does."""
+        running = self._run.run()
+        while True:
+            if self._run.setup is not None:
+                self._arm(self._run.setup.worker.tasks)
+                yield from self._happen(self._run.setup.worker.tasks)
+            try:
+                moved = next(running)
+            except StopIteration as stop:
+                result: JobResult = stop.value
+                return result
+            yield moved
+
+    def _arm(self, tasks: list[Task]) -> None:
+        for fault in self._failing:
+            _fail_in_round(tasks[fault.task], fault)
+        self._failing = []
+
+    def _happen(self, tasks: list[Task]) -> Iterator[bool]:
+        reached = max((task.next_round for task in tasks), default=0)
+        for fault in [fault for fault in self._due if reached >= fault.round]:
+            self._due.remove(fault)
+            if isinstance(fault, Kill):
+                raise RankKilled(f"rank {fault.rank} was killed in round {reached}")
+            for _ in range(fault.turns if isinstance(fault, Stall) else 0):
+                self._moved()
+                yield False
+
+
+def _fail_in_round(task: Task, fault: Fail) -> None:
+    """Let the task raise after the first step of a round."""
+    normal = task._round
+
+    def failing() -> Iterator[bool]:
+        steps = normal()
+        if task.next_round == fault.round:
+            yield from _first_of(steps)
+            raise fault.error()
+        yield from steps
+
+    task._round = failing  # type: ignore[method-assign]
+
+
+def _first_of(steps: Iterator[bool]) -> Iterator[bool]:
+    for step in steps:
+        yield step
+        return

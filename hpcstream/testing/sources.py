@@ -1,0 +1,196 @@
+"""Sources that a test writes by hand: all at once, or step by step while the job runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+from hpcstream.connectors.base import Chunk, Split
+from hpcstream.connectors.time_bounds import bounds_of_column
+
+Rows: TypeAlias = (
+    pa.RecordBatch | pa.Table | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
+)
+"""Rows as a test writes them: Arrow, columns by name, or a list of dictionaries."""
+
+
+def as_batch(rows: Rows, schema: pa.Schema | None = None) -> pa.RecordBatch:
+    """Return rows as one batch, of ``schema`` if that is given."""
+    if isinstance(rows, pa.RecordBatch):
+        batch = rows
+    elif isinstance(rows, pa.Table):
+        batch = rows.combine_chunks().to_batches()[0] if rows.num_rows else _empty(rows.schema)
+    elif isinstance(rows, Mapping):
+        return pa.RecordBatch.from_pydict({k: list(v) for k, v in rows.items()}, schema=schema)
+    else:
+        return pa.RecordBatch.from_pylist(list(rows), schema=schema)
+    if schema is not None and batch.schema != schema:
+        raise ValueError(f"rows have the schema\n{batch.schema}\nbut the source has\n{schema}")
+    return batch
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([], schema=schema)
+
+
+class _Tape:
+    """What one split has to give, in order: batches, and errors to raise in their place."""
+
+    def __init__(self) -> None:
+        self.items: list[tuple[int, pa.RecordBatch | BaseException]] = []
+        self.n_rows = 0
+        self.ended = False
+
+    def add(self, item: pa.RecordBatch | BaseException) -> None:
+        self.items.append((self.n_rows, item))
+        if isinstance(item, pa.RecordBatch):
+            self.n_rows += item.num_rows
+
+
+class _TapeReader:
+    """`SplitReader` over a tape, which may grow while it is read."""
+
+    def __init__(self, tape: _Tape, schema: pa.Schema, position: int) -> None:
+        self._tape = tape
+        self._schema = schema
+        self._next = 0
+        self.position = position
+
+    def read(self, max_rows: int) -> Chunk | None:
+        parts: list[pa.RecordBatch] = []
+        left = max_rows
+        while left > 0 and self._next < len(self._tape.items):
+            first, item = self._tape.items[self._next]
+            if isinstance(item, BaseException):
+                if parts:
+                    break
+                self._next += 1
+                if first < self.position:  # read past it before a restart
+                    continue
+                raise item
+            part = item.slice(max(self.position - first, 0), left)
+            if first + item.num_rows <= self.position + part.num_rows:
+                self._next += 1
+            self.position += part.num_rows
+            left -= part.num_rows
+            parts.append(part)
+        if parts:
+            batch = pa.concat_batches(parts)
+            return Chunk(batch, batch.num_rows)
+        if self._tape.ended and self._next == len(self._tape.items):
+            return None
+        return Chunk(_empty(self._schema), 0)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _TapeSource:
+    def __init__(self, schema: pa.Schema, n_splits: int) -> None:
+        self.schema = schema
+        self._tapes = [_Tape() for _ in range(n_splits)]
+
+    def describe(self) -> str:
+        """Return one line for ``explain()``."""
+        return f"{type(self).__name__}({len(self._tapes)} splits)"
+
+    def list_splits(self) -> list[Split]:
+        """Return the splits, by number."""
+        return [Split(f"split-{i}", {"tape": i}) for i in range(len(self._tapes))]
+
+    def open(self, split: Split, position: int = 0) -> _TapeReader:
+        """Return a reader of a split."""
+        return _TapeReader(self._tapes[split.info["tape"]], self.schema, position)  # type: ignore[index]
+
+
+class StepSource(_TapeSource):
+    """A live source that a test feeds while the job runs; see `start_ranks`.
+
+    One object serves all simulated ranks: make it outside of ``build``. Its splits
+    are dealt to the ranks by number.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+    n_splits : int
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from hpcstream.testing import StepSource
+    >>> feed = StepSource(pa.schema({"t": pa.int64()}), n_splits=2)
+    >>> feed.push({"t": [1, 2]})
+    >>> feed.push([{"t": 5}], split=1)
+    >>> feed.end()
+    """
+
+    bounded = False
+
+    def __init__(self, schema: pa.Schema, *, n_splits: int = 1) -> None:
+        super().__init__(schema, n_splits)
+
+    def push(self, rows: Rows, *, split: int = 0) -> None:
+        """Give rows to a split; they are read in its rank's next turns."""
+        self._tapes[split].add(as_batch(rows, self.schema))
+
+    def fail(self, error: BaseException, *, split: int = 0) -> None:
+        """Let the split raise ``error`` once the rows before are read."""
+        self._tapes[split].add(error)
+
+    def end(self, *, split: int | None = None) -> None:
+        """End a split, or all of them."""
+        for tape in self._tapes if split is None else [self._tapes[split]]:
+            tape.ended = True
+
+
+class ListSource(_TapeSource):
+    """A bounded source of splits written as lists.
+
+    Parameters
+    ----------
+    splits : sequence of sequences of rows or exceptions
+        What each split gives; an exception among the rows is raised in its place.
+    schema : pyarrow.Schema, optional
+        Needed if there are no rows; else that of the first.
+    event_time : str, optional
+        Column to take each split's least and greatest time from, as files with
+        statistics have them.
+    """
+
+    bounded = True
+
+    def __init__(
+        self,
+        splits: Sequence[Sequence[Rows | BaseException]],
+        *,
+        schema: pa.Schema | None = None,
+        event_time: str | None = None,
+    ) -> None:
+        given = [rows for split in splits for rows in split if not isinstance(rows, BaseException)]
+        if schema is None:
+            if not given:
+                raise ValueError("ListSource: no rows are given, so give schema=")
+            schema = as_batch(given[0]).schema
+        super().__init__(schema, len(splits))
+        self._event_time = event_time
+        for tape, items in zip(self._tapes, splits, strict=True):
+            tape.ended = True
+            for item in items:
+                tape.add(item if isinstance(item, BaseException) else as_batch(item, schema))
+
+    def list_splits(self) -> list[Split]:
+        """Return the splits, with their times if ``event_time`` was given."""
+        splits = super().list_splits()
+        if self._event_time is None:
+            return splits
+        return [self._timed(split, tape) for split, tape in zip(splits, self._tapes, strict=True)]
+
+    def _timed(self, split: Split, tape: _Tape) -> Split:
+        batches = [item for _, item in tape.items if isinstance(item, pa.RecordBatch)]
+        if not batches:
+            return split
+        column = pa.concat_batches(batches).column(self._event_time)
+        first, last = bounds_of_column(column)
+        return Split(split.id, split.info, tape.n_rows, first, last)
