@@ -146,17 +146,20 @@ def gather_records(items, width, order, offsets, starts, out_items):
         The send buffer.
     """
     ordered = order.shape[0] > 0
+    n_items = np.uint64(width)
     for partition in range(starts.shape[0]):
-        first = offsets[partition]
-        n_rows = offsets[partition + 1] - first
-        if n_rows == 0:
-            continue
-        target = starts[partition] // out_items.itemsize
-        for row in range(first, first + n_rows):
-            source = (np.int64(order[row]) if ordered else row) * width
-            for item in range(width):
-                out_items[target + item] = items[source + item]
-            target += width
+        first = np.uint64(offsets[partition])
+        stop = np.uint64(offsets[partition + 1])
+        target = np.uint64(starts[partition] // out_items.itemsize)
+        for place in range(first, stop):
+            source = n_items * (np.uint64(np.uint32(order[place])) if ordered else np.uint64(place))
+            if n_items == 2:  # decimal128: a loop for two words would take four times as long
+                out_items[target] = items[source]
+                out_items[target + _ONE] = items[source + _ONE]
+            else:
+                for item in range(n_items):
+                    out_items[target + item] = items[source + item]
+            target += n_items
 
 
 @njit(cache=True, nogil=True)

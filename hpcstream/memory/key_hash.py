@@ -63,6 +63,8 @@ def hash_array(array: pa.Array) -> Hashes:
     elif is_binary_type(data_type):
         hashing.hash_binary(*binary_views(array), hashes)
     elif pa.types.is_dictionary(data_type):
+        if len(array.dictionary) > len(array):  # a small slice of a large table
+            return hash_array(array.dictionary_decode())
         indices = key_words(array.indices)
         hashing.gather_hashes(hash_array(array.dictionary), indices, hashes)
     elif pa.types.is_null(data_type):
