@@ -1,4 +1,4 @@
-"""Cuts January 2001 out of the US BTS on-time data into examples/data (run once; kept for the record).
+"""Cut January 2001 out of the US BTS on-time data into examples/data (run once; for the record).
 
 Usage: python scripts/cut_flights.py FLIGHTS.parquet examples/data/flights-2001-01.parquet
 

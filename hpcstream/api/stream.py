@@ -38,13 +38,7 @@ if TYPE_CHECKING:
 
 
 class Collected:
-    """What `Stream.collect` returns: the rows, once the job has run.
-
-    Attributes
-    ----------
-    table : pyarrow.Table
-        All rows on rank 0, in a reproducible order; empty elsewhere.
-    """
+    """What `Stream.collect` returns: the rows, once the job has run."""
 
     def __init__(self, sink: MemorySink, schema: pa.Schema) -> None:
         self._sink = sink
@@ -52,6 +46,7 @@ class Collected:
 
     @property
     def table(self) -> pa.Table:
+        """All rows on rank 0, in a reproducible order; an empty table elsewhere."""
         return pa.Table.from_batches(self._sink.batches, schema=self._schema)
 
 
@@ -61,11 +56,6 @@ class Stream:
 
     Streams are descriptions: nothing is read before `Job.run`. A stream may be
     used several times; each use sees all its rows.
-
-    Attributes
-    ----------
-    schema : pyarrow.Schema
-        Known when the graph is built, so that wrong names and types raise there.
     """
 
     _job: Job
@@ -74,6 +64,7 @@ class Stream:
 
     @property
     def schema(self) -> pa.Schema:
+        """Columns and types, known when the graph is built: a wrong name raises there."""
         return self._node.schema
 
     def _add(self, node: Node) -> Stream:

@@ -34,7 +34,9 @@ class KeyedStream:
             raise PlanError("key_by(): name one column at least; without a key use window_all()")
         for name in columns:
             if not isinstance(name, str):
-                raise PlanError(f"key_by({name!r}): takes column names; compute it with with_columns()")
+                raise PlanError(
+                    f"key_by({name!r}): takes column names; compute it with with_columns()"
+                )
             stream._check_column("key_by", name)
             _check_key_type(name, stream.schema.field(name).type)
         if len(set(columns)) < len(columns):

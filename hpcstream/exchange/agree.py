@@ -8,9 +8,7 @@ from hpcstream.errors import RemoteError
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 
 
-def raise_together(
-    error: BaseException | None, comm: Communicator
-) -> Generator[None, None, None]:
+def raise_together(error: BaseException | None, comm: Communicator) -> Generator[None, None, None]:
     """Raise on every rank if any rank brings an error. Collective.
 
     The ranks that failed raise their own error; the others raise `RemoteError`

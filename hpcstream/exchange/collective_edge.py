@@ -31,47 +31,32 @@ edges nearer to the sources only.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from hpcstream.errors import HpcstreamError
 from hpcstream.event_time import MAX_TIME
-from hpcstream.exchange.communicator import Communicator, Request
+from hpcstream.exchange.calls import Call, CallSequence, EdgeGroup
+from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.edge import RoundEnd, RoundInput
 from hpcstream.exchange.header import (
     ABORT,
     BUSY,
-    BYTES,
     END,
     FLAGS,
-    HEADER_BYTES,
-    HEADER_WORDS,
     IDLE,
     LAST,
-    PAYLOAD,
     ROUND,
     ROWS,
     STEP,
     WATERMARK,
-    inline_bytes,
 )
 from hpcstream.exchange.partitioning import Partitioning, encode_partitioned
-from hpcstream.exchange.renewal import RenewedCommunicator
 from hpcstream.exchange.wire import Message, Pool, WireFormat
 
 _MAX_PAYLOAD = 2**31 - 1
-_ALIGNMENT = 64
-
-
-class EdgeGroup(NamedTuple):
-    """Who takes part in an edge, as ranks of the edge's own communicator."""
-
-    producers: tuple[int, ...]
-    consumers: tuple[int, ...]
 
 
 class EdgeLimits(NamedTuple):
@@ -80,21 +65,6 @@ class EdgeLimits(NamedTuple):
     capacity: int
     step_bytes: int = 4 << 20
     receive_bytes: int = 256 << 20
-
-
-class _Call:
-    """One posted call: its header buffers, then perhaps its payload."""
-
-    __slots__ = ("headers", "message", "payload", "payload_request", "request", "slot", "starts")
-
-    def __init__(self, slot: int, request: Request, message: Message | None) -> None:
-        self.slot = slot
-        self.request = request
-        self.message = message
-        self.headers: list[list[int]] | None = None
-        self.payload: np.ndarray | None = None
-        self.payload_request: Request | None = None
-        self.starts: list[int] = []
 
 
 class _Sender:
@@ -142,30 +112,21 @@ class CollectiveEdge:
         pool: Pool,
     ) -> None:
         self.name = name
-        self.bytes_sent = 0
         self.busy_round = -1
-        self.calls_posted = 0
         self.fillers_posted = 0
-        self._headers = RenewedCommunicator(headers)
-        self._payloads = RenewedCommunicator(payloads)
+        self._calls = CallSequence(headers, payloads, group, depth=limits.capacity + 2, pool=pool)
         self._rank = headers.rank
-        self._size = headers.size
         self._group = group
-        self._consumers = np.array(group.consumers, dtype=np.int64)
         self._produces = self._rank in group.producers
         self._consumes = self._rank in group.consumers
+        self._sender = group.producers.index(self._rank) if self._produces else -1
         self._wire = WireFormat(schema, pool)
         self._partitioning = partitioning
         self._limits = limits
-        self._pool = pool
         self._step_bytes = min(
             limits.step_bytes, max(limits.receive_bytes // len(group.producers), 1 << 16)
         )
-        self._sender = group.producers.index(self._rank) if self._produces else -1
         self._row_bytes = _estimated_row_bytes(schema)
-        self._make_slots(limits.capacity + 2)
-
-        self._calls: deque[_Call] = deque()
         self._senders = {rank: _Sender() for rank in group.producers}
         self._inbox: dict[int, dict[int, RoundInput]] = {}
         self._complete = -1
@@ -176,12 +137,15 @@ class CollectiveEdge:
         self._pending_rows = 0
         self._abort_seen = False
 
-    def _make_slots(self, depth: int) -> None:
-        self._inline = inline_bytes(self._size)
-        slot_bytes = HEADER_BYTES + self._inline
-        self._send_slots = np.zeros((depth, self._size, slot_bytes), dtype=np.uint8)
-        self._receive_slots = np.zeros((depth, self._size, slot_bytes), dtype=np.uint8)
-        self._free_slots = list(range(depth))
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of rows sent to all consumers, this rank included."""
+        return self._calls.bytes_sent
+
+    @property
+    def calls_posted(self) -> int:
+        """Calls so far; the same number on every rank when the edge is finished."""
+        return self._calls.posted
 
     # -- the producer's side ---------------------------------------------------------
 
@@ -229,17 +193,24 @@ class CollectiveEdge:
         return max(1, int(self._step_bytes / self._row_bytes))
 
     def _post_step(self, flags: int, watermark: int) -> Iterator[None]:
-        while len(self._free_slots) <= 1:  # the last one is for the farewell
+        while self._calls.room <= 1:  # the last one is for the farewell
             yield
-        message = self._encode() if self._pending_rows else None
-        self._post(flags, watermark, message)
+        self._post(flags, watermark, self._encode() if self._pending_rows else None)
+
+    def _post(self, flags: int, watermark: int, message: Message | None) -> None:
+        self._calls.post(flags, self._round, watermark, message)
 
     def _encode(self) -> Message:
         batches, rows = self._pending, self._pending_rows
         self._pending, self._pending_rows = [], 0
         batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
         message = encode_partitioned(
-            self._partitioning, self._wire, batch, len(self._consumers), self._sender, self._round
+            self._partitioning,
+            self._wire,
+            batch,
+            len(self._group.consumers),
+            self._sender,
+            self._round,
         )
         total = int(message.counts.sum())
         if total > _MAX_PAYLOAD:
@@ -252,120 +223,29 @@ class CollectiveEdge:
 
     # -- calls -----------------------------------------------------------------------
 
-    def _post(self, flags: int, watermark: int, message: Message | None) -> None:
-        slot = self._free_slots.pop()
-        outgoing = self._send_slots[slot]
-        words = outgoing.view(np.int64)[:, :HEADER_WORDS]
-        if message is not None:
-            counts = message.counts
-            if self._too_long_for_inline(counts):
-                flags |= PAYLOAD
-            else:
-                self._copy_inline(outgoing, message)
-            self.bytes_sent += int(counts.sum())
-        words[:, ROWS] = 0
-        words[:, FLAGS] = flags
-        words[:, ROUND] = self._round
-        words[:, WATERMARK] = watermark
-        if message is not None:
-            words[self._consumers, ROWS] = message.rows
-            words[self._consumers, BYTES] = message.counts
-        self.calls_posted += 1
-        request = self._headers.next().all_to_all(
-            outgoing.reshape(-1), self._receive_slots[slot].reshape(-1)
-        )
-        self._calls.append(_Call(slot, request, message))
-
-    def _too_long_for_inline(self, counts: np.ndarray) -> bool:
-        for partition, consumer in enumerate(self._group.consumers):
-            if consumer != self._rank and counts[partition] > self._inline:
-                return True
-        return False
-
-    def _copy_inline(self, outgoing: np.ndarray, message: Message) -> None:
-        for partition, consumer in enumerate(self._group.consumers):
-            n_bytes = message.counts[partition]
-            if n_bytes and consumer != self._rank:
-                start = message.displacements[partition]
-                outgoing[consumer, HEADER_BYTES : HEADER_BYTES + n_bytes] = message.data[
-                    start : start + n_bytes
-                ]
-
     def progress(self) -> bool:
-        """Test what is under way, post payloads, deliver, and post a filler if one is owed."""
-        moved = False
-        for call in self._calls:
-            if call.headers is None:
-                if not call.request.test():
-                    break
-                self._read_headers(call)
-                moved = True
-        while self._calls and self._is_complete(self._calls[0]):
-            self._deliver(self._calls.popleft())
+        """Move calls on, deliver those that are complete, post a filler if one is owed."""
+        moved = self._calls.progress()
+        for call in self._calls.completed():
+            self._deliver(call)
             moved = True
-        if not self._calls and not self.finished and self._is_awaited():
+        if not self._calls.under_way and not self.finished and self._is_awaited():
             self.fillers_posted += 1
             self._post(0, MAX_TIME, None)
         return moved
 
-    @staticmethod
-    def _is_complete(call: _Call) -> bool:
-        if call.headers is None:
-            return False
-        return call.payload_request is None or call.payload_request.test()
-
     def _is_awaited(self) -> bool:
-        """Rule 2: does some producer need a call of ours?"""
-        if self._produces:
-            room = self._last_sent
-        else:
-            room = self._taken + self._limits.capacity
+        """Return whether some producer needs a call of ours. Rule 2."""
+        room = self._last_sent if self._produces else self._taken + self._limits.capacity
         return any(
             not sender.ended and (sender.mid_round or sender.round < room)
             for rank, sender in self._senders.items()
             if rank != self._rank
         )
 
-    def _read_headers(self, call: _Call) -> None:
-        words = self._receive_slots[call.slot].view(np.int64)[:, :HEADER_WORDS]
-        call.headers = headers = words.tolist()
-        if any(header[FLAGS] & PAYLOAD for header in headers):
-            self._post_payload(call, headers)
-
-    def _post_payload(self, call: _Call, headers: list[list[int]]) -> None:
-        send_counts = np.zeros(self._size, dtype=np.int64)
-        send_starts = np.zeros(self._size, dtype=np.int64)
-        message = call.message
-        outgoing = np.empty(0, dtype=np.uint8)
-        if message is not None and headers[self._rank][FLAGS] & PAYLOAD:
-            send_counts[self._consumers] = message.counts
-            send_starts[self._consumers] = message.displacements
-            send_counts[self._rank] = 0
-            outgoing = message.data
-
-        receive_counts = np.zeros(self._size, dtype=np.int64)
-        starts, total = [0] * self._size, 0
-        if self._consumes:
-            for rank, header in enumerate(headers):
-                starts[rank] = total
-                if rank != self._rank and header[ROWS] and header[FLAGS] & PAYLOAD:
-                    receive_counts[rank] = header[BYTES]
-                    total += -(-header[BYTES] // _ALIGNMENT) * _ALIGNMENT
-        call.payload = self._pool.take(total) if total else np.empty(0, dtype=np.uint8)
-        call.starts = starts
-        call.payload_request = self._payloads.next().all_to_all_v(
-            outgoing,
-            send_counts,
-            send_starts,
-            call.payload,
-            receive_counts,
-            np.array(starts, dtype=np.int64),
-        )
-
     # -- the consumer's side ---------------------------------------------------------
 
-    def _deliver(self, call: _Call) -> None:
-        assert call.headers is not None
+    def _deliver(self, call: Call) -> None:
         for rank, sender in self._senders.items():
             header = call.headers[rank]
             flags = header[FLAGS]
@@ -384,34 +264,18 @@ class CollectiveEdge:
             if flags & ABORT:
                 self._abort_seen = True
         self._complete = min(sender.round for sender in self._senders.values())
-        self._free_slots.append(call.slot)
 
-    def _add_to_inbox(self, call: _Call, rank: int, header: list[int]) -> None:
+    def _add_to_inbox(self, call: Call, rank: int, header: list[int]) -> None:
         inbox = self._inbox.setdefault(header[ROUND], {})
         part = inbox.get(rank)
         if part is None:
             part = inbox[rank] = RoundInput()
         if header[ROWS]:
-            part.batches.append(self._wire.decode(self._memory_of(call, rank, header), header[ROWS]))
+            memory = self._calls.memory_of(call, rank)
+            part.batches.append(self._wire.decode(memory, header[ROWS]))
         if header[FLAGS] & LAST:
             part.watermark = None if header[FLAGS] & IDLE else header[WATERMARK]
             part.busy = bool(header[FLAGS] & BUSY)
-
-    def _memory_of(self, call: _Call, rank: int, header: list[int]) -> np.ndarray:
-        n_bytes = header[BYTES]
-        if rank == self._rank:
-            message = call.message
-            assert message is not None
-            start = int(message.displacements[self._group.consumers.index(rank)])
-            return message.data[start : start + n_bytes]
-        if header[FLAGS] & PAYLOAD:
-            assert call.payload is not None
-            start = call.starts[rank]
-            return call.payload[start : start + n_bytes]
-        inline = self._receive_slots[call.slot, rank, HEADER_BYTES : HEADER_BYTES + n_bytes]
-        memory = self._pool.take(n_bytes)  # the slot is used again: small rows are copied out
-        memory[:] = inline
-        return memory
 
     def has_round(self, round_number: int) -> bool:
         """Return whether every producer's part of the round is here."""
@@ -423,19 +287,20 @@ class CollectiveEdge:
         self._taken = round_number
         parts = self._inbox.pop(round_number)
         whole = RoundInput()
+        marks = []
         for rank in self._group.producers:
             part = parts[rank]
             whole.batches += part.batches
             whole.busy = whole.busy or part.busy
             if part.watermark is not None:
-                is_first = whole.watermark is None
-                whole.watermark = part.watermark if is_first else min(whole.watermark, part.watermark)  # type: ignore[type-var]
+                marks.append(part.watermark)
+        whole.watermark = min(marks, default=None)
         return whole
 
     @property
     def finished(self) -> bool:
         """Whether every producer said farewell; then no call is under way on any rank."""
-        return not self._calls and all(sender.ended for sender in self._senders.values())
+        return not self._calls.under_way and all(sender.ended for sender in self._senders.values())
 
     @property
     def abort_seen(self) -> bool:
@@ -449,8 +314,7 @@ class CollectiveEdge:
 
     def free(self) -> None:
         """Give the communicators back. Collective."""
-        self._headers.free()
-        self._payloads.free()
+        self._calls.free()
 
 
 def _estimated_row_bytes(schema: pa.Schema) -> float:

@@ -28,10 +28,12 @@ class Communicator(Protocol):
     """
 
     @property
-    def rank(self) -> int: ...
+    def rank(self) -> int:
+        """Number of this rank in the group."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Number of ranks in the group."""
 
     def all_to_all(self, send: np.ndarray, receive: np.ndarray) -> Request:
         """Exchange equal slots: ``send`` and ``receive`` are uint8[size * slot_bytes]."""

@@ -51,29 +51,46 @@ class RoundEnd:
 class Edge(Protocol):
     """The words above; `progress` moves messages and says whether anything moved."""
 
-    name: str
-    bytes_sent: int
-    busy_round: int
-
-    def may_start(self, round_number: int) -> bool: ...
-
-    def send(self, batch: pa.RecordBatch) -> Iterator[None]: ...
-
-    def close(self, round_number: int, end: RoundEnd) -> Iterator[None]: ...
-
-    def finish(self, end_round: int) -> None: ...
-
-    def has_round(self, round_number: int) -> bool: ...
-
-    def take(self, round_number: int) -> RoundInput: ...
-
-    def progress(self) -> bool: ...
+    @property
+    def name(self) -> str:
+        """For messages and metrics."""
 
     @property
-    def finished(self) -> bool: ...
+    def bytes_sent(self) -> int:
+        """Bytes that this rank gave to the edge."""
 
     @property
-    def abort_seen(self) -> bool: ...
+    def busy_round(self) -> int:
+        """Last round in which a source behind the edge had rows; -1 before."""
+
+    def may_start(self, round_number: int) -> bool:
+        """Return whether the producer may open this round."""
+
+    def send(self, batch: pa.RecordBatch) -> Iterator[None]:
+        """Add a batch to the open round; yield while there is no room."""
+
+    def close(self, round_number: int, end: RoundEnd) -> Iterator[None]:
+        """Close the open round; yield while there is no room."""
+
+    def finish(self, end_round: int) -> None:
+        """Say that ``end_round - 1`` was the last round."""
+
+    def has_round(self, round_number: int) -> bool:
+        """Return whether all of this round is here."""
+
+    def take(self, round_number: int) -> RoundInput:
+        """Return the next round, and make room for another."""
+
+    def progress(self) -> bool:
+        """Move messages; return whether anything moved."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is under way, nor will be, on any rank."""
+
+    @property
+    def abort_seen(self) -> bool:
+        """Whether another rank said that it, or one it heard of, has failed."""
 
 
 class LocalEdge:

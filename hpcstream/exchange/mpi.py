@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-import mpi4py
 import numpy as np
+
+import mpi4py
 
 # isort: split
 from mpi4py import MPI
@@ -61,7 +62,7 @@ class MPICommunicator:
     def __init__(
         self,
         comm: MPI.Intracomm,
-        neighbors: Sequence[int] | None = None,
+        neighbors: Sequence[int] | np.ndarray | None = None,
         like: MPICommunicator | None = None,
     ) -> None:
         self._comm = comm
@@ -87,8 +88,11 @@ class MPICommunicator:
     ) -> Request:
         outgoing = [send, self._spread(send_counts, send_displacements), MPI.BYTE]
         incoming = [receive, self._spread(receive_counts, receive_displacements), MPI.BYTE]
-        post = self._comm.Ialltoallv if self._neighbors is None else self._comm.Ineighbor_alltoallv
-        return _Request(post(outgoing, incoming), (outgoing, incoming))
+        if isinstance(self._comm, MPI.Distgraphcomm):
+            request = self._comm.Ineighbor_alltoallv(outgoing, incoming)
+        else:
+            request = self._comm.Ialltoallv(outgoing, incoming)
+        return _Request(request, (outgoing, incoming))
 
     def _spread(self, counts: np.ndarray, displacements: np.ndarray) -> tuple[Any, Any]:
         """Return counts and displacements as MPI takes them: C ints, of the neighbours if any."""
@@ -115,6 +119,7 @@ class MPICommunicator:
     def subset(self, ranks: Sequence[int]) -> Communicator | None:
         color = 0 if self.rank in ranks else MPI.UNDEFINED
         comm = self._comm.Split(color, self.rank)
+        assert isinstance(comm, MPI.Intracomm)
         return None if comm == MPI.COMM_NULL else MPICommunicator(comm)
 
     def neighborhood(self, neighbors: Sequence[int]) -> Communicator:
@@ -157,7 +162,9 @@ def communicator(comm: Any = None) -> MPICommunicator:
     if comm is None:
         comm = MPI.COMM_WORLD
     if not isinstance(comm, MPI.Intracomm) or comm == MPI.COMM_NULL:
-        raise PlanError(f"comm must be an mpi4py intracommunicator with this rank in it; got {comm!r}")
+        raise PlanError(
+            f"comm must be an mpi4py intracommunicator with this rank in it; got {comm!r}"
+        )
     _install_excepthook()
     return MPICommunicator(comm.Dup())
 

@@ -180,7 +180,9 @@ class ReduceEdge:
         request = self._comm.all_gather(own.view(np.uint8), everything.reshape(-1).view(np.uint8))
         yield from wait_for(request)
         self.bytes_sent += own.nbytes
-        return np.unique(np.concatenate([row[:n] for row, n in zip(everything, counts, strict=True)]))
+        return np.unique(
+            np.concatenate([row[:n] for row, n in zip(everything, counts, strict=True)])
+        )
 
     def _reduce_columns(
         self, table: pa.Table, places: np.ndarray, n_windows: int

@@ -7,12 +7,13 @@ on a rank, the others carry rows over ranks by a partitioning.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from hpcstream.exchange.partitioning import Partitioning
+from hpcstream.exchange.reduce_edge import ColumnReduction
 from hpcstream.graph.logical import SourceNode
 from hpcstream.operators.base import Operator
 
@@ -38,7 +39,7 @@ class EdgePlan:
         None: local, rows stay on their rank.
     output : (int, str)
         Number of the operator in the producer's chain, and name of its output.
-    reduces : bool
+    reduction : mapping of str to ColumnReduction, or None
         Rows are reduced over all ranks, not moved (see `hpcstream.exchange.reduce_edge`).
     """
 
@@ -49,7 +50,7 @@ class EdgePlan:
     partitioning: Partitioning | None = None
     consumer: TaskPlan | None = None
     input_index: int = 0
-    reduction: object | None = None
+    reduction: Mapping[str, ColumnReduction] | None = None
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from hpcstream.exchange.partitioning import (
     Partitioning,
     RebalancePartitioning,
 )
+from hpcstream.exchange.reduce_edge import ColumnReduction
 from hpcstream.graph.logical import (
     FilterNode,
     LateNode,
@@ -34,6 +35,7 @@ from hpcstream.graph.rewrites import optimized
 from hpcstream.operators.base import Operator
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.operators.stateless import Filter, Project
+from hpcstream.operators.union import Union
 
 ORDERED = ("first", "last")
 """Aggregates that need `ORDER_COLUMN` to break ties of equal event time."""
@@ -135,7 +137,7 @@ class _Planner:
         consumer: TaskPlan,
         input_index: int = 0,
         partitioning: Partitioning | None = None,
-        reduction: object | None = None,
+        reduction: Mapping[str, ColumnReduction] | None = None,
     ) -> EdgePlan:
         """Join a port to an input of a task."""
         edge = EdgePlan(
@@ -236,7 +238,8 @@ class _Planner:
         task = self.new_task(ranks)
         for index, port in enumerate(ports):
             self.connect(port, task, index)
-        return self.done(node, task, (-1, MAIN), schema, None)
+        task.operators.append(OperatorPlan("union", Union))
+        return self.done(node, task, (0, MAIN), schema, None)
 
     def rebalance(self, node: RebalanceNode) -> Port:
         port = self.input_port(node)
@@ -272,7 +275,6 @@ class _Planner:
             port = self.moved(port, ranks)
         schema = node.schema
         self.append(port, node.describe(), lambda: SinkOperator(node.sink, schema, sink_number))
-
 
     def hash_to(self, port: Port, keys: tuple[str, ...], task: TaskPlan, index: int = 0) -> None:
         """Send rows to the rank that owns their key."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 from hpcstream.event_time import HIDDEN_COLUMNS
 from hpcstream.exchange.partitioning import ForwardPartitioning, HashPartitioning
 from hpcstream.graph.logical import WindowNode
-from hpcstream.graph.physical import MAIN
+from hpcstream.graph.physical import MAIN, TaskPlan
 from hpcstream.memory.pool import process_pool
 from hpcstream.operators.aggregates import NamedAggregate
 from hpcstream.operators.expressions import Expression, col
@@ -171,12 +171,16 @@ class WindowPlan:
         )
         return self._planner.done(self._node, task, output, spec.output_schema, None)
 
-    def _result(self, task, output, spec, by):  # type: ignore[no-untyped-def]
-        self._note_late(self._planner_port(task, (output[0], "late"), spec.input_schema))
+    def _result(
+        self,
+        task: TaskPlan,
+        output: tuple[int, str],
+        spec: WindowAggregateSpec,
+        by: tuple[str, ...] | None,
+    ) -> Port:
+        late = type(self._planner.input_port(self._node))
+        self._note_late(late(task, (output[0], "late"), spec.input_schema))
         return self._planner.done(self._node, task, output, spec.output_schema, by)
-
-    def _planner_port(self, task, output, schema):  # type: ignore[no-untyped-def]
-        return type(self._planner.input_port(self._node))(task, output, schema)
 
     def _note_late(self, port: Port) -> None:
         if self._node.wants_late:

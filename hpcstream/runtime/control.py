@@ -65,6 +65,11 @@ class ControlGate:
         self._outcome = None
         self._request = self._comm.all_reduce(self._send, self._receive, "max")
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the last round is known."""
+        return self.end_round is not None
+
     def may_start(self, round_number: int) -> bool:
         """Return whether a source may open this round."""
         return round_number < self.boundary

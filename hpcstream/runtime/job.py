@@ -62,7 +62,7 @@ class JobRun:
             physical = plan(
                 self.graph, self.comm.size, local_aggregation=self.config.local_aggregation
             )
-        except Exception as failure:  # noqa: BLE001  raised on all ranks, together
+        except Exception as failure:
             error = failure
         yield from _waiting(raise_together(error, self.comm))
         assert physical is not None
@@ -84,7 +84,7 @@ class JobRun:
         error = None
         try:
             self.setup = set_up(physical, dealt, self.config, self.comm, self.clock)
-        except Exception as failure:  # noqa: BLE001  raised on all ranks, together
+        except Exception as failure:
             error = failure
         yield from _waiting(raise_together(error, self.comm))
         assert self.setup is not None
@@ -117,7 +117,7 @@ class JobRun:
             error: Exception | None = None
             try:
                 parts = [] if operator is None else list(operator.sink.prepare())
-            except Exception as failure:  # noqa: BLE001  raised on all ranks, together
+            except Exception as failure:
                 error = failure
             yield from raise_together(error, self.comm)
             texts = yield from gather_bytes(self.comm, json.dumps(parts).encode())
@@ -125,7 +125,7 @@ class JobRun:
             try:
                 if operator is not None:
                     operator.sink.commit(everyone)
-            except Exception as failure:  # noqa: BLE001
+            except Exception as failure:
                 error = failure
             yield from raise_together(error, self.comm)
 

@@ -29,7 +29,7 @@ def rank_report(setup: Setup, seconds: float) -> RankReport:
             one = OperatorReport(plan.number, counters.label, counters.rows_in, counters.rows_out)
             one.late_rows = int(getattr(operator, "late_rows", 0))
             state = getattr(operator, "state_bytes", 0)
-            one.state_bytes = int(state() if callable(state) else state)
+            one.state_bytes = int(state() if callable(state) else state) if state else 0
             report.late_rows += one.late_rows
             report.operators.append(one)
     return report

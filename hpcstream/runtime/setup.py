@@ -10,7 +10,8 @@ from hpcstream.config import JobConfig
 from hpcstream.connectors.base import Split
 from hpcstream.errors import PlanError
 from hpcstream.exchange.agree import raise_together
-from hpcstream.exchange.collective_edge import CollectiveEdge, EdgeGroup, EdgeLimits
+from hpcstream.exchange.calls import EdgeGroup
+from hpcstream.exchange.collective_edge import CollectiveEdge, EdgeLimits
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.exchange.edge import Edge, LocalEdge
 from hpcstream.exchange.reduce_edge import ReduceEdge
@@ -39,7 +40,9 @@ def agree_on_plan(graph: PhysicalGraph, config: JobConfig, comm: Communicator) -
 
 def _difference(rank: int, first: str, other: str) -> str:
     a, b = first.splitlines(), other.splitlines()
-    place = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    place = next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
     here = a[place].strip() if place < len(a) else "(nothing more)"
     there = b[place].strip() if place < len(b) else "(nothing more)"
     return (
@@ -65,7 +68,7 @@ def deal_splits(graph: PhysicalGraph, comm: Communicator) -> Generator[None, Non
         if comm.rank == 0 or per_rank:
             try:
                 listed = task.source.source.list_splits()
-            except Exception as failure:  # noqa: BLE001  raised on all ranks, together
+            except Exception as failure:
                 failure.add_note(f"while listing the splits of {task.source.source.describe()}")
                 error = failure
         yield from raise_together(error, comm)
@@ -91,7 +94,7 @@ def _deal(
 
 @dataclass
 class Setup:
-    """This rank's parts of a job.
+    """Parts of a job that this rank has.
 
     Attributes
     ----------
@@ -160,6 +163,7 @@ class _Builder:
         )
         if plan.reduction is not None:
             return ReduceEdge(plan.name, headers, plan.schema, plan.reduction, capacity)
+        assert plan.partitioning is not None
         return CollectiveEdge(
             plan.name,
             headers,

@@ -12,6 +12,7 @@ from hpcstream.event_time import MAX_TIME
 from hpcstream.exchange.edge import Edge, RoundEnd
 from hpcstream.operators.base import Operator
 from hpcstream.runtime.chain import OperatorChain
+from hpcstream.runtime.pacing import Pacer
 from hpcstream.runtime.source_reader import BoundedReader, LiveReader
 from hpcstream.runtime.watermark import WatermarkTracker
 
@@ -194,7 +195,7 @@ class SourceTask(Task):
         reader: BoundedReader | LiveReader,
         gate: Any,
         batch_rows: int,
-        pacer: Any = None,
+        pacer: Pacer | None = None,
     ) -> None:
         super().__init__(*task)
         self.reader = reader
@@ -239,6 +240,7 @@ class SourceTask(Task):
     def _batches(self) -> Iterator[pa.RecordBatch]:
         if isinstance(self.reader, BoundedReader):
             return self.reader.read_round(self._batch_rows)
+        assert self.pacer is not None, "a live source is paced"
         return self.pacer.take(self.next_round)
 
 

@@ -49,7 +49,9 @@ class SplitWatermark:
     @property
     def watermark(self) -> int:
         """No row before this will come, if rows are out of order by the delay at most."""
-        return MIN_TIME if self._greatest == MIN_TIME else max(self._greatest - self._delay, MIN_TIME)
+        return (
+            MIN_TIME if self._greatest == MIN_TIME else max(self._greatest - self._delay, MIN_TIME)
+        )
 
 
 class BoundedWatermark:
@@ -79,7 +81,7 @@ class BoundedWatermark:
         self._raise_to(min(self._current.watermark, self._bounds[self._split]))
 
     def next_split(self) -> None:
-        """The current split is exhausted."""
+        """Go on to the next split: the current one is exhausted."""
         self._split += 1
         self._current = SplitWatermark(self._delay)
         if self._split == len(self._bounds):

@@ -132,7 +132,7 @@ class Worker:
 
     def _progress_control(self) -> bool:
         gate = self.gate
-        if gate.end_round is not None or not gate.poll():
+        if gate.is_closed or not gate.poll():
             return False
         if any(task.next_round < gate.boundary for task in self._sources):
             return False
