@@ -36,7 +36,6 @@ from hpcstream.operators.base import Operator
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.operators.stateless import Filter, Project
 from hpcstream.operators.union import Union
-from hpcstream.operators.union import Union
 
 ORDERED = ("first", "last")
 """Aggregates that need `ORDER_COLUMN` to break ties of equal event time."""
