@@ -21,7 +21,6 @@ import pyarrow as pa
 
 from hpcstream.event_time import MIN_TIME
 from hpcstream.memory.columns import words_to_array
-from hpcstream.operators.aggregates import finish
 from hpcstream.operators.base import Emitted, SideOutput, Snapshot
 from hpcstream.operators.window_merge import WindowMerger
 from hpcstream.operators.window_spec import WindowAggregateSpec
@@ -168,12 +167,11 @@ class WindowAggregate:
         spec = self._spec
         starts = windows * self._slicing.slide + self._slicing.offset
         ends = starts + self._slicing.size
-        entries = self._state.entries(slots)
         columns = [
             *self._state.key_columns(slots, is_null),
             words_to_array(starts, None, spec.time_type),
             words_to_array(ends, None, spec.time_type),
-            *(finish(a, spec.input_schema, entries) for a in spec.aggregates),
+            *self._state.results(slots),
             pa.array(ends - 1),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=spec.output_schema)

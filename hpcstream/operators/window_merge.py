@@ -78,7 +78,8 @@ class WindowMerger:
             slices = self._slicing.slices_of(window)
             region, is_temporary = self._merged(slices.start, slices.stop)
             pending.add(window, region, is_temporary)
-            if pending.n_entries >= MAX_BATCH_ROWS:
+            # Kept values know the entries of one window at a time.
+            if pending.n_entries >= MAX_BATCH_ROWS or self._state.holistic is not None:
                 yield from pending.flush()
         yield from pending.flush()
 
@@ -101,11 +102,21 @@ class WindowMerger:
 
     def _merged(self, start: int, stop: int) -> tuple[int, bool]:
         """Return a region with the slices ``[start, stop)``, and whether to close it after use."""
+        if self._state.holistic is not None:
+            return self._merged_slices(start, stop)
         parts = [self._node(level, number) for level, number in aligned_nodes(start, stop)]
         regions = [region for region in parts if region is not None]
         if len(regions) == 1:
             return regions[0], False
-        return self._merge(regions), True
+        return self._merge(regions)[0], True
+
+    def _merged_slices(self, start: int, stop: int) -> tuple[int, bool]:
+        """Merge slices without nodes, so that kept values find the window's entries."""
+        assert self._state.holistic is not None
+        parts = [self._store.region_of(number) for number in range(start, stop)]
+        region, slots = self._merge([part for part in parts if part is not None])
+        self._state.holistic.set_parts(slots)
+        return region, True
 
     def _node(self, level: int, number: int) -> int | None:
         """Return the region of a node, made if need be; None if it has no rows."""
@@ -117,22 +128,31 @@ class WindowMerger:
             regions = [region for region in halves if region is not None]
             self._nodes[node] = regions[0] if len(regions) == 1 else None
             if len(regions) == 2:
-                merged = self._merge(regions)
+                merged, _ = self._merge(regions)
                 self._nodes[node] = merged
                 self._owned.add(merged)
         return self._nodes[node]
 
-    def _merge(self, regions: Sequence[int]) -> int:
-        """Return a new region with the entries of all, merged in this order."""
+    def _merge(self, regions: Sequence[int]) -> tuple[int, list[tuple[Slots, Slots]]]:
+        """Merge regions, in this order, into a new one.
+
+        Returns
+        -------
+        region : int
+        slots : list of (uint32[n], uint32[n])
+            For each of ``regions``: its slots, and those of the same keys in the new one.
+        """
         counts = self._store.counts(np.array(regions, dtype=np.int64))
         merged = self._store.open_merged(int(counts.max()))
+        merged_slots = []
         for region in regions:
             source, slots = self._store.merge(merged, region)
+            merged_slots.append((source, slots))
             parts = [array[source] for array in self._store.words]
             for part in parts:
                 part.setflags(write=False)
             self._state.merge_words(slots, parts)
-        return merged
+        return merged, merged_slots
 
     def _drop(self, nodes: Sequence[tuple[int, int]]) -> None:
         regions = {self._nodes.pop(node) for node in nodes} & self._owned

@@ -17,6 +17,8 @@ from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN
 from hpcstream.kernels import accumulate
 from hpcstream.memory.columns import fixed_values
 from hpcstream.operators.accumulators import Accumulator, ColumnRows, NullCount, column_rows
+from hpcstream.operators.aggregates import finish
+from hpcstream.operators.holistic import HolisticRows
 from hpcstream.operators.window_keys import key_codec
 from hpcstream.operators.window_spec import ROWS_COLUMN, SLICE_COLUMN, WindowAggregateSpec
 from hpcstream.state.slice_store import Allocator, Arrays, Bools, Ints, SliceStore, Slots
@@ -36,6 +38,7 @@ class WindowState:
             slicing.slice_size, slicing.offset, spec.words, allocator, margin=margin
         )
         self.codec = key_codec(spec)
+        self.holistic = HolisticRows(spec, self.store) if spec.holistic_aggregates else None
         self._names = [word.name for word in spec.words]
         self._time = spec.input_schema.get_field_index(TIME_COLUMN)
         self._order = spec.input_schema.get_field_index(ORDER_COLUMN)
@@ -44,7 +47,8 @@ class WindowState:
     @property
     def n_bytes(self) -> int:
         """Bytes reserved for slices and keys."""
-        return self.store.n_bytes + self.codec.n_bytes
+        n_kept = 0 if self.holistic is None else self.holistic.n_bytes
+        return self.store.n_bytes + self.codec.n_bytes + n_kept
 
     def times(self, batch: pa.RecordBatch) -> Ints:
         """Return the event times of rows."""
@@ -56,9 +60,11 @@ class WindowState:
         times = self.times(batch)
         words, valid = self.codec.encode(batch)
         slots = self.store.resolve(times, words, valid, first_open=first_open)
-        if self._updates:
+        if self._updates or self.holistic is not None:
             orders = times if self._order < 0 else fixed_values(batch.column(self._order))
             self._update(batch, slots, times, orders)
+            if self.holistic is not None:
+                self.holistic.add(batch, slots, times, orders)
         return slots
 
     def add_partials(self, batch: pa.RecordBatch, first_open: int) -> Slots:
@@ -90,6 +96,20 @@ class WindowState:
     def key_columns(self, slots: Slots, is_null: Bools | None) -> list[pa.Array]:
         """Return the key columns of entries."""
         return self.codec.decode(self.store.keys_of(slots), is_null)
+
+    def results(self, slots: Slots) -> list[pa.Array]:
+        """Return the result columns of entries of complete windows."""
+        spec = self.spec
+        entries = self.entries(slots)
+        if self.holistic is None:
+            return [finish(a, spec.input_schema, entries) for a in spec.aggregates]
+        values = self.holistic.select(slots)
+        return [
+            finish(a, spec.input_schema, entries)
+            if a in spec.word_aggregates
+            else self.holistic.results(a, values)
+            for a in spec.aggregates
+        ]
 
     def partials(self, numbers: Ints, regions: Ints) -> Iterator[pa.RecordBatch]:
         """Yield the partial results of slices, in batches of bounded size."""
@@ -130,17 +150,22 @@ class WindowState:
 
     def close(self, regions: Ints) -> None:
         """Forget slices."""
+        if self.holistic is not None:
+            self.holistic.forget(regions)
         self.store.close(regions)
         self.codec.forget_dead(self.store)
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return the open slices."""
-        return self.store.snapshot() | self.codec.snapshot()
+        state = self.store.snapshot() | self.codec.snapshot()
+        return state if self.holistic is None else state | self.holistic.snapshot()
 
     def restore(self, state: Arrays) -> None:
         """Take over the slices of a snapshot."""
         self.codec.restore(state)
         self.store.restore(state)
+        if self.holistic is not None:
+            self.holistic.restore(state)
 
     def _update(self, batch: pa.RecordBatch, slots: Slots, times: Ints, orders: Ints) -> None:
         state = self.store.words

@@ -15,7 +15,7 @@ and `merge`; keep none beyond.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -81,6 +81,18 @@ class SliceStore:
     allocator : Allocator
     margin : int
         Times closer than this to the ends of int64 are refused.
+
+    Attributes
+    ----------
+    rows : int64[capacity]
+        Number of rows of each slot.
+    words : list of dtype[capacity]
+        The accumulators of each slot, in the order given.
+    n_late : int
+        Late rows of the last call of `resolve`.
+    on_move : (old_slots, slots_end) -> None, or None
+        Called when entries have moved: the one at ``old_slots[i]`` is at ``i + 1``
+        now, and all were below ``slots_end``.
     """
 
     def __init__(
@@ -109,6 +121,12 @@ class SliceStore:
         self._fill(0, 1)
         self._slots: Slots = np.empty(0, dtype=np.uint32)
         self.n_late = 0
+        self.on_move: Callable[[Slots, int], None] | None = None
+
+    @property
+    def slots_end(self) -> int:
+        """A bound: all slots are less."""
+        return int(self._book[key_table.ENTRY_END])
 
     @property
     def n_entries(self) -> int:
@@ -303,6 +321,7 @@ class SliceStore:
         """
         n_live = self.n_entries
         old = np.empty(n_live, dtype=np.uint32)
+        slots_end = self.slots_end
         key_table.live_slots(self._book, old)
         capacity = max(_LEAST_ENTRIES, 2 * n_live + _SPARE_ENTRIES)
         arrays = [self._keys, self.rows, *self.words]
@@ -317,6 +336,8 @@ class SliceStore:
         if self._book[key_table.CHUNK_CAPACITY] < self.n_regions:
             self._resize_book(chunks=2 * self.n_regions)
         key_table.relocate(self._book, self._index, self._keys)
+        if self.on_move is not None:
+            self.on_move(old, slots_end)
         return old
 
     def replace_keys(self, new_key_of: Ints) -> None:
@@ -330,6 +351,10 @@ class SliceStore:
         """Return the key words of all entries, repeated as they are."""
         self.pack()
         return self._keys[1 : self.n_entries + 1]
+
+    def snapshot_slots(self) -> Slots:
+        """Return the slots of all slices, in the order of a snapshot."""
+        return self.slots_of(self.slices_below(2**63)[1])[0]
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return all slices as arrays; merged regions are left out."""

@@ -1,6 +1,7 @@
 """The windowed aggregate against a reference that keeps every row."""
 
 import math
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -335,3 +336,74 @@ def test_memory_follows_open_keys_not_all_keys_ever_seen():
         sizes.append(operator.state_bytes())
     assert operator.n_entries == 0
     assert max(sizes[20:]) <= 1.1 * max(sizes[:10])
+
+
+HOLISTIC = ("median", "quantile", "count_distinct", "count_rows", "max")
+
+
+@settings(max_examples=80)
+@given(
+    events=event_lists, assigner=assigners, lateness=st.sampled_from([0, 3]), restart=st.booleans()
+)
+def test_holistic_results_equal_those_of_a_reference(events, assigner, lateness, restart):
+    reference = NaiveWindows(assigner.size, assigner.slide, assigner.offset, lateness)
+    batches, expected, _ = run_reference(reference, events, HOLISTIC)
+
+    make = operator_of(assigner, HOLISTIC, lateness=lateness, late_output=False)
+    got = run_events(make, batches, restart=restart)
+
+    for rows, rows_expected in zip(got, expected, strict=True):
+        assert_same(rows, rows_expected)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(
+    ("value_type", "values", "expected"),
+    [
+        (pa.string(), ["b", None, "a", "b"], {"min": "a", "max": "b", "first": "b", "last": "b"}),
+        (pa.binary(), [b"b", None, b"", b"b"], {"min": b"", "max": b"b", "count_distinct": 2}),
+        (
+            pa.dictionary(pa.int8(), pa.string()),
+            ["b", None, "a", "b"],
+            {"min": "a", "last": "b", "count_distinct": 2},
+        ),
+        (
+            pa.decimal128(10, 2),
+            [Decimal("1.25"), None, Decimal("-0.25"), Decimal("1.25")],
+            {
+                "sum": Decimal("2.25"), "mean": 0.75, "min": Decimal("-0.25"),
+                "first": Decimal("1.25"), "median": 1.25, "std": math.sqrt(0.75),
+            },
+        ),
+    ],
+)
+@pytest.mark.parametrize("assigner", [TumblingWindows(10), SlidingWindows(10, 5)])
+def test_aggregates_of_values_that_are_no_words(value_type, values, expected, restart, assigner):
+    schema = schema_of(value_type)
+    make = operator_of(assigner, tuple(expected), schema=schema)
+    rows = [batch((1, 5 + i, i, value), schema=schema) for i, value in enumerate(values)]
+
+    got = run_operator(make, [*rows, batch((2, 5, 9, None), schema=schema), 10], restart=restart)
+
+    results, nothing = got[-2:]
+    for name, value in expected.items():
+        assert results[name] == (pytest.approx(value) if isinstance(value, float) else value)
+        assert nothing[name] == (0 if name == "count_distinct" else None)
+
+
+def test_distinct_values_are_kept_once():
+    operator = operator_of(TumblingWindows(10), ("count_distinct",))()
+    n_rows = 1 << 16
+    zeros = pa.array([0] * n_rows)
+    values = pa.array([float(i % 10) for i in range(n_rows)])
+    sizes = []
+    for _ in range(24):
+        operator.process_batch(
+            pa.RecordBatch.from_arrays([zeros, values, zeros, zeros], schema=schema_of())
+        )
+        sizes.append(operator.state_bytes())
+
+    [rows] = operator.process_watermark(10)
+
+    assert rows["count_distinct"].to_pylist() == [10]
+    assert max(sizes[12:]) <= max(sizes[:12])

@@ -1,0 +1,139 @@
+"""Aggregates that need all values of a group at once: medians, distinct counts, strings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hpcstream.kernels import order_statistics
+
+if TYPE_CHECKING:
+    from hpcstream.operators.aggregates import NamedAggregate
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GroupedValues:
+    """Values that are not null, each with its group.
+
+    Attributes
+    ----------
+    groups : int64[n]
+    values : pa.Array of n
+    times, orders : int64[n] or None
+        Event time and order, where first or last is asked for.
+    n_groups : int
+    """
+
+    groups: Ints
+    values: pa.Array
+    times: Ints | None
+    orders: Ints | None
+    n_groups: int
+
+
+def group_result(
+    aggregate: NamedAggregate, rows: GroupedValues, output_type: pa.DataType
+) -> pa.Array:
+    """Return an aggregate's result for each group; null (or 0) for one without values."""
+    return _FUNCTIONS[aggregate.function](aggregate, rows).cast(output_type)
+
+
+def _count_distinct(_: NamedAggregate, rows: GroupedValues) -> pa.Array:
+    values = rows.values
+    if pa.types.is_floating(values.type):
+        values = pc.add(values, pa.scalar(0.0, values.type))  # -0.0 equals 0.0
+    found = _by_group(rows, values, "count_distinct")
+    return found.fill_null(0)
+
+
+def _arrow_function(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
+    return _by_group(rows, rows.values, aggregate.function)
+
+
+def _by_group(rows: GroupedValues, values: pa.Array, function: str) -> pa.Array:
+    """Return Arrow's grouped aggregate, one value a group."""
+    table = pa.table({"group": rows.groups, "value": values})
+    grouped = table.group_by("group", use_threads=False).aggregate([("value", function)])
+    place = np.full(rows.n_groups, -1, dtype=np.int64)
+    place[grouped.column("group").to_numpy()] = np.arange(grouped.num_rows)
+    results = grouped.column(f"value_{function}").combine_chunks()
+    return results.take(pa.array(place, mask=place < 0))
+
+
+def _mean(_: NamedAggregate, rows: GroupedValues) -> pa.Array:
+    counts, sums = _counts_and_sums(rows, _floats(rows.values))
+    return pa.array(sums / np.maximum(counts, 1), mask=counts == 0)
+
+
+def _variance(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
+    values = _floats(rows.values)
+    counts, sums = _counts_and_sums(rows, values)
+    deviations = values - (sums / np.maximum(counts, 1))[rows.groups]
+    _, squares = _counts_and_sums(rows, deviations * deviations)
+    freedom = counts - int(aggregate.parameter("ddof", 1))
+    variances = squares / np.maximum(freedom, 1)
+    results = np.sqrt(variances) if aggregate.function == "std" else variances
+    return pa.array(results, mask=freedom <= 0)
+
+
+def _quantile(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
+    values = _floats(rows.values)
+    fraction = float(aggregate.parameter("q", 0.5))
+    offsets = np.empty(rows.n_groups + 1, dtype=np.int64)
+    in_order = np.empty(len(values), dtype=np.float64)
+    order_statistics.sort_groups(rows.groups, values, rows.n_groups, offsets, in_order)
+    quantiles = np.empty(rows.n_groups, dtype=np.float64)
+    order_statistics.interpolate_quantile(offsets, in_order, fraction, quantiles)
+    return pa.array(quantiles, mask=np.diff(offsets) == 0)
+
+
+def _edge(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
+    """Return the value of the least or greatest (time, order) of each group."""
+    assert rows.times is not None
+    assert rows.orders is not None
+    by_place = np.lexsort((rows.orders, rows.times, rows.groups))  # stable
+    groups = rows.groups[by_place]
+    is_edge = np.ones(len(groups), dtype=np.bool_)
+    if aggregate.function == "first":
+        is_edge[1:] = groups[1:] != groups[:-1]
+    else:
+        is_edge[:-1] = groups[1:] != groups[:-1]
+    place = np.full(rows.n_groups, -1, dtype=np.int64)
+    place[groups[is_edge]] = by_place[is_edge]
+    return rows.values.take(pa.array(place, mask=place < 0))
+
+
+def _counts_and_sums(rows: GroupedValues, values: Floats) -> tuple[Ints, Floats]:
+    counts = np.bincount(rows.groups, minlength=rows.n_groups)
+    return counts, np.bincount(rows.groups, weights=values, minlength=rows.n_groups)
+
+
+def _floats(values: pa.Array) -> Floats:
+    """Return numbers as a writable float64 array, so that kernels see one type."""
+    floats = values.cast(pa.float64(), safe=False)
+    return np.array(floats.to_numpy(zero_copy_only=False))
+
+
+_Function = Callable[[Any, GroupedValues], pa.Array]  # NamedAggregate; imported for hints only
+_FUNCTIONS: dict[str, _Function] = {
+    "count_distinct": _count_distinct,
+    "sum": _arrow_function,
+    "min": _arrow_function,
+    "max": _arrow_function,
+    "mean": _mean,
+    "var": _variance,
+    "std": _variance,
+    "median": _quantile,
+    "quantile": _quantile,
+    "first": _edge,
+    "last": _edge,
+}
