@@ -66,6 +66,12 @@ def test_a_slice_hashes_like_its_rows():
         assert hash_array(array[:0]).size == 0
 
 
+def test_few_rows_of_a_large_dictionary_hash_like_their_values():
+    array = pa.array([*map(str, range(50)), None]).dictionary_encode()
+    npt.assert_array_equal(hash_array(array[48:]), hash_array(pa.array(["48", "49", None])))
+    npt.assert_array_equal(hash_array(array)[48:], hash_array(array[48:]))
+
+
 def test_a_dictionary_of_nothing_but_nulls_hashes_like_null():
     array = pa.DictionaryArray.from_arrays(pa.nulls(3, pa.int32()), pa.array([], pa.string()))
     npt.assert_array_equal(hash_array(array), hash_array(pa.nulls(3)))
