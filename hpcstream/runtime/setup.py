@@ -22,7 +22,9 @@ from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.control import ControlGate
 from hpcstream.runtime.pacing import Pacer, RoundCloser
 from hpcstream.runtime.source_reader import BoundedReader, LiveReader, SourceSpec
+from hpcstream.runtime.source_watch import source_facts
 from hpcstream.runtime.task import Outputs, SourceTask, Task
+from hpcstream.runtime.telemetry import Parts, Telemetry
 from hpcstream.runtime.worker import Clock, Worker
 
 Dealt = dict[int, list[tuple[int, Split]]]
@@ -99,11 +101,13 @@ class Setup:
     Attributes
     ----------
     worker : Worker
+    telemetry : Telemetry
     sinks : dict of int to SinkOperator
         By sink number; those that this rank runs.
     """
 
     worker: Worker
+    telemetry: Telemetry
     plans: list[TaskPlan]
     sinks: dict[int, SinkOperator] = field(default_factory=dict)
     communicators: list[Communicator] = field(default_factory=list)
@@ -140,7 +144,13 @@ class _Builder:
         own_edges = [edge for edge in edges.values() if edge is not None]
         worker = Worker(tasks, own_edges, gate, wakes, self.clock, self.config.abort_timeout_s)
         wake.append(worker)
-        return Setup(worker, plans, self.sinks, self.owned)
+        worker.telemetry = self._telemetry(tasks, plans)
+        return Setup(worker, worker.telemetry, plans, self.sinks, self.owned)
+
+    def _telemetry(self, tasks: list[Task], plans: list[TaskPlan]) -> Telemetry:
+        parts = Parts(tasks, [plan.number for plan in plans], list(self.sinks.values()))
+        comm = self._own(self.comm.duplicate())
+        return Telemetry(comm, source_facts(self.graph), parts, self.clock)
 
     def _own(self, comm: Communicator) -> Communicator:
         self.owned.append(comm)
