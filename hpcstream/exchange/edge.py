@@ -124,6 +124,9 @@ class LocalEdge:
         self.abort_seen = self.abort_seen or end.abort
         return iter(())
 
+    def note_blocked(self, round_number: int) -> None:
+        """Nobody waits for the producer of a local edge to post anything."""
+
     def finish(self, end_round: int) -> None:
         self._finished = True
 
