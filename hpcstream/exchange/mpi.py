@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -21,6 +20,7 @@ import mpi4py
 from mpi4py import MPI
 
 from hpcstream.errors import PlanError
+from hpcstream.exchange import tracebacks
 from hpcstream.exchange.communicator import NOTE_BYTES, Communicator, Request
 
 _OPS = {"sum": MPI.SUM, "min": MPI.MIN, "max": MPI.MAX}
@@ -214,14 +214,13 @@ def _install_excepthook() -> None:
     def excepthook(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
-        if getattr(error, "shown_by_hpcstream", False):
-            sys.stderr.flush()
-        elif previous is sys.__excepthook__:
-            traceback.print_exception(kind, error, trace)
-        else:
-            previous(kind, error, trace)
-        if not getattr(error, "agreed_by_all_ranks", False):
-            sys.stderr.flush()
+        agreed = getattr(error, "agreed_by_all_ranks", False)
+        if not agreed:
+            tracebacks.let_earlier_ranks_speak(MPI.COMM_WORLD.Get_rank())
+        if not getattr(error, "shown_by_hpcstream", False):
+            previous(kind, error, tracebacks.shorten(error).__traceback__)
+        sys.stderr.flush()
+        if not agreed:
             MPI.COMM_WORLD.Abort(1)
 
     excepthook.ends_all_ranks = True  # type: ignore[attr-defined]

@@ -7,13 +7,13 @@ import os
 import shutil
 import sys
 import time
-import traceback
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
 from hpcstream.config import JobConfig
 from hpcstream.errors import HpcstreamError
+from hpcstream.exchange import tracebacks
 from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.graph.logical import LogicalGraph
@@ -154,7 +154,7 @@ class JobRun:
 
     def _give_up(self, error: BaseException | None) -> None:
         if error is not None:
-            traceback.print_exception(error)
+            tracebacks.show(error)
         print(
             f"hpcstream: rank {self.comm.rank} failed and the other ranks did not answer within "
             f"{self.config.abort_timeout_s:g} s; ending all ranks",
