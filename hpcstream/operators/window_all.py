@@ -61,7 +61,7 @@ def reduction_ops(spec: WindowAggregateSpec) -> dict[str, ColumnReduction] | Non
 
 
 class WindowAllLocal:
-    """This rank's part of windows over all rows.
+    """The part of one rank in windows over all rows.
 
     Its watermark must be the global one: it judges lateness, and on all ranks
     the same windows must close. The main output has batches of
@@ -234,9 +234,7 @@ class WindowAllFinal:
         self._state.restore(snapshot)
         self._touched = {int(window) for window in snapshot["touched"]}
 
-    def _keep_values(
-        self, holistic: HolisticRows, batch: pa.RecordBatch, slots: Slots
-    ) -> None:
+    def _keep_values(self, holistic: HolisticRows, batch: pa.RecordBatch, slots: Slots) -> None:
         for name, buffer in holistic.buffers.items():
             values, lengths, times, orders = values_of_lists(batch, name, buffer.needs_times)
             buffer.add(values, np.repeat(slots, lengths), times, orders)

@@ -108,9 +108,8 @@ class WindowAggregateSpec:
     def window_all_schema(self) -> pa.Schema:
         """Window number, rows, and the columns in which accumulators travel between ranks."""
         fields = [pa.field(WINDOW_COLUMN, pa.int64()), pa.field(ROWS_COLUMN, pa.int64())]
-        for accumulator in self.accumulators:
-            for column in transport_of(accumulator).columns:
-                fields.append(pa.field(column.name, pa.from_numpy_dtype(column.dtype)))
+        sent = (c for accumulator in self.accumulators for c in transport_of(accumulator).columns)
+        fields += [pa.field(column.name, pa.from_numpy_dtype(column.dtype)) for column in sent]
         for name in dict.fromkeys(a.input for a in self.holistic_aggregates if a.input):
             functions = {a.function for a in self.holistic_aggregates if a.input == name}
             values = value_type(self.input_schema.field(name).type)

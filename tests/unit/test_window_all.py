@@ -29,9 +29,7 @@ HOLISTIC = ("median", "count_distinct", "sum", "first")
 
 
 def spec_of(assigner, functions, value_type, lateness=0):
-    schema = pa.schema(
-        [("x", value_type), (TIME_COLUMN, pa.int64()), (ORDER_COLUMN, pa.int64())]
-    )
+    schema = pa.schema([("x", value_type), (TIME_COLUMN, pa.int64()), (ORDER_COLUMN, pa.int64())])
     return WindowAggregateSpec(
         keys=(),
         assigner=assigner,
@@ -53,7 +51,12 @@ def reduce_like_mpi(batches, spec):
     for name, (op, identity) in ops.items():
         values = [
             [
-                *(v for p in parts for w, v in zip(p[WINDOW_COLUMN], p[name], strict=True) if w == window),
+                *(
+                    v
+                    for p in parts
+                    for w, v in zip(p[WINDOW_COLUMN], p[name], strict=True)
+                    if w == window
+                ),
                 identity,
             ]
             for window in windows
@@ -107,9 +110,7 @@ def run(spec, events, *, reduces, restart, n_ranks=2):
 
 def expected_of(spec, events):
     assigner = spec.assigner
-    reference = NaiveWindows(
-        assigner.size, assigner.slide, assigner.offset, spec.allowed_lateness
-    )
+    reference = NaiveWindows(assigner.size, assigner.slide, assigner.offset, spec.allowed_lateness)
     rows_of_events, order = [], 0
     for event in [*events, MAX_TIME]:
         results = []
@@ -117,7 +118,9 @@ def expected_of(spec, events):
             for start, groups in reference.advance(event):
                 rows = groups[None]
                 values = {a.name: aggregate(a.function, rows) for a in spec.aggregates}
-                results.append({"window_start": start, "window_end": start + assigner.size, **values})
+                results.append(
+                    {"window_start": start, "window_end": start + assigner.size, **values}
+                )
         else:
             reference.add([(None, t, order + i, v) for i, (t, v) in enumerate(event[1])])
             order += len(event[1])
@@ -176,7 +179,11 @@ def test_results_equal_those_of_a_reference(
 
 
 def test_what_depends_on_order_is_not_reduced_elementwise():
-    for functions, value_type in [(("sum",), pa.float64()), (("var",), pa.int64()), (HOLISTIC, pa.int64())]:
+    for functions, value_type in [
+        (("sum",), pa.float64()),
+        (("var",), pa.int64()),
+        (HOLISTIC, pa.int64()),
+    ]:
         assert reduction_ops(spec_of(TumblingWindows(5), functions, value_type)) is None
 
 
@@ -185,7 +192,9 @@ def test_a_sum_over_ranks_overflows_only_in_its_final_value(reduces):
     spec = spec_of(TumblingWindows(10), ("sum",), pa.int64())
     big = 2**63 - 1
 
-    got, _ = run(spec, [(0, [(1, big), (1, big)]), (1, [(1, -big)])], reduces=reduces, restart=False)
+    got, _ = run(
+        spec, [(0, [(1, big), (1, big)]), (1, [(1, -big)])], reduces=reduces, restart=False
+    )
     assert got[-1][0]["sum"] == big
 
     with pytest.raises(OverflowInAggregate, match=f"{2 * big}"):
