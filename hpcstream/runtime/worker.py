@@ -103,7 +103,7 @@ class Worker:
     def _step(self, task: Task) -> bool:
         try:
             return task.step()
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
             if task.draining:
                 raise
             self._fail(error, task)
