@@ -19,8 +19,8 @@ from hpcstream.connectors.ipc import IpcSource
 from hpcstream.connectors.json import JsonSource
 from hpcstream.connectors.parquet import ParquetSource
 from hpcstream.errors import PlanError
-from hpcstream.exchange.tracebacks import install_excepthook
 from hpcstream.event_time import Duration, TimeUnit, parse_duration
+from hpcstream.exchange.tracebacks import install_excepthook
 from hpcstream.graph.logical import EventTime, LogicalGraph, SinkNode, SourceNode
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from hpcstream.exchange.launcher import is_launched
 from hpcstream.exchange.solo import SoloCommunicator
 from hpcstream.exchange.tracebacks import shorten
 from hpcstream.graph.logical import LogicalGraph
+from hpcstream.memory.pool import process_pool
 from hpcstream.observability.metrics import JobResult
 from hpcstream.runtime.driver import Backoff, drive
 from hpcstream.runtime.job import JobRun
@@ -32,8 +33,11 @@ def run_job(
     try:
         result = drive(run.run(), backoff, sleep_limit_s)
     except BaseException as error:
+        if getattr(error, "agreed_by_all_ranks", False):
+            own.free()
         raise shorten(error)  # noqa: B904  it is the same error
     own.free()
+    process_pool().trim()
     if show and own.rank == 0:
         print(result, file=sys.stderr, flush=True)
     return result

@@ -136,6 +136,10 @@ class ReduceEdge:
             return True
         return False
 
+    def free(self) -> None:
+        """Give the communicator back. Collective."""
+        self._comm.free()
+
     def _reduce(
         self, batches: list[pa.RecordBatch], end: RoundEnd
     ) -> Generator[None, None, RoundInput]:

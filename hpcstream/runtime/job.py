@@ -113,24 +113,23 @@ class JobRun:
             yield from self._work(setup)
             self._stage = "writing out the end"
             yield from _waiting(self._commit(setup))
-        except BaseException:
+        except BaseException as error:
             for sink in setup.sinks.values():
                 sink.sink.abort()
+            if getattr(error, "agreed_by_all_ranks", False):
+                setup.close()
             raise
         result = yield from self._result(physical, setup, self.clock() - started_s)
+        setup.close()
         return result
 
     def _set_up(self, physical: PhysicalGraph) -> Generator[bool, None, Setup]:
         self._stage = "listing the splits of sources"
         dealt = yield from _waiting(deal_splits(physical, self.comm))
         self._stage = "opening sources and sinks"
-        error = None
-        try:
-            self.setup = set_up(physical, dealt, self.config, self.comm, self.clock)
-        except Exception as failure:
-            error = failure
-        yield from _waiting(raise_together(error, self.comm))
-        assert self.setup is not None
+        self.setup = yield from _waiting(
+            set_up(physical, dealt, self.config, self.comm, self.clock)
+        )
         return self.setup
 
     def _work(self, setup: Setup) -> Generator[bool, None, None]:
