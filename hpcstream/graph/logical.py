@@ -156,12 +156,16 @@ class OperatorNode(Node):
         Columns it needs; None: all.
     passes_columns : bool
         Whether it hands its input's columns on as they are.
+    stays : bool
+        It runs where its input is, whatever ``ranks`` says, before rows of several
+        ranks meet: event time is in order only there.
     """
 
     make: Callable[[pa.Schema], Operator]
     label: str
     reads: Columns | None = None
     passes_columns: bool = False
+    stays: bool = False
 
     def required(self, needed: Columns) -> list[Columns]:
         names = frozenset(self.inputs[0].schema.names)
