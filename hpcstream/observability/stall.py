@@ -173,7 +173,7 @@ class StallMonitor:
         lines += [f"  {self._missing(rank)}" for rank in missing[:_MOST_NAMED]]
         if len(missing) > _MOST_NAMED:
             lines.append(f"  and {len(missing) - _MOST_NAMED} further ranks do not answer")
-        lines += self._present(beats)
+        lines += _present(beats, missing)
         if not missing and all(beat.stalled for beat in beats):
             lines.append(
                 "  every rank answers and waits: please report this as a fault of hpcstream"
@@ -190,20 +190,23 @@ class StallMonitor:
             f"`py-spy dump --pid {number}` on its host shows where it is"
         )
 
-    @staticmethod
-    def _present(beats: list[Beat]) -> list[str]:
-        lines = []
-        for beat in beats[:_MOST_NAMED]:
-            verb = "waits for" if beat.stalled else "is at work:"
-            ranks = ", ".join(map(str, beat.behind))
-            whose = f" from rank{'s' if len(beat.behind) > 1 else ''} {ranks}" if ranks else ""
-            lines.append(f"  rank {beat.rank} {verb} {beat.doing}{whose}")
-        if len(beats) > _MOST_NAMED:
-            lines.append(f"  and {len(beats) - _MOST_NAMED} further ranks answer")
-        return lines
-
     def _what_next(self) -> str:
         if self._timeout_s is None:
             return "the job waits on; run(stall_timeout_s=...) would end it"
         left_s = max(self._timeout_s - self.quiet_s, 0.0)
         return f"the job ends in {format_span(left_s)} (stall_timeout_s={self._timeout_s:g})"
+
+
+def _present(beats: list[Beat], missing: list[int]) -> list[str]:
+    """Return what the ranks that answer wait for, and from whom."""
+    slow = {*missing, *(beat.rank for beat in beats if not beat.stalled)}
+    lines = []
+    for beat in beats[:_MOST_NAMED]:
+        verb = "waits for" if beat.stalled else "is at work:"
+        behind = [rank for rank in beat.behind if rank in slow] or beat.behind
+        ranks = ", ".join(map(str, behind))
+        whose = f" from rank{'s' if len(behind) > 1 else ''} {ranks}" if ranks else ""
+        lines.append(f"  rank {beat.rank} {verb} {beat.doing}{whose}")
+    if len(beats) > _MOST_NAMED:
+        lines.append(f"  and {len(beats) - _MOST_NAMED} further ranks answer")
+    return lines
