@@ -165,7 +165,7 @@ class _Builder:
         self.comm = comm
         self.clock = clock
         self.owned: list[Communicator] = []
-        self.edges: dict[int, Edge | None] = {}
+        self.edges: dict[int, Edge] = {}
         self.tasks: list[Task] = []
         self.sinks: dict[int, SinkOperator] = {}
 
@@ -174,7 +174,10 @@ class _Builder:
         self.gate = ControlGate(self._own(self.comm.duplicate()))
         self.wakes = self._own(self.comm.duplicate())
         self.metrics = self._own(self.comm.duplicate())
-        self.edges = {plan.number: self._edge(plan) for plan in self.graph.edges}
+        for plan in self.graph.edges:
+            edge = self._edge(plan)
+            if edge is not None:
+                self.edges[plan.number] = edge
 
     def build(self, dealt: Dealt) -> Setup:
         """Make this rank's tasks and open its sinks."""
@@ -182,8 +185,8 @@ class _Builder:
         wake: list[Worker] = []
         for plan in plans:
             self.tasks.append(self._task(plan, dealt, lambda: wake[0].wake_others()))
-        timeout_s = self.config.abort_timeout_s
-        worker = Worker(self.tasks, self._own_edges(), self.gate, self.wakes, self.clock, timeout_s)
+        edges, timeout_s = list(self.edges.values()), self.config.abort_timeout_s
+        worker = Worker(self.tasks, edges, self.gate, self.wakes, self.clock, timeout_s)
         wake.append(worker)
         parts = Parts(self.tasks, [plan.number for plan in plans], list(self.sinks.values()))
         facts = source_facts(self.graph)
@@ -194,10 +197,7 @@ class _Builder:
         """Close what was opened, and give every communicator back. Collective."""
         for sink in self.sinks.values():
             sink.sink.abort()
-        close_all(self.tasks, self._own_edges(), self.owned)
-
-    def _own_edges(self) -> list[Edge]:
-        return [edge for edge in self.edges.values() if edge is not None]
+        close_all(self.tasks, list(self.edges.values()), self.owned)
 
     def _own(self, comm: Communicator) -> Communicator:
         self.owned.append(comm)
