@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -54,11 +55,14 @@ def test_all_frames_are_there_on_request(monkeypatch):
 
 
 def test_an_error_of_our_own_code_keeps_every_frame():
-    try:
-        hs.Job("job")._sinks.append(hs.col("x").no_such_thing)
-    except AttributeError as error:
-        before = shown(error)
-        assert shown(shorten(error, {})) == before
+    inside = Path(hs.__file__).parent / "runtime" / "broken.py"
+    code = compile("def broken():\n    return [][1]\nbroken()", str(inside), "exec")
+    with pytest.raises(IndexError) as caught:
+        exec(code, {})
+
+    before = shown(caught.value)
+    assert shown(shorten(caught.value, {})) == before
+    assert "broken.py" in before
 
 
 def test_an_error_that_we_raise_on_purpose_shows_where_the_user_called():
