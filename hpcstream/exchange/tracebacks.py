@@ -123,7 +123,7 @@ def let_earlier_ranks_speak(rank: int) -> None:
     The first one to show it ends the others before they show it too.
     """
     if rank:
-        time.sleep(min(1.0 + 0.2 * rank, 2.0))
+        time.sleep(min(2.0 + 0.2 * rank, 3.0))
 
 
 def _launched_rank(environ: Mapping[str, str]) -> int:

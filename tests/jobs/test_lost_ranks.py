@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
 
@@ -109,22 +110,22 @@ def test_the_live_line_shows_all_ranks_together(run_ranks, script):
     assert "rows in 40,000" in run.stdout
 
 
-def test_no_rank_outlives_a_launcher_that_is_killed(launcher, script):
+@pytest.mark.parametrize("victim", ["the launcher", "a rank"])
+def test_when_the_launcher_or_a_rank_is_killed_no_rank_lives_on(launcher, script, victim):
     path = script("pass", amount="rate=1_000")
     command = mpiexec.command(launcher, 3, [sys.executable, str(path)], slots=0)
     environ = mpiexec.environment(launcher, dict(os.environ))
-    process = subprocess.Popen(
-        command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(command, env=environ, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
     try:
         ranks = wait_for_ranks(process.pid, path, 3)
         time.sleep(1.0)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        os.kill(process.pid if victim == "the launcher" else ranks[1], signal.SIGKILL)
         killed_s = time.monotonic()
+        process.wait(3 * LIMIT_S)
         while any(map(lives, ranks)) and time.monotonic() - killed_s < 3 * LIMIT_S:
             time.sleep(0.1)
         assert time.monotonic() - killed_s < LIMIT_S
+        assert process.returncode != 0
     finally:
         for pid in [process.pid, *descendants(process.pid)]:
             if lives(pid):
