@@ -29,7 +29,7 @@ def digest() -> str:
 
 
 def folder() -> Path:
-    """Return the folder for this state: in ``NUMBA_CACHE_DIR``, beside the source, or the user's."""
+    """Return this state's folder: in ``NUMBA_CACHE_DIR``, beside the source, or the user's."""
     given = os.environ.get("NUMBA_CACHE_DIR")
     if given:
         return Path(given) / (_PREFIX + digest())
@@ -46,12 +46,13 @@ def own_cache() -> Iterator[None]:
     goal = folder()
     if not goal.is_dir():
         _drop_others(goal)
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(goal)
+    settings = vars(numba.config)
+    before = settings["CACHE_DIR"]
+    settings["CACHE_DIR"] = str(goal)
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        settings["CACHE_DIR"] = before
 
 
 def _drop_others(goal: Path) -> None:
