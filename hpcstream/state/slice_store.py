@@ -264,7 +264,7 @@ class SliceStore:
     def close(self, regions: Ints) -> None:
         """Forget regions and their entries."""
         end = self.slots_end
-        key_table.close_regions(self._book, regions)
+        key_regions.close_regions(self._book, regions)
         self.rows[self.slots_end : end] = 0
 
     def forget_below(self, limit: int) -> None:

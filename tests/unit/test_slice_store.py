@@ -167,7 +167,7 @@ def test_colliding_and_adversarial_keys_are_told_apart():
 
 
 def test_a_time_out_of_range_is_refused_by_name():
-    with pytest.raises(ValueError, match="event times from .* outside"):
+    with pytest.raises(ValueError, match=r"event times from .* outside"):
         add(store_of(), [2**63 - 5], [1])
 
 
