@@ -120,7 +120,8 @@ def _plain(column: pa.Array) -> pa.Array:
 
 
 def _floats(column: pa.Array) -> np.ndarray:
-    return column.to_numpy(zero_copy_only=False).astype(np.float64)
+    values: np.ndarray = column.to_numpy(zero_copy_only=False)
+    return np.asarray(values, np.float64)
 
 
 def _ends(batch: pa.RecordBatch) -> set[int]:

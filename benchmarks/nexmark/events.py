@@ -103,13 +103,16 @@ class _EventTimes(g.TimesGenerator):
     def bounds(self, start: int, stop: int) -> Bounds:
         if stop <= start:
             return None, None
-        events = (
-            row // self.each * 50 + self.offset + row % self.each for row in (start, stop - 1)
-        )
-        first, last = events
-        first, last = first // self.group * self.group, last // self.group * self.group
-        last += self.group - 1
-        return tuple(self.start + event * 1_000 // self.per_second for event in (first, last))  # type: ignore[return-value]
+        first, last = (self._group(row) for row in (start, stop - 1))
+        return self._time(first), self._time(last + self.group - 1)
+
+    def _group(self, row: int) -> int:
+        """Return the first of the events among which a row's event time is shuffled."""
+        event = row // self.each * 50 + self.offset + row % self.each
+        return event // self.group * self.group
+
+    def _time(self, event: int) -> int:
+        return self.start + event * 1_000 // self.per_second
 
 
 def _times(kind: str, config: NexmarkConfig) -> _EventTimes:
