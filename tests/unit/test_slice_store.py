@@ -9,6 +9,14 @@ from naive_key_table import NaiveSlices
 
 from hpcstream.state.slice_store import NO_NULLS, HeapAllocator, SliceStore, Word
 
+
+@pytest.fixture(autouse=True, scope="module")
+def _integers_wrap():
+    """Without compilation NumPy warns of the wrapping that kernels want."""
+    with np.errstate(over="ignore"):
+        yield
+
+
 WORDS = (Word("sum", "float64", 0.5), Word("least", "int64", 99))
 
 
