@@ -14,7 +14,8 @@ takes one step more: only the number of calls must be the same everywhere. Rules
 
 1. A rank posts a call when it has a step to send. It may start round *r* only
    when round *r - capacity* is complete on the edge and, if it also consumes,
-   consumed here. So nobody runs ahead of the slowest by more than ``capacity``.
+   consumed here. So nobody runs ahead of the slowest producer by more than
+   ``capacity`` rounds, nor of the slowest consumer by more than twice that.
 2. When all its calls are complete and some producer is behind the rank's own
    last round (for a rank that only consumes: behind what it has room for), or
    in the middle of a round, the rank posts a filler: that producer is bound to
