@@ -135,7 +135,7 @@ def _check_names(keys: tuple[str, ...], names: list[str]) -> None:
     taken = sorted(set(keys) & set(WINDOW_COLUMNS))
     if taken:
         raise PlanError(
-            f"key_by({taken[0]!r}): the result has a column {taken[0]!r} of its own; rename the key "
+            f"key_by({taken[0]!r}): the result has a column of this name already; rename the key "
             f"first, as in .rename({taken[0]}='previous_{taken[0]}')"
         )
     twice = sorted({name for name in names if names.count(name) > 1})
