@@ -77,7 +77,11 @@ def _input(options: argparse.Namespace, queries: Sequence[Query]) -> Input:
 def _generated(
     job: hs.Job, query: Query, config: NexmarkConfig, events: int, rate: float | None
 ) -> Views:
-    return {kind: stream(job, kind, config, events=events, rate=rate) for kind in query.reads}
+    lanes = None if rate is None else World().size
+    return {
+        kind: stream(job, kind, config, events=events, rate=rate, splits=lanes)
+        for kind in query.reads
+    }
 
 
 def _read(job: hs.Job, query: Query, files: dict[str, Path]) -> Views:
