@@ -53,8 +53,9 @@ def source(options: argparse.Namespace) -> Input:
 
 def _window_ms(options: argparse.Namespace) -> int:
     """Return a window in which a consumer has ``--every`` records on average."""
-    records = options.every * options.rules / options.selectivity
-    return max(1, round(1_000 * records / options.per_second))
+    records: float = options.every * options.rules / options.selectivity
+    window_ms: int = max(1, round(1_000 * records / options.per_second))
+    return window_ms
 
 
 def _with_hash(records: pa.Table) -> pa.Table:

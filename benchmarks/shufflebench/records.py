@@ -10,6 +10,7 @@ import pyarrow as pa
 from benchmarks.nexmark.texts import POOL_BYTES, repeated_pool
 from hpcstream.connectors import generators as g
 
+_BINARY = pa.binary()
 HEAD_BYTES = 16
 """Of a record, as two numbers of 8 bytes: what it is matched by. The rest is its payload."""
 
@@ -37,7 +38,7 @@ class _Payload:
 
     seed: int
     n_bytes: int
-    type: pa.DataType = pa.binary()
+    type: pa.DataType = _BINARY
 
     def values(self, start: int, n_rows: int, seed: int, stride: int = 1) -> pa.Array:
         if stride > 1:

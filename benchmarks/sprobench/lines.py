@@ -16,6 +16,7 @@ from hpcstream.connectors import generators as g
 MEAN, DEVIATION = 70.0, 15.0
 """Of temperatures, in degrees Celsius."""
 
+_STRING = pa.string()
 _LONGEST = 64
 """Bytes of a line beside the filler, more than there can be."""
 
@@ -65,7 +66,7 @@ class Sensors:
 @dataclass(frozen=True)
 class _Lines:
     sensors: Sensors
-    type: pa.DataType = pa.string()
+    type: pa.DataType = _STRING
 
     def values(self, start: int, n_rows: int, seed: int, stride: int = 1) -> pa.Array:
         own, filler = self.sensors, self.sensors.filler
