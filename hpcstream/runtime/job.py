@@ -163,24 +163,24 @@ class JobRun:
         self.comm.abort(1)
 
     def _commit(self, setup: Setup) -> Generator[None, None, None]:
-        """Make every sink's parts durable on all ranks, then visible."""
-        for number in range(len(self.graph.sinks)):
-            operator = setup.sinks.get(number)
-            parts: list[Any] = []
-            error: Exception | None = None
-            try:
-                parts = [] if operator is None else list(operator.sink.prepare())
-            except Exception as failure:
-                error = failure
-            yield from raise_together(error, self.comm)
-            texts = yield from gather_bytes(self.comm, json.dumps(parts).encode())
-            everyone = [part for text in texts for part in json.loads(text)]
-            try:
-                if operator is not None:
-                    operator.sink.commit(everyone)
-            except Exception as failure:
-                error = failure
-            yield from raise_together(error, self.comm)
+        """Make the parts of all sinks durable on all ranks; then, and only then, visible."""
+        prepared: dict[int, list[Any]] = {}
+        error: Exception | None = None
+        try:
+            for number, operator in sorted(setup.sinks.items()):
+                prepared[number] = list(operator.sink.prepare())
+        except Exception as failure:
+            error = failure
+        yield from raise_together(error, self.comm)
+        texts = yield from gather_bytes(self.comm, json.dumps(prepared).encode())
+        everyone = [json.loads(text) for text in texts]
+        try:
+            for number, operator in sorted(setup.sinks.items()):
+                parts = [part for rank in everyone for part in rank.get(str(number), [])]
+                operator.sink.commit(parts)
+        except Exception as failure:
+            error = failure
+        yield from raise_together(error, self.comm)
 
     def _result(
         self, physical: PhysicalGraph, setup: Setup, seconds: float

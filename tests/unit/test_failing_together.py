@@ -19,6 +19,7 @@ from hpcstream.testing import (
     ManualClock,
     RankKilled,
     StepSource,
+    run_ranks,
     start_ranks,
 )
 
@@ -291,3 +292,25 @@ def test_a_rank_whose_peers_do_not_answer_ends_them_all(capsys):
     printed = capsys.readouterr().err
     assert "rank 0 failed and the other ranks did not answer within 5 s" in printed
     assert printed.count("InjectedFailure") == 1
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_sink_that_cannot_prepare_leaves_nothing_of_the_others_visible(ranks, tmp_path):
+    class FullDisk:
+        def write(self, batch):
+            """Take rows, and lose them."""
+
+        def prepare(self):
+            raise OSError("disk full")
+
+    def build():
+        job = hs.Job("two sinks")
+        rows = job.from_batches(pa.table({"x": [1, 2, 3]}))
+        rows.write_parquet(tmp_path / "out")
+        rows.sink(FullDisk())
+        return job
+
+    with pytest.raises(OSError, match="disk full"):
+        run_ranks(ranks, build)
+
+    assert list((tmp_path / "out").glob("*.parquet")) == []
