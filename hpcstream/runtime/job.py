@@ -24,7 +24,7 @@ from hpcstream.observability.progress import ProgressLine, terminal_width
 from hpcstream.observability.stall import StallMonitor
 from hpcstream.runtime.heartbeat import Heartbeat, process_places
 from hpcstream.runtime.report import rank_report
-from hpcstream.runtime.setup import Setup, agree_on_plan, deal_splits, set_up
+from hpcstream.runtime.setup import Setup, agree_on_plan, deal_splits, set_up, unharmed
 from hpcstream.runtime.waits import Wait, what_is_awaited, what_is_done
 from hpcstream.runtime.worker import Clock
 
@@ -99,7 +99,7 @@ class JobRun:
             physical = plan(
                 self.graph, self.comm.size, local_aggregation=self.config.local_aggregation
             )
-        except Exception as failure:
+        except BaseException as failure:
             error = failure
         yield from _waiting(raise_together(error, self.comm))
         assert physical is not None
@@ -115,7 +115,8 @@ class JobRun:
             yield from _waiting(self._commit(setup))
         except BaseException as error:
             for sink in setup.sinks.values():
-                sink.sink.abort()
+                with unharmed("taking back what a sink had written"):
+                    sink.sink.abort()
             if getattr(error, "agreed_by_all_ranks", False):
                 setup.close()
             raise
@@ -165,20 +166,22 @@ class JobRun:
     def _commit(self, setup: Setup) -> Generator[None, None, None]:
         """Make the parts of all sinks durable on all ranks; then, and only then, visible."""
         prepared: dict[int, list[Any]] = {}
-        error: Exception | None = None
+        text = ""
+        error: BaseException | None = None
         try:
             for number, operator in sorted(setup.sinks.items()):
                 prepared[number] = list(operator.sink.prepare())
-        except Exception as failure:
+            text = json.dumps(prepared)
+        except BaseException as failure:
             error = failure
         yield from raise_together(error, self.comm)
-        texts = yield from gather_bytes(self.comm, json.dumps(prepared).encode())
+        texts = yield from gather_bytes(self.comm, text.encode())
         everyone = [json.loads(text) for text in texts]
         try:
             for number, operator in sorted(setup.sinks.items()):
                 parts = [part for rank in everyone for part in rank.get(str(number), [])]
                 operator.sink.commit(parts)
-        except Exception as failure:
+        except BaseException as failure:
             error = failure
         yield from raise_together(error, self.comm)
 
