@@ -232,13 +232,44 @@ def test_a_plan_that_fails_on_one_rank_fails_on_all():
     check_one_own_error(errors, 3, 1, PlanError)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, lambda: SystemExit(3)])
-def test_leaving_a_users_function_by_any_door_ends_all_ranks(error):
+@pytest.mark.parametrize(
+    ("error", "elsewhere"), [(KeyboardInterrupt, RemoteError), (lambda: SystemExit(3), SystemExit)]
+)
+def test_leaving_a_users_function_by_any_door_ends_all_ranks(error, elsewhere):
     errors = errors_of(3, collecting(), faults=[Fail(rank=2, round=1, error=error)])
 
     assert sorted(errors) == [0, 1, 2]
     assert isinstance(errors[2], (KeyboardInterrupt, SystemExit))
-    assert [type(errors[rank]) for rank in (0, 1)] == [RemoteError] * 2
+    assert [type(errors[rank]) for rank in (0, 1)] == [elsewhere] * 2
+
+
+@pytest.mark.parametrize("method", ["begin", "prepare", "commit"])
+def test_leaving_in_a_sink_ends_all_ranks_with_the_same_code(method):
+    class Leaves:
+        def __init__(self, rank):
+            self.rank = rank
+
+        def write(self, batch):
+            """Take rows."""
+
+    def leave(*arguments):
+        raise SystemExit(7)
+
+    def build():
+        sink = Leaves(build.calls)
+        if build.calls == 1:
+            setattr(sink, method, leave)
+        build.calls += 1
+        job = hs.Job("leaving")
+        job.source(ListSource(SPLITS)).sink(sink)
+        return job
+
+    build.calls = 0
+
+    errors = errors_of(3, build)
+
+    assert {type(error) for error in errors.values()} == {SystemExit}
+    assert {error.code for error in errors.values()} == {7}
 
 
 def test_a_live_job_fails_together_even_while_all_ranks_rest():
