@@ -46,10 +46,12 @@ def time_field() -> pa.Field:
     return pa.field(TIME_COLUMN, pa.int64())
 
 
-def refuse_reserved_names(names: Iterable[str], where: str) -> None:
+def refuse_reserved_names(
+    names: Iterable[str], where: str, reserved: tuple[str, ...] = RESERVED_PREFIXES
+) -> None:
     """Raise `PlanError` for a user's column that is named like one of the engine's."""
     for name in names:
-        if name.startswith(RESERVED_PREFIXES):
+        if name.startswith(reserved):
             raise PlanError(
                 f"{where}: the name {name!r} is reserved: the engine's own columns begin so; "
                 "rename the column"

@@ -181,6 +181,26 @@ def test_names_of_the_engines_own_columns_are_refused(name):
         hs.Job("reserved").from_batches(pa.table({name: [1]}))
 
 
+def test_a_column_may_not_be_given_a_name_of_the_engines_own():
+    with pytest.raises(hs.PlanError, match="reserved"):
+        rows(hs.Job("reserved")).with_columns(__input_0=col("x"))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_an_aggregate_may_be_of_an_expression(ranks):
+    from hpcstream.testing import run_ranks
+
+    def build():
+        job = hs.Job("expression")
+        windows = rows(job).key_by("k").window(hs.tumbling("10s"))
+        return job, windows.agg(double=(col("x") * 2).sum(), m=(col("x") + 1).max()).collect()
+
+    table = run_ranks(ranks, build).table.sort_by("k")
+
+    assert table["double"].to_pylist() == [8.0, 4.0]
+    assert table["m"].to_pylist() == [4.0, 3.0]
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_key_may_be_named_as_sql_names_an_aggregate(ranks):
     from hpcstream.testing import run_ranks
