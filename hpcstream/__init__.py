@@ -6,6 +6,7 @@ The public names. Importing this starts no MPI and compiles nothing.
 from hpcstream._version import __version__
 from hpcstream.api.job import Job
 from hpcstream.api.windows import hopping, sliding, tumbling
+from hpcstream.connectors import generators
 from hpcstream.errors import (
     ConnectorError,
     HpcstreamError,
@@ -34,6 +35,7 @@ __all__ = [
     "__version__",
     "col",
     "count",
+    "generators",
     "hopping",
     "lit",
     "sliding",

@@ -3,7 +3,7 @@
 ::
 
     HpcstreamError
-    ├── PlanError (ValueError)      the graph, as described, cannot run; raised before any row is read
+    ├── PlanError (ValueError)      the graph cannot run as described; raised before any row is read
     ├── ConnectorError              a file, table or broker is not what the job was told
     ├── OverflowInAggregate (OverflowError)   an integer sum left int64
     ├── StallError                  no round completed for ``stall_timeout``

@@ -12,7 +12,7 @@ FAMILIES = (
     "wire",
     "bitmap",
     "dictionary",
-    "key_table",
+    "key_table", "key_regions",
     "key_bytes",
     "accumulate",
     "order_statistics",

@@ -188,15 +188,7 @@ def _lacks_room(book, n_chunks, n_entries, n_places):
 def open_region(book, index, number, listed, expected):
     """Open a region for about ``expected`` entries; return it, or -1 for want of room.
 
-    Parameters
-    ----------
-    book, index : the table
-    number : int64
-        Slice number, or any label of a region that is not ``listed``.
-    listed : bool
-        Whether the directory shall find it.
-    expected : int64
-        Number of entries to reserve.
+    The directory finds it by ``number`` if it is to be ``listed``.
     """
     reserve = max(np.int64(LEAST_CHUNK), expected)
     bits = _bits_for(reserve)
@@ -218,7 +210,7 @@ def open_region(book, index, number, listed, expected):
         book[REGION_END] += 1
     book[at + NUMBER] = number
     book[at + STATE] = 1 if listed else 2
-    _start_region(book, index, region, bits, reserve)
+    _start_region(book, index, at, bits, reserve)
     book[N_OPEN] += 1
     if listed:
         _list_region(book, region)
@@ -228,9 +220,8 @@ def open_region(book, index, number, listed, expected):
 
 
 @njit(cache=True, nogil=True)
-def _start_region(book, index, region, bits, reserve):
+def _start_region(book, index, at, bits, reserve):
     """Give a region its first chunk and an empty index."""
-    at = REGIONS_AT + region * REGION_FIELDS
     book[at + COUNT] = 0
     book[at + NULL_SLOT] = 0
     book[at + FIRST_CHUNK] = book[CHUNK_END]
@@ -263,27 +254,22 @@ def _start_index(book, index, at, bits):
 
 
 @njit(cache=True, nogil=True)
-def close_region(book, region):
-    """Forget a region. Its slots stay unused until `relocate`."""
-    at = REGIONS_AT + region * REGION_FIELDS
-    if book[at + STATE] == 1:
-        _unlist_region(book, region)
-        book[N_LISTED] -= 1
-    if book[LAST_REGION] == region:
-        book[LAST_REGION] = -1
-        book[LAST_COUNT] = book[at + COUNT]
-    book[N_LIVE] -= book[at + COUNT]
-    book[N_OPEN] -= 1
-    book[at + STATE] = 0
-    book[at + NUMBER] = book[FREE_REGION]
-    book[FREE_REGION] = region
-
-
-@njit(cache=True, nogil=True)
 def close_regions(book, regions):
-    """Forget regions (int64[n]) and their entries."""
+    """Forget regions (int64[n]). Their slots stay unused until `relocate`."""
     for position in range(regions.shape[0]):
-        close_region(book, regions[position])
+        region = regions[position]
+        at = REGIONS_AT + region * REGION_FIELDS
+        if book[at + STATE] == 1:
+            _unlist_region(book, region)
+            book[N_LISTED] -= 1
+        if book[LAST_REGION] == region:
+            book[LAST_REGION] = -1
+            book[LAST_COUNT] = book[at + COUNT]
+        book[N_LIVE] -= book[at + COUNT]
+        book[N_OPEN] -= 1
+        book[at + STATE] = 0
+        book[at + NUMBER] = book[FREE_REGION]
+        book[FREE_REGION] = region
 
 
 @njit(cache=True, nogil=True)
@@ -446,19 +432,21 @@ def resolve_rows(book, index, keys, rows, times, words, valid, out_slots):
         book[SPAN_AT + 3 * number] = 0
         book[SPAN_AT + 3 * number + 1] = 61  # so that a guess is one of places 0 to 7
         book[SPAN_AT + 3 * number + 2] = UNKNOWN
-    done = 0
+    done = np.int64(0)
     while done < times.shape[0]:
         stop = min(done + BLOCK, times.shape[0])
         block_valid = valid[done:stop] if valid.shape[0] > 0 else valid
         _place_in_span(book, times[done:stop], first, n_slices, relative)
         _guess_slots(book, index, words[done:stop], block_valid, relative, out_slots[done:stop])
-        n_right = _count_right_guesses(keys, rows, words[done:stop], book[STEP], out_slots[done:stop])
+        n_right = _count_right_guesses(
+            keys, rows, words[done:stop], book[STEP], out_slots[done:stop]
+        )
         for row in range(done + n_right, stop):
             slot = np.int64(out_slots[row])
             if slot == 0 or keys[slot] != words[row]:
                 is_null = valid.shape[0] > 0 and not valid[row]
-                number = np.int64(relative[row - done]) // 3
-                slot = _span_slot(book, index, keys, first, number, words[row], is_null)
+                relative_slice = np.int64(relative[row - done]) // 3
+                slot = _span_slot(book, index, keys, first, relative_slice, words[row], is_null)
                 if slot < 0:
                     return row
                 out_slots[row] = np.uint32(slot)
@@ -567,21 +555,8 @@ def _resolve_far(book, index, keys, rows, times, words, valid, out_slots):
 def resolve_entries(book, index, keys, source, null_slot, region, out_slots):
     """Find or make, in ``region``, the slot of each entry of another region.
 
-    Parameters
-    ----------
-    book, index, keys : the table
-    source : uint32[n]
-        Slots of the other region, for their keys.
-    null_slot : int64
-        Which of them is the null key's, 0 if none.
-    region : int64
-    out_slots : uint32[n]
-        The slots in ``region``.
-
-    Returns
-    -------
-    int64
-        Number of entries done, as in `resolve_rows`.
+    ``source`` (uint32[n]) are the entries' slots, ``null_slot`` the one of the null
+    key or 0. Returns the number of entries done, as `resolve_rows`.
     """
     book[NEED] = NEED_NOTHING
     for row in range(source.shape[0]):
@@ -591,67 +566,6 @@ def resolve_entries(book, index, keys, source, null_slot, region, out_slots):
             return row
         out_slots[row] = np.uint32(found)
     return source.shape[0]
-
-
-@njit(cache=True, nogil=True)
-def region_slots(book, region, out_slots):
-    """Write the slots of a region, in insertion order, into ``out_slots`` (uint32[count])."""
-    at = REGIONS_AT + region * REGION_FIELDS
-    left = book[at + COUNT]
-    link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
-    done = 0
-    while left > 0:
-        n_here = min(left, book[link + 1])
-        for position in range(n_here):
-            out_slots[done + position] = np.uint32(book[link] + position)
-        done += n_here
-        left -= n_here
-        link = book[CHUNKS_AT] + book[link + 2] * CHUNK_FIELDS
-
-
-@njit(cache=True, nogil=True)
-def slots_of_regions(book, regions, out_slots):
-    """Write the slots of several regions (int64[n]), one after the other."""
-    done = np.int64(0)
-    for position in range(regions.shape[0]):
-        count = book[REGIONS_AT + regions[position] * REGION_FIELDS + COUNT]
-        region_slots(book, regions[position], out_slots[done : done + count])
-        done += count
-
-
-@njit(cache=True, nogil=True)
-def listed_regions(book, limit, out_numbers, out_regions):
-    """Write the slices with a number below ``limit`` and their regions; return how many."""
-    n_found = 0
-    for region in range(book[REGION_END]):
-        at = REGIONS_AT + region * REGION_FIELDS
-        if book[at + STATE] == 1 and book[at + NUMBER] < limit:
-            out_numbers[n_found] = book[at + NUMBER]
-            out_regions[n_found] = region
-            n_found += 1
-    return n_found
-
-
-@njit(cache=True, nogil=True)
-def live_slots(book, out_slots):
-    """Write the slots of all regions, region by region, into ``out_slots`` (uint32[n_live]).
-
-    Each region's null slot is replaced by one plus its place among the region's
-    slots: `relocate` must follow.
-    """
-    done = 0
-    for region in range(book[REGION_END]):
-        at = REGIONS_AT + region * REGION_FIELDS
-        if book[at + STATE] == 0:
-            continue
-        slots = out_slots[done : done + book[at + COUNT]]
-        region_slots(book, region, slots)
-        if book[at + NULL_SLOT] != 0:
-            for place in range(slots.shape[0]):
-                if np.int64(slots[place]) == book[at + NULL_SLOT]:
-                    book[at + NULL_SLOT] = place + 1
-                    break
-        done += book[at + COUNT]
 
 
 @njit(cache=True, nogil=True)
@@ -672,7 +586,7 @@ def relocate(book, index, keys):
         count = book[at + COUNT]
         null_place = book[at + NULL_SLOT]
         first = book[ENTRY_END]
-        _start_region(book, index, region, _bits_for(max(np.int64(4), count)), count)
+        _start_region(book, index, at, _bits_for(max(np.int64(4), count)), count)
         book[at + COUNT] = count
         book[at + NEXT_SLOT] = first + count
         book[at + ROOM] = 0
@@ -689,18 +603,14 @@ def warm_up():
     book[SLICE_SIZE] = 1
     keys, rows = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     index, slots = np.zeros(8, dtype=np.uint32), np.zeros(0, dtype=np.uint32)
-    valid = np.zeros(0, dtype=np.bool_)
+    valid, regions = np.zeros(0, dtype=np.bool_), np.zeros(0, dtype=np.int64)
     words = np.zeros(0, dtype=np.int64)
-    words_of_regions = np.zeros(0, dtype=np.int64)
     for array in (valid, words):
         array.setflags(write=False)
     resolve_rows(book, index, keys, rows, words, words, valid, slots)
     resolve_entries(book, index, keys, slots, 0, 0, slots)
     open_region(book, index, 0, False, 0)
     find_region(book, 0)
-    slots_of_regions(book, words_of_regions, slots)
-    close_regions(book, words_of_regions)
-    live_slots(book, slots)
-    listed_regions(book, 0, rows, rows)
+    close_regions(book, regions)
     relist(book)
     relocate(book, index, keys)

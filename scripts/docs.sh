@@ -5,4 +5,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # The theme advertises its successor on every build; that is not about these pages.
-NO_MKDOCS_2_WARNING=1 exec "$1/mkdocs" build --strict --quiet
+NO_MKDOCS_2_WARNING=1 exec "$1/mkdocs" build --strict

@@ -20,6 +20,7 @@ from hpcstream.connectors.json import JsonSource
 from hpcstream.connectors.parquet import ParquetSource
 from hpcstream.errors import PlanError
 from hpcstream.event_time import Duration, TimeUnit, parse_duration
+from hpcstream.exchange.tracebacks import install_excepthook
 from hpcstream.graph.logical import EventTime, LogicalGraph, SinkNode, SourceNode
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Job:
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not name:
             raise ValueError(f"Job({name!r}): needs a name")
+        install_excepthook()
         self.name = name
         self._sinks: list[SinkNode] = []
 

@@ -10,7 +10,9 @@ from hpcstream.config import JobConfig
 from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.launcher import is_launched
 from hpcstream.exchange.solo import SoloCommunicator
+from hpcstream.exchange.tracebacks import shorten
 from hpcstream.graph.logical import LogicalGraph
+from hpcstream.memory.pool import process_pool
 from hpcstream.observability.metrics import JobResult
 from hpcstream.runtime.driver import Backoff, drive
 from hpcstream.runtime.job import JobRun
@@ -28,8 +30,14 @@ def run_job(
     def sleep_limit_s() -> float:
         return run.setup.worker.sleep_limit_s() if run.setup else IDLE_SLEEP_S
 
-    result = drive(run.run(), backoff, sleep_limit_s)
+    try:
+        result = drive(run.run(), backoff, sleep_limit_s)
+    except BaseException as error:
+        if getattr(error, "agreed_by_all_ranks", False):
+            own.free()
+        raise shorten(error)  # noqa: B904  it is the same error
     own.free()
+    process_pool().trim()
     if show and own.rank == 0:
         print(result, file=sys.stderr, flush=True)
     return result

@@ -263,6 +263,10 @@ class Stream:
     ) -> Stream:
         """Take event time from a column, here rather than at the source.
 
+        Call it before `rebalance`, and before anything that moves rows between
+        ranks: where rows of several ranks meet they are out of order by as much
+        event time as the ranks' files span.
+
         Parameters
         ----------
         column : str
@@ -286,6 +290,7 @@ class Stream:
                 label=f"event time {column!r}, watermark delay {delay}{time.unit.name}",
                 reads=frozenset({column}),
                 passes_columns=True,
+                stays=True,
             )
         )
 

@@ -12,7 +12,6 @@ from hpcstream.errors import PlanError
 from hpcstream.event_time import Duration
 from hpcstream.graph.logical import EventTime, WindowNode
 from hpcstream.operators.aggregate_call import AggregateCall
-from hpcstream.operators.windows import WindowAssigner
 
 if TYPE_CHECKING:
     from hpcstream.api.stream import Stream
@@ -54,7 +53,7 @@ class WindowedStream:
 
     _stream: Stream
     _keys: tuple[str, ...]
-    _assigner: WindowAssigner
+    _window: Window
     _lateness: int = 0
 
     @classmethod
@@ -63,7 +62,8 @@ class WindowedStream:
         if not hasattr(window, "assigner"):
             raise PlanError(f"window({window!r}): expected hs.tumbling(...) or hs.sliding(...)")
         time = _time_of(stream)
-        return cls(stream, keys, window.assigner(time.unit))
+        window.assigner(time.unit)  # raises if the sizes are not whole units
+        return cls(stream, keys, window)
 
     def allowed_lateness(self, lateness: Duration) -> WindowedStream:
         """Keep a window for so long after it fired; a row that comes then makes it fire again.
@@ -104,7 +104,8 @@ class WindowedStream:
             time=time,
             ranks=stream._ranks,
             keys=self._keys,
-            assigner=self._assigner,
+            assigner=self._window.assigner(before.unit),
+            window=repr(self._window),
             aggregates=tuple(calls),
             allowed_lateness=self._lateness,
         )

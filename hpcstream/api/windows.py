@@ -21,6 +21,9 @@ class _Tumbling:
     size: Duration
     offset: Duration
 
+    def __repr__(self) -> str:
+        return f"tumbling({_sizes(self.size, offset=self.offset)})"
+
     def assigner(self, unit: TimeUnit) -> WindowAssigner:
         return TumblingWindows(
             unit.ticks(self.size, what="window size"),
@@ -33,6 +36,9 @@ class _Sliding:
     size: Duration
     slide: Duration
     offset: Duration
+
+    def __repr__(self) -> str:
+        return f"sliding({_sizes(self.size, self.slide, offset=self.offset)})"
 
     def assigner(self, unit: TimeUnit) -> WindowAssigner:
         return SlidingWindows(
@@ -94,3 +100,8 @@ def _positive(name: str, **durations: Duration) -> None:
     for what, duration in durations.items():
         if parse_duration(duration) <= 0:
             raise ValueError(f"{name}({what}={duration!r}): {what} must be positive")
+
+
+def _sizes(*sizes: Duration, offset: Duration) -> str:
+    text = ", ".join(map(str, sizes))
+    return text if parse_duration(offset) == 0 else f"{text}, offset {offset}"

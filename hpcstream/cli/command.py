@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -11,6 +12,9 @@ from hpcstream._version import __version__
 from hpcstream.cli.doctor import doctor
 from hpcstream.cli.run import explain, run
 from hpcstream.errors import HpcstreamError
+
+LAUNCHER = "HPCSTREAM_MPIEXEC"
+"""What ``--launcher`` is where it is not given."""
 
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -93,9 +97,10 @@ def _add_ranks(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--launcher",
-        default="auto",
+        default=os.environ.get(LAUNCHER, "auto"),
         metavar="auto|mpiexec",
-        help="another mpiexec, with options if quoted: --launcher 'mpiexec --bind-to core'",
+        help="another mpiexec, with options if quoted: --launcher 'mpiexec --bind-to core'; "
+        f"default: ${LAUNCHER}, else auto",
     )
 
 

@@ -9,19 +9,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hpcstream.api.job import EXPLAIN
 from hpcstream.cli import mpiexec
 from hpcstream.cli.supervise import supervise
 from hpcstream.errors import LauncherError
 from hpcstream.exchange.launcher import launches
-
-EXPLAIN = "HPCSTREAM_EXPLAIN"
-"""Set to 1, it makes ``job.run()`` print the plan and do nothing else."""
-
-TERMINAL = "HPCSTREAM_TERMINAL"
-"""The width of the terminal that standard error of ``hpcstream run`` is, or 0.
-
-A rank cannot see it: launchers put a pipe, or a terminal of their own, in between.
-"""
+from hpcstream.observability.progress import TERMINAL
 
 
 def run(options: argparse.Namespace) -> int:
@@ -88,6 +81,10 @@ def _refuse_nesting(ranks: int, environ: Mapping[str, str]) -> None:
 
 
 def _terminal_width() -> int:
+    """Return the width of our standard error, which the ranks cannot see; 0: not a terminal.
+
+    A launcher puts a pipe, or a terminal of its own, between a rank and this one.
+    """
     if sys.stderr is None or not sys.stderr.isatty():
         return 0
     return shutil.get_terminal_size().columns

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pyarrow as pa
 
@@ -24,34 +24,40 @@ _ROW_ERROR = re.compile(r"CSV parse error: Row #(\d+): (.*)", re.DOTALL)
 
 
 def CsvSource(
-    paths: Paths,
-    *,
-    schema: pa.Schema | None = None,
-    column_types: Mapping[str, pa.DataType] | None = None,
-    delimiter: str = ",",
-    header: bool = True,
-    column_names: Sequence[str] | None = None,
-    null_values: Sequence[str] | None = None,
-    newlines_in_values: bool = False,
-    block_bytes: int = 1 << 20,
-    event_time: str | None = None,
-    unit: str | None = None,
+    paths: Paths, *, event_time: str | None = None, unit: str | None = None, **options: Any
 ) -> FileSource:
     """Return a source of CSV files, compressed ones (``.csv.gz``) included.
 
     Parameters
     ----------
     paths : path, glob, directory or list of these
+    event_time, unit : str, optional
+        Event-time column, and its unit if it is int64.
+    **options
+        The attributes of `CsvFormat`: ``schema``, ``column_types``, ``delimiter``, ...
+    """
+    csv_format = CsvFormat(**options)
+    given = csv_format.schema
+    return FileSource(paths, csv_format, event_time=event_time, unit=unit, schema=given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvFormat:
+    """`FileFormat` of CSV.
+
+    Attributes
+    ----------
     schema : pa.Schema, optional
         All columns and their types. If not given, names come from the header and types
         from the first block of the first file: say what it cannot know.
-    column_types : Mapping[str, pa.DataType], optional
+    column_types : Mapping[str, pa.DataType]
         Types of some columns, the others being inferred.
     delimiter : str
     header : bool
         Whether the first line of each file names the columns.
-    column_names : sequence of str, optional
-        Names of the columns if there is no header (default: those of ``schema``, else f0, f1, ...).
+    column_names : sequence of str
+        Names of the columns if there is no header (default: those of ``schema``, else
+        f0, f1, ...).
     null_values : sequence of str, optional
         Spellings of null, in every column. By default those usual for numbers and
         times; then a string is never null.
@@ -59,37 +65,29 @@ def CsvSource(
         Whether a quoted value may hold a line break.
     block_bytes : int
         Bytes read at a time; a row must be shorter.
-    event_time, unit : str, optional
-        Event-time column, and its unit if it is int64.
     """
-    file_format = CsvFormat(
-        schema=None if schema is None else plain_schema(schema, "read_csv(schema=)"),
-        column_types=dict(column_types or {}),
-        delimiter=delimiter,
-        header=header,
-        column_names=tuple(column_names or (schema.names if schema and not header else ())),
-        null_values=None if null_values is None else tuple(null_values),
-        newlines_in_values=newlines_in_values,
-        block_bytes=block_bytes,
-    )
-    given = file_format.schema
-    return FileSource(paths, file_format, event_time=event_time, unit=unit, schema=given)
-
-
-@dataclass(frozen=True)
-class CsvFormat:
-    """`FileFormat` of CSV; the fields are the parameters of `CsvSource`."""
 
     schema: pa.Schema | None = None
     column_types: Mapping[str, pa.DataType] = field(default_factory=dict)
     delimiter: str = ","
     header: bool = True
-    column_names: tuple[str, ...] = ()
-    null_values: tuple[str, ...] | None = None
+    column_names: Sequence[str] = ()
+    null_values: Sequence[str] | None = None
     newlines_in_values: bool = False
     block_bytes: int = 1 << 20
-    name: str = "csv"
-    extensions: tuple[str, ...] = (".csv", ".csv.gz")
+
+    name: ClassVar[str] = "csv"
+    extensions: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz")
+
+    def __post_init__(self) -> None:
+        if self.schema is not None:
+            object.__setattr__(self, "schema", plain_schema(self.schema, "read_csv(schema=)"))
+            if not self.header and not self.column_names:
+                object.__setattr__(self, "column_names", self.schema.names)
+        if self.header and self.column_names:
+            raise ValueError(
+                "read_csv: column_names are for files without header; say header=False"
+            )
 
     def read_schema(self, path: str) -> pa.Schema:
         """Return the schema of a file; types are inferred from its first block."""
@@ -149,7 +147,7 @@ class CsvFormat:
                 read_options=arrow_csv.ReadOptions(
                     use_threads=False,
                     block_size=self.block_bytes,
-                    column_names=self.column_names or None,
+                    column_names=list(self.column_names) or None,
                     autogenerate_column_names=not self.header and not self.column_names,
                 ),
                 parse_options=arrow_csv.ParseOptions(
@@ -158,7 +156,7 @@ class CsvFormat:
                 convert_options=arrow_csv.ConvertOptions(
                     column_types=types,
                     include_columns=wanted,
-                    null_values=self.null_values,
+                    null_values=None if self.null_values is None else list(self.null_values),
                     strings_can_be_null=self.null_values is not None,
                 ),
             )

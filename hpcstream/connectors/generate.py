@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pyarrow as pa
@@ -38,6 +39,46 @@ Function = Callable[[int, int], Any]
 """``function(start, n_rows)`` returns a batch, table or dict of columns: a pure function."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions:
+    """How a stream is generated, beside what and how much.
+
+    Attributes
+    ----------
+    splits : int, optional
+        Independent parts, at least as many as there are ranks to share it. Without a rate
+        they follow one another (default 64; fewer of a short stream); with a rate they
+        have the rows in turn (default 16; where latency matters, one a rank).
+    block_rows : int, optional
+        Rows made at a time (default 65,536; with a rate at most 10 ms worth).
+    schema : pa.Schema, optional
+        Of a function; else it is asked for one row.
+    seed : int
+        Of the column generators.
+    start : float, optional
+        When the schedule starts, by ``clock``; default: when a rank opens its first split.
+    clock : function
+        Seconds, for the schedule.
+
+    Raises
+    ------
+    ValueError
+        ``splits`` or ``block_rows`` is not positive.
+    """
+
+    splits: int | None = None
+    block_rows: int | None = None
+    schema: pa.Schema | None = None
+    seed: int = 0
+    start: float | None = None
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        for name, value in (("splits", self.splits), ("block_rows", self.block_rows)):
+            if value is not None and value < 1:
+                raise ValueError(f"generate: {name} must be at least 1, got {value}")
+
+
 class GenerateSource:
     """A stream made by a function of row numbers or by column generators.
 
@@ -54,23 +95,12 @@ class GenerateSource:
         Of the whole stream; without it, it has no end, and needs a rate.
     rate : float, optional
         Rows a second on all ranks together. The stream is then live and open loop: row
-        ``i`` is due ``(i + 1) / rate`` seconds after the start, whether or not the job keeps up.
-    splits : int, optional
-        Independent parts, at least as many as there are ranks to share it. Without a rate
-        they follow one another (default 64; fewer of a short stream); with a rate they
-        have the rows in turn (default 16; where latency matters, one a rank).
-    block_rows : int, optional
-        Rows made at a time (default 65,536; with a rate at most 10 ms worth).
-    schema : pa.Schema, optional
-        Of a function; else it is asked for one row.
+        ``i`` is due ``(i + 1) / rate`` seconds after the start, whether or not the job
+        keeps up.
     event_time, unit : str, optional
         Event-time column, and its unit if it is int64.
-    seed : int
-        Of the column generators.
-    start : float, optional
-        When the schedule starts, by ``clock``; default: when a rank opens its first split.
-    clock : function
-        Seconds, for the schedule.
+    **options
+        The attributes of `GenerateOptions`.
 
     Raises
     ------
@@ -84,26 +114,22 @@ class GenerateSource:
         *,
         rows: int | None = None,
         rate: float | None = None,
-        splits: int | None = None,
-        block_rows: int | None = None,
-        schema: pa.Schema | None = None,
         event_time: str | None = None,
         unit: str | None = None,
-        seed: int = 0,
-        start: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        **options: Any,
     ) -> None:
-        _check_numbers(rows, rate, splits, block_rows)
+        _check_numbers(rows, rate)
+        chosen = GenerateOptions(**options)
         self._columns = None if callable(generator) else dict(generator)
         self._function = generator if callable(generator) else None
         self._rows, self._rate = rows, rate
-        self._splits = splits or (SPLITS if rate is None else LANES)
-        self._block_rows = block_rows or _default_block_rows(rate)
+        self._splits = chosen.splits or (SPLITS if rate is None else LANES)
+        self._block_rows = chosen.block_rows or _default_block_rows(rate)
         self._event_time = event_time
-        self._seeds = {name: column_seed(seed, name) for name in self._columns or ()}
+        self._seeds = {name: column_seed(chosen.seed, name) for name in self._columns or ()}
         self._turn: tuple[int, pa.RecordBatch] | None = None
-        self._schedule = Schedule(rate, start, clock) if rate else None
-        self._scan = Scan.of(plain_schema(schema or self._find_schema(), "generate"))
+        self._schedule = Schedule(rate, chosen.start, chosen.clock) if rate else None
+        self._scan = Scan.of(plain_schema(chosen.schema or self._find_schema(), "generate"))
         check_event_time(self._scan.full_schema, event_time, unit)
 
     @property
@@ -229,13 +255,10 @@ def _as_batch(made: Any) -> pa.RecordBatch:
     )
 
 
-def _check_numbers(
-    rows: int | None, rate: float | None, splits: int | None, block_rows: int | None
-) -> None:
+def _check_numbers(rows: int | None, rate: float | None) -> None:
     if rows is None and rate is None:
         raise ValueError("generate: give rows= (how many), rate= (how many a second), or both")
     if rows is not None and rows < 0:
         raise ValueError(f"generate: rows must not be negative, got {rows}")
-    for name, value in (("rate", rate), ("splits", splits), ("block_rows", block_rows)):
-        if value is not None and value <= 0:
-            raise ValueError(f"generate: {name} must be positive, got {value}")
+    if rate is not None and rate <= 0:
+        raise ValueError(f"generate: rate must be positive, got {rate}")

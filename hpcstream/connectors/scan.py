@@ -185,8 +185,11 @@ def matching_rows(batch: pa.RecordBatch, predicate: pc.Expression) -> pa.RecordB
 
     Half the time of Arrow's own filter by expression, which cuts and joins every column.
     """
-    mask = _mask(pa.Table.from_batches([batch]), predicate)
-    return batch.filter(mask.combine_chunks())
+    mask = _mask(pa.Table.from_batches([batch]), predicate).combine_chunks()
+    n_rows = mask.true_count
+    if n_rows == batch.num_rows:
+        return batch  # filters that keep everything are common, and copying would be waste
+    return batch.filter(mask) if n_rows else batch.slice(0, 0)
 
 
 def _mask(table: pa.Table, predicate: pc.Expression) -> pa.ChunkedArray:

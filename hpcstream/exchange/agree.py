@@ -13,7 +13,8 @@ def raise_together(error: BaseException | None, comm: Communicator) -> Generator
 
     The ranks that failed raise their own error; the others raise `RemoteError`
     naming it. Both kinds are marked, so that the process's excepthook ends its
-    own rank only, and shows a traceback only where the error was.
+    own rank only, and shows a traceback only where the error was: once, if several
+    ranks bring the same.
     """
     text = "" if error is None else f"{type(error).__name__}: {error}"
     reports = yield from gather_bytes(comm, text.encode(errors="replace"))
@@ -23,5 +24,7 @@ def raise_together(error: BaseException | None, comm: Communicator) -> Generator
     if error is None:
         error = RemoteError("stopped because another rank failed\n  " + "\n  ".join(failed))
         error.shown_by_hpcstream = True  # type: ignore[attr-defined]
+    elif reports.index(text.encode(errors="replace")) < comm.rank:
+        error.shown_by_hpcstream = True  # type: ignore[attr-defined]  # by that rank
     error.agreed_by_all_ranks = True  # type: ignore[attr-defined]
     raise error

@@ -18,7 +18,9 @@ takes one step more: only the number of calls must be the same everywhere. Rules
 2. When all its calls are complete and some producer is behind the rank's own
    last round (for a rank that only consumes: behind what it has room for), or
    in the middle of a round, the rank posts a filler: that producer is bound to
-   post, and must not wait for us.
+   post, and must not wait for us. A rank whose task is stuck in a round on
+   *another* edge counts that round as its last (`note_blocked`): a producer that
+   fills this edge in the same round would else wait for us, and we, there, for it.
 3. After its last round a producer sends a farewell. The edge is finished on all
    ranks in the call that brings the last farewell, which is the same call
    everywhere, so that no operation is left behind.
@@ -133,6 +135,7 @@ class CollectiveEdge:
         self._taken = -1
         self._round = 0
         self._last_sent = -1
+        self._blocked_round = -1
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self._abort_seen = False
@@ -189,6 +192,10 @@ class CollectiveEdge:
             self._post(STEP | LAST | END, MAX_TIME, None)
             self._last_sent = end_round
 
+    def note_blocked(self, round_number: int) -> None:
+        """Note that this rank has begun the round, but waits on another edge. Rule 2."""
+        self._blocked_round = round_number
+
     def _rows_per_step(self) -> int:
         return max(1, int(self._step_bytes / self._row_bytes))
 
@@ -236,7 +243,10 @@ class CollectiveEdge:
 
     def _is_awaited(self) -> bool:
         """Return whether some producer needs a call of ours. Rule 2."""
-        room = self._last_sent if self._produces else self._taken + self._limits.capacity
+        if self._produces:
+            room = max(self._last_sent, self._blocked_round)
+        else:
+            room = self._taken + self._limits.capacity
         return any(
             not sender.ended and (sender.mid_round or sender.round < room)
             for rank, sender in self._senders.items()

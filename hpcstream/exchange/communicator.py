@@ -12,6 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
+NOTE_BYTES = 512
+"""Most bytes of a note from one rank to another."""
+
 
 class Request(Protocol):
     """One operation under way."""
@@ -75,6 +78,12 @@ class Communicator(Protocol):
 
     def take_wake(self) -> bool:
         """Return True if a wake message came since the last call."""
+
+    def send_note(self, rank: int, note: bytes) -> None:
+        """Send at most `NOTE_BYTES` bytes to ``rank``; nobody waits, and it may be dropped."""
+
+    def take_notes(self) -> list[tuple[int, bytes]]:
+        """Return the notes that have come since the last call, with their senders."""
 
     def free(self) -> None:
         """Give the message space back. Collective."""

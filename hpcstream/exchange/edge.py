@@ -72,6 +72,9 @@ class Edge(Protocol):
     def close(self, round_number: int, end: RoundEnd) -> Iterator[None]:
         """Close the open round; yield while there is no room."""
 
+    def note_blocked(self, round_number: int) -> None:
+        """Note that the round is begun here, but waits on another edge."""
+
     def finish(self, end_round: int) -> None:
         """Say that ``end_round - 1`` was the last round."""
 
@@ -83,6 +86,9 @@ class Edge(Protocol):
 
     def progress(self) -> bool:
         """Move messages; return whether anything moved."""
+
+    def free(self) -> None:
+        """Give the communicators back, after the end. Collective over the edge's ranks."""
 
     @property
     def finished(self) -> bool:
@@ -124,6 +130,9 @@ class LocalEdge:
         self.abort_seen = self.abort_seen or end.abort
         return iter(())
 
+    def note_blocked(self, round_number: int) -> None:
+        """Nobody waits for the producer of a local edge to post anything."""
+
     def finish(self, end_round: int) -> None:
         self._finished = True
 
@@ -137,6 +146,9 @@ class LocalEdge:
 
     def progress(self) -> bool:
         return False
+
+    def free(self) -> None:
+        """Nothing is held."""
 
     @property
     def finished(self) -> bool:

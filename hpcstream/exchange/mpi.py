@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -21,11 +20,15 @@ import mpi4py
 from mpi4py import MPI
 
 from hpcstream.errors import PlanError
-from hpcstream.exchange.communicator import Communicator, Request
+from hpcstream.exchange import tracebacks
+from hpcstream.exchange.communicator import NOTE_BYTES, Communicator, Request
 
 _OPS = {"sum": MPI.SUM, "min": MPI.MIN, "max": MPI.MAX}
 _TYPES = {"l": MPI.INT64_T, "q": MPI.INT64_T, "d": MPI.DOUBLE}
 _WAKE_TAG = 7
+_NOTE_TAG = 8
+_MOST_PENDING = 64
+"""Small messages under way: a peer that reads none has enough of them."""
 
 
 class _Request:
@@ -70,6 +73,7 @@ class MPICommunicator:
         self.rank: int = like.rank if like else comm.Get_rank()
         self.size: int = like.size if like else comm.Get_size()
         self._wakes: list[MPI.Request] = []
+        self._notes: list[_Request] = []
         self._nothing = np.empty(0, dtype=np.uint8)
         self._incoming = np.empty(1, dtype=np.uint8)
 
@@ -129,7 +133,7 @@ class MPICommunicator:
 
     def send_wake(self, rank: int) -> None:
         self._wakes = [request for request in self._wakes if not request.Test()]
-        if len(self._wakes) < 64:  # a peer that reads none has enough of them
+        if len(self._wakes) < _MOST_PENDING:
             self._wakes.append(
                 self._comm.Isend([self._nothing, 0, MPI.BYTE], dest=rank, tag=_WAKE_TAG)
             )
@@ -140,6 +144,22 @@ class MPICommunicator:
             self._comm.Recv([self._incoming, 0, MPI.BYTE], MPI.ANY_SOURCE, _WAKE_TAG)
             woken = True
         return woken
+
+    def send_note(self, rank: int, note: bytes) -> None:
+        self._notes = [request for request in self._notes if not request.test()]
+        if len(self._notes) < _MOST_PENDING:
+            data = np.frombuffer(note, dtype=np.uint8)
+            request = self._comm.Isend([data, MPI.BYTE], dest=rank, tag=_NOTE_TAG)
+            self._notes.append(_Request(request, (data,)))
+
+    def take_notes(self) -> list[tuple[int, bytes]]:
+        notes = []
+        status = MPI.Status()
+        while self._comm.Iprobe(MPI.ANY_SOURCE, _NOTE_TAG, status):
+            data = bytearray(NOTE_BYTES)
+            self._comm.Recv([data, MPI.BYTE], status.source, _NOTE_TAG, status)
+            notes.append((status.source, bytes(data[: status.Get_count(MPI.BYTE)])))
+        return notes
 
     def free(self) -> None:
         self._comm.Free()
@@ -194,14 +214,13 @@ def _install_excepthook() -> None:
     def excepthook(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
-        if getattr(error, "shown_by_hpcstream", False):
-            sys.stderr.flush()
-        elif previous is sys.__excepthook__:
-            traceback.print_exception(kind, error, trace)
-        else:
-            previous(kind, error, trace)
-        if not getattr(error, "agreed_by_all_ranks", False):
-            sys.stderr.flush()
+        agreed = getattr(error, "agreed_by_all_ranks", False)
+        if not agreed:
+            tracebacks.let_earlier_ranks_speak(MPI.COMM_WORLD.Get_rank())
+        if not getattr(error, "shown_by_hpcstream", False):
+            previous(kind, error, tracebacks.shorten(error).__traceback__)
+        sys.stderr.flush()
+        if not agreed:
             MPI.COMM_WORLD.Abort(1)
 
     excepthook.ends_all_ranks = True  # type: ignore[attr-defined]

@@ -100,6 +100,9 @@ class ReduceEdge:
         self._open = []
         return iter(())
 
+    def note_blocked(self, round_number: int) -> None:
+        """Nobody waits for this rank before it has closed the round."""
+
     def finish(self, end_round: int) -> None:
         """Say that no round follows."""
         self._ending = True
@@ -132,6 +135,10 @@ class ReduceEdge:
             self._completed += 1
             return True
         return False
+
+    def free(self) -> None:
+        """Give the communicator back. Collective."""
+        self._comm.free()
 
     def _reduce(
         self, batches: list[pa.RecordBatch], end: RoundEnd

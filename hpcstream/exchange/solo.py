@@ -69,6 +69,12 @@ class SoloCommunicator:
     def take_wake(self) -> bool:
         return False
 
+    def send_note(self, rank: int, note: bytes) -> None:
+        raise ValueError(f"there is no rank {rank} to write to in a job of one rank")
+
+    def take_notes(self) -> list[tuple[int, bytes]]:
+        return []
+
     def free(self) -> None:
         """Nothing is held."""
 

@@ -156,12 +156,16 @@ class OperatorNode(Node):
         Columns it needs; None: all.
     passes_columns : bool
         Whether it hands its input's columns on as they are.
+    stays : bool
+        It runs where its input is, whatever ``ranks`` says, before rows of several
+        ranks meet: event time is in order only there.
     """
 
     make: Callable[[pa.Schema], Operator]
     label: str
     reads: Columns | None = None
     passes_columns: bool = False
+    stays: bool = False
 
     def required(self, needed: Columns) -> list[Columns]:
         names = frozenset(self.inputs[0].schema.names)
@@ -219,13 +223,18 @@ class WindowNode(Node):
     assigner : WindowAssigner
     aggregates : tuple of AggregateCall
         Each under the name of its output column.
+    window : str
+        The windows as the user wrote them.
     allowed_lateness : int
         In ticks.
+    wants_late : bool
+        Whether the late rows are read.
     """
 
     keys: tuple[str, ...]
     assigner: WindowAssigner
     aggregates: tuple[AggregateCall, ...]
+    window: str
     allowed_lateness: int = 0
     wants_late: bool = False
 
@@ -236,9 +245,15 @@ class WindowNode(Node):
         return [frozenset(self.keys).union(*read)]
 
     def describe(self) -> str:
-        by = f"by {', '.join(self.keys)} " if self.keys else "of all rows "
-        what = ", ".join(map(repr, self.aggregates))
-        return f"aggregate {by}in {self.assigner}: {what}"
+        by = f"by {', '.join(self.keys)} " if self.keys else "all rows "
+        what = ", ".join(f"{call.name}={_unnamed(call)!r}" for call in self.aggregates)
+        late = f", lateness {self.allowed_lateness}{self.unit}" if self.allowed_lateness else ""
+        return f"aggregate {by}in {self.window}{late}: {what}"
+
+    @property
+    def unit(self) -> str:
+        """Name of the unit of event time."""
+        return "" if self.time is None else self.time.unit.name
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -269,6 +284,10 @@ class SinkNode(Node):
     def describe(self) -> str:
         describe = getattr(self.sink, "describe", None)
         return f"-> {describe() if describe else type(self.sink).__name__}"
+
+
+def _unnamed(call: AggregateCall) -> AggregateCall:
+    return replace(call, alias_name=None)
 
 
 def _only(node: Node, names: Sequence[str]) -> Node:

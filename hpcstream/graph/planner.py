@@ -224,7 +224,9 @@ class _Planner:
         return self.done(node, task, output, self.hidden(node, port.schema), by)
 
     def operator(self, node: OperatorNode) -> Port:
-        port = self.moved(self.input_port(node), self.ranks_of(node))
+        port = self.input_port(node)
+        if not node.stays:
+            port = self.moved(port, self.ranks_of(node))
         operator = node.make(port.schema)
         schema = operator.output_schema(port.schema)  # type: ignore[attr-defined]
         task, output = self.append(port, node.label, lambda: node.make(port.schema))

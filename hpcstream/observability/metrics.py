@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hpcstream.observability.watermarks import Hold, JumpReport, blamed
 
 
 @dataclass
@@ -18,7 +21,7 @@ class OperatorReport:
     label : str
     rows_in, rows_out, late_rows : int
     state_bytes : int
-        What its state takes at the end.
+        The most that its state was seen to take.
     """
 
     task: int
@@ -38,7 +41,19 @@ class OperatorReport:
 
 @dataclass
 class RankReport:
-    """What one rank did. Times in seconds."""
+    """What one rank did. Times in seconds.
+
+    Attributes
+    ----------
+    peak_bytes : int
+        Most memory of its own that it was seen with (RssAnon + RssShmem).
+    hold : dict or None
+        Rank 0: the `Hold` to tell of.
+    jumps : list of dict
+        `JumpReport` of its sources.
+    idle_splits : dict of str to float
+        Splits that were idle, and for how long at most.
+    """
 
     rank: int
     rows_in: int = 0
@@ -51,6 +66,9 @@ class RankReport:
     bytes_sent: int = 0
     peak_bytes: int = 0
     operators: list[OperatorReport] = field(default_factory=list)
+    hold: dict[str, Any] | None = None
+    jumps: list[dict[str, Any]] = field(default_factory=list)
+    idle_splits: dict[str, float] = field(default_factory=dict)
 
     @property
     def waiting_s(self) -> float:
@@ -89,6 +107,14 @@ class JobResult:
     seconds : float
         From the first round to the last commit, on the slowest rank.
     checkpoints : int
+    watermark_holder : Hold or None
+        Who held the watermark back for longest (in a stopped job: at the end), since
+        when, and what to do; None if nobody did for seconds.
+    watermark_jump : JumpReport or None
+        If late rows are many: the row that moved the watermark far ahead.
+    idle_splits : dict of str to float
+        Splits that had no rows for longer than ``idle_timeout``, with their ranks, and for
+        how many seconds.
     per_rank : list of RankReport
     operators : list of OperatorReport
         All ranks together.
@@ -103,6 +129,9 @@ class JobResult:
     rounds: int = 0
     seconds: float = 0.0
     checkpoints: int = 0
+    watermark_holder: Hold | None = None
+    watermark_jump: JumpReport | None = None
+    idle_splits: dict[str, float] = field(default_factory=dict)
     per_rank: list[RankReport] = field(default_factory=list, repr=False)
     operators: list[OperatorReport] = field(default_factory=list, repr=False)
 
@@ -135,4 +164,19 @@ def collect_result(name: str, ranks: int, reports: Sequence[RankReport]) -> JobR
             )
             total.add(operator)
     result.operators = [totals[key] for key in sorted(totals)]
+    _add_times(result)
     return result
+
+
+def _add_times(result: JobResult) -> None:
+    """Add what the ranks say about event time."""
+    reports = result.per_rank
+    hold = reports[0].hold if reports else None
+    result.watermark_holder = None if hold is None else Hold(**hold)
+    jumps = [JumpReport(**jump) for report in reports for jump in report.jumps]
+    result.watermark_jump = blamed(jumps, result.late_rows, result.rows_in)
+    result.idle_splits = {
+        f"{split} on rank {report.rank}": seconds
+        for report in reports
+        for split, seconds in report.idle_splits.items()
+    }

@@ -1,13 +1,21 @@
-"""A job's result as a table for people."""
+"""A job's result as a table for people, at most 100 columns wide."""
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from hpcstream.observability.metrics import JobResult
+from hpcstream.observability.time_text import format_bytes, format_count, format_span
 
-_WIDEST_LABEL = 60
+if TYPE_CHECKING:
+    from hpcstream.observability.metrics import JobResult, RankReport
+
+WIDTH = 100
+
+_MOST_RANKS = 32
+_MOST_SPLITS = 4
+_SKEW = 1.3
+_SKEW_S = 0.2
 
 
 def summary(result: JobResult) -> str:
@@ -15,76 +23,126 @@ def summary(result: JobResult) -> str:
     ranks = f"{result.ranks} rank{'s' if result.ranks > 1 else ''}"
     lines = [
         f"{result.name}: {result.status} on {ranks} in {result.seconds:.3f} s, "
-        f"{_rate(result.rows_per_second)} rows/s",
+        f"{format_count(result.rows_per_second)} rows/s",
         f"rows in {result.rows_in:,}   rows out {result.rows_out:,}   "
         f"late {result.late_rows:,}   rounds {result.rounds:,}",
     ]
-    if result.late_rows:
-        lines.append(
-            "late rows came after their windows had closed; a larger watermark_delay= or "
-            ".allowed_lateness() keeps them, .late() shows them"
-        )
-    lines += ["", *_operators(result), "", *_per_rank(result)]
-    return "\n".join(lines)
+    if result.operators:
+        lines += ["", *_operators(result)]
+    if result.per_rank:
+        lines += ["", *_per_rank(result)]
+    notes = [line for note in _notes(result) for line in _wrapped(note)]
+    return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 
 def _operators(result: JobResult) -> list[str]:
-    rows = [("operator", "rows in", "rows out", "late", "state")]
-    for one in result.operators:
-        rows.append(
-            (
-                f"{one.task}: {_shortened(one.label)}",
-                f"{one.rows_in:,}",
-                f"{one.rows_out:,}",
-                f"{one.late_rows:,}",
-                _bytes(one.state_bytes),
-            )
+    rows = [
+        (
+            f"{one.task}: {one.label}",
+            f"{one.rows_in:,}",
+            f"{one.rows_out:,}",
+            f"{one.late_rows:,}" if one.late_rows else "",
+            format_bytes(one.state_bytes) if one.state_bytes else "",
         )
-    return _table(rows)
+        for one in result.operators
+    ]
+    return _table([("operator", "rows in", "rows out", "late", "state"), *rows])
 
 
 def _per_rank(result: JobResult) -> list[str]:
-    rows = [("rank", "rows in", "busy s", "exchange s", "waiting s", "sent", "peak memory")]
-    for one in result.per_rank:
-        rows.append(
-            (
-                str(one.rank),
-                f"{one.rows_in:,}",
-                f"{one.busy_s:.3f}",
-                f"{one.exchange_s:.3f}",
-                f"{one.waiting_s:.3f}",
-                _bytes(one.bytes_sent),
-                _bytes(one.peak_bytes),
-            )
+    shown = _ranks_to_show(result.per_rank)
+    rows = [
+        (
+            str(one.rank),
+            f"{one.rows_in:,}",
+            f"{one.busy_s:.3f}",
+            f"{one.waiting_s:.3f}",
+            f"{one.exchange_s:.3f}",
+            format_bytes(one.bytes_sent),
+            format_bytes(one.peak_bytes),
         )
-    return _table(rows)
+        for one in shown
+    ]
+    head = ("rank", "rows in", "busy s", "waiting s", "exchange s", "sent", "peak memory")
+    lines = _table([head, *rows])
+    if len(shown) < len(result.per_rank):
+        lines.append(f"(the {len(shown)} busiest of {len(result.per_rank)} ranks)")
+    return lines
+
+
+def _ranks_to_show(reports: list[RankReport]) -> list[RankReport]:
+    """Return all ranks; of very many the busiest, in order of rank."""
+    if len(reports) <= _MOST_RANKS:
+        return reports
+    busiest = sorted(reports, key=lambda one: one.busy_s, reverse=True)[:_MOST_RANKS]
+    return sorted(busiest, key=lambda one: one.rank)
+
+
+def _notes(result: JobResult) -> list[str]:
+    """Return what the numbers mean and what could be done, a sentence each."""
+    notes = [_skew(result.per_rank), *_late(result), _idle(result)]
+    if result.watermark_holder is not None:
+        notes.append(str(result.watermark_holder))
+    return [note for note in notes if note]
+
+
+def _skew(reports: list[RankReport]) -> str:
+    if len(reports) < 2:
+        return ""
+    busiest = max(reports, key=lambda one: one.busy_s)
+    mean_s = sum(one.busy_s for one in reports) / len(reports)
+    if busiest.busy_s < _SKEW * mean_s or busiest.busy_s - mean_s < _SKEW_S:
+        return ""
+    mean_rows = sum(one.rows_in for one in reports) / len(reports)
+    reason = "it holds the larger keys: is one key in most rows?"
+    if mean_rows and busiest.rows_in > _SKEW * mean_rows:
+        reason = "it reads more rows: more and smaller splits, or rebalance(), would spread them"
+    return (
+        f"rank {busiest.rank} was busy {busiest.busy_s / mean_s:.1f} times as long as the mean, "
+        f"and the others waited for it; {reason}"
+    )
+
+
+def _late(result: JobResult) -> list[str]:
+    if not result.late_rows:
+        return []
+    notes = [
+        "late rows came after their windows had closed; a larger watermark_delay= or "
+        ".allowed_lateness() keeps them, .late() shows them"
+    ]
+    if result.watermark_jump is not None:
+        notes.append(str(result.watermark_jump))
+    return notes
+
+
+def _idle(result: JobResult) -> str:
+    if not result.idle_splits:
+        return ""
+    longest = sorted(result.idle_splits.items(), key=lambda item: -item[1])
+    named = [f"{split} ({format_span(seconds)})" for split, seconds in longest[:_MOST_SPLITS]]
+    if len(longest) > _MOST_SPLITS:
+        named.append(f"{len(longest) - _MOST_SPLITS} more")
+    return (
+        f"splits without rows for longer than idle_timeout, so that time went on without them: "
+        f"{', '.join(named)}"
+    )
+
+
+def _wrapped(note: str) -> list[str]:
+    return textwrap.wrap(note, WIDTH, initial_indent="* ", subsequent_indent="  ")
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return rows as aligned lines; the first column gives way so that they fit."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths[0] = min(widths[0], WIDTH - sum(widths[1:]) - 2 * len(widths[1:]))
     lines = []
     for row in rows:
-        cells = [row[0].ljust(widths[0])]
+        cells = [_shortened(row[0], widths[0]).ljust(widths[0])]
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append("  ".join(cells).rstrip())
     return lines
 
 
-def _shortened(label: str) -> str:
-    return label if len(label) <= _WIDEST_LABEL else label[: _WIDEST_LABEL - 3] + "..."
-
-
-def _rate(value: float) -> str:
-    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= factor:
-            return f"{value / factor:.1f} {unit}"
-    return f"{value:.0f}"
-
-
-def _bytes(value: int) -> str:
-    amount = float(value)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024 or unit == "GiB":
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    raise AssertionError("unreachable")
+def _shortened(label: str, width: int) -> str:
+    return label if len(label) <= width else label[: width - 3] + "..."

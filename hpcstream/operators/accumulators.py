@@ -76,13 +76,16 @@ class NullCount:
 
     @property
     def words(self) -> tuple[Word, ...]:
+        """The words of state."""
         return (Word(f"nulls({self.column})", "int64", 0),)
 
     def update(self, state: Words, rows: ColumnRows) -> None:
+        """Take in rows."""
         if rows.valid is not None:
             accumulate.count_nulls(rows.all_slots, rows.valid, state[0])
 
     def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        """Take in partial results."""
         accumulate.add_counts(slots, parts[0], state[0])
 
 
@@ -94,18 +97,21 @@ class IntegerSum:
 
     @property
     def words(self) -> tuple[Word, ...]:
+        """The words of state."""
         return (
             Word(f"sum({self.column})", "int64", 0),
             Word(f"carry({self.column})", "int64", 0),
         )
 
     def update(self, state: Words, rows: ColumnRows) -> None:
+        """Take in rows."""
         if rows.values.dtype == np.uint64:
             accumulate.add_unsigned(rows.slots, rows.values, state[0], state[1])
         else:
             accumulate.add_integers(rows.slots, rows.values, state[0], state[1])
 
     def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        """Take in partial results."""
         accumulate.add_integers(slots, parts[0], state[0], state[1])
         if parts[1].any():
             accumulate.add_counts(slots, parts[1], state[1])
@@ -119,12 +125,15 @@ class FloatSum:
 
     @property
     def words(self) -> tuple[Word, ...]:
+        """The words of state."""
         return (Word(f"sum({self.column})", "float64", 0.0),)
 
     def update(self, state: Words, rows: ColumnRows) -> None:
+        """Take in rows."""
         accumulate.add_floats(rows.slots, rows.values, state[0])
 
     def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        """Take in partial results."""
         accumulate.add_floats(slots, parts[0], state[0])
 
 
@@ -137,13 +146,16 @@ class Least:
 
     @property
     def words(self) -> tuple[Word, ...]:
+        """The words of state."""
         identity = float("nan") if self.dtype == "float64" else int(np.iinfo(self.dtype).max)
         return (Word(f"min({self.column})", self.dtype, identity),)
 
     def update(self, state: Words, rows: ColumnRows) -> None:
+        """Take in rows."""
         self.merge(state, rows.slots, (rows.values,))
 
     def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        """Take in partial results."""
         if self.dtype == "float64":
             accumulate.keep_least_float(slots, parts[0], state[0])
         else:
@@ -159,13 +171,16 @@ class Greatest:
 
     @property
     def words(self) -> tuple[Word, ...]:
+        """The words of state."""
         identity = float("nan") if self.dtype == "float64" else int(np.iinfo(self.dtype).min)
         return (Word(f"max({self.column})", self.dtype, identity),)
 
     def update(self, state: Words, rows: ColumnRows) -> None:
+        """Take in rows."""
         self.merge(state, rows.slots, (rows.values,))
 
     def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        """Take in partial results."""
         if self.dtype == "float64":
             accumulate.keep_greatest_float(slots, parts[0], state[0])
         else:
@@ -180,17 +195,20 @@ class Moments:
 
     @property
     def words(self) -> tuple[Word, ...]:
+        """The words of state."""
         return tuple(
             Word(f"{name}({self.column})", "float64", 0.0) for name in ("n", "average", "squares")
         )
 
     def update(self, state: Words, rows: ColumnRows) -> None:
+        """Take in rows."""
         values = rows.values
         if values.dtype != np.float64:
             values = _frozen(values.astype(np.float64))
         accumulate.add_moments(rows.slots, values, *state)
 
     def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        """Take in partial results."""
         accumulate.merge_moments(slots, *parts, *state)
 
 
@@ -202,6 +220,7 @@ class FirstValue:
 
     @property
     def words(self) -> tuple[Word, ...]:
+        """The words of state."""
         return (
             Word(f"first_time({self.column})", "int64", MAX_TIME),
             Word(f"first_order({self.column})", "int64", MAX_TIME),
@@ -209,10 +228,12 @@ class FirstValue:
         )
 
     def update(self, state: Words, rows: ColumnRows) -> None:
+        """Take in rows."""
         bits = rows.values.view(np.int64)
         accumulate.keep_first(rows.slots, rows.times, rows.orders, bits, *state)
 
     def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        """Take in partial results."""
         accumulate.keep_first(slots, *parts, *state)
 
 
@@ -224,6 +245,7 @@ class LastValue:
 
     @property
     def words(self) -> tuple[Word, ...]:
+        """The words of state."""
         return (
             Word(f"last_time({self.column})", "int64", MIN_TIME),
             Word(f"last_order({self.column})", "int64", MIN_TIME),
@@ -231,10 +253,12 @@ class LastValue:
         )
 
     def update(self, state: Words, rows: ColumnRows) -> None:
+        """Take in rows."""
         bits = rows.values.view(np.int64)
         accumulate.keep_last(rows.slots, rows.times, rows.orders, bits, *state)
 
     def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+        """Take in partial results."""
         accumulate.keep_last(slots, *parts, *state)
 
 

@@ -219,6 +219,8 @@ def _to_arrow(values: Values, valid: npt.NDArray[np.bool_], output_type: pa.Data
     mask = None if valid.all() else valid
     if not pa.types.is_floating(output_type):
         words = values.view(np.int64)
-        return words_to_array(words if mask is None else np.where(mask, words, 0), mask, output_type)
+        return words_to_array(
+            words if mask is None else np.where(mask, words, 0), mask, output_type
+        )
     array = pa.array(values, mask=None if mask is None else ~mask)
     return array if output_type == pa.float64() else pc.cast(array, output_type, safe=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ class SideOutput:
     batch: pa.RecordBatch
 
 
-Emitted = pa.RecordBatch | SideOutput
+Emitted: TypeAlias = pa.RecordBatch | SideOutput
 
 
 class Operator(Protocol):

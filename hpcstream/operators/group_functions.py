@@ -113,8 +113,9 @@ def _edge(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
 
 
 def _counts_and_sums(rows: GroupedValues, values: Floats) -> tuple[Ints, Floats]:
-    counts = np.bincount(rows.groups, minlength=rows.n_groups)
-    return counts, np.bincount(rows.groups, weights=values, minlength=rows.n_groups)
+    counts: Ints = np.bincount(rows.groups, minlength=rows.n_groups).astype(np.int64)
+    sums = np.bincount(rows.groups, weights=values, minlength=rows.n_groups)
+    return counts, sums.astype(np.float64, copy=False)
 
 
 def _floats(values: pa.Array) -> Floats:

@@ -198,9 +198,7 @@ class HolisticRows:
         for buffer in self.buffers.values():
             buffer.move(new_of_old)
 
-    def results(
-        self, aggregate: NamedAggregate, selected: Mapping[str, GroupedValues]
-    ) -> pa.Array:
+    def results(self, aggregate: NamedAggregate, selected: Mapping[str, GroupedValues]) -> pa.Array:
         """Return an aggregate's results for the groups of `select`."""
         assert aggregate.input is not None
         output_type = result_type(aggregate, self._schema)
@@ -242,4 +240,3 @@ def array_of_bytes(stored: npt.NDArray[np.uint8]) -> pa.Array:
     """Return the array of `array_bytes`."""
     with pa.ipc.open_stream(pa.py_buffer(np.ascontiguousarray(stored).tobytes())) as reader:
         return reader.read_all().column(0).combine_chunks()
-

@@ -116,7 +116,8 @@ def encode_rows(columns: Sequence[pa.Array]) -> tuple[Ints, Bytes]:
     cursor = offsets[:-1].copy()
     for view, valid in zip(views, flags, strict=True):
         if isinstance(view, tuple):
-            key_bytes.write_strings(*view, valid, cursor, data)
+            starts, strings = view
+            key_bytes.write_strings(starts, strings, valid, cursor, data)
         else:
             key_bytes.write_words(view, valid, cursor, data)
     return _read_only(offsets), _read_only(data)

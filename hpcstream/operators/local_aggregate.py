@@ -160,15 +160,15 @@ class LocalWindowAggregate:
 
     def _ship_and_judge(self, limit: int) -> Iterator[Emitted]:
         """Ship the slices below ``limit``; all of them if aggregating does not pay."""
-        n_shipped = yield from self._ship(limit)
+        n_before = self.n_entries
+        yield from self._ship(limit)
+        n_shipped = n_before - self.n_entries
         if not self._judge.note_shipped(n_shipped):
             yield from self._ship(2**63 - 1)
 
     def _ship(self, limit: int) -> Iterator[Emitted]:
         numbers, regions = self._state.store.slices_below(limit)
-        n_before = self._state.store.n_entries
         if len(numbers):
             yield from self._state.partials(numbers, regions)
             self._state.close(regions)
         self._state.store.forget_below(limit)
-        return n_before - self._state.store.n_entries

@@ -19,10 +19,10 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from hpcstream.event_time import MIN_TIME
 from hpcstream.memory.columns import words_to_array
 from hpcstream.operators.base import Emitted, SideOutput, Snapshot
 from hpcstream.operators.window_merge import WindowMerger
+from hpcstream.operators.window_progress import WindowProgress
 from hpcstream.operators.window_spec import WindowAggregateSpec
 from hpcstream.operators.window_state import WindowState
 from hpcstream.state.slice_store import Allocator, Bools, Ints, Slots
@@ -48,17 +48,9 @@ class WindowAggregate:
     def __init__(self, spec: WindowAggregateSpec, allocator: Allocator) -> None:
         self.late_rows = 0
         self._spec = spec
-        self._slicing = spec.slicing
         self._state = WindowState(spec, allocator)
         self._merger = WindowMerger(self._state)
-        self._watermark = MIN_TIME
-        self._first_open = MIN_TIME  # rows of lesser slices are late
-        self._next_window = MIN_TIME  # lesser windows have fired
-        self._fired_time = MIN_TIME  # earlier rows are in a window that has fired
-        self._again: set[int] = set()  # windows to fire again
-        self._keeps_fired_slices = not (
-            spec.slicing.is_tumbling and spec.allowed_lateness == 0
-        )
+        self._progress = WindowProgress(spec.slicing, spec.allowed_lateness)
 
     @property
     def n_entries(self) -> int:
@@ -78,12 +70,13 @@ class WindowAggregate:
         if batch.num_rows == 0:
             return _NOTHING
         store = self._state.store
+        progress = self._progress
         if input_index == 0:
-            slots = self._state.add_rows(batch, self._first_open)
+            slots = self._state.add_rows(batch, progress.first_open)
         else:
-            slots = self._state.add_partials(batch, self._first_open)
-        if store.least_time < self._fired_time and input_index == 0:
-            self._note_repairs(slots, self._state.times(batch))
+            slots = self._state.add_partials(batch, progress.first_open)
+        if store.least_time < progress.fired_time and input_index == 0:
+            self._merger.repair(progress.look_back(self._state.times(batch), slots))
         if store.n_late == 0:
             return _NOTHING
         assert input_index == 0, f"{store.n_late} partial results behind the watermark"
@@ -91,57 +84,24 @@ class WindowAggregate:
 
     def process_watermark(self, watermark: int) -> Iterable[Emitted]:
         """Yield the results of the windows that end by ``watermark``, in window order."""
-        if watermark <= self._watermark and not self._again:
-            return _NOTHING
-        self._watermark = max(watermark, self._watermark)
-        next_window, first_open = self._progress()
-        stays = next_window == self._next_window and first_open == self._first_open
-        n_complete = self._slicing.slices_of(next_window - 1).stop
-        if not self._again and (stays or self._state.store.least_slice >= n_complete):
-            self._advance(next_window, first_open)
-            return _NOTHING
-        return self._fire(next_window, first_open)
+        progress = self._progress
+        watermark = max(watermark, progress.watermark)
+        if progress.is_due(watermark, self._state.store.least_slice):
+            return self._fire(watermark)
+        if watermark > progress.watermark:
+            progress.advance(watermark)
+        return _NOTHING
 
     def snapshot(self) -> Snapshot:
         """Return open slices, late rows so far, and which windows have fired."""
-        progress = [self._watermark, self.late_rows]
-        return self._state.snapshot() | {
-            "progress": np.array(progress, dtype=np.int64),
-            "fire_again": np.array(sorted(self._again), dtype=np.int64),
-        }
+        late_rows = np.array([self.late_rows], dtype=np.int64)
+        return self._state.snapshot() | self._progress.snapshot() | {"late_rows": late_rows}
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take over the state of a snapshot."""
         self._state.restore(snapshot)
-        self._watermark, self.late_rows = (int(value) for value in snapshot["progress"])
-        self._again = {int(window) for window in snapshot["fire_again"]}
-        if self._watermark != MIN_TIME:
-            self._advance(*self._progress())
-
-    def _progress(self) -> tuple[int, int]:
-        """Return the first window still to fire and the first slice still open."""
-        closed_by = self._watermark - self._spec.allowed_lateness
-        first_open = max(self._slicing.first_open_slice(closed_by), MIN_TIME)
-        return self._slicing.next_window(self._watermark), first_open
-
-    def _advance(self, next_window: int, first_open: int) -> None:
-        self._next_window = next_window
-        self._first_open = first_open
-        if self._keeps_fired_slices:
-            end = self._slicing.window_end(next_window - 1)
-            self._fired_time = max(end, MIN_TIME)
-
-    def _note_repairs(self, slots: Slots, times: Ints) -> None:
-        """Note which windows and nodes rows of fired slices change."""
-        changes = (slots != 0) & (times < self._fired_time)
-        numbers = (times[changes] - self._slicing.offset) // self._slicing.slice_size
-        touched = np.unique(numbers).tolist()
-        self._merger.repair(touched)
-        closed_by = self._watermark - self._spec.allowed_lateness
-        for number in touched:
-            for window in self._slicing.windows_of(number):
-                if window < self._next_window and self._slicing.window_end(window) > closed_by:
-                    self._again.add(window)
+        self._progress.restore(snapshot["watermark"], snapshot["fire_again"])
+        self.late_rows = int(snapshot["late_rows"][0])
 
     def _put_aside(self, batch: pa.RecordBatch, slots: Slots) -> Iterable[Emitted]:
         self.late_rows += self._state.store.n_late
@@ -150,23 +110,20 @@ class WindowAggregate:
         late = np.flatnonzero(slots == 0)
         return (SideOutput("late", batch.take(pa.array(late))),)
 
-    def _fire(self, next_window: int, first_open: int) -> Iterator[pa.RecordBatch]:
-        windows = self._merger.windows(self._next_window, next_window, sorted(self._again))
-        for of_entries, slots, is_null in windows:
-            yield self._results(of_entries, slots, is_null)
-        self._again.clear()
-        numbers, regions = self._state.store.slices_below(first_open)
-        if len(numbers):
-            self._merger.forget(first_open)
-            self._state.close(regions)
-        self._state.store.forget_below(first_open)
-        self._advance(next_window, first_open)
+    def _fire(self, watermark: int) -> Iterator[pa.RecordBatch]:
+        progress = self._progress
+        stop, first_open = progress.due(watermark)
+        again = sorted(progress.again)
+        for entries in self._merger.windows(progress.next_window, stop, again):
+            yield self._results(*entries)
+        self._merger.close_below(first_open)
+        progress.advance(watermark)
 
     def _results(self, windows: Ints, slots: Slots, is_null: Bools | None) -> pa.RecordBatch:
         """Return result rows of entries, each of the window given with it."""
         spec = self._spec
-        starts = windows * self._slicing.slide + self._slicing.offset
-        ends = starts + self._slicing.size
+        starts = windows * spec.slicing.slide + spec.slicing.offset
+        ends = starts + spec.slicing.size
         columns = [
             *self._state.key_columns(slots, is_null),
             words_to_array(starts, None, spec.time_type),

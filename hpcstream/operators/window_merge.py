@@ -59,9 +59,13 @@ class WindowMerger:
         ]
         self._drop([node for node in dict.fromkeys(stale) if node in self._nodes])
 
-    def forget(self, first_open: int) -> None:
-        """Drop the nodes that no window from slice ``first_open`` on needs."""
-        self._drop([node for node in self._nodes if (node[1] << node[0]) < first_open])
+    def close_below(self, first_open: int) -> None:
+        """Forget the slices below ``first_open``, and the nodes that hold any of them."""
+        _, regions = self._store.slices_below(first_open)
+        if len(regions):
+            self._drop([node for node in self._nodes if (node[1] << node[0]) < first_open])
+            self._state.close(regions)
+        self._store.forget_below(first_open)
 
     def _tumbling(self, first: int, stop: int, again: Sequence[int]) -> Iterator[Entries]:
         numbers, regions = self._store.slices_below(stop)

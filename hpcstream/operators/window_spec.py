@@ -16,6 +16,7 @@ from hpcstream.operators.aggregates import (
     shared_accumulators,
     value_type,
 )
+from hpcstream.operators.window_all_columns import WINDOW_COLUMN, list_fields, transport_of
 from hpcstream.operators.windows import Slicing, WindowAssigner
 from hpcstream.state.slice_store import Word
 
@@ -102,6 +103,19 @@ class WindowAggregateSpec:
         fields = [pa.field(SLICE_COLUMN, pa.int64()), pa.field(ROWS_COLUMN, pa.int64())]
         words = [pa.field(word.name, pa.from_numpy_dtype(word.dtype)) for word in self.words]
         return pa.schema([*self.key_fields, *fields, *words])
+
+    @cached_property
+    def window_all_schema(self) -> pa.Schema:
+        """Window number, rows, and the columns in which accumulators travel between ranks."""
+        fields = [pa.field(WINDOW_COLUMN, pa.int64()), pa.field(ROWS_COLUMN, pa.int64())]
+        sent = (c for accumulator in self.accumulators for c in transport_of(accumulator).columns)
+        fields += [pa.field(column.name, pa.from_numpy_dtype(column.dtype)) for column in sent]
+        for name in dict.fromkeys(a.input for a in self.holistic_aggregates if a.input):
+            functions = {a.function for a in self.holistic_aggregates if a.input == name}
+            values = value_type(self.input_schema.field(name).type)
+            needs_times = bool(functions & {"first", "last"})
+            fields += list_fields(name, values, needs_times=needs_times)
+        return pa.schema(fields)
 
     def describe(self) -> str:
         """Return the aggregate in one line, for `explain`."""

@@ -7,7 +7,7 @@ windows are known here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,15 +28,25 @@ MAX_BATCH_ROWS = 65_536
 
 
 class WindowState:
-    """The open slices of one windowed aggregate."""
+    """The open slices of one windowed aggregate.
 
-    def __init__(self, spec: WindowAggregateSpec, allocator: Allocator) -> None:
+    Parameters
+    ----------
+    spec : WindowAggregateSpec
+    allocator : Allocator
+    labels : bool
+        Slices are mere labels, given to `add_words`; there are no rows.
+    """
+
+    def __init__(
+        self, spec: WindowAggregateSpec, allocator: Allocator, *, labels: bool = False
+    ) -> None:
         self.spec = spec
-        slicing = spec.slicing
-        margin = slicing.size + spec.allowed_lateness
-        self.store = SliceStore(
-            slicing.slice_size, slicing.offset, spec.words, allocator, margin=margin
-        )
+        size, offset, margin = 1, 0, 0
+        if not labels:
+            size, offset = spec.slicing.slice_size, spec.slicing.offset
+            margin = spec.slicing.size + spec.allowed_lateness
+        self.store = SliceStore(size, offset, spec.words, allocator, margin=margin)
         self.codec = key_codec(spec)
         self.holistic = HolisticRows(spec, self.store) if spec.holistic_aggregates else None
         self._names = [word.name for word in spec.words]
@@ -77,6 +87,15 @@ class WindowState:
         slots = self.store.resolve(times, words, valid, first_open=first_open, step=0)
         accumulate.add_counts(slots, fixed_values(batch.column(ROWS_COLUMN)), self.store.rows)
         parts = [fixed_values(batch.column(name)) for name in self._names]
+        self.merge_words(slots, parts)
+        return slots
+
+    def add_words(self, labels: Ints, rows: Ints, parts: list[npt.NDArray[Any]]) -> Slots:
+        """Merge partial results without a key into labelled slices; return their slots."""
+        no_keys = np.zeros(len(labels), dtype=np.int64)
+        no_keys.setflags(write=False)
+        slots = self.store.resolve(labels, no_keys, step=0)
+        accumulate.add_counts(slots, rows, self.store.rows)
         self.merge_words(slots, parts)
         return slots
 

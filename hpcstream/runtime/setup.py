@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
 from hpcstream.config import JobConfig
@@ -22,7 +22,9 @@ from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.control import ControlGate
 from hpcstream.runtime.pacing import Pacer, RoundCloser
 from hpcstream.runtime.source_reader import BoundedReader, LiveReader, SourceSpec
+from hpcstream.runtime.source_watch import source_facts
 from hpcstream.runtime.task import Outputs, SourceTask, Task
+from hpcstream.runtime.telemetry import Parts, Telemetry
 from hpcstream.runtime.worker import Clock, Worker
 
 Dealt = dict[int, list[tuple[int, Split]]]
@@ -99,22 +101,59 @@ class Setup:
     Attributes
     ----------
     worker : Worker
+    telemetry : Telemetry
     sinks : dict of int to SinkOperator
         By sink number; those that this rank runs.
     """
 
     worker: Worker
+    telemetry: Telemetry
     plans: list[TaskPlan]
     sinks: dict[int, SinkOperator] = field(default_factory=dict)
     communicators: list[Communicator] = field(default_factory=list)
 
+    def close(self) -> None:
+        """Close the sources and give every communicator back. Collective."""
+        close_all(self.worker.tasks, self.worker.edges, self.communicators)
+
+
+def close_all(
+    tasks: Sequence[Task], edges: Sequence[Edge], communicators: Sequence[Communicator]
+) -> None:
+    """Close the sources and give every communicator back. Collective."""
+    for task in tasks:
+        if isinstance(task, SourceTask):
+            task.reader.close()
+    for edge in edges:
+        edge.free()
+    for comm in communicators:
+        comm.free()
+
 
 def set_up(
     graph: PhysicalGraph, dealt: Dealt, config: JobConfig, comm: Communicator, clock: Clock
-) -> Setup:
-    """Make communicators, edges, operators and tasks, in one order on all ranks. Collective."""
+) -> Generator[None, None, Setup]:
+    """Make communicators, edges, operators and tasks, in one order on all ranks. Collective.
+
+    Raises
+    ------
+    Exception
+        What failed here, or `RemoteError`; nothing is left open on any rank.
+    """
     builder = _Builder(graph, config, comm, clock)
-    return builder.build(dealt)
+    setup, error = None, None
+    builder.connect()
+    try:
+        setup = builder.build(dealt)
+    except Exception as failure:
+        error = failure
+    try:
+        yield from raise_together(error, comm)
+    except BaseException:
+        builder.undo()
+        raise
+    assert setup is not None
+    return setup
 
 
 class _Builder:
@@ -126,21 +165,39 @@ class _Builder:
         self.comm = comm
         self.clock = clock
         self.owned: list[Communicator] = []
+        self.edges: dict[int, Edge] = {}
+        self.tasks: list[Task] = []
         self.sinks: dict[int, SinkOperator] = {}
 
+    def connect(self) -> None:
+        """Make every communicator and edge. Collective: what can fail on one rank comes later."""
+        self.gate = ControlGate(self._own(self.comm.duplicate()))
+        self.wakes = self._own(self.comm.duplicate())
+        self.metrics = self._own(self.comm.duplicate())
+        for plan in self.graph.edges:
+            edge = self._edge(plan)
+            if edge is not None:
+                self.edges[plan.number] = edge
+
     def build(self, dealt: Dealt) -> Setup:
-        gate = ControlGate(self._own(self.comm.duplicate()))
-        wakes = self._own(self.comm.duplicate())
-        edges = {plan.number: self._edge(plan) for plan in self.graph.edges}
+        """Make this rank's tasks and open its sinks."""
         plans = [plan for plan in self.graph.tasks if self.comm.rank in plan.ranks]
         wake: list[Worker] = []
-        tasks = [
-            self._task(plan, edges, gate, dealt, lambda: wake[0].wake_others()) for plan in plans
-        ]
-        own_edges = [edge for edge in edges.values() if edge is not None]
-        worker = Worker(tasks, own_edges, gate, wakes, self.clock, self.config.abort_timeout_s)
+        for plan in plans:
+            self.tasks.append(self._task(plan, dealt, lambda: wake[0].wake_others()))
+        edges, timeout_s = list(self.edges.values()), self.config.abort_timeout_s
+        worker = Worker(self.tasks, edges, self.gate, self.wakes, self.clock, timeout_s)
         wake.append(worker)
-        return Setup(worker, plans, self.sinks, self.owned)
+        parts = Parts(self.tasks, [plan.number for plan in plans], list(self.sinks.values()))
+        facts = source_facts(self.graph)
+        worker.telemetry = Telemetry(self.metrics, facts, parts, self.clock)
+        return Setup(worker, worker.telemetry, plans, self.sinks, self.owned)
+
+    def undo(self) -> None:
+        """Close what was opened, and give every communicator back. Collective."""
+        for sink in self.sinks.values():
+            sink.sink.abort()
+        close_all(self.tasks, list(self.edges.values()), self.owned)
 
     def _own(self, comm: Communicator) -> Communicator:
         self.owned.append(comm)
@@ -190,7 +247,7 @@ class _Builder:
 
     # -- tasks -------------------------------------------------------------------------
 
-    def _task(self, plan, edges, gate, dealt, wake_others) -> Task:  # type: ignore[no-untyped-def]
+    def _task(self, plan, dealt, wake_others) -> Task:  # type: ignore[no-untyped-def]
         operators = []
         for operator_plan in plan.operators:
             operator = operator_plan.make()
@@ -199,9 +256,10 @@ class _Builder:
                 self.sinks[operator.number] = operator
                 operator.open(plan.ranks.index(self.comm.rank), len(plan.ranks), 0)
         inputs = [
-            edges[edge.number] for edge in sorted(plan.inputs, key=lambda edge: edge.input_index)
+            self.edges[edge.number]
+            for edge in sorted(plan.inputs, key=lambda edge: edge.input_index)
         ]
-        outputs = Outputs([(edge.output, edges[edge.number]) for edge in plan.outputs])
+        outputs = Outputs([(edge.output, self.edges[edge.number]) for edge in plan.outputs])
         name = f"task {plan.number} ({plan.describe()})"
         if plan.source is None:
             return Task(name, operators, inputs, outputs)
@@ -219,7 +277,7 @@ class _Builder:
             inputs,
             outputs,
             reader=reader,
-            gate=gate,
+            gate=self.gate,
             batch_rows=self.config.batch_rows,
             pacer=pacer,
         )

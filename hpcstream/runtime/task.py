@@ -49,6 +49,11 @@ class Outputs:
                 yield from edge.close(round_number, end_of(self._places[index]))
                 self._closed[index] = round_number
 
+    def note_blocked(self, round_number: int) -> None:
+        """Tell every edge that the round is begun and waits, so that each helps its peers on."""
+        for edge in self.edges:
+            edge.note_blocked(round_number)
+
     def finish(self, end_round: int) -> None:
         """Say farewell on every edge."""
         for edge in self.edges:
@@ -113,6 +118,8 @@ class Task:
             self._running = None
             self.next_round += 1
             return True
+        if not moved:
+            self.outputs.note_blocked(self.next_round)
         return moved
 
     def _finish(self) -> bool:

@@ -13,6 +13,7 @@ from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.edge import Edge
 from hpcstream.runtime.control import ControlGate, Status
 from hpcstream.runtime.task import SourceTask, Task
+from hpcstream.runtime.telemetry import Telemetry
 
 IDLE_SLEEP_S = 0.001
 
@@ -54,6 +55,7 @@ class Worker:
         self.exchange_ns = 0
         self.outcome = Status()
         self.on_control: Callable[[Status], None] | None = None
+        self.telemetry: Telemetry | None = None
         self._sources = [task for task in tasks if isinstance(task, SourceTask)]
         self._pacers = [task.pacer for task in self._sources if task.pacer is not None]
         self._wakes = wakes
@@ -82,6 +84,8 @@ class Worker:
             for task in self.tasks:
                 if self._step(task):
                     moved = True
+            if moved and self.telemetry is not None:
+                self.telemetry.look()
             yield moved
 
     def _progress_edges(self) -> bool:
@@ -99,7 +103,7 @@ class Worker:
     def _step(self, task: Task) -> bool:
         try:
             return task.step()
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
             if task.draining:
                 raise
             self._fail(error, task)
@@ -141,6 +145,8 @@ class Worker:
             self._end_at(gate.end_round)
         if self.on_control is not None:
             self.on_control(self.outcome)
+        if self.telemetry is not None:
+            self.telemetry.at_control(self.outcome, is_last=gate.end_round is not None)
         return True
 
     def _end_at(self, end_round: int) -> None:
@@ -158,6 +164,7 @@ class Worker:
         return Status(
             has_input=int(any(task.has_input for task in self._sources)),
             failed=int(self.error is not None),
+            metrics_due=int(self.telemetry is not None and self.telemetry.is_due()),
             round_us=round_us,
         )
 

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hpcstream.kernels import accumulate, key_table
+from hpcstream.kernels import accumulate, key_regions, key_table
 
 Ints = npt.NDArray[np.int64]
 Slots = npt.NDArray[np.uint32]
@@ -146,8 +146,8 @@ class SliceStore:
     @property
     def n_bytes(self) -> int:
         """Bytes reserved for state."""
-        arrays = (self._book, self._index, self._keys, self.rows, *self.words)
-        return sum(array.nbytes for array in arrays)
+        arrays: list[npt.NDArray[Any]] = [self._book, self._index, self._keys, self.rows]
+        return sum(array.nbytes for array in arrays + self.words)
 
     @property
     def least_slice(self) -> int:
@@ -209,9 +209,7 @@ class SliceStore:
         """The least time of the last batch that was resolved."""
         return int(self._book[key_table.BATCH_MIN])
 
-    def _resolve_rest(
-        self, times: Ints, keys: Ints, valid: Bools, slots: Slots, done: int
-    ) -> None:
+    def _resolve_rest(self, times: Ints, keys: Ints, valid: Bools, slots: Slots, done: int) -> None:
         least = self._book[key_table.BATCH_MIN]
         while done < times.shape[0]:
             self._make_room(times)
@@ -229,7 +227,7 @@ class SliceStore:
             return _NONE, _NONE
         numbers = np.empty(self.n_slices, dtype=np.int64)
         regions = np.empty(self.n_slices, dtype=np.int64)
-        n_found = key_table.listed_regions(self._book, min(limit, 2**63 - 1), numbers, regions)
+        n_found = key_regions.listed_regions(self._book, min(limit, 2**63 - 1), numbers, regions)
         order = np.argsort(numbers[:n_found])
         return numbers[order], regions[order]
 
@@ -253,7 +251,7 @@ class SliceStore:
         """
         counts = self.counts(regions)
         slots = np.empty(int(counts.sum()), dtype=np.uint32)
-        key_table.slots_of_regions(self._book, regions, slots)
+        key_regions.slots_of_regions(self._book, regions, slots)
         nulls = self._fields(regions, key_table.NULL_SLOT)
         if not nulls.any():
             return slots, None
@@ -322,7 +320,7 @@ class SliceStore:
         n_live = self.n_entries
         old = np.empty(n_live, dtype=np.uint32)
         slots_end = self.slots_end
-        key_table.live_slots(self._book, old)
+        key_regions.live_slots(self._book, old)
         capacity = max(_LEAST_ENTRIES, 2 * n_live + _SPARE_ENTRIES)
         arrays = [self._keys, self.rows, *self.words]
         packed = [self._allocator.empty(capacity, array.dtype) for array in arrays]
@@ -360,7 +358,7 @@ class SliceStore:
         """Return all slices as arrays; merged regions are left out."""
         numbers, regions = self.slices_below(2**63)
         all_slots, is_null = self.slots_of(regions)
-        state = {
+        state: dict[str, npt.NDArray[Any]] = {
             "slice_numbers": numbers,
             "slice_counts": self.counts(regions),
             "keys": self._keys[all_slots],
@@ -384,7 +382,8 @@ class SliceStore:
             array[slots] = state[f"word:{spec.name}"]
 
     def _fields(self, regions: Ints, field: int) -> Ints:
-        return self._book[_region_at(regions) + field]
+        values: Ints = self._book[_region_at(regions) + field]
+        return values
 
     def _fill(self, start: int, stop: int) -> None:
         for spec, array in zip(self._specs, self.words, strict=True):
@@ -405,8 +404,10 @@ class SliceStore:
         elif need == key_table.NEED_DIRECTORY:
             self._resize_book(directory=4 * int(self._book[key_table.DIRECTORY_SIZE]))
         else:
-            assert need == key_table.NEED_OTHER_TIMES and times is not None, f"need {need}"
-            floor, ceiling = (int(self._book[f]) for f in (key_table.TIME_FLOOR, key_table.TIME_CEILING))
+            assert times is not None, f"stopped for need {need}"
+            floor, ceiling = (
+                int(self._book[f]) for f in (key_table.TIME_FLOOR, key_table.TIME_CEILING)
+            )
             raise ValueError(
                 f"event times from {int(times.min())} to {int(times.max())}: outside "
                 f"[{floor}, {ceiling}], where windows can be counted; is the column's unit right?"

@@ -6,8 +6,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from hpcstream.errors import HpcstreamError
+from hpcstream.graph.physical import PhysicalGraph
 from hpcstream.observability.metrics import JobResult
 from hpcstream.runtime.job import JobRun
+from hpcstream.runtime.setup import Setup
 from hpcstream.runtime.task import Task
 
 
@@ -81,10 +83,10 @@ class FaultyRank:
 
     def program(self) -> Generator[bool, None, JobResult]:
         """Yield whether anything moved, as `JobRun.run` does."""
+        self._arm_after_set_up()
         running = self._run.run()
         while True:
             if self._run.setup is not None:
-                self._arm(self._run.setup.worker.tasks)
                 yield from self._happen(self._run.setup.worker.tasks)
             try:
                 moved = next(running)
@@ -93,10 +95,17 @@ class FaultyRank:
                 return result
             yield moved
 
-    def _arm(self, tasks: list[Task]) -> None:
-        for fault in self._failing:
-            _fail_in_round(tasks[fault.task], fault)
-        self._failing = []
+    def _arm_after_set_up(self) -> None:
+        """Put failures into the tasks as soon as they are made, before round 0."""
+        normal = self._run._set_up
+
+        def armed(physical: PhysicalGraph) -> Generator[bool, None, Setup]:
+            setup = yield from normal(physical)
+            for fault in self._failing:
+                _fail_in_round(setup.worker.tasks[fault.task], fault)
+            return setup
+
+        self._run._set_up = armed  # type: ignore[method-assign]
 
     def _happen(self, tasks: list[Task]) -> Iterator[bool]:
         reached = max((task.next_round for task in tasks), default=0)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 from hpcstream.operators.base import Emitted, Operator, SideOutput
 
-Event = int | pa.RecordBatch | tuple[int, pa.RecordBatch]
+Event: TypeAlias = int | pa.RecordBatch | tuple[int, pa.RecordBatch]
 """A watermark, a batch for input 0, or an input and a batch for it."""
 
 Row = dict[str, Any]

@@ -79,6 +79,7 @@ class Simulation:
         self._max_delay = max_delay
         self._operations: dict[tuple[Any, ...], _Operation] = {}
         self._wakes: dict[tuple[Any, ...], int] = {}
+        self._notes: dict[tuple[Any, ...], list[tuple[int, bytes]]] = {}
         self._moves = 0
 
     def communicator(self, rank: int) -> Communicator:
@@ -146,6 +147,16 @@ class Simulation:
     def take_wake(self, key: tuple[Any, ...]) -> bool:
         """Take a rank's wake messages; True if there were any."""
         return self._wakes.pop(key, 0) > 0
+
+    # notes
+
+    def add_note(self, key: tuple[Any, ...], sender: int, note: bytes) -> None:
+        """Leave a note for a rank."""
+        self._notes.setdefault(key, []).append((sender, note))
+
+    def take_notes(self, key: tuple[Any, ...]) -> list[tuple[int, bytes]]:
+        """Take a rank's notes."""
+        return self._notes.pop(key, [])
 
 
 class Turns(Generic[_T]):
@@ -296,6 +307,12 @@ class _SimulatedCommunicator:
 
     def take_wake(self) -> bool:
         return self._world.take_wake((*self._context, self.rank))
+
+    def send_note(self, rank: int, note: bytes) -> None:
+        self._world.add_note((*self._context, rank), self.rank, note)
+
+    def take_notes(self) -> list[tuple[int, bytes]]:
+        return self._world.take_notes((*self._context, self.rank))
 
     def free(self) -> None:
         self._members = ()

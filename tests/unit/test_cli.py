@@ -38,9 +38,9 @@ def script(tmp_path):
     return write
 
 
-def hpcstream(*arguments, environ, **options):
+def hpcstream(*arguments, environ, timeout=60):
     return subprocess.run(
-        [*HPCSTREAM, *arguments], env=environ, text=True, capture_output=True, timeout=60, **options
+        [*HPCSTREAM, *arguments], env=environ, text=True, capture_output=True, timeout=timeout
     )
 
 
@@ -103,15 +103,44 @@ def test_ranks_form_one_world_and_the_start_is_said_once(environ, script):
     assert run.stderr.count("hpcstream: 3 ranks by ") == 1
 
 
-def test_two_ranks_start_within_two_seconds(environ, script):
-    path = script("from mpi4py import MPI; MPI.COMM_WORLD.Barrier()")
-    seconds = []
-    for _ in range(3):
-        started = time.monotonic()
-        assert hpcstream("run", "-n", "2", path, environ=environ).returncode == 0
-        seconds.append(time.monotonic() - started)
+JOB = """
+    import pyarrow as pa
+    import hpcstream as hs
+    from hpcstream import col
 
-    assert min(seconds) < 2.0
+    rows = pa.table({"t": list(range(1000)), "key": [i % 7 for i in range(1000)]})
+    job = hs.Job("small")
+    stream = job.from_batches(rows.to_batches(max_chunksize=100)).with_event_time("t", unit="ms")
+    windows = stream.filter(col("t") >= 0).key_by("key").window(hs.tumbling("100ms"))
+    counts = windows.agg(rows=hs.count()).collect()
+    if __name__ == "__main__":
+        job.run()
+        if counts.table:
+            print("rows", sum(counts.table["rows"].to_pylist()))
+"""
+
+
+def test_a_job_on_two_ranks_takes_two_seconds_at_most_from_start_to_end(environ, script):
+    path = script(JOB)
+    seconds = []
+    for _ in range(4):  # the first may compile kernels
+        started = time.monotonic()
+        run = hpcstream("run", "-n", "2", path, environ=environ, timeout=120)
+        seconds.append(time.monotonic() - started)
+        assert (run.returncode, run.stdout) == (0, "rows 1000\n"), run.stderr
+
+    others_work = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert min(seconds) < 2.0 * others_work
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_explain_prints_the_plan_once_and_runs_nothing(environ, script, ranks):
+    run = hpcstream("explain", "-n", str(ranks), script(JOB), environ=environ)
+
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("source ") == 1
+    assert "aggregate by key" in run.stdout
+    assert "rows 1000" not in run.stdout
 
 
 def test_the_exit_code_of_a_failing_rank_is_passed_on(environ, script):
@@ -279,12 +308,6 @@ def test_n_inside_a_rank_of_another_launcher_is_refused(environ, script):
 
     assert run.returncode == 2
     assert "already one of 4" in run.stderr
-
-
-def test_explain_tells_the_script_and_runs_it_up_to_its_jobs(environ, script):
-    path = script("import os; print(os.environ['HPCSTREAM_EXPLAIN'])")
-
-    assert hpcstream("explain", path, environ=environ).stdout == "1\n"
 
 
 @pytest.mark.parametrize("ranks", [1, 3])

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,7 +19,7 @@ def views(strings, dtype=np.int32):
 
 def strings_of(index, ids):
     offsets, data = index.keys(np.asarray(ids, dtype=np.int64))
-    return [data[a:b].tobytes() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [data[a:b].tobytes() for a, b in pairwise(offsets)]
 
 
 def one_hash_for_all(offsets, data, out_hashes):

@@ -37,21 +37,29 @@ MPIEXEC_OF_MPICH = {
 }
 BATCH_SCRIPT = {
     "SLURM_JOB_ID": "7",
+    "SLURM_TASKS_PER_NODE": "4",
     "SLURM_JOB_NUM_NODES": "1",
     "SLURM_NTASKS": "4",
     "SLURM_PROCID": "0",
     "SLURM_LOCALID": "0",
-    "SLURM_NODEID": "0",
 }
 SALLOC_SHELL = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "4"}
 SRUN = {
     **BATCH_SCRIPT,
+    "SLURM_STEPID": "0",
     "SLURM_STEP_ID": "0",
     "SLURM_STEP_NUM_TASKS": "4",
     "SLURM_STEP_NUM_NODES": "1",
 }
 SRUN_PMI2 = {**SRUN, "PMI_FD": "11", "PMI_JOBID": "7.0", "PMI_RANK": "0", "PMI_SIZE": "4"}
-SRUN_PMIX = {**SRUN, "PMIX_RANK": "0", "PMIX_NAMESPACE": "slurm.pmix.7.0"}
+SRUN_PMIX = {
+    **SRUN,
+    "SLURM_MPI_TYPE": "pmix",
+    "PMIX_RANK": "0",
+    "PMIX_NAMESPACE": "slurm.pmix.7.0",
+    "PMIX_VERSION": "4.2.2rc2",
+}
+# Slurm's manual: the interactive step of salloc has this reserved number.
 INTERACTIVE_STEP = {**SRUN, "SLURM_STEP_ID": "4294967290"}
 
 

@@ -85,7 +85,9 @@ def run_two_stages(events, make_local, make_final, restart):
 
 @settings(max_examples=100)
 @given(
-    events=st.lists(st.tuples(st.integers(0, 1), rows_of_batch | st.integers(-30, 60)), max_size=10),
+    events=st.lists(
+        st.tuples(st.integers(0, 1), rows_of_batch | st.integers(-30, 60)), max_size=10
+    ),
     assigner=st.sampled_from([TumblingWindows(7), SlidingWindows(12, 3), SlidingWindows(6, 4)]),
     max_entries=st.sampled_from([3, 1000]),
     restart=st.booleans(),

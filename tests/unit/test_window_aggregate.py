@@ -131,7 +131,9 @@ def run_reference(reference, events, functions):
 
 @settings(max_examples=150)
 @given(
-    events=event_lists, assigner=assigners, lateness=st.sampled_from([0, 0, 3, 20]),
+    events=event_lists,
+    assigner=assigners,
+    lateness=st.sampled_from([0, 0, 3, 20]),
     restart=st.booleans(),
 )
 def test_results_equal_those_of_a_reference_that_keeps_every_row(
@@ -270,7 +272,7 @@ def test_least_greatest_first_and_last_keep_the_type(value_type, values):
 
 def test_times_near_the_ends_of_int64_are_refused():
     operator = operator_of(TumblingWindows(10))()
-    with pytest.raises(ValueError, match="outside .*is the column's unit right"):
+    with pytest.raises(ValueError, match=r"outside .*is the column's unit right"):
         operator.process_batch(batch((1, MAX_TIME - 1, 0, 1.0)))
 
 
@@ -316,7 +318,9 @@ def test_keys_of_any_types_and_nulls_come_back_as_they_went_in(data, restart):
         for key in keys:
             counts[key] = counts.get(key, 0) + 1
 
-    rows = run_operator(lambda: WindowAggregate(spec, HeapAllocator()), [*events, 10], restart=restart)
+    rows = run_operator(
+        lambda: WindowAggregate(spec, HeapAllocator()), [*events, 10], restart=restart
+    )
 
     got = {tuple(row[k] for k in spec.keys): row["count_rows"] for row in rows}
     assert got == counts
@@ -330,7 +334,9 @@ def test_memory_follows_open_keys_not_all_keys_ever_seen():
     for window in range(40):
         keys = [f"key-{window}-{i}" for i in range(3000)]
         times = pa.array([10 * window] * 3000, pa.int64())
-        operator.process_batch(pa.RecordBatch.from_arrays([pa.array(keys), times], schema=spec.input_schema))
+        operator.process_batch(
+            pa.RecordBatch.from_arrays([pa.array(keys), times], schema=spec.input_schema)
+        )
         fired = [part["k0"].to_pylist() for part in operator.process_watermark(10 * window + 10)]
         assert fired == [keys]
         sizes.append(operator.state_bytes())
@@ -371,8 +377,12 @@ def test_holistic_results_equal_those_of_a_reference(events, assigner, lateness,
             pa.decimal128(10, 2),
             [Decimal("1.25"), None, Decimal("-0.25"), Decimal("1.25")],
             {
-                "sum": Decimal("2.25"), "mean": 0.75, "min": Decimal("-0.25"),
-                "first": Decimal("1.25"), "median": 1.25, "std": math.sqrt(0.75),
+                "sum": Decimal("2.25"),
+                "mean": 0.75,
+                "min": Decimal("-0.25"),
+                "first": Decimal("1.25"),
+                "median": 1.25,
+                "std": math.sqrt(0.75),
             },
         ),
     ],

@@ -154,3 +154,11 @@ def test_two_columns_of_one_name_are_refused(tmp_path):
 def test_an_unknown_column_in_column_types_is_named(tmp_path):
     with pytest.raises(ConnectorError, match="no column 'z'"):
         CsvSource(write(tmp_path, "a\n1\n"), column_types={"z": pa.int64()})
+
+
+def test_options_that_contradict_or_do_not_exist_are_refused(tmp_path):
+    path = write(tmp_path, "a\n1\n")
+    with pytest.raises(ValueError, match="header=False"):
+        CsvSource(path, column_names=["b"])
+    with pytest.raises(TypeError, match="separator"):
+        CsvSource(path, separator=";")

@@ -53,6 +53,20 @@ class TestSkippedRowGroups(SourceContract):
         return ParquetSource(str(tmp_path / "a.parquet"), event_time="time", unit="ms")
 
 
+class TestDictionaryColumns(SourceContract):
+    @pytest.fixture
+    def source(self, tmp_path):
+        pq.write_table(sample_table(), tmp_path / "a.parquet", row_group_size=300)
+        return ParquetSource(tmp_path, event_time="time", unit="ms", dictionary_columns=["key"])
+
+    def test_they_are_dictionaries(self, source):
+        assert source.schema.field("key").type == pa.dictionary(pa.int32(), pa.string())
+
+    def test_a_wrong_name_is_named(self, source, tmp_path):
+        with pytest.raises(ConnectorError, match="no column 'kee', named in dictionary_columns"):
+            ParquetSource(tmp_path, dictionary_columns=["kee"])
+
+
 def test_splits_come_in_event_time_order_whatever_the_files_are_called(tmp_path):
     late, early = sample_table().slice(500), sample_table().slice(0, 500)
     pq.write_table(late, tmp_path / "a.parquet")

@@ -1,0 +1,1 @@
+"""How fast hpcstream is: workloads, peers, one command. See docs/benchmarks.md."""

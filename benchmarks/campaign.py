@@ -1,0 +1,216 @@
+"""Runs all systems on all workloads, in turns, and checks what they answer."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.answers import Answer
+from benchmarks.datasets import build, file_hash
+from benchmarks.launch import Place, TrialError, run_trial
+from benchmarks.results import Record, ResultFile
+from benchmarks.systems import SYSTEMS, is_installed
+from benchmarks.trial import Trial
+from benchmarks.workloads import WORKLOADS
+
+
+@dataclass(frozen=True)
+class Variant:
+    """hpcstream once more on one workload, in another way: ranks, or fields of ``JobConfig``."""
+
+    workload: str
+    ranks: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+VARIANTS = (
+    Variant("tumbling", 2, {"local_aggregation": False}),
+    Variant("tumbling", 8),
+)
+"""What is measured beside the ranks asked for."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure.
+
+    Attributes
+    ----------
+    rows : int, optional
+        Of each file that is made up; None: as the workload says.
+    seconds : float
+        How long a timed part should last.
+    passes : int, optional
+        How often to read the file in the timed part; None: as ``seconds`` ask.
+    weak : bool
+        Whether ranks times as many rows go through that many ranks.
+    """
+
+    workloads: Sequence[str]
+    ranks: Sequence[int]
+    peers: Sequence[str]
+    variants: Sequence[Variant] = ()
+    repeats: int = 5
+    seconds: float = 10.0
+    rows: int | None = None
+    passes: int | None = None
+    weak: bool = False
+
+
+class Campaign:
+    """Measures a plan and writes records; `faults` has what went wrong."""
+
+    def __init__(self, plan: Plan, place: Place, results: ResultFile, data: Path) -> None:
+        self._plan, self._place = plan, place
+        self._results, self._data = results, data
+        self._reference = Reference()
+        self.faults: list[str] = []
+
+    def run(self) -> None:
+        """Measure one workload after the other."""
+        for name in self._plan.workloads:
+            self._measure(name)
+
+    def _measure(self, name: str) -> None:
+        say(f"\n{name}: making its rows")
+        trials = [self._sized(trial) for trial in self._trials(name)]
+        self._reference = Reference()
+        ready = [sized for trial in trials if (sized := self._with_passes(trial))]
+        for repetition in range(self._plan.repeats):
+            for trial in ready:
+                self._once(trial, repetition)
+
+    def _trials(self, name: str) -> list[Trial]:
+        """Return what runs on a workload: peers as they are installed, then hpcstream."""
+        plan = self._plan
+        workload = WORKLOADS[name]
+        if plan.rows:
+            workload = workload.with_rows(plan.rows)
+        path = build(workload, self._data)
+        rows = count_rows(path)
+        self._results.add(
+            {"kind": "input", "workload": name, "rows": rows, "sha256": file_hash(path)}
+        )
+        base = Trial(name, "hpcstream", str(path), rows, threads=len(self._place.cores))
+        trials = []
+        for peer in plan.peers:
+            if is_installed(peer):
+                trials.append(replace(base, system=peer))
+            else:
+                say(f"  {peer}: not installed")
+                self._results.add({"kind": "absent", "workload": name, "label": peer})
+        trials += [replace(base, ranks=ranks) for ranks in plan.ranks]
+        return trials + [
+            replace(base, ranks=variant.ranks, options=variant.options)
+            for variant in plan.variants
+            if variant.workload == name
+        ]
+
+    def _sized(self, trial: Trial) -> Trial:
+        """Return the trial over a shorter file if its system is too slow for this one."""
+        limit = SYSTEMS[trial.system].max_rows
+        if trial.rows <= limit or WORKLOADS[trial.workload].dataset == "flights":
+            return trial
+        workload = WORKLOADS[trial.workload].with_rows(limit)
+        return replace(trial, rows=limit, path=str(build(workload, self._data)))
+
+    def _with_passes(self, trial: Trial) -> Trial | None:
+        """Return the trial with as many passes as it needs, found by a run that is not recorded."""
+        passes = self._plan.passes
+        if passes is None:
+            report = self._checked(trial)
+            if report is None:
+                return None
+            needed = self._plan.seconds * SYSTEMS[trial.system].share
+            passes = max(1, math.ceil(needed * report["rows_per_second"] / trial.rows))
+        if self._plan.weak:
+            passes *= trial.ranks
+        return replace(trial, passes=passes)
+
+    def _once(self, trial: Trial, repetition: int) -> None:
+        report = self._checked(trial)
+        if report is not None:
+            say(
+                f"  {repetition + 1}/{self._plan.repeats} {trial.label:<44} "
+                f"{report['rows_per_second'] / 1e6:8.2f} M rows/s in {report['seconds']:5.1f} s"
+            )
+            self._results.add(record_of(trial, repetition, report))
+
+    def _checked(self, trial: Trial) -> Record | None:
+        """Run a trial once and note what is wrong with it; None if it did not run."""
+        try:
+            report = run_trial(trial, self._place)
+        except TrialError as error:
+            self._note(trial, str(error))
+            return None
+        fault = report["fault"] = self._reference.fault(trial, report)
+        if fault:
+            self._note(trial, fault)
+        return report
+
+    def _note(self, trial: Trial, fault: str) -> None:
+        self.faults.append(f"{trial.workload}, {trial.label}: {fault}")
+        say(f"  {self.faults[-1]}")
+        self._results.add(
+            {"kind": "fault", "workload": trial.workload, "label": trial.label, "fault": fault}
+        )
+
+
+class Reference:
+    """The answers that the one-pass loop gives to a workload; made when first asked for."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], Answer] = {}
+
+    def fault(self, trial: Trial, report: Record) -> str:
+        """Return what is wrong with the answers in a report, or nothing."""
+        passes = trial.passes if SYSTEMS[trial.system].endless else 1
+        for name, n in (("once", 1), ("answer", passes)):
+            found = Answer.from_json(report[name])
+            difference = found.difference(self._expected(trial, n))
+            if difference:
+                return f"wrong answer over {n} replays of the file: {difference}"
+        return ""
+
+    def _expected(self, trial: Trial, passes: int) -> Answer:
+        if (trial.path, passes) not in self._known:
+            from benchmarks.systems.one_pass import OnePass
+
+            self._known[trial.path, passes] = OnePass(trial).expected(passes)
+        return self._known[trial.path, passes]
+
+
+def record_of(trial: Trial, repetition: int, report: Record) -> Record:
+    """Return the record of one repetition."""
+    kept = {name: value for name, value in report.items() if name != "memory"}
+    return {
+        "kind": "trial",
+        "workload": trial.workload,
+        "system": trial.system,
+        "label": trial.label,
+        "ranks": trial.ranks,
+        "threads": trial.threads,
+        "passes": trial.passes,
+        "file_rows": trial.rows,
+        "options": trial.options,
+        "repetition": repetition,
+        **kept,
+    }
+
+
+def count_rows(path: Path) -> int:
+    """Return the rows of an Arrow IPC file."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as file:
+        reader = pa.ipc.open_file(file)
+        return sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
+
+
+def say(text: str) -> None:
+    """Tell the user how far it is."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,115 @@
+"""Starts one trial, watches its memory, and reads what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contestant import MARK
+from benchmarks.memory import MemorySampler
+from benchmarks.trial import Trial
+from hpcstream.cli import mpiexec
+from hpcstream.cli.supervise import kill_tree
+
+ROOT = Path(__file__).parents[1]
+TIMEOUT_S = 1800.0
+
+
+class TrialError(Exception):
+    """A trial ended without a result; the message has what it printed."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where trials run.
+
+    Attributes
+    ----------
+    launcher : str
+        ``auto``: the mpiexec that ``hpcstream run`` would take; else a command
+        to which the number of ranks is added, as ``srun --cpu-bind=cores -n``.
+    cores : tuple of int
+        All processes of a trial are kept on these.
+    path : tuple of str
+        For PYTHONPATH: where ``benchmarks`` and ``hpcstream`` are imported from.
+    folder : Path
+        The working directory.
+    """
+
+    launcher: str = "auto"
+    cores: tuple[int, ...] = field(default_factory=lambda: tuple(sorted(os.sched_getaffinity(0))))
+    path: tuple[str, ...] = (str(ROOT),)
+    folder: Path = ROOT
+
+    def environ(self, trial: Trial) -> dict[str, str]:
+        """Return the environment of a trial: one core for each rank, all for a peer."""
+        inherited = os.environ.get("PYTHONPATH", "")
+        path = [*self.path, *filter(None, [inherited])]
+        one_thread = {} if trial.system != "hpcstream" else {"OMP_NUM_THREADS": "1"}
+        return {**os.environ, **one_thread, "PYTHONPATH": os.pathsep.join(path)}
+
+
+def run_module(
+    module: str, arguments: Sequence[str], trial: Trial, place: Place
+) -> tuple[dict[str, Any], MemorySampler]:
+    """Run a module of ours on the trial's ranks; return what it reports, and its memory.
+
+    Raises
+    ------
+    TrialError
+        It failed, printed no result, or took longer than `TIMEOUT_S`.
+    """
+    program = [sys.executable, "-m", module, *arguments, repr(time.monotonic())]
+    command, environ = _command(program, trial, place)
+    process = subprocess.Popen(
+        command,
+        env=environ,
+        cwd=place.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, place.cores),
+    )
+    sampler = MemorySampler(process.pid)
+    try:
+        output, _ = process.communicate(timeout=TIMEOUT_S)
+    except BaseException:
+        kill_tree(process.pid)
+        raise
+    finally:
+        sampler.stop()
+    marked = [line for line in output.splitlines() if line.startswith(MARK)]
+    if process.returncode != 0 or not marked:
+        raise TrialError(
+            f"{shlex.join(command)}\nended with {process.returncode}; it printed:\n{output}"
+        )
+    report: dict[str, Any] = json.loads(marked[-1].removeprefix(MARK))
+    return report, sampler
+
+
+def run_trial(trial: Trial, place: Place) -> dict[str, Any]:
+    """Return the record of one trial."""
+    report, sampler = run_module("benchmarks.contestant", [trial.to_json()], trial, place)
+    return {**report, "memory_bytes": sorted(sampler.peaks.values()), "memory": sampler.series}
+
+
+def _command(program: list[str], trial: Trial, place: Place) -> tuple[list[str], dict[str, str]]:
+    environ = place.environ(trial)
+    if place.launcher != "auto":
+        return [*shlex.split(place.launcher), str(trial.ranks), *program], environ
+    if trial.ranks == 1:
+        return program, environ
+    launcher = mpiexec.find_launcher("auto", mpiexec.library_version(), environ)
+    slots = min(mpiexec.count_slots(environ), len(place.cores))
+    return (
+        mpiexec.command(launcher, trial.ranks, program, slots),
+        mpiexec.environment(launcher, environ),
+    )

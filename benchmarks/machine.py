@@ -1,0 +1,89 @@
+"""Where and with what a measurement was made: written at the head of each file of results."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from benchmarks.launch import ROOT, Place
+from hpcstream.cli import mpiexec
+
+_PACKAGES = (
+    "hpcstream",
+    "numpy",
+    "numba",
+    "pyarrow",
+    "mpi4py",
+    "duckdb",
+    "polars",
+    "bytewax",
+    "pyspark",
+    "apache-flink",
+)
+
+
+def describe_machine(place: Place) -> dict[str, Any]:
+    """Return a record of kind ``machine``."""
+    return {
+        "kind": "machine",
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "cpu": _cpu(),
+        "cores": len(place.cores),
+        "cores_used": list(place.cores),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+        "load_average": os.getloadavg()[0],
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "mpi": mpiexec.library_version().split(",")[0],
+        "binding": _binding(place),
+        "commit": commit(ROOT),
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+    }
+
+
+def commit(folder: Path) -> str:
+    """Return the commit that is checked out, with ``+`` if files were changed since."""
+    number = _git(folder, "rev-parse", "--short=12", "HEAD")
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return f"{number}{'+' if changed else ''}" if number else "unknown"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        asked = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True
+        )
+    except OSError:
+        return ""
+    return asked.stdout.strip()
+
+
+def _binding(place: Place) -> str:
+    """Return how two ranks are placed: what the launcher is told."""
+    if place.launcher != "auto":
+        return place.launcher
+    launcher = mpiexec.find_launcher("auto", mpiexec.library_version(), os.environ)
+    command = mpiexec.command(launcher, 2, [], len(place.cores))
+    return " ".join([launcher.version, *command[1:-2]])
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), "unknown")
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return str(sys.modules[name].__version__) if name in sys.modules else ""

@@ -1,0 +1,52 @@
+"""DuckDB, as someone who knows it would write it: slices first, then windows of slices."""
+
+from __future__ import annotations
+
+import duckdb
+
+from benchmarks.datasets import campaigns
+from benchmarks.systems.tables import Repeated, mapped
+from benchmarks.trial import Trial
+from benchmarks.workloads import Workload
+
+
+def make(trial: Trial) -> Repeated:
+    """Return DuckDB over the mapped file, which it scans without a copy."""
+    connection = duckdb.connect(config={"threads": trial.threads})
+    connection.register("input", mapped(trial))
+    if trial.query.name == "ysb":
+        connection.register("campaigns", campaigns())
+    text = sql(trial.query)
+    return Repeated(trial, lambda: connection.sql(text).to_arrow_table())
+
+
+def sql(workload: Workload) -> str:
+    """Return the query of a workload."""
+    keys = ", ".join(workload.keys)
+    source, slide = "input", workload.slide
+    if workload.name == "ysb":
+        source = (
+            "(SELECT ts, campaign FROM input JOIN campaigns USING (ad_id) "
+            "WHERE event_type = 'view')"
+        )
+    if workload.size == slide:
+        return (
+            f"SELECT {keys}, ts // {slide} * {slide} AS window_start, count(*) AS n"
+            f"{_columns(workload, 'value')} FROM {source} GROUP BY ALL"
+        )
+    return f"""
+        WITH slices AS (
+            SELECT {keys}, ts // {slide} * {slide} AS slice, count(*) AS c, sum(value) AS s,
+                max(value) AS m FROM {source} GROUP BY ALL)
+        SELECT {keys}, slice - shift AS window_start, sum(c)::BIGINT AS n{_combined(workload)}
+        FROM slices, range(0, {workload.size}, {slide}) AS shifts(shift) GROUP BY ALL"""
+
+
+def _columns(workload: Workload, of: str) -> str:
+    functions = {"sum": "sum", "max": "max", "mean": "avg"}
+    return "".join(f", {functions[name]}({of}) AS {name}" for name in workload.aggregates)
+
+
+def _combined(workload: Workload) -> str:
+    functions = {"sum": "sum(s)", "max": "max(m)", "mean": "sum(s) / sum(c)"}
+    return "".join(f", {functions[name]} AS {name}" for name in workload.aggregates)

@@ -1,0 +1,109 @@
+"""hpcstream itself: the replayed file as a stream, event time and watermarks on, a sink behind."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pyarrow as pa
+
+import hpcstream as hs
+from benchmarks.answers import Answer, answer_of
+from benchmarks.datasets import campaigns
+from benchmarks.replay import TIME, ReplaySource
+from benchmarks.trial import Trial
+from benchmarks.workloads import Workload
+from hpcstream import col
+from hpcstream.api.stream import Stream
+from hpcstream.observability.metrics import JobResult
+
+
+class AnswerSink:
+    """Sums up the result rows of this rank; nothing is kept."""
+
+    def __init__(self, workload: Workload) -> None:
+        self._workload = workload
+        self.answer = Answer()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a batch."""
+        self.answer.add(answer_of(batch, self._workload))
+
+
+class Engine:
+    """`System` on all ranks of the launcher, or in this process."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self._world = _world() if trial.ranks > 1 else None
+        self.last: JobResult | None = None
+
+    def run(self, passes: int) -> tuple[float, Answer]:
+        """Run the job; the answer is that of all ranks, on rank 0."""
+        workload = self._trial.query
+        job = hs.Job(workload.name)
+        source = ReplaySource(self._trial.file, passes, workload.period)
+        sink = AnswerSink(workload)
+        query(job, source, workload).sink(sink)
+        if self._world is not None:
+            self._world.Barrier()
+        start = time.perf_counter()
+        self.last = job.run(show=False, **self._trial.options)
+        return time.perf_counter() - start, self._total(sink.answer)
+
+    def details(self) -> dict[str, Any]:
+        """Return what the job says of its last run."""
+        assert self.last is not None, "run() comes first"
+        return {
+            "late_rows": self.last.late_rows,
+            "rounds": self.last.rounds,
+            "engine_seconds": self.last.seconds,
+            "bytes_sent": sum(rank.bytes_sent for rank in self.last.per_rank),
+            "busy_s": [rank.busy_s for rank in self.last.per_rank],
+            "exchange_s": [rank.exchange_s for rank in self.last.per_rank],
+        }
+
+    def _total(self, answer: Answer) -> Answer:
+        total = Answer()
+        for one in [answer] if self._world is None else self._world.allgather(answer):
+            total.add(one)
+        return total
+
+
+def make(trial: Trial) -> Engine:
+    """Return the engine, with the kernels of the workload compiled by `Engine.run`."""
+    return Engine(trial)
+
+
+def query(job: hs.Job, source: ReplaySource, workload: Workload) -> Stream:
+    """Return the result of a workload's query."""
+    rows = job.source(
+        source,
+        event_time=TIME,
+        event_time_unit=workload.unit,
+        watermark_delay=_duration(workload.watermark_delay, workload),
+    )
+    if workload.name == "ysb":
+        rows = rows.filter(col("event_type") == "view").select("ad_id")
+        rows = rows.join_table(campaigns(), on="ad_id")
+    return rows.key_by(*workload.keys).window(_window(workload)).agg(**_aggregates(workload))
+
+
+def _aggregates(workload: Workload) -> dict[str, Any]:
+    named = {name: getattr(col("value"), name)() for name in workload.aggregates}
+    return {"n": hs.count(), **named}
+
+
+def _window(workload: Workload) -> Any:
+    size, slide = (_duration(ticks, workload) for ticks in (workload.size, workload.slide))
+    return hs.tumbling(size) if size == slide else hs.sliding(size, slide)
+
+
+def _duration(ticks: int, workload: Workload) -> str:
+    return f"{ticks}{workload.unit}"
+
+
+def _world() -> Any:
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD

@@ -1,0 +1,174 @@
+"""What the hardware allows: one compiled loop over dense keys, on one core.
+
+No hashing, no event-time bookkeeping, no exchange: keys are numbers from 0 on, found before
+the clock starts. Its answer over the whole replayed stream is what the others must give.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numba import njit
+
+from benchmarks.answers import Answer, key_hashes, mix_row
+from benchmarks.datasets import campaigns
+from benchmarks.trial import Trial
+
+
+class OnePass:
+    """`System` of one loop over dense arrays."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._workload = workload = trial.query
+        self._rows = rows = _Rows(trial)
+        self._first = int(rows.times.min()) // workload.slide
+        slices = workload.period // workload.slide
+        assert int(rows.times.max()) // workload.slide - self._first < slices
+        shape = (slices, len(rows.hashes))
+        self._counts = np.zeros(shape, dtype=np.int64)
+        self._sums = np.zeros(shape if workload.aggregates else (0, 0), dtype=np.float64)
+        self._maxima = np.zeros(self._sums.shape, dtype=np.float64)
+
+    def run(self, passes: int) -> tuple[float, Answer]:
+        """Accumulate and fold ``passes`` times; the answer is that of the whole stream."""
+        start = time.perf_counter()
+        for _ in range(passes):
+            self._accumulate()
+            self._fold(1)
+        seconds = time.perf_counter() - start
+        return seconds, self._fold(passes)
+
+    def expected(self, passes: int) -> Answer:
+        """Return the right answer over the whole replayed stream."""
+        self._accumulate()
+        return self._fold(passes)
+
+    def _accumulate(self) -> None:
+        rows, slide = self._rows, self._workload.slide
+        self._counts[:] = 0
+        self._sums[:] = 0
+        self._maxima[:] = -np.inf
+        if rows.kept is not None:
+            campaign, event = rows.kept
+            count_kept(rows.times, rows.keys, rows.events, (campaign, event), self._counts, slide)
+        else:
+            tables = self._counts, self._sums, self._maxima
+            accumulate(rows.times, rows.keys, rows.values, tables, slide, self._first)
+
+    def _fold(self, passes: int) -> Answer:
+        workload = self._workload
+        tables = self._counts, self._sums, self._maxima
+        window = workload.size // workload.slide, workload.slide, self._first
+        rows, count, mix, *sums = fold(tables, self._rows.hashes, window, passes)
+        by_name = dict(zip(("sum", "max", "mean"), sums, strict=True))
+        return Answer(rows, count, int(mix), [by_name[name] for name in workload.aggregates])
+
+
+class _Rows:
+    """The columns of the file with dense keys."""
+
+    def __init__(self, trial: Trial) -> None:
+        table = pa.ipc.open_file(pa.memory_map(trial.path)).read_all()
+        self.times = table["ts"].to_numpy()
+        self.kept: tuple[np.ndarray, int] | None = None
+        self.events = self.values = np.empty(0)
+        if trial.query.name == "ysb":
+            self._take_events(table)
+        else:
+            self.values = table["value"].to_numpy()
+            self.keys, self.hashes = _dense([table[name] for name in trial.query.keys])
+
+    def _take_events(self, table: pa.Table) -> None:
+        ads = campaigns()
+        names = pc.unique(ads["campaign"])
+        campaign = pc.index_in(ads["campaign"], names).to_numpy().astype(np.int64)
+        self.keys = pc.index_in(table["ad_id"], ads["ad_id"]).to_numpy().astype(np.int64)
+        self.hashes = key_hashes([names])
+        events = pa.array(["view", "click", "purchase"])
+        self.events = pc.index_in(table["event_type"], events).to_numpy().astype(np.int8)
+        self.kept = campaign, 0
+
+
+def make(trial: Trial) -> OnePass:
+    """Return the loop, its rows in memory."""
+    return OnePass(trial)
+
+
+def _dense(columns: list[pa.ChunkedArray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a number from 0 on for each row, and the hash of the key behind each number."""
+    if len(columns) == 1 and pa.types.is_integer(columns[0].type):
+        keys = columns[0].to_numpy()
+        return keys, np.arange(keys.max() + 1, dtype=np.uint64)
+    coded = [column.combine_chunks().dictionary_encode() for column in columns]
+    keys = np.zeros(len(coded[0]), dtype=np.int64)
+    for column in coded:
+        keys = keys * len(column.dictionary) + column.indices.to_numpy()
+    grid = np.meshgrid(*(np.arange(len(c.dictionary)) for c in coded), indexing="ij")
+    words: list[Any] = [
+        column.dictionary.take(pa.array(index.ravel()))
+        for column, index in zip(coded, grid, strict=True)
+    ]
+    return keys, key_hashes(words)
+
+
+@njit(cache=True, nogil=True)
+def accumulate(times, keys, values, tables, slide, first):
+    """Add each row to the counts, sums and maxima of its slice and key."""
+    counts, sums, maxima = tables
+    for i in range(len(times)):
+        s = times[i] // slide - first
+        k = keys[i]
+        v = values[i]
+        counts[s, k] += 1
+        sums[s, k] += v
+        if v > maxima[s, k]:
+            maxima[s, k] = v
+
+
+@njit(cache=True, nogil=True)
+def count_kept(times, keys, events, kept, counts, slide):
+    """Count the rows of one event in the slice and campaign of their ad."""
+    campaign, event = kept
+    for i in range(len(times)):
+        if events[i] == event:
+            counts[times[i] // slide, campaign[keys[i]]] += 1
+
+
+@njit(cache=True, nogil=True)
+def fold(tables, hashes, window, passes):
+    """Combine slices into windows, over ``passes`` replays; return the parts of the answer."""
+    counts, sums, maxima = tables
+    width, slide, first = window
+    n_slices, n_keys = counts.shape
+    n = np.empty(n_keys, dtype=np.int64)
+    total = np.empty(n_keys if sums.size else 0, dtype=np.float64)
+    top = np.empty(len(total), dtype=np.float64)
+    rows = count = 0
+    mix = np.uint64(0)
+    all_sums = all_tops = all_means = 0.0
+    for w in range(1 - width, n_slices * passes):
+        n[:] = 0
+        total[:] = 0
+        top[:] = -np.inf
+        for j in range(max(w, 0), min(w + width, n_slices * passes)):
+            s = j % n_slices
+            for k in range(n_keys):
+                n[k] += counts[s, k]
+            for k in range(len(total)):
+                total[k] += sums[s, k]
+                top[k] = max(top[k], maxima[s, k])
+        start = (w + first) * slide
+        for k in range(n_keys):
+            if n[k]:
+                rows += 1
+                count += n[k]
+                mix += mix_row(hashes[k], start, n[k])
+                if len(total):
+                    all_sums += total[k]
+                    all_tops += top[k]
+                    all_means += total[k] / n[k]
+    return rows, count, mix, all_sums, all_tops, all_means

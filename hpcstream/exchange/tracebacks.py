@@ -1,0 +1,115 @@
+"""Tracebacks that show the user's frames, not the engine's.
+
+Between ``job.run()`` and the function that failed lie a dozen frames of this
+package; the error's note says in which operator, round and rank it was. They are
+left out where they say nothing: when the error is one that hpcstream raises on
+purpose, or comes from code that is not hpcstream's. An error of our own code keeps
+every frame, and so does everything with ``HPCSTREAM_FULL_TRACEBACK=1``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from hpcstream.errors import HpcstreamError
+
+FULL = "HPCSTREAM_FULL_TRACEBACK"
+"""Set to 1 to see every frame."""
+
+_HINT = f"frames of hpcstream are left out; {FULL}=1 shows them"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_FOLDERS = tuple(f"{folder}{os.sep}" for folder in (_PACKAGE, (_PACKAGE / "kernels").resolve()))
+
+
+def shorten(error: BaseException, environ: Mapping[str, str] = os.environ) -> BaseException:
+    """Leave the engine's frames out of an error's traceback, and its causes'; return the error."""
+    if environ.get(FULL, "0") not in ("", "0"):
+        return error
+    is_shorter, seen = False, set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        waiting += [one.__cause__, one.__context__]
+        is_shorter = _shorten_one(one) or is_shorter
+    if is_shorter and _HINT not in getattr(error, "__notes__", ()):
+        error.add_note(_HINT)
+    return error
+
+
+def _shorten_one(error: BaseException) -> bool:
+    frames = _frames(error.__traceback__)
+    if not frames or not (isinstance(error, HpcstreamError) or not _is_ours(frames[-1])):
+        return False
+    kept = [frame for frame in frames if not _is_ours(frame)]
+    if len(kept) == len(frames):
+        return False
+    error.__traceback__ = _chain(kept)
+    return True
+
+
+def _frames(trace: TracebackType | None) -> list[TracebackType]:
+    frames = []
+    while trace is not None:
+        frames.append(trace)
+        trace = trace.tb_next
+    return frames
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    return os.path.realpath(trace.tb_frame.f_code.co_filename).startswith(_FOLDERS)
+
+
+def _chain(frames: list[TracebackType]) -> TracebackType | None:
+    chained = None
+    for one in reversed(frames):
+        chained = TracebackType(chained, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return chained
+
+
+def show(error: BaseException) -> None:
+    """Write an error to standard error, without the frames that say nothing."""
+    traceback.print_exception(shorten(error), file=sys.stderr)
+    sys.stderr.flush()
+
+
+def install_excepthook() -> None:
+    """Shorten what this process shows of an error that leaves its script.
+
+    Until MPI starts, that is, while the graph is built; then `hpcstream.exchange.mpi`
+    has a hook that ends all ranks. A hook of someone else's, as in IPython, is left alone.
+    """
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _excepthook
+
+
+def _excepthook(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    let_earlier_ranks_speak(_launched_rank(os.environ))
+    sys.__excepthook__(kind, error, shorten(error).__traceback__)
+
+
+def let_earlier_ranks_speak(rank: int) -> None:
+    """Wait a moment on all ranks but the first: an error of the script is the same on all.
+
+    The first one to show it ends the others before they show it too.
+    """
+    if rank:
+        time.sleep(min(1.0 + 0.2 * rank, 2.0))
+
+
+def _launched_rank(environ: Mapping[str, str]) -> int:
+    """Return the number that a launcher gave this process; 0 without one."""
+    for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"):
+        if environ.get(name, "").isdecimal():
+            return int(environ[name])
+    return 0

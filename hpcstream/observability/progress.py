@@ -1,0 +1,240 @@
+"""The live line: what all ranks together do, about once a second, on a terminal.
+
+::
+
+    airport-delays  1.2 M rows/s  34.5 M rows  watermark 2001-01-03 04:00:00  812 rounds/s
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+import numpy as np
+
+from hpcstream.event_time import MAX_TIME, MIN_TIME
+from hpcstream.observability.time_text import format_count, format_span, format_time
+from hpcstream.observability.watermarks import Hold, Position, SourceTime
+
+TERMINAL = "HPCSTREAM_TERMINAL"
+"""Columns of the terminal that ``hpcstream run`` sits on, or 0: ranks cannot see it."""
+
+_WIDTH = 100
+_SPLIT_BYTES = 96
+_CLEAR = "\r\x1b[K"
+_PLAIN_EVERY_S = 10.0
+_LAG_LIMIT_S = 366 * 86_400.0
+_SAY_S = 5.0
+
+_SOURCE = np.dtype(
+    [
+        ("watermark", np.int64),
+        ("still_us", np.int64),
+        ("no_rows_us", np.int64),
+        ("state", np.int64),
+        ("split", f"S{_SPLIT_BYTES}"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class RankProgress:
+    """How far one rank has come: what it sends to all others about once a second."""
+
+    rows_in: int
+    rows_out: int
+    late_rows: int
+    rounds: int
+    sources: tuple[SourceTime, ...] = ()
+
+
+class ProgressRecords:
+    """`RankProgress` as bytes of one fixed size on all ranks.
+
+    Parameters
+    ----------
+    n_sources : int
+        Sources of the job.
+    """
+
+    def __init__(self, n_sources: int) -> None:
+        self._dtype = np.dtype([("counts", np.int64, (4,)), ("sources", _SOURCE, (n_sources,))])
+        self.n_bytes = self._dtype.itemsize
+
+    def pack(self, progress: RankProgress) -> np.ndarray:
+        """Return the record as uint8[n_bytes]."""
+        record = np.zeros(1, dtype=self._dtype)
+        record["counts"][0] = (
+            progress.rows_in,
+            progress.rows_out,
+            progress.late_rows,
+            progress.rounds,
+        )
+        for place, one in enumerate(progress.sources):
+            split = one.split.encode()[-_SPLIT_BYTES:]  # the end of a long path says more
+            times = int(one.still_s * 1e6), int(one.no_rows_s * 1e6)
+            record["sources"][0, place] = (one.watermark, *times, one.state, split)
+        return record.view(np.uint8)
+
+    def unpack(self, data: np.ndarray) -> list[RankProgress]:
+        """Return the records of all ranks."""
+        return [_unpacked(record) for record in data.view(self._dtype)]
+
+
+def _unpacked(record: np.void) -> RankProgress:
+    sources = tuple(
+        SourceTime(
+            int(one["watermark"]),
+            int(one["state"]),
+            int(one["still_us"]) / 1e6,
+            int(one["no_rows_us"]) / 1e6,
+            one["split"].decode(errors="ignore"),
+        )
+        for one in record["sources"]
+    )
+    rows_in, rows_out, late_rows, rounds = record["counts"].tolist()
+    return RankProgress(rows_in, rows_out, late_rows, rounds, sources)
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """What the line shows. Rates are those since the line before."""
+
+    rows: int
+    rows_per_s: float
+    rounds_per_s: float
+    late_rows: int
+    position: Position | None = None
+    hold: Hold | None = None
+
+
+class ProgressMeter:
+    """Turns the totals of successive moments into rates. No clock, no I/O."""
+
+    def __init__(self, now_s: float) -> None:
+        self._before = (now_s, 0, 0)
+
+    def measure(
+        self,
+        ranks: Sequence[RankProgress],
+        position: Position | None,
+        hold: Hold | None,
+        now_s: float,
+    ) -> JobProgress:
+        """Return what all ranks together have done by now, and how fast."""
+        then_s, rows_then, rounds_then = self._before
+        rows = sum(rank.rows_in for rank in ranks)
+        rounds = max(rank.rounds for rank in ranks)
+        late_rows = sum(rank.late_rows for rank in ranks)
+        self._before = (now_s, rows, rounds)
+        elapsed_s = max(now_s - then_s, 1e-6)
+        return JobProgress(
+            rows,
+            (rows - rows_then) / elapsed_s,
+            (rounds - rounds_then) / elapsed_s,
+            late_rows,
+            position,
+            hold,
+        )
+
+
+def progress_text(name: str, progress: JobProgress, wall_s: float, width: int) -> str:
+    """Return the line, cut to ``width`` columns.
+
+    Parameters
+    ----------
+    wall_s : float
+        Seconds since the epoch now: the lag of live sources is measured by it.
+    """
+    parts = [
+        name,
+        f"{format_count(progress.rows_per_s)} rows/s",
+        f"{format_count(progress.rows)} rows",
+        *_time_parts(progress, wall_s),
+    ]
+    if progress.late_rows:
+        parts.append(f"late {format_count(progress.late_rows)}")
+    parts.append(f"{format_count(progress.rounds_per_s)} rounds/s")
+    line = "  ".join(parts)
+    return line if len(line) <= width else line[: max(width - 3, 0)] + "..."
+
+
+def _time_parts(progress: JobProgress, wall_s: float) -> list[str]:
+    parts = []
+    position = progress.position
+    if position is not None and position.watermark != MAX_TIME:
+        parts.append(f"watermark {format_time(position.watermark, position.facts.unit)}")
+    if progress.hold is not None:
+        parts.append(progress.hold.in_short())
+    elif position is not None and position.facts.live and position.watermark != MIN_TIME:
+        lag_s = wall_s - position.facts.seconds(position.watermark)
+        if abs(lag_s) < _LAG_LIMIT_S:  # else the stream is not of today
+            parts.append(f"lag {format_span(lag_s)}")
+    return parts
+
+
+class ProgressLine:
+    """Writes the line: in place on a terminal, else one below the other now and then.
+
+    Parameters
+    ----------
+    name : str
+        The job's.
+    out : text stream
+    width : int
+        Columns of the terminal; 0: ``out`` is not one.
+    """
+
+    def __init__(self, name: str, out: TextIO, width: int) -> None:
+        self._name = name
+        self._out = out
+        self._in_place = width > 0
+        self._width = width - 1 if width > 0 else _WIDTH
+        self._written_s = float("-inf")
+        self._is_shown = False
+        self._said: tuple[str, str] | None = None
+
+    def show(self, progress: JobProgress, now_s: float, wall_s: float) -> None:
+        """Show how far the job is; say once, in full, why time stands still."""
+        self._explain(progress.hold)
+        if not self._in_place and now_s - self._written_s < _PLAIN_EVERY_S:
+            return
+        self._written_s = now_s
+        text = progress_text(self._name, progress, wall_s, self._width)
+        self._write(f"{_CLEAR}{text}" if self._in_place else f"{text}\n")
+        self._is_shown = self._in_place
+
+    def _explain(self, hold: Hold | None) -> None:
+        if hold is None or hold.seconds < _SAY_S:
+            self._said = None if hold is None else self._said
+            return
+        who = (hold.watermark, hold.split)
+        if who != self._said:
+            self._said = who
+            self.clear()
+            self._write(f"hpcstream: no window can fire: {hold}\n")
+
+    def clear(self) -> None:
+        """Take the line away, so that something else may be written."""
+        if self._is_shown:
+            self._write(_CLEAR)
+            self._is_shown = False
+
+    def _write(self, text: str) -> None:
+        self._out.write(text)
+        self._out.flush()
+
+
+def terminal_width(out: TextIO, environ: Mapping[str, str], columns: int) -> int:
+    """Return the columns of the terminal that ``out`` ends on, 0 if it is none.
+
+    Parameters
+    ----------
+    columns : int
+        What to take for a terminal that this process sees itself.
+    """
+    told = environ.get(TERMINAL, "")
+    if told.isdecimal():
+        return int(told)
+    return columns if out.isatty() else 0

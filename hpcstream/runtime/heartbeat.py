@@ -1,0 +1,101 @@
+"""Watches this rank's turns, and talks with the other ranks when nothing moves."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Generator
+from typing import TextIO
+
+from hpcstream.errors import StallError
+from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.observability.stall import Beat, StallMonitor
+from hpcstream.runtime.waits import Wait
+
+LOOK_EVERY_S = 0.05
+
+Clock = Callable[[], float]
+
+
+def process_places(comm: Communicator) -> Generator[None, None, list[str]]:
+    """Return where each rank runs: ``"4711 on node3"``. Collective."""
+    own = f"{os.getpid()} on {socket.gethostname()}"
+    places = yield from gather_bytes(comm, own.encode(errors="replace"))
+    return [place.decode() for place in places]
+
+
+class Heartbeat:
+    """The stall monitor of one rank, on its communicator.
+
+    Parameters
+    ----------
+    comm : Communicator
+        Its notes are used by nothing else.
+    clock : callable
+        Seconds, monotonic.
+    monitor : StallMonitor
+    doing : callable
+        ``doing(stalled)`` returns what this rank waits for, or works on.
+    out : text stream, optional
+    """
+
+    def __init__(
+        self,
+        comm: Communicator,
+        clock: Clock,
+        monitor: StallMonitor,
+        doing: Callable[[bool], Wait],
+        out: TextIO | None = None,
+    ) -> None:
+        self._comm = comm
+        self._clock = clock
+        self.monitor = monitor
+        self._doing = doing
+        self._out = out
+        self._look_s = clock()
+        self._moved = True
+
+    def turn(self, moved: bool) -> bool:
+        """Note a turn of the loop; return True a few times a second, when it has looked."""
+        if moved:
+            self._moved = True
+        now_s = self._clock()
+        if now_s < self._look_s:
+            return False
+        self._look_s = now_s + LOOK_EVERY_S
+        self._look(now_s)
+        return True
+
+    def _look(self, now_s: float) -> None:
+        monitor = self.monitor
+        self._say(monitor.look(now_s, moved=self._moved))
+        self._moved = False
+        for _, note in self._comm.take_notes():
+            monitor.hear(Beat.from_bytes(note), now_s)
+        recipients = monitor.recipients(now_s)
+        if recipients:
+            note = self._beat().to_bytes()
+            for rank in recipients:
+                self._comm.send_note(rank, note)
+        if monitor.is_stalled:
+            self._say(monitor.verdict(self._beat(), now_s))
+            if monitor.is_over(now_s):
+                self._end()
+
+    def _beat(self) -> Beat:
+        stalled = self.monitor.is_stalled
+        wait = self._doing(stalled)
+        return Beat(self._comm.rank, stalled, wait.what, wait.ranks, self.monitor.spoken)
+
+    def _end(self) -> None:
+        error = StallError(
+            f"nothing has moved for {self.monitor.quiet_s:.0f} s and stall_timeout_s is set; rank "
+            f"{self._comm.rank} waited for {self._beat().doing}"
+        )
+        self._say(f"{type(error).__module__}.{type(error).__qualname__}: {error}")
+        self._comm.abort(1)
+
+    def _say(self, text: str | None) -> None:
+        if text is not None:
+            print(text, file=self._out or sys.stderr, flush=True)

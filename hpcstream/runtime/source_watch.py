@@ -1,0 +1,107 @@
+"""Watches how event time moves in one source on this rank."""
+
+from __future__ import annotations
+
+from hpcstream.event_time import MIN_TIME
+from hpcstream.graph.physical import PhysicalGraph
+from hpcstream.observability.watermarks import (
+    ACTIVE,
+    IDLE,
+    Jump,
+    SourceFacts,
+    SourceTime,
+    WatermarkHistory,
+)
+from hpcstream.runtime.source_reader import BoundedReader, LiveReader
+from hpcstream.runtime.task import SourceTask
+
+
+def source_facts(graph: PhysicalGraph) -> list[SourceFacts]:
+    """Return what is known of every source of the job, in the order of tasks."""
+    return [
+        SourceFacts(
+            task=task.number,
+            label=task.source.source.describe(),
+            unit=None if task.source.time is None else task.source.time.unit.name,
+            delay=task.source.watermark_delay,
+            live=not task.source.source.bounded,
+            idle_timeout_s=task.source.idle_timeout_s,
+        )
+        for task in graph.tasks
+        if task.source is not None
+    ]
+
+
+class SourceWatch:
+    """Notes when the watermark of a source moved, and when its splits had rows.
+
+    Parameters
+    ----------
+    facts : SourceFacts
+    task : SourceTask
+        The source on this rank.
+    now_s : float
+
+    Attributes
+    ----------
+    idle_splits : dict of str to float
+        Splits that were seen without rows for longer than their ``idle_timeout``, and
+        for how many seconds at most.
+    """
+
+    def __init__(self, facts: SourceFacts, task: SourceTask, now_s: float) -> None:
+        self.facts = facts
+        self._task = task
+        self._round = 0
+        self._watermark = MIN_TIME
+        self._moved_s = now_s
+        self._rows_s: dict[str, tuple[int, float]] = {}
+        self._began_s = now_s
+        self._history = WatermarkHistory()
+        self.idle_splits: dict[str, float] = {}
+
+    def look(self, now_s: float) -> None:
+        """Note whether the watermark moved. Cheap: the worker calls it after each turn."""
+        task = self._task
+        if task.next_round == self._round:
+            return
+        self._round = task.next_round
+        watermark = task.watermark
+        if watermark != self._watermark:
+            self._watermark = watermark
+            self._moved_s = now_s
+            self._history.see(watermark, task.reader.holder or "")
+
+    @property
+    def jump(self) -> Jump | None:
+        """The step of the watermark that is out of all proportion, if there is one."""
+        return self._history.jump
+
+    def sample(self, now_s: float) -> SourceTime:
+        """Return how far the source has come; about once a second."""
+        reader = self._task.reader
+        no_rows_s = self._seconds_without_rows(reader, now_s)
+        timeout_s = self.facts.idle_timeout_s
+        for split, seconds in no_rows_s.items():
+            if timeout_s is not None and seconds >= timeout_s:
+                self.idle_splits[split] = max(seconds, self.idle_splits.get(split, 0.0))
+        if reader.ended or not self._task.has_input:
+            return SourceTime()
+        state = IDLE if reader.is_idle else ACTIVE
+        split = reader.holder or ""
+        still_s = now_s - self._moved_s
+        return SourceTime(self._task.watermark, state, still_s, no_rows_s.get(split, 0.0), split)
+
+    def _seconds_without_rows(
+        self, reader: BoundedReader | LiveReader, now_s: float
+    ) -> dict[str, float]:
+        if isinstance(reader, BoundedReader):  # one split after the other; there may be thousands
+            read = {reader.holder or "": reader.rows_scanned}
+        else:
+            read = {one.split.id: one.position for one in reader.progress if not one.done}
+        for split, position in read.items():
+            before = self._rows_s.get(split, (0, self._began_s))
+            if position != before[0]:
+                before = (position, now_s)
+            self._rows_s[split] = before
+        return {split: now_s - self._rows_s[split][1] for split in read}

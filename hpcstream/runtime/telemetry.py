@@ -1,0 +1,208 @@
+"""What all ranks do, brought together about once a second while the job runs.
+
+Rank 0 says at a control round that numbers are due (`Status.metrics_due`). The
+outcome is the same on all ranks, so all of them post the same all-gather at the
+same control round; nobody waits for it. It is looked at now and then, and again
+when the rounds are over, so that none is left behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpcstream.exchange.communicator import Communicator, Request
+from hpcstream.observability.process_memory import PeakMemory
+from hpcstream.observability.progress import (
+    ProgressLine,
+    ProgressMeter,
+    ProgressRecords,
+    RankProgress,
+)
+from hpcstream.observability.watermarks import (
+    HoldTracker,
+    JumpReport,
+    SourceFacts,
+    SourceTime,
+    report_jump,
+)
+from hpcstream.operators.sink import SinkOperator
+from hpcstream.runtime.control import Status
+from hpcstream.runtime.source_watch import SourceWatch
+from hpcstream.runtime.task import SourceTask, Task
+
+EVERY_S = 1.0
+_SAMPLE_EVERY_S = 0.1
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What of this rank is counted.
+
+    Attributes
+    ----------
+    tasks : list of Task
+    numbers : list of int
+        Of the tasks, in the physical graph.
+    sinks : list of SinkOperator
+    """
+
+    tasks: Sequence[Task]
+    numbers: Sequence[int]
+    sinks: Sequence[SinkOperator]
+
+
+class Telemetry:
+    """Counts on this rank, and the gathering of the counts of all.
+
+    Parameters
+    ----------
+    comm : Communicator
+        Private to this.
+    facts : list of SourceFacts
+        Every source of the job, the same on all ranks.
+    parts : Parts
+    clock : callable
+        Seconds, monotonic.
+
+    Attributes
+    ----------
+    line : ProgressLine or None
+        Where rank 0 shows how far the job is.
+    """
+
+    def __init__(
+        self,
+        comm: Communicator,
+        facts: Sequence[SourceFacts],
+        parts: Parts,
+        clock: Clock,
+    ) -> None:
+        now_s = clock()
+        self.memory = PeakMemory()
+        self.holds = HoldTracker(facts)
+        self._comm = comm
+        self._parts = parts
+        self._clock = clock
+        self.line: ProgressLine | None = None
+        self._facts = list(facts)
+        self._records = ProgressRecords(len(self._facts))
+        self._meter = ProgressMeter(now_s)
+        self._under_way: deque[tuple[Request, np.ndarray]] = deque()
+        self._due_s = now_s + EVERY_S
+        self._sample_s = now_s
+        self._state_bytes: dict[tuple[int, int], int] = {}
+        by_number = {one.task: one for one in self._facts}
+        self._watches = [
+            SourceWatch(by_number[number], task, now_s)
+            for number, task in zip(parts.numbers, parts.tasks, strict=True)
+            if isinstance(task, SourceTask)
+        ]
+
+    # -- in the loop -------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Note which watermarks moved; after a turn in which something moved."""
+        now_s = self._clock()
+        for watch in self._watches:
+            watch.look(now_s)
+
+    def is_due(self) -> bool:
+        """Return whether this rank asks, in its next status, for the numbers of all."""
+        now_s = self._clock()
+        if self._comm.rank or self._under_way or now_s < self._due_s:
+            return False
+        self._due_s = now_s + EVERY_S
+        return True
+
+    def at_control(self, outcome: Status, *, is_last: bool) -> None:
+        """Post this rank's numbers if the outcome, the same on all ranks, says so."""
+        self._sample()
+        if not outcome.metrics_due or is_last:
+            return
+        own = self._records.pack(self.progress())
+        everyone = np.empty(own.size * self._comm.size, dtype=np.uint8)
+        self._under_way.append((self._comm.all_gather(own, everyone), everyone))
+
+    def poll(self) -> None:
+        """Take in the numbers that have come."""
+        while self._under_way and self._under_way[0][0].test():
+            _, everyone = self._under_way.popleft()
+            if self._comm.rank == 0:
+                self._show(self._records.unpack(everyone))
+
+    def drain(self) -> Generator[None, None, None]:
+        """Wait until nothing is under way, and take the line away. After the last round."""
+        while self._under_way:
+            self.poll()
+            if self._under_way:
+                yield
+        self.clear_line()
+
+    def clear_line(self) -> None:
+        """Take the live line away."""
+        if self.line is not None:
+            self.line.clear()
+
+    def _show(self, ranks: list[RankProgress]) -> None:
+        now_s = self._clock()
+        position = self.holds.see([rank.sources for rank in ranks], now_s)
+        progress = self._meter.measure(ranks, position, self.holds.now, now_s)
+        if self.line is not None:
+            self.line.show(progress, now_s, time.time())
+
+    # -- counts of this rank -----------------------------------------------------------
+
+    def _sample(self) -> None:
+        now_s = self._clock()
+        if now_s < self._sample_s:
+            return
+        self._sample_s = now_s + _SAMPLE_EVERY_S
+        self.memory.sample()
+        for place, operator in self._operators():
+            held = self._state_bytes.get(place, 0)
+            self._state_bytes[place] = max(held, state_bytes(operator))
+
+    def _operators(self) -> list[tuple[tuple[int, int], object]]:
+        return [
+            ((number, place), operator)
+            for number, task in zip(self._parts.numbers, self._parts.tasks, strict=True)
+            for place, operator in enumerate(task.chain.operators)
+        ]
+
+    def most_state_bytes(self, number: int, place: int) -> int:
+        """Return the most state an operator was seen with: task number, place in its chain."""
+        return self._state_bytes.get((number, place), 0)
+
+    def progress(self) -> RankProgress:
+        """Return how far this rank is."""
+        tasks, now_s = self._parts.tasks, self._clock()
+        times = {watch.facts.task: watch.sample(now_s) for watch in self._watches}
+        return RankProgress(
+            rows_in=sum(task.reader.rows_scanned for task in tasks if isinstance(task, SourceTask)),
+            rows_out=sum(sink.rows_out for sink in self._parts.sinks),
+            late_rows=sum(int(getattr(one, "late_rows", 0)) for _, one in self._operators()),
+            rounds=max((task.next_round for task in tasks), default=0),
+            sources=tuple(times.get(one.task, SourceTime()) for one in self._facts),
+        )
+
+    def idle_splits(self) -> dict[str, float]:
+        """Return the splits on this rank that were idle, and for how long at most."""
+        return {split: s for watch in self._watches for split, s in watch.idle_splits.items()}
+
+    def jumps(self) -> list[JumpReport]:
+        """Return the steps of watermarks on this rank that are out of proportion."""
+        found = [report_jump(watch.jump, watch.facts, self._comm.rank) for watch in self._watches]
+        return [jump for jump in found if jump is not None]
+
+
+def state_bytes(operator: object) -> int:
+    """Return the bytes of an operator's state; 0 if it has none."""
+    state = getattr(operator, "state_bytes", 0)
+    return int(state() if callable(state) else state)

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# The first benchmark: `tumbling` and `sliding` on one and two ranks, beside what the hardware
+# allows. About five minutes. What follows BIN goes to `hpcstream bench run`, where the last word
+# counts; the whole study is `hpcstream bench all` (docs/benchmarks.md).
+#
+#   scripts/bench.sh BIN [OPTION...]          BIN: the environment's programs
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=$1
+shift
+exec "$bin/python" -m benchmarks run --workloads tumbling sliding --ranks 1 2 --peers one-pass \
+    --no-variants --seconds 5 "$@"

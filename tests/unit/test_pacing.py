@@ -1,0 +1,166 @@
+"""When a live source closes a round: decided by numbers alone."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from hpcstream.runtime.pacing import BUSY_ROUNDS, STRETCHED_S, Pacer, RoundCloser
+from hpcstream.testing import ManualClock
+
+LINGER_S = 0.001
+
+
+def closer_after(n_empty_rounds, now_s=0.0):
+    closer = RoundCloser(batch_rows=100, linger_s=LINGER_S)
+    for number in range(n_empty_rounds):
+        closer.closed(number, now_s)
+    return closer
+
+
+def test_a_full_round_is_due_at_once():
+    closer = closer_after(1, now_s=5.0)
+
+    assert closer.is_due(100, 5.0)
+    assert not closer.is_due(99, 5.0)
+
+
+def test_the_first_round_is_due_at_once():
+    assert closer_after(0).is_due(0, 0.0)
+
+
+def test_a_round_is_due_after_linger_with_or_without_rows():
+    closer = closer_after(1, now_s=5.0)
+
+    assert not closer.is_due(0, 5.0 + 0.9 * LINGER_S)
+    assert closer.is_due(0, 5.0 + 1.1 * LINGER_S)
+    assert closer.is_due(7, 5.0 + 1.1 * LINGER_S)
+
+
+def test_rounds_stretch_when_all_ranks_were_empty_for_some_rounds():
+    closer = closer_after(BUSY_ROUNDS)
+    assert not closer.is_stretched
+
+    closer.closed(BUSY_ROUNDS, 5.0)
+
+    assert closer.is_stretched
+    assert closer.due_s() == 5.0 + STRETCHED_S
+    assert not closer.is_due(0, 5.0 + 2 * LINGER_S)
+    assert closer.is_due(1, 5.0 + 2 * LINGER_S)
+
+
+def test_a_busy_round_of_any_rank_keeps_them_short():
+    closer = closer_after(BUSY_ROUNDS + 1)
+
+    closer.busy_in(BUSY_ROUNDS)
+
+    assert not closer.is_stretched
+    assert closer.due_s() == LINGER_S
+
+
+def test_an_old_busy_round_does_not():
+    closer = closer_after(50)
+
+    closer.busy_in(3)
+
+    assert closer.is_stretched
+
+
+def test_a_wake_makes_the_next_round_due_at_once():
+    closer = closer_after(50, now_s=5.0)
+
+    closer.wake()
+
+    assert closer.is_due(0, 5.0)
+    assert not closer.is_stretched
+
+
+class FedReader:
+    """A reader that gives what a test puts into it."""
+
+    def __init__(self):
+        self.waiting = []
+        self.ended = False
+        self.asked = []
+
+    def poll(self, max_rows, now_s):
+        self.asked.append(max_rows)
+        given, self.waiting = self.waiting, []
+        yield from given
+
+
+@pytest.fixture
+def paced():
+    """Return a pacer with all that it works on."""
+
+    class Paced:
+        clock = ManualClock(1.0)
+        reader = FedReader()
+        wakes = 0
+
+        def wake_others(self):
+            self.wakes += 1
+
+    parts = Paced()
+    closer = RoundCloser(100, LINGER_S)
+    parts.pacer = Pacer(parts.reader, closer, 100, parts.clock, parts.wake_others)
+    return parts
+
+
+def batch(n_rows):
+    return pa.record_batch({"x": list(range(n_rows))})
+
+
+def close_rounds(paced, first, last):
+    for number in range(first, last):
+        list(paced.pacer.take(number))
+
+
+def test_rows_gather_until_the_round_is_due(paced):
+    close_rounds(paced, 0, 1)
+    paced.reader.waiting = [batch(10)]
+    assert not paced.pacer.may_open()
+    paced.reader.waiting = [batch(20)]
+    paced.clock.advance(2 * LINGER_S)
+
+    assert paced.pacer.may_open()
+
+    assert [b.num_rows for b in paced.pacer.take(1)] == [10, 20]
+    assert paced.reader.asked == [100, 90]
+    assert list(paced.pacer.take(2)) == []
+
+
+def test_a_round_takes_no_more_than_its_rows(paced):
+    close_rounds(paced, 0, 1)
+    paced.reader.waiting = [batch(100)]
+
+    assert paced.pacer.may_open()
+    paced.pacer.may_open()
+
+    assert paced.reader.asked == [100, 0]
+
+
+def test_rows_after_silence_wake_the_others_once(paced):
+    close_rounds(paced, 0, 50)
+    paced.reader.waiting = [batch(1)]
+
+    assert paced.pacer.may_open()
+    paced.pacer.may_open()
+
+    assert paced.wakes == 1
+
+
+def test_rows_in_busy_times_wake_nobody(paced):
+    close_rounds(paced, 0, 2)
+    paced.reader.waiting = [batch(1)]
+
+    paced.pacer.may_open()
+
+    assert paced.wakes == 0
+
+
+def test_a_source_that_has_ended_is_always_ready_to_close(paced):
+    close_rounds(paced, 0, 50)
+    paced.reader.ended = True
+
+    assert paced.pacer.may_open()

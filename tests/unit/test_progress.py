@@ -1,0 +1,220 @@
+"""The live line: records, rates, text, and a job that shows it."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hpcstream as hs
+from hpcstream.observability.progress import (
+    JobProgress,
+    ProgressLine,
+    ProgressMeter,
+    ProgressRecords,
+    RankProgress,
+    progress_text,
+    terminal_width,
+)
+from hpcstream.observability.time_text import format_bytes, format_span, format_time
+from hpcstream.observability.watermarks import ACTIVE, Hold, Position, SourceFacts, SourceTime
+from hpcstream.testing import ManualClock, StepSource, start_ranks
+
+FACTS = SourceFacts(0, "orders", "s", live=True)
+HOLD = Hold("2001-01-03", 7.0, "orders", "lane-1", 2, "it has had no rows for 7.0 s")
+
+
+def position(watermark: int) -> Position:
+    return Position(watermark, FACTS, 0, SourceTime(watermark, ACTIVE))
+
+
+sources = st.builds(
+    SourceTime,
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers(0, 2),
+    st.integers(0, 10**6).map(float),
+    st.integers(0, 10**6).map(float),
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=96),
+)
+counts = st.integers(0, 2**62)
+
+
+@given(
+    st.lists(st.builds(RankProgress, counts, counts, counts, counts, st.tuples(sources, sources)))
+)
+def test_records_come_back_as_they_were_sent(ranks):
+    records = ProgressRecords(n_sources=2)
+    packed = [records.pack(rank) for rank in ranks]
+
+    assert all(len(one) == records.n_bytes for one in packed)
+    everyone = np.concatenate([np.empty(0, dtype=np.uint8), *packed])
+    assert records.unpack(everyone) == ranks
+
+
+def test_a_long_split_name_keeps_its_end():
+    records = ProgressRecords(n_sources=1)
+    sent = RankProgress(0, 0, 0, 0, (SourceTime(split="/scratch/" + 200 * "x" + "/day.parquet#3"),))
+
+    (back,) = records.unpack(records.pack(sent))
+
+    assert back.sources[0].split.endswith("/day.parquet#3")
+
+
+def test_rates_are_those_since_the_last_look():
+    meter = ProgressMeter(now_s=10.0)
+
+    first = meter.measure(
+        [RankProgress(600, 0, 1, 20), RankProgress(400, 0, 2, 19)], None, None, 12
+    )
+    second = meter.measure(
+        [RankProgress(600, 0, 1, 21), RankProgress(400, 0, 2, 21)], None, None, 13
+    )
+
+    assert (first.rows, first.rows_per_s, first.rounds_per_s, first.late_rows) == (1000, 500, 10, 3)
+    assert (second.rows_per_s, second.rounds_per_s) == (0, 1)
+
+
+def test_the_line_shows_rows_watermark_lag_and_rounds():
+    progress = JobProgress(34_500_000, 1_200_000, 812, 0, position(1_000_000_000))
+
+    line = progress_text("orders", progress, wall_s=1_000_000_002.1, width=100)
+
+    assert line == (
+        "orders  1.2 M rows/s  34.5 M rows  watermark 2001-09-09 01:46:40  lag 2.1 s  812 rounds/s"
+    )
+
+
+def test_a_stream_of_another_year_has_no_lag():
+    progress = JobProgress(1, 1, 1, 0, position(1_000_000_000))
+
+    assert "lag" not in progress_text("orders", progress, wall_s=1.7e9, width=100)
+
+
+def test_the_line_says_in_short_who_holds_the_watermark():
+    progress = JobProgress(1, 0, 1, 0, position(60), HOLD)
+
+    assert "held 7.0 s: by lane-1 on rank 2" in progress_text("orders", progress, 0.0, 200)
+
+
+@given(st.integers(4, 200))
+def test_the_line_is_never_wider_than_the_terminal(width):
+    progress = JobProgress(34_500_000, 1_200_000, 812, 7, position(1_000_000_000), HOLD)
+
+    assert len(progress_text("airport-delays", progress, 0.0, width)) <= width
+
+
+def test_on_a_terminal_the_line_is_rewritten_in_place_and_taken_away():
+    out = io.StringIO()
+    line = ProgressLine("orders", out, width=80)
+
+    line.show(JobProgress(1, 1, 1, 0), 1.0, 0.0)
+    line.show(JobProgress(2, 1, 1, 0), 2.0, 0.0)
+    line.clear()
+
+    assert "\n" not in out.getvalue()
+    assert out.getvalue().count("\r\x1b[K") == 3
+    assert out.getvalue().endswith("\r\x1b[K")
+
+
+def test_elsewhere_lines_follow_one_another_now_and_then():
+    out = io.StringIO()
+    line = ProgressLine("orders", out, width=0)
+
+    for second in range(25):
+        line.show(JobProgress(second, 1, 1, 0), float(second), 0.0)
+    line.clear()
+
+    assert out.getvalue().count("\n") == 3
+    assert "\x1b" not in out.getvalue()
+
+
+def test_a_hold_is_explained_once_in_full():
+    out = io.StringIO()
+    line = ProgressLine("orders", out, width=80)
+
+    for second in range(5):
+        line.show(JobProgress(1, 0, 1, 0, position(60), HOLD), float(second), 0.0)
+
+    assert out.getvalue().count("no window can fire") == 1
+    assert "split 'lane-1' of orders on rank 2" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_terminal", "width"),
+    [({}, False, 0), ({}, True, 90), ({"HPCSTREAM_TERMINAL": "120"}, False, 120),
+     ({"HPCSTREAM_TERMINAL": "0"}, True, 0)],
+)  # fmt: skip
+def test_the_launcher_says_what_a_rank_cannot_see(environ, is_terminal, width):
+    out = io.StringIO()
+    out.isatty = lambda: is_terminal
+
+    assert terminal_width(out, environ, 90) == width
+
+
+def test_times_are_dates_and_spans_have_units():
+    assert format_time(1_000_000_000_123, "ms") == "2001-09-09 01:46:40.123"
+    assert format_time(11_574, "d") == "2001-09-09"
+    assert format_time(7, None) == "7"
+    assert format_time(2**62, "s") == f"{2**62} s"
+    assert [format_span(s) for s in (0.4, 42, 90, 7200, 1e6)] == [
+        "0.4 s", "42 s", "1.5 min", "2.0 h", "12 d",
+    ]  # fmt: skip
+    assert [format_bytes(n) for n in (5, 3072, 5 << 20)] == ["5 B", "3.0 KiB", "5.0 MiB"]
+
+
+# -- in a job --------------------------------------------------------------------------
+
+
+def build(feed: StepSource) -> hs.Job:
+    job = hs.Job("orders")
+    job.source(feed, event_time="t", event_time_unit="s").rebalance().collect()
+    return job
+
+
+@pytest.mark.parametrize("n_ranks", [1, 3])
+def test_the_numbers_of_all_ranks_reach_rank_0_about_once_a_second(n_ranks, capsys):
+    feed = StepSource(pa.schema({"t": pa.int64()}), n_splits=3)
+    clock = ManualClock(turn_s=0.002)
+    with start_ranks(n_ranks, lambda: build(feed), clock=clock, progress=True) as ranks:
+        for second in range(24):
+            for split in range(3):
+                feed.push({"t": [second, second]}, split=split)
+            ranks.until(lambda: clock() >= second + 1)
+        feed.end()
+        result = ranks.finish().result
+
+    lines = capsys.readouterr().err.splitlines()
+    assert result.rows_in == 24 * 3 * 2
+    assert len(lines) in (2, 3), "every 10 s where there is no terminal"
+    assert all(" rows/s  " in line and " rounds/s" in line for line in lines)
+    assert "watermark 1970-01-01 00:00:" in lines[-1]
+    assert result.watermark_holder is None
+
+
+def test_nothing_is_shown_where_nobody_looks(capsys):
+    feed = StepSource(pa.schema({"t": pa.int64()}), n_splits=1)
+    clock = ManualClock(turn_s=0.001)
+    with start_ranks(2, lambda: build(feed), clock=clock) as ranks:
+        ranks.until(lambda: clock() >= 5)
+        feed.end()
+        ranks.finish()
+
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_failure_leaves_no_gathering_under_way(seed):
+    feed = StepSource(pa.schema({"t": pa.int64()}), n_splits=3)
+    clock = ManualClock(turn_s=0.001)
+    ranks = start_ranks(3, lambda: build(feed), clock=clock, seed=seed, max_delay=3)
+    with ranks:
+        ranks.until(lambda: clock() >= 3.1 + 0.2 * seed)
+        feed.fail(ValueError("bad row"), split=1)
+        with pytest.raises(ValueError, match="bad row"):
+            ranks.finish()
+
+        assert ranks.is_drained

@@ -1,0 +1,92 @@
+"""A user's error shows the user's frames."""
+
+from __future__ import annotations
+
+import traceback
+
+import pyarrow as pa
+import pytest
+
+import hpcstream as hs
+from hpcstream.errors import PlanError
+from hpcstream.exchange.tracebacks import FULL, shorten
+
+
+def failing_job(fail) -> hs.Job:
+    job = hs.Job("boom")
+    rows = job.from_batches(pa.table({"x": [1, 2, 3]}))
+    rows.map_batches(fail, schema=pa.schema([("x", pa.int64())])).collect()
+    return job
+
+
+def fail_on_values(batch):
+    if batch.num_rows:
+        raise KeyError("no such airport")
+    return batch
+
+
+def shown(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def test_the_frames_between_run_and_the_users_function_are_left_out():
+    with pytest.raises(KeyError) as caught:
+        failing_job(fail_on_values).run(show=False)
+
+    text = shown(caught.value)
+    assert "fail_on_values" in text
+    assert "map_batches" in text
+    assert "round 0" in text
+    assert "rank 0 of 1" in text
+    assert "/hpcstream/runtime/" not in text
+    assert "/hpcstream/operators/" not in text
+    assert f"{FULL}=1" in text
+
+
+def test_all_frames_are_there_on_request(monkeypatch):
+    monkeypatch.setenv(FULL, "1")
+    with pytest.raises(KeyError) as caught:
+        failing_job(fail_on_values).run(show=False)
+
+    text = shown(caught.value)
+    assert "/hpcstream/runtime/" in text
+    assert f"{FULL}=1" not in text
+
+
+def test_an_error_of_our_own_code_keeps_every_frame():
+    try:
+        hs.Job("job")._sinks.append(hs.col("x").no_such_thing)
+    except AttributeError as error:
+        before = shown(error)
+        assert shown(shorten(error, {})) == before
+
+
+def test_an_error_that_we_raise_on_purpose_shows_where_the_user_called():
+    with pytest.raises(PlanError) as caught:
+        hs.Job("job").from_batches(pa.table({"x": [1]})).select("y")
+
+    text = shown(shorten(caught.value, {}))
+    assert "test_tracebacks.py" in text
+    assert "/hpcstream/api/" not in text
+
+
+def test_shortening_twice_says_so_once():
+    with pytest.raises(KeyError) as caught:
+        failing_job(fail_on_values).run(show=False)
+
+    assert shown(shorten(caught.value, {})).count(FULL) == 1
+
+
+def test_causes_are_shortened_too():
+    def wrap(batch):
+        try:
+            return fail_on_values(batch)
+        except KeyError as error:
+            raise ValueError("cannot map") from error
+
+    with pytest.raises(ValueError, match="cannot map") as caught:
+        failing_job(wrap).run(show=False)
+
+    text = shown(caught.value)
+    assert "no such airport" in text
+    assert "/hpcstream/runtime/" not in text
