@@ -1,10 +1,13 @@
 """Compiled loops on arrays, one family a module; imported as ``hpcstream.kernels.<family>``.
 
 A kernel takes one-dimensional contiguous arrays and scalars, validates nothing
-and knows nothing of Arrow, MPI or the engine.
+and knows nothing of Arrow, MPI or the engine. All families are imported here, so
+that all are cached in one place (see `hpcstream.kernels.cache`).
 """
 
 import importlib
+
+from hpcstream.kernels.cache import own_cache
 
 FAMILIES = (
     "hashing",
@@ -12,12 +15,18 @@ FAMILIES = (
     "wire",
     "bitmap",
     "dictionary",
-    "key_table", "key_regions",
+    "join",
+    "key_table",
+    "key_regions",
     "key_bytes",
     "accumulate",
     "order_statistics",
 )
 """Every module here that has kernels; each has a ``warm_up()``."""
+
+with own_cache():
+    for _family in FAMILIES:
+        importlib.import_module(f"hpcstream.kernels.{_family}")
 
 
 def warm_up() -> None:

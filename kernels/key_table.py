@@ -24,61 +24,35 @@ are not in the directory (merged slices) live in the same arenas.
 import numpy as np
 from numba import njit
 
-# Control fields of ``book``.
-ENTRY_END = 0  # first slot never given out
-ENTRY_CAPACITY = 1
-INDEX_END = 2  # first index place never given out
-INDEX_CAPACITY = 3
-CHUNK_END = 4
-CHUNK_CAPACITY = 5
-REGION_END = 6
-REGION_CAPACITY = 7
-FREE_REGION = 8  # head of the list of closed regions, -1 if none
-N_OPEN = 9  # regions in use
-N_LISTED = 10  # regions in the directory
-N_LIVE = 11  # entries in use
-LAST_REGION = 12  # most recently opened slice, -1 once closed
-LAST_COUNT = 13  # its entries when it was closed
-LEAST_SLICE = 14  # no slice of the directory has a lesser number
-NEED = 15  # why a call stopped early: one of NEED_*
-NEED_SIZE = 16  # and how much more it needs
-N_LATE = 17  # rows of the last call that no slice took
-BATCH_MIN = 18  # least and greatest time of the last call
-BATCH_MAX = 19
-SLICE_SIZE = 20
-SLICE_OFFSET = 21
-FIRST_OPEN = 22  # rows of lesser slices are late
-STEP = 23  # what a row adds to ``rows``
-TIME_FLOOR = 24  # times outside [floor, ceiling] are refused
-TIME_CEILING = 25
-CHUNKS_AT = 26  # where the sections are
-DIRECTORY_AT = 27
-DIRECTORY_SIZE = 28
+# Control fields of ``book``: ends of what was given out and capacities of the arenas;
+(ENTRY_END, ENTRY_CAPACITY, INDEX_END, INDEX_CAPACITY, CHUNK_END, CHUNK_CAPACITY) = range(6)
+# closed regions form a list that begins at FREE_REGION (-1: none), N_OPEN are in use,
+# N_LISTED of them in the directory; N_LIVE entries are in use;
+(REGION_END, REGION_CAPACITY, FREE_REGION, N_OPEN, N_LISTED, N_LIVE) = range(6, 12)
+# the slice opened last (-1: closed since) and its entries when it was closed; no slice
+# of the directory is below LEAST_SLICE;
+(LAST_REGION, LAST_COUNT, LEAST_SLICE) = range(12, 15)
+# of the last call: why it stopped early and how much room it needs, late rows, times;
+(NEED, NEED_SIZE, N_LATE, BATCH_MIN, BATCH_MAX) = range(15, 20)
+# set by the caller: slices, the first that is not late, what a row adds to ``rows``, and
+# the range of times;
+(SLICE_SIZE, SLICE_OFFSET, FIRST_OPEN, STEP, TIME_FLOOR, TIME_CEILING) = range(20, 26)
+# where the sections are.
+(CHUNKS_AT, DIRECTORY_AT, DIRECTORY_SIZE) = range(26, 29)
 N_CONTROL = 32
 
 SPAN_AT = 32  # scratch: index base, shift, region of each slice of the batch
 SPAN = 1024
 REGIONS_AT = 32 + 3 * 1024
 
-NEED_NOTHING = 0
-NEED_ENTRIES = 1
-NEED_INDEX = 2
-NEED_CHUNKS = 3
-NEED_REGIONS = 4
-NEED_DIRECTORY = 5
+NEED_NOTHING, NEED_ENTRIES, NEED_INDEX, NEED_CHUNKS, NEED_REGIONS, NEED_DIRECTORY = range(6)
 NEED_OTHER_TIMES = 6
 
-# Fields of a region.
-NUMBER = 0  # slice number; of a closed region: the next closed one
-STATE = 1  # 0 closed, 1 in the directory, 2 open but not in the directory
-INDEX_BASE = 2
-INDEX_BITS = 3
-COUNT = 4
-FIRST_CHUNK = 5
-LAST_CHUNK = 6
-NEXT_SLOT = 7
-ROOM = 8  # slots left in the last chunk
-NULL_SLOT = 9  # entry of the null key, 0 if none
+# Fields of a region: slice number (of a closed one: the next closed one); 0 closed, 1 in the
+# directory, 2 open but not there; its part of the index; its entries and chunks; slots left
+# in the last chunk; the slot of the null key, 0 if none.
+(NUMBER, STATE, INDEX_BASE, INDEX_BITS, COUNT) = range(5)
+(FIRST_CHUNK, LAST_CHUNK, NEXT_SLOT, ROOM, NULL_SLOT) = range(5, 10)
 REGION_FIELDS = 10
 CHUNK_FIELDS = 3
 
@@ -254,8 +228,21 @@ def _start_index(book, index, at, bits):
 
 
 @njit(cache=True, nogil=True)
+def _give_back_end(book, at):
+    """Give back what a region holds at the ends of the arenas, as after a merged window."""
+    is_one_chunk = book[at + FIRST_CHUNK] == book[at + LAST_CHUNK]
+    if is_one_chunk and book[at + NEXT_SLOT] + book[at + ROOM] == book[ENTRY_END]:
+        book[ENTRY_END] = book[book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS]
+    if book[at + INDEX_BASE] + (np.int64(1) << book[at + INDEX_BITS]) == book[INDEX_END]:
+        book[INDEX_END] = book[at + INDEX_BASE]
+
+
+@njit(cache=True, nogil=True)
 def close_regions(book, regions):
-    """Forget regions (int64[n]). Their slots stay unused until `relocate`."""
+    """Forget regions (int64[n]). Most slots stay unused until `relocate`.
+
+    ``rows`` must be zeroed where ``book[ENTRY_END]`` goes back.
+    """
     for position in range(regions.shape[0]):
         region = regions[position]
         at = REGIONS_AT + region * REGION_FIELDS
@@ -265,6 +252,7 @@ def close_regions(book, regions):
         if book[LAST_REGION] == region:
             book[LAST_REGION] = -1
             book[LAST_COUNT] = book[at + COUNT]
+        _give_back_end(book, at)
         book[N_LIVE] -= book[at + COUNT]
         book[N_OPEN] -= 1
         book[at + STATE] = 0
@@ -313,42 +301,9 @@ def _make_way(book, index, keys, at):
     return True
 
 
-@njit(cache=True, nogil=True)
-def _key_slot(book, index, keys, region, key, is_null):
-    """Return the slot of a key in a region, adding it; 0 for want of room."""
-    at = REGIONS_AT + region * REGION_FIELDS
-    if is_null and book[at + NULL_SLOT] != 0:
-        return book[at + NULL_SLOT]
-    if not is_null:
-        slot = _probe(book, index, keys, at, key)
-        if slot != 0:
-            return slot
-    is_full = 2 * (book[at + COUNT] + 1) > (np.int64(1) << book[at + INDEX_BITS])
-    if (is_full or book[at + ROOM] == 0) and not _make_way(book, index, keys, at):
-        return np.int64(0)
-    slot = book[at + NEXT_SLOT]
-    book[at + NEXT_SLOT] += 1
-    book[at + ROOM] -= 1
-    book[at + COUNT] += 1
-    book[N_LIVE] += 1
-    if is_null:
-        keys[slot] = 0
-        book[at + NULL_SLOT] = slot
-        return slot
-    keys[slot] = key
-    base = np.uint64(book[at + INDEX_BASE])
-    shift = np.uint64(64 - book[at + INDEX_BITS])
-    mask = (np.uint64(1) << (np.uint64(64) - shift)) - np.uint64(1)
-    place = _mix(key) >> shift
-    while index[base + place] != 0:
-        place = (place + np.uint64(1)) & mask
-    index[base + place] = np.uint32(slot)
-    return slot
-
-
-@njit(cache=True, nogil=True)
-def _probe(book, index, keys, at, key):
-    """Return the slot of a key that is there, or 0."""
+@njit(cache=True, nogil=True, inline="always")
+def _find_place(book, index, keys, at, key):
+    """Return the place of a key in the whole index, or the empty place where it belongs."""
     base = np.uint64(book[at + INDEX_BASE])
     shift = np.uint64(64 - book[at + INDEX_BITS])
     mask = (np.uint64(1) << (np.uint64(64) - shift)) - np.uint64(1)
@@ -357,7 +312,48 @@ def _probe(book, index, keys, at, key):
     while found != 0 and keys[found] != key:
         place = (place + np.uint64(1)) & mask
         found = index[base + place]
-    return np.int64(found)
+    return base + place
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _next_slot(book, index, keys, at):
+    """Return a new slot of a region, or 0 for want of room in the arenas."""
+    is_full = 2 * (book[at + COUNT] + 1) > (np.int64(1) << book[at + INDEX_BITS])
+    if (is_full or book[at + ROOM] == 0) and not _make_way(book, index, keys, at):
+        return np.int64(0)
+    slot = book[at + NEXT_SLOT]
+    book[at + NEXT_SLOT] = slot + 1
+    book[at + ROOM] -= 1
+    book[at + COUNT] += 1
+    book[N_LIVE] += 1
+    return slot
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _key_slot(book, index, keys, at, key):
+    """Return the slot of a key in the region with fields ``at``, adding it; 0 for want of room."""
+    place = _find_place(book, index, keys, at, key)
+    if index[place] != 0:
+        return np.int64(index[place])
+    base = book[at + INDEX_BASE]
+    slot = _next_slot(book, index, keys, at)
+    if slot == 0:
+        return slot
+    if book[at + INDEX_BASE] != base:
+        place = _find_place(book, index, keys, at, key)
+    keys[slot] = key
+    index[place] = np.uint32(slot)
+    return slot
+
+
+@njit(cache=True, nogil=True)
+def _null_slot(book, index, keys, at):
+    """Return the slot of the null key in a region, adding it; 0 for want of room."""
+    if book[at + NULL_SLOT] == 0:
+        slot = _next_slot(book, index, keys, at)
+        keys[slot] = 0
+        book[at + NULL_SLOT] = slot
+    return book[at + NULL_SLOT]
 
 
 @njit(cache=True, nogil=True)
@@ -503,7 +499,7 @@ def _count_right_guesses(keys, rows, words, step, slots):
     return words.shape[0]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _span_slot(book, index, keys, first, number, key, is_null):
     """Return the slot of a row the long way; 0 if it is late, -1 for want of room."""
     at = SPAN_AT + 3 * number
@@ -516,11 +512,15 @@ def _span_slot(book, index, keys, first, number, key, is_null):
     if region == IS_LATE:
         book[N_LATE] += 1
         return np.int64(0)
-    slot = _key_slot(book, index, keys, region, key, is_null)
+    fields = REGIONS_AT + region * REGION_FIELDS
+    if is_null:
+        slot = _null_slot(book, index, keys, fields)
+    else:
+        slot = _key_slot(book, index, keys, fields, key)
     if slot == 0:
         return np.int64(-1)
-    book[at] = book[REGIONS_AT + region * REGION_FIELDS + INDEX_BASE]
-    book[at + 1] = 64 - book[REGIONS_AT + region * REGION_FIELDS + INDEX_BITS]
+    book[at] = book[fields + INDEX_BASE]
+    book[at + 1] = 64 - book[fields + INDEX_BITS]
     return slot
 
 
@@ -542,8 +542,11 @@ def _resolve_far(book, index, keys, rows, times, words, valid, out_slots):
             book[N_LATE] += 1
             out_slots[row] = np.uint32(0)
             continue
-        is_null = valid.shape[0] > 0 and not valid[row]
-        slot = _key_slot(book, index, keys, region, words[row], is_null)
+        fields = REGIONS_AT + region * REGION_FIELDS
+        if valid.shape[0] > 0 and not valid[row]:
+            slot = _null_slot(book, index, keys, fields)
+        else:
+            slot = _key_slot(book, index, keys, fields, words[row])
         if slot == 0:
             return row
         rows[slot] += book[STEP]
@@ -559,9 +562,19 @@ def resolve_entries(book, index, keys, source, null_slot, region, out_slots):
     key or 0. Returns the number of entries done, as `resolve_rows`.
     """
     book[NEED] = NEED_NOTHING
+    at = REGIONS_AT + region * REGION_FIELDS
+    for row in range(source.shape[0]):  # guesses, as in `_guess_slots`
+        place = _mix(keys[source[row]]) >> np.uint64(64 - book[at + INDEX_BITS])
+        out_slots[row] = index[np.uint64(book[at + INDEX_BASE]) + place]
     for row in range(source.shape[0]):
         slot = np.int64(source[row])
-        found = _key_slot(book, index, keys, region, keys[slot], slot == null_slot)
+        guess = out_slots[row]
+        if slot == null_slot:
+            found = _null_slot(book, index, keys, at)
+        elif guess != 0 and keys[guess] == keys[slot]:
+            continue
+        else:
+            found = _key_slot(book, index, keys, at, keys[slot])
         if found == 0:
             return row
         out_slots[row] = np.uint32(found)

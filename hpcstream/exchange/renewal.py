@@ -17,12 +17,26 @@ class RenewedCommunicator:
     """Hands out a communicator for each next call, renewed every ``n_calls``.
 
     The duplicate is begun at half-time with a nonblocking call. When it is due,
-    every rank has long begun it (ranks of an edge are only a few calls apart),
-    so waiting for it depends on nobody's program.
+    every rank has long begun it (ranks of an edge are only a few calls apart, so
+    ``n_calls`` must be more than twice that), and waiting for it depends on
+    nobody's program.
+
+    Duplicates are made of a *seed* that carries nothing else: Open MPI 5.0 takes
+    the messages of an ``Idup`` for those of collectives that are under way on the
+    same communicator (seen: truncated messages, ranks that wait for ever).
+
+    Parameters
+    ----------
+    comm : Communicator
+        The seed; `free` frees it too. Collective, since the first duplicate is
+        made at once.
+    n_calls : int
+        Calls on each duplicate.
     """
 
     def __init__(self, comm: Communicator, n_calls: int = RENEW_AFTER_CALLS) -> None:
-        self._comm = comm
+        self._seed = comm
+        self._comm = comm.duplicate()
         self._n_calls = n_calls
         self._calls_left = n_calls
         self._begun: tuple[Request, Communicator] | None = None
@@ -32,7 +46,7 @@ class RenewedCommunicator:
     def next(self) -> Communicator:
         """Return the communicator of the next call. Collective when it renews."""
         if self._calls_left == self._n_calls // 2:
-            self._begun = self._comm.begin_duplicate()
+            self._begun = self._seed.begin_duplicate()
         if self._calls_left == 0:
             self._renew()
         self._calls_left -= 1
@@ -49,11 +63,11 @@ class RenewedCommunicator:
         self.renewals += 1
 
     def free(self) -> None:
-        """Free the communicator and those before it. Collective."""
+        """Free the communicator, those before it and their seed. Collective."""
         if self._begun is not None and self._begun[1] is not self._comm:
             request, fresh = self._begun
             while not request.test():
                 continue
             self._retired.append(fresh)
-        for comm in [*self._retired, self._comm]:
+        for comm in [*self._retired, self._comm, self._seed]:
             comm.free()

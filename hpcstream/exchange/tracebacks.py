@@ -2,15 +2,16 @@
 
 Between ``job.run()`` and the function that failed lie a dozen frames of this
 package; the error's note says in which operator, round and rank it was. They are
-left out where they say nothing: when the error is one that hpcstream raises on
-purpose, or comes from code that is not hpcstream's. An error of our own code keeps
-every frame, and so does everything with ``HPCSTREAM_FULL_TRACEBACK=1``.
+left out where they say nothing: when the error is one that hpcstream or Arrow
+raises on purpose, or comes from a function of the user's. A fault of our own code
+keeps every frame, and so does everything with ``HPCSTREAM_FULL_TRACEBACK=1``.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 import time
 import traceback
 from collections.abc import Mapping
@@ -24,6 +25,10 @@ FULL = "HPCSTREAM_FULL_TRACEBACK"
 
 _HINT = f"frames of hpcstream are left out; {FULL}=1 shows them"
 _PACKAGE = Path(__file__).resolve().parents[1]
+_LIBRARIES = tuple(
+    f"{os.path.realpath(sysconfig.get_path(name))}{os.sep}"
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
 _FOLDERS = tuple(f"{folder}{os.sep}" for folder in (_PACKAGE, (_PACKAGE / "kernels").resolve()))
 
 
@@ -47,13 +52,19 @@ def shorten(error: BaseException, environ: Mapping[str, str] = os.environ) -> Ba
 
 def _shorten_one(error: BaseException) -> bool:
     frames = _frames(error.__traceback__)
-    if not frames or not (isinstance(error, HpcstreamError) or not _is_ours(frames[-1])):
+    ours = [place for place, frame in enumerate(frames) if _is_ours(frame)]
+    if not ours:
         return False
-    kept = [frame for frame in frames if not _is_ours(frame)]
-    if len(kept) == len(frames):
+    inside = frames[ours[0] :]
+    if not (_is_meant(error) or any(_is_users(frame) for frame in inside)):
         return False
-    error.__traceback__ = _chain(kept)
+    error.__traceback__ = _chain([frame for frame in frames if not _is_ours(frame)])
     return True
+
+
+def _is_meant(error: BaseException) -> bool:
+    """Return whether an error says itself what is wrong with the data or the job."""
+    return isinstance(error, HpcstreamError) or type(error).__module__.startswith("pyarrow")
 
 
 def _frames(trace: TracebackType | None) -> list[TracebackType]:
@@ -66,6 +77,14 @@ def _frames(trace: TracebackType | None) -> list[TracebackType]:
 
 def _is_ours(trace: TracebackType) -> bool:
     return os.path.realpath(trace.tb_frame.f_code.co_filename).startswith(_FOLDERS)
+
+
+def _is_users(trace: TracebackType) -> bool:
+    """Return whether a frame is of neither hpcstream nor an installed library."""
+    name = trace.tb_frame.f_code.co_filename
+    if name.endswith((".pyx", ".pxi", ".pxd")) or name.startswith("<frozen"):
+        return False
+    return not _is_ours(trace) and not os.path.realpath(name).startswith(_LIBRARIES)
 
 
 def _chain(frames: list[TracebackType]) -> TracebackType | None:
@@ -104,7 +123,7 @@ def let_earlier_ranks_speak(rank: int) -> None:
     The first one to show it ends the others before they show it too.
     """
     if rank:
-        time.sleep(min(1.0 + 0.2 * rank, 2.0))
+        time.sleep(min(2.0 + 0.2 * rank, 3.0))
 
 
 def _launched_rank(environ: Mapping[str, str]) -> int:

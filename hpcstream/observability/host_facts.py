@@ -126,10 +126,10 @@ def examine_host(places: Places) -> HostFacts:
 
 
 def numba_cache_folder() -> Path:
-    """Return where compiled kernels are kept: ``NUMBA_CACHE_DIR`` or beside their source."""
-    if given := os.environ.get("NUMBA_CACHE_DIR"):
-        return Path(given)
-    return (Path(__file__).parents[1] / "kernels").resolve() / "__pycache__"
+    """Return the folder that compiled kernels are kept in (or a folder of it)."""
+    from hpcstream.kernels.cache import folder
+
+    return folder().parent
 
 
 def _probe(topology: Topology, calls: SystemCalls) -> tuple[Placement, tuple[str, ...]]:

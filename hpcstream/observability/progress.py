@@ -156,6 +156,8 @@ def progress_text(name: str, progress: JobProgress, wall_s: float, width: int) -
     if progress.late_rows:
         parts.append(f"late {format_count(progress.late_rows)}")
     parts.append(f"{format_count(progress.rounds_per_s)} rounds/s")
+    if sum(map(len, parts)) + 2 * len(parts) - 2 > width:
+        del parts[0]  # the user knows which job it is
     line = "  ".join(parts)
     return line if len(line) <= width else line[: max(width - 3, 0)] + "..."
 
@@ -164,7 +166,8 @@ def _time_parts(progress: JobProgress, wall_s: float) -> list[str]:
     parts = []
     position = progress.position
     if position is not None and position.watermark != MAX_TIME:
-        parts.append(f"watermark {format_time(position.watermark, position.facts.unit)}")
+        when = format_time(position.watermark, position.facts.unit)
+        parts.append(f"watermark {when.partition('.')[0]}")
     if progress.hold is not None:
         parts.append(progress.hold.in_short())
     elif position is not None and position.facts.live and position.watermark != MIN_TIME:

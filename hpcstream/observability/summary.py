@@ -15,7 +15,7 @@ WIDTH = 100
 _MOST_RANKS = 32
 _MOST_SPLITS = 4
 _SKEW = 1.3
-_SKEW_S = 0.2
+_SKEW_S = 0.5
 
 
 def summary(result: JobResult) -> str:
@@ -91,16 +91,28 @@ def _skew(reports: list[RankReport]) -> str:
         return ""
     busiest = max(reports, key=lambda one: one.busy_s)
     mean_s = sum(one.busy_s for one in reports) / len(reports)
-    if busiest.busy_s < _SKEW * mean_s or busiest.busy_s - mean_s < _SKEW_S:
+    apart_s = busiest.busy_s - mean_s
+    if busiest.busy_s < _SKEW * mean_s or apart_s < max(_SKEW_S, 0.1 * busiest.seconds):
         return ""
-    mean_rows = sum(one.rows_in for one in reports) / len(reports)
-    reason = "it holds the larger keys: is one key in most rows?"
-    if mean_rows and busiest.rows_in > _SKEW * mean_rows:
-        reason = "it reads more rows: more and smaller splits, or rebalance(), would spread them"
     return (
         f"rank {busiest.rank} was busy {busiest.busy_s / mean_s:.1f} times as long as the mean, "
-        f"and the others waited for it; {reason}"
+        f"and the others waited for it; {_reason(busiest, reports)}"
     )
+
+
+def _reason(busiest: RankReport, reports: list[RankReport]) -> str:
+    """Return what may make a rank slower than the others, from the rows it had."""
+    mean_read = sum(one.rows_in for one in reports) / len(reports)
+    mean_taken = sum(map(_rows_taken, reports)) / len(reports)
+    if busiest.rows_in > _SKEW * mean_read:
+        return "it reads more rows: more and smaller splits, or rebalance(), would spread them"
+    if _rows_taken(busiest) > _SKEW * mean_taken:
+        return "it gets more rows than the others: is one key in most of them?"
+    return "its rows are not more: a slower core, or a function that takes longer on them?"
+
+
+def _rows_taken(report: RankReport) -> int:
+    return sum(operator.rows_in for operator in report.operators)
 
 
 def _late(result: JobResult) -> list[str]:

@@ -41,6 +41,9 @@ class SourceFacts:
         ``watermark_delay`` in ticks.
     live : bool
     idle_timeout_s : float or None
+    place : int or None
+        Number of the operator behind the source that takes event time from a column
+        (`Stream.with_event_time`); None: the source has it.
     """
 
     task: int
@@ -49,6 +52,7 @@ class SourceFacts:
     delay: int = 0
     live: bool = False
     idle_timeout_s: float | None = None
+    place: int | None = None
 
     def seconds(self, ticks: int) -> float:
         """Return ticks as seconds since the epoch."""

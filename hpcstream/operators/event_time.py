@@ -41,6 +41,16 @@ class AssignEventTime:
         self._delay = watermark_delay_ticks
         self._greatest = MIN_TIME
 
+    @property
+    def unit(self) -> str:
+        """The unit the column counts in."""
+        return self._unit
+
+    @property
+    def watermark_delay_ticks(self) -> int:
+        """How far the watermark stays behind the greatest time seen."""
+        return self._delay
+
     def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
         """Return the input's schema with the hidden event time.
 

@@ -188,7 +188,8 @@ class _Pending:
         labels = np.array(self._windows, dtype=np.int64)
         regions = np.array(self._regions, dtype=np.int64)
         yield from self._state.entry_groups(labels, regions)
-        self._state.store.close(np.array(self._temporary, dtype=np.int64))
+        # The last one first: its slots are at the end of the arena and can be used again.
+        self._state.store.close(np.array(self._temporary[::-1], dtype=np.int64))
         self._windows, self._regions, self._temporary = [], [], []
         self.n_entries = 0
 

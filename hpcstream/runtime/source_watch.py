@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from hpcstream.event_time import MIN_TIME
-from hpcstream.graph.physical import PhysicalGraph
+from hpcstream.graph.logical import SourceNode
+from hpcstream.graph.physical import PhysicalGraph, TaskPlan
 from hpcstream.observability.watermarks import (
     ACTIVE,
     IDLE,
@@ -12,24 +16,32 @@ from hpcstream.observability.watermarks import (
     SourceTime,
     WatermarkHistory,
 )
+from hpcstream.operators.event_time import AssignEventTime
 from hpcstream.runtime.source_reader import BoundedReader, LiveReader
 from hpcstream.runtime.task import SourceTask
 
 
 def source_facts(graph: PhysicalGraph) -> list[SourceFacts]:
     """Return what is known of every source of the job, in the order of tasks."""
-    return [
-        SourceFacts(
-            task=task.number,
-            label=task.source.source.describe(),
-            unit=None if task.source.time is None else task.source.time.unit.name,
-            delay=task.source.watermark_delay,
-            live=not task.source.source.bounded,
-            idle_timeout_s=task.source.idle_timeout_s,
-        )
-        for task in graph.tasks
-        if task.source is not None
-    ]
+    return [_facts(task, task.source) for task in graph.tasks if task.source is not None]
+
+
+def _facts(task: TaskPlan, source: SourceNode) -> SourceFacts:
+    facts = SourceFacts(
+        task=task.number,
+        label=source.source.describe(),
+        unit=None if source.time is None else source.time.unit.name,
+        delay=source.watermark_delay,
+        live=not source.source.bounded,
+        idle_timeout_s=source.idle_timeout_s,
+    )
+    for place, plan in enumerate(task.operators):
+        if plan.label.startswith("event time"):  # making the others may cost memory
+            operator = plan.make()
+            if isinstance(operator, AssignEventTime):
+                delay = operator.watermark_delay_ticks
+                facts = replace(facts, unit=operator.unit, delay=delay, place=place)
+    return facts
 
 
 class SourceWatch:
@@ -60,16 +72,17 @@ class SourceWatch:
         self._history = WatermarkHistory()
         self.idle_splits: dict[str, float] = {}
 
-    def look(self, now_s: float) -> None:
+    def look(self, clock: Callable[[], float]) -> None:
         """Note whether the watermark moved. Cheap: the worker calls it after each turn."""
         task = self._task
         if task.next_round == self._round:
             return
         self._round = task.next_round
-        watermark = task.watermark
+        place = self.facts.place
+        watermark = task.watermark if place is None else task.chain.watermarks[place]
         if watermark != self._watermark:
             self._watermark = watermark
-            self._moved_s = now_s
+            self._moved_s = clock()
             self._history.see(watermark, task.reader.holder or "")
 
     @property
@@ -90,7 +103,7 @@ class SourceWatch:
         state = IDLE if reader.is_idle else ACTIVE
         split = reader.holder or ""
         still_s = now_s - self._moved_s
-        return SourceTime(self._task.watermark, state, still_s, no_rows_s.get(split, 0.0), split)
+        return SourceTime(self._watermark, state, still_s, no_rows_s.get(split, 0.0), split)
 
     def _seconds_without_rows(
         self, reader: BoundedReader | LiveReader, now_s: float

@@ -109,9 +109,8 @@ class Telemetry:
 
     def look(self) -> None:
         """Note which watermarks moved; after a turn in which something moved."""
-        now_s = self._clock()
         for watch in self._watches:
-            watch.look(now_s)
+            watch.look(self._clock)
 
     def is_due(self) -> bool:
         """Return whether this rank asks, in its next status, for the numbers of all."""

@@ -263,7 +263,9 @@ class SliceStore:
 
     def close(self, regions: Ints) -> None:
         """Forget regions and their entries."""
+        end = self.slots_end
         key_table.close_regions(self._book, regions)
+        self.rows[self.slots_end : end] = 0
 
     def forget_below(self, limit: int) -> None:
         """Note that no slice below ``limit`` is open any more."""
@@ -321,7 +323,7 @@ class SliceStore:
         old = np.empty(n_live, dtype=np.uint32)
         slots_end = self.slots_end
         key_regions.live_slots(self._book, old)
-        capacity = max(_LEAST_ENTRIES, 2 * n_live + _SPARE_ENTRIES)
+        capacity = _kept_capacity(self._keys.shape[0], 2 * n_live + _SPARE_ENTRIES)
         arrays = [self._keys, self.rows, *self.words]
         packed = [self._allocator.empty(capacity, array.dtype) for array in arrays]
         for array, target in zip(arrays, packed, strict=True):
@@ -329,7 +331,8 @@ class SliceStore:
         self._keys, self.rows, *self.words = packed
         self.rows[n_live + 1 :] = 0
         self._fill(0, 1)
-        self._grow_index(8 * n_live + 8 * self.n_regions + 2 * _LEAST_ENTRIES, keep=False)
+        places = 8 * n_live + 8 * self.n_regions + 2 * _LEAST_ENTRIES
+        self._grow_index(_kept_capacity(self._index.shape[0], places), keep=False)
         self._book[key_table.ENTRY_CAPACITY] = capacity
         if self._book[key_table.CHUNK_CAPACITY] < self.n_regions:
             self._resize_book(chunks=2 * self.n_regions)
@@ -460,6 +463,11 @@ _SECTION_FIELDS = (
     key_table.DIRECTORY_AT,
     key_table.DIRECTORY_SIZE,
 )
+
+
+def _kept_capacity(capacity: int, needed: int) -> int:
+    """Return the size of an arena after packing: as it was, unless that is far too much."""
+    return capacity if needed <= capacity <= 4 * needed else needed
 
 
 def _new_book(regions: int, chunks: int, directory: int) -> Ints:

@@ -43,9 +43,12 @@ sources = st.builds(
 counts = st.integers(0, 2**62)
 
 
-@given(
-    st.lists(st.builds(RankProgress, counts, counts, counts, counts, st.tuples(sources, sources)))
+ranks_progress = st.builds(
+    RankProgress, counts, counts, counts, counts, st.tuples(sources, sources)
 )
+
+
+@given(st.lists(ranks_progress))
 def test_records_come_back_as_they_were_sent(ranks):
     records = ProgressRecords(n_sources=2)
     packed = [records.pack(rank) for rank in ranks]
@@ -67,12 +70,10 @@ def test_a_long_split_name_keeps_its_end():
 def test_rates_are_those_since_the_last_look():
     meter = ProgressMeter(now_s=10.0)
 
-    first = meter.measure(
-        [RankProgress(600, 0, 1, 20), RankProgress(400, 0, 2, 19)], None, None, 12
-    )
-    second = meter.measure(
-        [RankProgress(600, 0, 1, 21), RankProgress(400, 0, 2, 21)], None, None, 13
-    )
+    before = [RankProgress(600, 0, 1, 20), RankProgress(400, 0, 2, 19)]
+    after = [RankProgress(600, 0, 1, 21), RankProgress(400, 0, 2, 21)]
+    first = meter.measure(before, None, None, now_s=12.0)
+    second = meter.measure(after, None, None, now_s=13.0)
 
     assert (first.rows, first.rows_per_s, first.rounds_per_s, first.late_rows) == (1000, 500, 10, 3)
     assert (second.rows_per_s, second.rounds_per_s) == (0, 1)
@@ -183,7 +184,7 @@ def test_the_numbers_of_all_ranks_reach_rank_0_about_once_a_second(n_ranks, caps
         for second in range(24):
             for split in range(3):
                 feed.push({"t": [second, second]}, split=split)
-            ranks.until(lambda: clock() >= second + 1)
+            ranks.until(lambda goal_s=second + 1: clock() >= goal_s)
         feed.end()
         result = ranks.finish().result
 

@@ -47,11 +47,17 @@ def test_columns_are_aligned():
 
 
 @pytest.mark.parametrize(
-    ("rows", "hint"), [(1_000_000, "larger keys"), (9_000_000, "reads more rows")]
+    ("read", "taken", "hint"),
+    [
+        (9_000_000, 9_000_000, "it reads more rows"),
+        (1_000_000, 9_000_000, "is one key in most of them?"),
+        (1_000_000, 1_000_000, "a slower core"),
+    ],
 )
-def test_the_slowest_rank_is_named_with_a_reason(rows, hint):
+def test_the_slowest_rank_is_named_with_a_reason(read, taken, hint):
     reports = [rank(n, busy_s=2.0) for n in range(4)]
-    reports[2] = rank(2, busy_s=8.0, rows_in=rows)
+    reports[2] = rank(2, busy_s=8.0, rows_in=read)
+    reports[2].operators[0].rows_in = taken
 
     text = " ".join(str(collect_result("job", 4, reports)).split())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -54,11 +55,35 @@ def test_all_frames_are_there_on_request(monkeypatch):
 
 
 def test_an_error_of_our_own_code_keeps_every_frame():
-    try:
-        hs.Job("job")._sinks.append(hs.col("x").no_such_thing)
-    except AttributeError as error:
-        before = shown(error)
-        assert shown(shorten(error, {})) == before
+    inside = Path(hs.__file__).parent / "runtime" / "broken.py"
+    code = compile("def broken():\n    return [][1]\nbroken()", str(inside), "exec")
+    with pytest.raises(IndexError) as caught:
+        exec(code, {})
+
+    before = shown(caught.value)
+    assert shown(shorten(caught.value, {})) == before
+    assert "broken.py" in before
+
+
+def test_an_error_that_a_library_raises_at_our_call_keeps_every_frame():
+    inside = Path(hs.__file__).parent / "runtime" / "broken.py"
+    code = compile("import json\njson.loads('{')", str(inside), "exec")
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        exec(code, {})
+
+    assert "broken.py" in shown(shorten(caught.value, {}))
+
+
+def test_an_error_of_arrow_over_the_users_values_is_shown_short():
+    job = hs.Job("overflow")
+    rows = job.from_batches(pa.table({"x": ["1", "two"]}))
+    rows.with_columns(y=hs.col("x").cast(pa.int64())).collect()
+    with pytest.raises(pa.ArrowInvalid) as caught:
+        job.run(show=False)
+
+    text = shown(caught.value)
+    assert "/hpcstream/operators/" not in text
+    assert "round 0" in text
 
 
 def test_an_error_that_we_raise_on_purpose_shows_where_the_user_called():

@@ -248,3 +248,26 @@ def test_late_rows_after_a_row_from_the_future_are_explained(feed):
     assert result.watermark_jump is not None
     assert result.watermark_jump.row_time == "2033-05-18 03:33:20"
     assert "far future" in str(result)
+
+
+def test_time_taken_in_the_middle_of_a_stream_is_watched_too(feed):
+    def build():
+        job = hs.Job("orders")
+        rows = job.source(feed).with_event_time("t", watermark_delay="5s", unit="s")
+        rows.key_by("k").window(hs.tumbling("10s")).agg(n=hs.count()).collect()
+        return job
+
+    with start_ranks(1, build, clock=ManualClock(turn_s=0.001)) as ranks:
+        feed.push({"t": [65], "k": [1]}, split=0)
+        pass_time(ranks, 4)
+        for _ in range(12):
+            feed.push({"t": [3], "k": [1]}, split=0)
+            pass_time(ranks, 0.5)
+        hold = ranks.workers[0].telemetry.holds.now
+        feed.end()
+        ranks.finish()
+
+    assert hold is not None
+    assert hold.watermark == "1970-01-01 00:01:00"
+    assert "rows come, but none is later" in hold.advice
+    assert "5.0 s behind" in hold.advice

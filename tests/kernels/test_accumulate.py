@@ -1,0 +1,120 @@
+import naive_accumulate as naive
+import numpy as np
+import numpy.testing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcstream.kernels import accumulate
+
+N_SLOTS = 4
+INT64 = st.integers(-(2**63), 2**63 - 1)
+UINT64 = st.integers(0, 2**64 - 1)
+FLOATS = st.floats(-1e6, 1e6) | st.just(float("nan"))
+
+
+def rows_of(values):
+    return st.lists(st.tuples(st.integers(0, N_SLOTS - 1), values), max_size=60)
+
+
+def columns(rows, dtype):
+    slots = np.array([slot for slot, _ in rows], dtype=np.uint32)
+    values = np.array([value for _, value in rows], dtype=dtype)
+    values.setflags(write=False)
+    return slots, values
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dtype", "values"),
+    [(accumulate.add_integers, np.int64, INT64), (accumulate.add_unsigned, np.uint64, UINT64)],
+)
+@given(data=st.data())
+def test_integer_sums_are_exact_whatever_the_order(kernel, dtype, values, data):
+    slots, added = columns(data.draw(rows_of(values)), dtype)
+    sums, carries = np.zeros(N_SLOTS, np.int64), np.zeros(N_SLOTS, np.int64)
+    kernel(slots, added, sums, carries)
+    totals = [int(low) + (int(high) << 64) for low, high in zip(sums, carries, strict=True)]
+    assert totals == naive.exact_sums(slots, added, N_SLOTS)
+
+
+@given(rows=rows_of(INT64))
+def test_merged_integer_sums_equal_the_sum_of_all(rows):
+    slots, values = columns(rows, np.int64)
+    sums, carries = np.zeros((2, N_SLOTS), np.int64), np.zeros((2, N_SLOTS), np.int64)
+    half = len(slots) // 2
+    accumulate.add_integers(slots[:half], values[:half], sums[0], carries[0])
+    accumulate.add_integers(slots[half:], values[half:], sums[1], carries[1])
+    every = np.arange(N_SLOTS, dtype=np.uint32)
+    accumulate.add_integers(every, sums[1], sums[0], carries[0])
+    accumulate.add_counts(every, carries[1], carries[0])
+    totals = [int(low) + (int(high) << 64) for low, high in zip(sums[0], carries[0], strict=True)]
+    assert totals == naive.exact_sums(slots, values, N_SLOTS)
+
+
+@given(rows=rows_of(FLOATS))
+def test_float_extremes_pass_over_nan(rows):
+    slots, values = columns(rows, np.float64)
+    least, greatest = np.full(N_SLOTS, np.nan), np.full(N_SLOTS, np.nan)
+    accumulate.keep_least_float(slots, values, least)
+    accumulate.keep_greatest_float(slots, values, greatest)
+    npt.assert_array_equal(least, naive.extremes(slots, values, N_SLOTS, min))
+    npt.assert_array_equal(greatest, naive.extremes(slots, values, N_SLOTS, max))
+
+
+@pytest.mark.parametrize(("dtype", "values"), [(np.int64, INT64), (np.uint64, UINT64)])
+@given(data=st.data())
+def test_integer_extremes(dtype, values, data):
+    slots, compared = columns(data.draw(rows_of(values)), dtype)
+    limits = np.iinfo(dtype)
+    least = np.full(N_SLOTS, limits.max, dtype)
+    greatest = np.full(N_SLOTS, limits.min, dtype)
+    accumulate.keep_least(slots, compared, least)
+    accumulate.keep_greatest(slots, compared, greatest)
+    for slot in range(N_SLOTS):
+        here = [int(v) for v in compared[slots == slot]]
+        assert least[slot] == min(here, default=limits.max)
+        assert greatest[slot] == max(here, default=limits.min)
+
+
+@given(rows=rows_of(st.floats(-1e3, 1e3)), cut=st.integers(0, 60))
+def test_moments_in_two_merged_parts_equal_those_of_all(rows, cut):
+    slots, values = columns(rows, np.float64)
+    parts = []
+    for part in (slice(None, cut), slice(cut, None)):
+        state = [np.zeros(N_SLOTS) for _ in range(3)]
+        accumulate.add_moments(slots[part], values[part], *state)
+        parts.append(state)
+    accumulate.merge_moments(np.arange(N_SLOTS, dtype=np.uint32), *parts[1], *parts[0])
+    expected = np.array(naive.moments(slots, values, N_SLOTS)).T
+    npt.assert_allclose(parts[0], expected, rtol=1e-9, atol=1e-6)
+
+
+@given(rows=rows_of(st.tuples(st.integers(0, 3), INT64)))
+def test_first_and_last_go_by_time_then_order(rows):
+    slots = np.array([slot for slot, _ in rows], dtype=np.uint32)
+    times = np.array([time for _, (time, _) in rows], dtype=np.int64)
+    values = np.array([value for _, (_, value) in rows], dtype=np.int64)
+    orders = np.arange(len(rows))[::-1].copy()
+    for keep, start, pick in (
+        (accumulate.keep_first, 2**63 - 1, min),
+        (accumulate.keep_last, -(2**63), max),
+    ):
+        state = [np.full(N_SLOTS, start), np.full(N_SLOTS, start), np.zeros(N_SLOTS, np.int64)]
+        keep(slots, times, orders, values, *state)
+        expected = naive.edges(slots, times, orders, values, N_SLOTS, pick)
+        got = [None if t == start else int(v) for t, v in zip(state[0], state[2], strict=True)]
+        assert got == expected
+
+
+@given(rows=rows_of(st.booleans()))
+def test_nulls_are_counted_and_sent_to_slot_zero(rows):
+    slots, valid = columns(rows, np.bool_)
+    counts, masked = np.zeros(N_SLOTS, np.int64), np.empty_like(slots)
+    accumulate.count_nulls(slots, valid, counts)
+    accumulate.mask_slots(slots, valid, masked)
+    npt.assert_array_equal(counts, np.bincount(slots[~valid], minlength=N_SLOTS))
+    npt.assert_array_equal(masked, np.where(valid, slots, 0))
+
+
+def test_warm_up_compiles_every_kernel():
+    accumulate.warm_up()

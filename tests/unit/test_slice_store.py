@@ -1,0 +1,185 @@
+"""The slice store (and with it `kernels.key_table`) against dictionaries."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from naive_key_table import NaiveSlices
+
+from hpcstream.state.slice_store import NO_NULLS, HeapAllocator, SliceStore, Word
+
+WORDS = (Word("sum", "float64", 0.5), Word("least", "int64", 99))
+
+
+def read_only(values, dtype=np.int64):
+    array = np.array(values, dtype=dtype)
+    array.setflags(write=False)
+    return array
+
+
+def store_of(size=10, offset=0):
+    return SliceStore(size, offset, WORDS, HeapAllocator())
+
+
+def add(store, times, keys, **options):
+    valid = [key is not None for key in keys]
+    words = read_only([0 if key is None else key for key in keys])
+    validity = NO_NULLS if all(valid) else read_only(valid, np.bool_)
+    return store.resolve(read_only(times), words, validity, **options).copy()
+
+
+def contents(store):
+    """Return {slice: {key: rows}} in slice and entry order."""
+    found = {}
+    numbers, regions = store.slices_below(2**63)
+    for number, region in zip(numbers.tolist(), regions, strict=True):
+        slots, is_null = store.slots_of(np.array([region]))
+        nulls = np.zeros(len(slots), dtype=bool) if is_null is None else is_null
+        keys = [
+            None if null else key
+            for key, null in zip(store.keys_of(slots).tolist(), nulls, strict=True)
+        ]
+        found[number] = dict(zip(keys, store.rows[slots].tolist(), strict=True))
+    return found
+
+
+some_keys = st.none() | st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1)
+some_times = st.integers(-50, 50) | st.integers(-(2**61), 2**61)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Any sequence of batches, closings, packings and restarts."""
+
+    def __init__(self):
+        super().__init__()
+        self.store, self.model = store_of(7, 3), NaiveSlices(7, 3)
+        self.sums = {}
+
+    @rule(
+        rows=st.lists(st.tuples(some_times, some_keys), max_size=60),
+        first=st.none() | st.integers(-5, 5),
+    )
+    def add(self, rows, first):
+        times, keys = [t for t, _ in rows], [k for _, k in rows]
+        slots = add(self.store, times, keys, first_open=-(2**63) if first is None else first)
+        late = self.model.add(times, keys, first)
+        assert (slots == 0).tolist() == late
+        assert self.store.n_late == sum(late)
+        for slot, time, key, is_late in zip(slots, times, keys, late, strict=True):
+            if not is_late:
+                entry = ((time - 3) // 7, key)
+                before = self.sums.get(entry, 0.5)
+                assert self.store.words[0][slot] == before
+                self.store.words[0][slot] += 1.0
+                self.sums[entry] = before + 1.0
+
+    @rule(limit=st.integers(-6, 6))
+    def close(self, limit):
+        numbers, regions = self.store.slices_below(limit)
+        assert numbers.tolist() == sorted(n for n in self.model.slices if n < limit)
+        self.store.close(regions)
+        self.store.forget_below(limit)
+        for number in numbers.tolist():
+            self.model.slices.pop(number)
+        self.sums = {entry: s for entry, s in self.sums.items() if entry[0] >= limit}
+
+    @rule()
+    def pack(self):
+        self.store.pack()
+
+    @rule()
+    def restart(self):
+        snapshot = {name: array.copy() for name, array in self.store.snapshot().items()}
+        self.store = store_of(7, 3)
+        self.store.restore(snapshot)
+
+    @invariant()
+    def holds_what_the_model_holds(self):
+        found = contents(self.store)
+        assert found == self.model.slices
+        assert list(found) == sorted(self.model.slices)
+        for number, counts in found.items():
+            assert list(counts) == list(self.model.slices[number])
+        assert self.store.n_entries == sum(map(len, self.model.slices.values()))
+
+
+StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+TestStore = StoreMachine.TestCase
+
+
+@given(first=st.lists(some_keys, max_size=40), second=st.lists(some_keys, max_size=40))
+def test_merged_slices_hold_the_keys_of_both(first, second):
+    store = store_of()
+    add(store, [0] * len(first) + [10] * len(second), first + second)
+    regions = [store.region_of(0), store.region_of(1)]
+    merged = store.open_merged(0)
+    expected = {}
+    for region, keys in zip(regions, (first, second), strict=True):
+        for key in keys:
+            expected[key] = expected.get(key, 0) + 1
+        if region is not None:
+            source, slots = store.merge(merged, region)
+            assert store.keys_of(source).tolist() == store.keys_of(slots).tolist()
+
+    slots, is_null = store.slots_of(np.array([merged]))
+
+    nulls = np.zeros(len(slots), dtype=bool) if is_null is None else is_null
+    keys = [None if n else k for k, n in zip(store.keys_of(slots).tolist(), nulls, strict=True)]
+    assert dict(zip(keys, store.rows[slots].tolist(), strict=True)) == expected
+    assert (store.words[0][slots] == 0.5).all()
+    store.close(np.array([merged]))
+    assert set(contents(store)) == {n for n, keys in enumerate((first, second)) if keys}
+
+
+def test_sixty_thousand_slices_in_one_batch_cost_no_python_time_each():
+    n_rows = 60_000
+    store = store_of()
+    slots = add(store, [i * 10 for i in range(n_rows)], [7] * n_rows)
+
+    assert store.n_slices == n_rows
+    assert len(set(slots.tolist())) == n_rows
+    assert store.slices_below(2**63)[0].tolist() == list(range(n_rows))
+
+
+def test_memory_follows_open_entries_over_many_distinct_keys():
+    store = store_of()
+    n_rows, sizes = 50_000, []
+    for number in range(60):
+        times = read_only(np.full(n_rows, 10 * number))
+        keys = read_only(np.arange(n_rows) + n_rows * number)
+        store.resolve(times, keys)
+        store.close(store.slices_below(number)[1])
+        store.forget_below(number)
+        sizes.append(store.n_bytes)
+    assert store.n_entries == n_rows
+    assert max(sizes[10:]) == max(sizes[:10])
+
+
+def test_colliding_and_adversarial_keys_are_told_apart():
+    keys = [k << shift for shift in (0, 16, 32, 48) for k in range(500)]
+    store = store_of()
+
+    slots = add(store, [0] * len(keys), keys)
+
+    assert store.keys_of(slots).tolist() == keys
+    assert store.n_entries == len(set(keys))
+
+
+def test_a_time_out_of_range_is_refused_by_name():
+    with pytest.raises(ValueError, match="event times from .* outside"):
+        add(store_of(), [2**63 - 5], [1])
+
+
+def test_packing_tells_where_entries_went():
+    store, moved = store_of(), []
+    store.on_move = lambda old, end: moved.append((old.copy(), end))
+    slots = add(store, [0, 10, 20], [5, 6, 7])
+    store.close(store.slices_below(1)[1])
+    keys = {int(slot): int(key) for slot, key in zip(slots, [5, 6, 7], strict=True)}
+
+    store.pack()
+
+    [(old, end)] = moved
+    assert end > old.max()
+    assert [keys[int(slot)] for slot in old] == store.keys_of(np.arange(1, len(old) + 1)).tolist()
