@@ -340,6 +340,21 @@ class Stream:
             raise PlanError(f"on(ranks={ranks!r}): needs one or more rank numbers from 0")
         return replace(self, _ranks=wanted)
 
+    def named(self, name: str) -> Stream:
+        """Give the last transformation a name under which checkpoints keep its state.
+
+        A job that is changed between two runs goes on with the state of each operator
+        that has the same name, or the same description, and still does the same.
+
+        Parameters
+        ----------
+        name : str
+            Unique in the job.
+        """
+        if not isinstance(name, str) or not name:
+            raise PlanError(f"named({name!r}): needs a name")
+        return self._add(replace(self._node, name=name))
+
     def late(self) -> Stream:
         """Return the rows that came too late for the windows of this result.
 

@@ -166,7 +166,7 @@ def checksum(array: Array) -> np.uint32:
 
 
 def _bytes(array: Array) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _write_at(descriptor: int, array: Array, offset: int) -> None:
@@ -176,9 +176,7 @@ def _write_at(descriptor: int, array: Array, offset: int) -> None:
         done += os.pwrite(descriptor, data[done:], offset + done)
 
 
-def _structure_digest(
-    descriptor: int, ranges: Sequence[Sequence[int]], n_bytes: int
-) -> str:
+def _structure_digest(descriptor: int, ranges: Sequence[Sequence[int]], n_bytes: int) -> str:
     """Return the digest of all bytes outside of ``ranges``."""
     digest = hashlib.sha256()
     position = 0

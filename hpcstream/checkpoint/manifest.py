@@ -73,11 +73,11 @@ class Manifest:
     files : list of WrittenFile
         By rank.
     operators : list of StoredOperator
-    tasks : list
-        For each rank, what its tasks were at: JSON by task number.
-    sinks : list
-        For each sink: its id, the parts that this checkpoint commits, and the
-        position of each instance.
+    sources : list of str
+        Ids of the sources.
+    sinks : mapping
+        For each sink, by id: the ``parts`` that this checkpoint commits, and the
+        ``positions`` of its instances, in their order.
     facts : mapping
         For people: seconds it took, bytes, rows so far, watermark.
     """
@@ -92,8 +92,8 @@ class Manifest:
     finished: bool = False
     files: Sequence[WrittenFile] = ()
     operators: Sequence[StoredOperator] = ()
-    tasks: Sequence[Mapping[str, Any]] = ()
-    sinks: Sequence[Mapping[str, Any]] = ()
+    sources: Sequence[str] = ()
+    sinks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

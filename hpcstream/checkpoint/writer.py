@@ -51,7 +51,7 @@ class Writer(Protocol):
 
 
 class InlineWriter:
-    """Does each piece of work at once, in the caller: for tests in which nothing is left to time."""
+    """Does each piece of work at once, in the caller: tests leave nothing to time."""
 
     def submit(self, work: Callable[[], _T]) -> Outcome[_T]:
         """Do the work."""

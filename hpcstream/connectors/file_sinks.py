@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -147,13 +147,14 @@ class FileSink:
         self._finished: list[Part] = []
         self._coalescer = Coalescer(schema, min(BLOCK_BYTES, self._max_bytes or BLOCK_BYTES))
         self._wrote_any = False
+        self._floor = 0
         there = directory_parts.visible_parts(self._directory, self._format.extension)
         ours = self._manifest()
         if there and self._mode == "error":
             raise ConnectorError(_refusal(self._directory, there))
         self._replaced = ours if self._mode == "overwrite" else set()
         kept = set(there) - self._replaced
-        self._sequence = directory_parts.next_sequence(kept)
+        self._sequence = self._floor = directory_parts.next_sequence(kept)
         stale = directory_parts.leftovers(self._directory, rank, size, attempt)
         directory_parts.remove(self._directory, stale)
 
@@ -162,6 +163,60 @@ class FileSink:
         block = self._coalescer.add(batch)
         if block is not None:
             self._write_block(block)
+
+    def resume(
+        self, schema: pa.Schema, rank: int, size: int, attempt: int, stored: Mapping[str, Any]
+    ) -> None:
+        """Go on from a checkpoint: publish its parts, remove everything written after it.
+
+        Raises
+        ------
+        ConnectorError
+            A part of the checkpoint is gone.
+        """
+        check_format(self._format, schema, self._directory)
+        directory_parts.make_directory(self._directory)
+        self._schema, self._rank, self._size, self._attempt = schema, rank, size, attempt
+        self._part, self._uncommitted, self._finished = None, set(), []
+        self._coalescer = Coalescer(schema, min(BLOCK_BYTES, self._max_bytes or BLOCK_BYTES))
+        self._wrote_any = True
+        self._replaced = set()
+        positions = stored["positions"]
+        if len(positions) == size:
+            self._sequence, self._floor = positions[rank]["next"], positions[rank]["floor"]
+        else:
+            self._sequence = self._floor = max(one["next"] for one in positions)
+        listed = {part["temporary"] for part in stored["parts"]}
+        stale = directory_parts.leftovers(self._directory, rank, size, attempt)
+        directory_parts.remove(self._directory, [name for name in stale if name not in listed])
+        self.commit(stored["parts"])
+        if rank == 0:
+            self._remove_after(positions)
+
+    def position(self) -> dict[str, int]:
+        """Return the next part's sequence, and that of the first part of this number of ranks."""
+        return {"next": self._sequence, "floor": self._floor}
+
+    def _remove_after(self, positions: Sequence[Mapping[str, int]]) -> None:
+        """Remove visible parts of ours that a checkpoint does not know."""
+        ours = self._manifest()
+        unknown = {name for name in ours if not directory_parts.is_before(name, positions)}
+        if unknown:
+            directory_parts.remove(self._directory, unknown)
+            self._write_manifest(ours - unknown)
+
+    def cut(self) -> Callable[[], list[Part]]:
+        """Set the current part aside; the function returned closes and syncs it."""
+        block = self._coalescer.flush()
+        if block is not None:
+            self._write_block(block)
+        part, self._part = self._part, None
+        finished, self._finished = self._finished, []
+
+        def make_durable() -> list[Part]:
+            return finished if part is None else [*finished, self._closed(part)]
+
+        return make_durable
 
     def prepare(self) -> list[Part]:
         """Close and fsync the current part; return those finished since the last time."""
@@ -244,8 +299,12 @@ class FileSink:
 
     def _finish_part(self) -> None:
         part = self._part
-        if part is None:
-            return
+        if part is not None:
+            finished = self._closed(part)
+            self._part = None
+            self._finished.append(finished)
+
+    def _closed(self, part: _OpenPart) -> Part:
         path = os.path.join(self._directory, part.temporary)
         try:
             part.writer.close()
@@ -254,16 +313,13 @@ class FileSink:
             n_bytes = os.path.getsize(path)
         except (OSError, pa.ArrowException) as error:
             raise self._failed(part.temporary, error) from error
-        self._part = None
-        self._finished.append(
-            {
-                "name": part.name,
-                "temporary": part.temporary,
-                "rank": self._rank,
-                "rows": part.n_rows,
-                "bytes": n_bytes,
-            }
-        )
+        return {
+            "name": part.name,
+            "temporary": part.temporary,
+            "rank": self._rank,
+            "rows": part.n_rows,
+            "bytes": n_bytes,
+        }
 
     def _manifest(self) -> set[str]:
         return set(directory_parts.read_manifest(self._directory, self._format.extension))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from hpcstream.errors import ConnectorError
@@ -63,6 +63,16 @@ def next_sequence(names: Iterable[str]) -> int:
     """Return the least sequence number above those of these parts."""
     matches = (_PART.fullmatch(name) for name in names)
     return max((int(match[1]) + 1 for match in matches if match), default=0)
+
+
+def is_before(name: str, positions: Sequence[Mapping[str, int]]) -> bool:
+    """Return whether a part was written before a checkpoint took these positions, by rank."""
+    match = _PART.fullmatch(name)
+    assert match is not None, f"{name} is no part"
+    sequence, rank = int(match[1]), int(match[2])
+    if sequence < min((one["floor"] for one in positions), default=0):
+        return True
+    return rank < len(positions) and sequence < positions[rank]["next"]
 
 
 def manifest_path(directory: str, extension: str) -> str:

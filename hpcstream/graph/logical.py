@@ -54,12 +54,15 @@ class Node:
     time : EventTime or None
     ranks : tuple of int or None
         Ranks that run it, counted modulo the size of the job; None: all.
+    name : str or None
+        Under which a checkpoint finds its state again; None: from its description.
     """
 
     inputs: tuple[Node, ...] = ()
     schema: pa.Schema
     time: EventTime | None = None
     ranks: tuple[int, ...] | None = None
+    name: str | None = None
 
     def required(self, needed: Columns) -> list[Columns]:
         """Return, for each input, the columns this node reads to emit ``needed``."""

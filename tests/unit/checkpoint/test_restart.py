@@ -1,0 +1,30 @@
+"""A job that is killed anywhere and started again gives what an unfailed run gives."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpcstream.runtime import control
+
+sys.path.insert(0, str(Path(__file__).parent))
+from restart import JOBS, restarted, unfailed, visible
+
+
+@pytest.fixture(autouse=True)
+def _control_rounds_are_near(monkeypatch):
+    monkeypatch.setattr(control, "MOST_ROUNDS", 4)
+
+
+@pytest.mark.parametrize("build", JOBS, ids=lambda build: build.__name__)
+@pytest.mark.parametrize("n_ranks", [1, 3])
+def test_a_killed_job_gives_the_same_bits_on_as_many_ranks(build, n_ranks, tmp_path, capsys):
+    expected, turns = unfailed(build, tmp_path, n_ranks)
+
+    kills = restarted(build, tmp_path, lambda: n_ranks, seed=n_ranks, turns=turns)
+
+    assert kills > 0
+    assert "going on from" in capsys.readouterr().err
+    assert visible(tmp_path / "out").equals(expected)
