@@ -89,14 +89,15 @@ def _bits_for(n_entries):
 
 
 @njit(cache=True, nogil=True)
-def _home(book, number):
+def directory_home(book, number):
+    """Return where the directory looks first for a slice."""
     return np.int64(_mix(number) >> np.uint64(20)) & (book[DIRECTORY_SIZE] - 1)
 
 
 @njit(cache=True, nogil=True)
 def find_region(book, number):
     """Return the region of a slice, or -1."""
-    place = _home(book, number)
+    place = directory_home(book, number)
     while True:
         found = book[book[DIRECTORY_AT] + place]
         if found == 0:
@@ -108,7 +109,7 @@ def find_region(book, number):
 
 @njit(cache=True, nogil=True)
 def _list_region(book, region):
-    place = _home(book, book[REGIONS_AT + region * REGION_FIELDS + NUMBER])
+    place = directory_home(book, book[REGIONS_AT + region * REGION_FIELDS + NUMBER])
     while book[book[DIRECTORY_AT] + place] != 0:
         place = (place + 1) & (book[DIRECTORY_SIZE] - 1)
     book[book[DIRECTORY_AT] + place] = region + 1
@@ -120,28 +121,6 @@ def relist(book):
     for region in range(book[REGION_END]):
         if book[REGIONS_AT + region * REGION_FIELDS + STATE] == 1:
             _list_region(book, region)
-
-
-@njit(cache=True, nogil=True)
-def _unlist_region(book, region):
-    """Remove a region from the directory, closing the gap behind it."""
-    mask = book[DIRECTORY_SIZE] - 1
-    directory = book[DIRECTORY_AT]
-    gap = _home(book, book[REGIONS_AT + region * REGION_FIELDS + NUMBER])
-    while book[directory + gap] != region + 1:
-        gap = (gap + 1) & mask
-    place = gap
-    while True:
-        place = (place + 1) & mask
-        found = book[directory + place]
-        if found == 0:
-            break
-        home = _home(book, book[REGIONS_AT + (found - 1) * REGION_FIELDS + NUMBER])
-        # It may fill the gap unless its home lies between the gap and its place.
-        if ((place - home) & mask) >= ((place - gap) & mask):
-            book[directory + gap] = found
-            gap = place
-    book[directory + gap] = 0
 
 
 @njit(cache=True, nogil=True)
@@ -225,39 +204,6 @@ def _start_index(book, index, at, bits):
     book[at + INDEX_BITS] = bits
     book[INDEX_END] += size
     index[base : base + size] = np.uint32(0)
-
-
-@njit(cache=True, nogil=True)
-def _give_back_end(book, at):
-    """Give back what a region holds at the ends of the arenas, as after a merged window."""
-    is_one_chunk = book[at + FIRST_CHUNK] == book[at + LAST_CHUNK]
-    if is_one_chunk and book[at + NEXT_SLOT] + book[at + ROOM] == book[ENTRY_END]:
-        book[ENTRY_END] = book[book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS]
-    if book[at + INDEX_BASE] + (np.int64(1) << book[at + INDEX_BITS]) == book[INDEX_END]:
-        book[INDEX_END] = book[at + INDEX_BASE]
-
-
-@njit(cache=True, nogil=True)
-def close_regions(book, regions):
-    """Forget regions (int64[n]). Most slots stay unused until `relocate`.
-
-    ``rows`` must be zeroed where ``book[ENTRY_END]`` goes back.
-    """
-    for position in range(regions.shape[0]):
-        region = regions[position]
-        at = REGIONS_AT + region * REGION_FIELDS
-        if book[at + STATE] == 1:
-            _unlist_region(book, region)
-            book[N_LISTED] -= 1
-        if book[LAST_REGION] == region:
-            book[LAST_REGION] = -1
-            book[LAST_COUNT] = book[at + COUNT]
-        _give_back_end(book, at)
-        book[N_LIVE] -= book[at + COUNT]
-        book[N_OPEN] -= 1
-        book[at + STATE] = 0
-        book[at + NUMBER] = book[FREE_REGION]
-        book[FREE_REGION] = region
 
 
 @njit(cache=True, nogil=True)
@@ -616,7 +562,7 @@ def warm_up():
     book[SLICE_SIZE] = 1
     keys, rows = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     index, slots = np.zeros(8, dtype=np.uint32), np.zeros(0, dtype=np.uint32)
-    valid, regions = np.zeros(0, dtype=np.bool_), np.zeros(0, dtype=np.int64)
+    valid = np.zeros(0, dtype=np.bool_)
     words = np.zeros(0, dtype=np.int64)
     for array in (valid, words):
         array.setflags(write=False)
@@ -624,6 +570,5 @@ def warm_up():
     resolve_entries(book, index, keys, slots, 0, 0, slots)
     open_region(book, index, 0, False, 0)
     find_region(book, 0)
-    close_regions(book, regions)
     relist(book)
     relocate(book, index, keys)

@@ -119,13 +119,7 @@ class WindowedStream:
         for call in calls:
             found = None if call.input is None else call.input.data_type(source)
             fields.append(pa.field(call.name, call.result_type(found)))
-        names = [f.name for f in fields]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise PlanError(
-                f"agg: two output columns are named {twice[0]!r}; give the aggregate another "
-                "name, as in agg(other=...)"
-            )
+        _check_names(self._keys, [f.name for f in fields])
         return pa.schema(fields)
 
 
@@ -135,6 +129,21 @@ def _call(name: str, call: Any) -> AggregateCall:
             f"agg({name}={call!r}): expected an aggregate, as hs.count() or col('x').mean()"
         )
     return call.alias(name)
+
+
+def _check_names(keys: tuple[str, ...], names: list[str]) -> None:
+    taken = sorted(set(keys) & set(WINDOW_COLUMNS))
+    if taken:
+        raise PlanError(
+            f"key_by({taken[0]!r}): the result has a column of this name already; rename the key "
+            f"first, as in .rename({taken[0]}='previous_{taken[0]}')"
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise PlanError(
+            f"agg: two output columns are named {twice[0]!r}; give the aggregate another name, as "
+            "in agg(other=...)"
+        )
 
 
 def _time_of(stream: Stream) -> EventTime:

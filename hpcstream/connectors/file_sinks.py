@@ -127,6 +127,11 @@ class FileSink:
         self._part: _OpenPart | None = None
         self._uncommitted: set[str] = set()
 
+    @property
+    def target(self) -> str:
+        """What only one sink of a job may write to: the parts of a format in a directory."""
+        return f"{os.path.realpath(self._directory)}/*.{self._format.extension}"
+
     def describe(self) -> str:
         """Return one line for ``explain()``."""
         return f"write_{self._format.extension}({self._directory!r}, mode={self._mode!r})"

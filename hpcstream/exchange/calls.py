@@ -116,7 +116,7 @@ class CallSequence:
     @property
     def room(self) -> int:
         """Number of calls that may be posted now."""
-        return len(self._free_slots)
+        return len(self._free_slots) if self._headers.is_ready else 0
 
     # -- posting -----------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class CallSequence:
         for call in self._under_way:
             if call.headers:
                 continue
-            if not call.request.test():
+            if not call.request.test() or not self._payloads.is_ready:
                 break
             self._read_headers(call)
             moved = True

@@ -14,7 +14,8 @@ takes one step more: only the number of calls must be the same everywhere. Rules
 
 1. A rank posts a call when it has a step to send. It may start round *r* only
    when round *r - capacity* is complete on the edge and, if it also consumes,
-   consumed here. So nobody runs ahead of the slowest by more than ``capacity``.
+   consumed here. So nobody runs ahead of the slowest producer by more than
+   ``capacity`` rounds, nor of the slowest consumer by more than twice that.
 2. When all its calls are complete and some producer is behind the rank's own
    last round (for a rank that only consumes: behind what it has room for), or
    in the middle of a round, the rank posts a filler: that producer is bound to
@@ -137,6 +138,7 @@ class CollectiveEdge:
         self._round = 0
         self._last_sent = -1
         self._blocked_round = -1
+        self._farewell_round: int | None = None
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self._abort_seen = False
@@ -190,8 +192,13 @@ class CollectiveEdge:
         """Say farewell after the last round, ``end_round - 1``. Rule 3."""
         if self._produces:
             assert self._round == end_round, f"{self.name}: round {self._round} is still open"
+            self._farewell_round = end_round
+            self._post_farewell()
+
+    def _post_farewell(self) -> None:
+        if self._farewell_round is not None and self._calls.room:
             self._post(STEP | LAST | END, MAX_TIME, None)
-            self._last_sent = end_round
+            self._last_sent, self._farewell_round = self._farewell_round, None
 
     def note_blocked(self, round_number: int) -> None:
         """Note that this rank has begun the round, but waits on another edge. Rule 2."""
@@ -246,10 +253,14 @@ class CollectiveEdge:
         for call in self._calls.completed():
             self._deliver(call)
             moved = True
-        if not self._calls.under_way and not self.finished and self._is_awaited():
+        self._post_farewell()
+        if self._may_fill() and self._is_awaited():
             self.fillers_posted += 1
             self._post(0, MAX_TIME, None)
         return moved
+
+    def _may_fill(self) -> bool:
+        return not self._calls.under_way and not self.finished and self._calls.room > 0
 
     def _is_awaited(self) -> bool:
         """Return whether some producer needs a call of ours. Rule 2."""

@@ -21,8 +21,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hpcstream.exchange.communicator import Communicator, wait_for
+from hpcstream.exchange.communicator import Communicator, Waiting, wait_for
 from hpcstream.exchange.edge import RoundEnd, RoundInput
+from hpcstream.exchange.renewal import RenewedCommunicator
 
 _ROWS, _WATERMARK, _FLAGS = range(3)
 _IDLE, _BUSY, _ABORT = 1, 2, 4
@@ -71,7 +72,8 @@ class ReduceEdge:
         self.bytes_sent = 0
         self.busy_round = -1
         self.abort_seen = False
-        self._comm = comm
+        self._calls = RenewedCommunicator(comm)
+        self._rank, self._size = comm.rank, comm.size
         self._schema = schema
         self._names = schema.names[1:]
         self._reductions = [reductions[column] for column in self._names]
@@ -138,7 +140,7 @@ class ReduceEdge:
 
     def free(self) -> None:
         """Give the communicator back. Collective."""
-        self._comm.free()
+        self._calls.free()
 
     def _reduce(
         self, batches: list[pa.RecordBatch], end: RoundEnd
@@ -152,19 +154,29 @@ class ReduceEdge:
         windows = yield from self._gather_windows(numbers, heads[:, _ROWS])
         places = np.searchsorted(windows, numbers)
         columns = yield from self._reduce_columns(table, places, len(windows))
-        own = windows % self._comm.size == self._comm.rank
+        own = windows % self._size == self._rank
         arrays = [pa.array(column[own]) for column in (windows, *columns)]
         if own.any():
             part.batches.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
         return part
 
+    def _next(self) -> Generator[None, None, Communicator]:
+        """Return the communicator of the next call, once it is there."""
+        while not self._calls.is_ready:
+            yield
+        return self._calls.next()
+
+    def _gather(self, own: np.ndarray, everything: np.ndarray) -> Waiting:
+        comm = yield from self._next()
+        out = everything.reshape(-1).view(np.uint8)
+        yield from wait_for(comm.all_gather(own.view(np.uint8), out))
+
     def _gather_heads(self, n_rows: int, end: RoundEnd) -> Generator[None, None, np.ndarray]:
         flags = (_IDLE if end.idle else 0) | (_BUSY if end.busy else 0)
         flags |= _ABORT if end.abort else 0
         own = np.array([n_rows, end.watermark, flags], dtype=np.int64)
-        heads = np.empty((self._comm.size, 3), dtype=np.int64)
-        request = self._comm.all_gather(own.view(np.uint8), heads.reshape(-1).view(np.uint8))
-        yield from wait_for(request)
+        heads = np.empty((self._size, 3), dtype=np.int64)
+        yield from self._gather(own, heads)
         self.bytes_sent += own.nbytes
         return heads
 
@@ -183,9 +195,8 @@ class ReduceEdge:
         longest = int(counts.max())
         own = np.zeros(longest, dtype=np.int64)
         own[: len(numbers)] = numbers
-        everything = np.empty((self._comm.size, longest), dtype=np.int64)
-        request = self._comm.all_gather(own.view(np.uint8), everything.reshape(-1).view(np.uint8))
-        yield from wait_for(request)
+        everything = np.empty((self._size, longest), dtype=np.int64)
+        yield from self._gather(own, everything)
         self.bytes_sent += own.nbytes
         return np.unique(
             np.concatenate([row[:n] for row, n in zip(everything, counts, strict=True)])
@@ -205,7 +216,8 @@ class ReduceEdge:
                 own[row] = self._reductions[index].identity
                 own[row, places] = table.column(index + 1).to_numpy()
             reduced = np.empty_like(own)
-            yield from wait_for(self._comm.all_reduce(own.reshape(-1), reduced.reshape(-1), op))
+            comm = yield from self._next()
+            yield from wait_for(comm.all_reduce(own.reshape(-1), reduced.reshape(-1), op))
             self.bytes_sent += own.nbytes
             for row, index in enumerate(members):
                 results[index] = reduced[row]

@@ -18,8 +18,9 @@ class RenewedCommunicator:
 
     The duplicate is begun at half-time with a nonblocking call. When it is due,
     every rank has long begun it (ranks of an edge are only a few calls apart, so
-    ``n_calls`` must be more than twice that), and waiting for it depends on
-    nobody's program.
+    ``n_calls`` must be more than twice that). Ask `is_ready` before `next` and do
+    something else meanwhile: MPI may make the duplicates of several edges one
+    after the other, and ranks may have begun them in different orders.
 
     Duplicates are made of a *seed* that carries nothing else: Open MPI 5.0 takes
     the messages of an ``Idup`` for those of collectives that are under way on the
@@ -42,6 +43,11 @@ class RenewedCommunicator:
         self._begun: tuple[Request, Communicator] | None = None
         self._retired: list[Communicator] = []
         self.renewals = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `next` returns at once."""
+        return self._calls_left > 0 or (self._begun is not None and self._begun[0].test())
 
     def next(self) -> Communicator:
         """Return the communicator of the next call. Collective when it renews."""

@@ -78,7 +78,23 @@ def plan(graph: LogicalGraph, size: int, *, local_aggregation: bool = True) -> P
             "the job has nothing to do: no stream ends in a sink; add write_parquet(), print(), "
             "collect() or sink()"
         )
+    _check_targets(graph)
     return _Planner(optimized(graph), size, local_aggregation).run()
+
+
+def _check_targets(graph: LogicalGraph) -> None:
+    """Refuse two sinks that would write over each other."""
+    seen: dict[str, str] = {}
+    for node in graph.sinks:
+        target = getattr(node.sink, "target", None)
+        if target is None:
+            continue
+        if target in seen:
+            raise PlanError(
+                f"{node.describe()} and {seen[target]} write to the same place; give each a "
+                "directory of its own, or union() the streams"
+            )
+        seen[target] = node.describe()
 
 
 class _Planner:

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from hpcstream.operators.window_state import MAX_BATCH_ROWS, WindowState
-from hpcstream.state.slice_store import Bools, Ints, Slots
+from hpcstream.state.slice_store import Bools, Ints, Slots, values_at
 
 Entries = tuple[Ints, Slots, Bools | None]
 """Window of each entry, its slot, and whether its key is null (None: no key is)."""
@@ -152,9 +152,7 @@ class WindowMerger:
         for region in regions:
             source, slots = self._store.merge(merged, region)
             merged_slots.append((source, slots))
-            parts = [array[source] for array in self._store.words]
-            for part in parts:
-                part.setflags(write=False)
+            parts = [values_at(array, source) for array in self._store.words]
             self._state.merge_words(slots, parts)
         return merged, merged_slots
 

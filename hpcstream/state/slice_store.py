@@ -264,7 +264,7 @@ class SliceStore:
     def close(self, regions: Ints) -> None:
         """Forget regions and their entries."""
         end = self.slots_end
-        key_table.close_regions(self._book, regions)
+        key_regions.close_regions(self._book, regions)
         self.rows[self.slots_end : end] = 0
 
     def forget_below(self, limit: int) -> None:
@@ -307,8 +307,7 @@ class SliceStore:
                 break
             self._make_room(None)
         self._fill(end, self._book[key_table.ENTRY_END])
-        counts = _read_only(self.rows[source_slots])
-        accumulate.add_counts(slots, counts, self.rows)
+        accumulate.add_counts(slots, values_at(self.rows, source_slots), self.rows)
         return source_slots, slots
 
     def pack(self) -> npt.NDArray[np.uint32]:
@@ -491,6 +490,20 @@ def _new_book(regions: int, chunks: int, directory: int) -> Ints:
 
 def _copy_section(old: Ints, old_at: int, new: Ints, new_at: int, length: int) -> None:
     new[new_at : new_at + length] = old[old_at : old_at + length]
+
+
+def values_at(array: npt.NDArray[Any], slots: Slots) -> npt.NDArray[Any]:
+    """Return the values of a region's entries, read-only; a view where they lie together.
+
+    The slots of a region ascend, so the first and the last tell.
+    """
+    n_slots = len(slots)
+    if n_slots and int(slots[-1]) - int(slots[0]) + 1 == n_slots:
+        values = array[int(slots[0]) : int(slots[-1]) + 1]
+    else:
+        values = array[slots]
+    values.setflags(write=False)
+    return values
 
 
 def _region_at(region: Any) -> Any:

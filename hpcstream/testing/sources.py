@@ -48,6 +48,14 @@ class _Tape:
         if isinstance(item, pa.RecordBatch):
             self.n_rows += item.num_rows
 
+    def first_item(self, position: int) -> int:
+        """Return the number of the first item that is not behind a position."""
+        for number, (first, item) in enumerate(self.items):
+            n_rows = item.num_rows if isinstance(item, pa.RecordBatch) else 0
+            if first >= position or first + n_rows > position:
+                return number
+        return len(self.items)
+
 
 class _TapeReader:
     """`SplitReader` over a tape, which may grow while it is read."""
@@ -55,8 +63,8 @@ class _TapeReader:
     def __init__(self, tape: _Tape, schema: pa.Schema, position: int) -> None:
         self._tape = tape
         self._schema = schema
-        self._next = 0
         self.position = position
+        self._next = tape.first_item(position)
 
     def read(self, max_rows: int) -> Chunk | None:
         parts: list[pa.RecordBatch] = []
@@ -67,10 +75,8 @@ class _TapeReader:
                 if parts:
                     break
                 self._next += 1
-                if first < self.position:  # read past it before a restart
-                    continue
                 raise item
-            part = item.slice(max(self.position - first, 0), left)
+            part = item.slice(self.position - first, left)
             if first + item.num_rows <= self.position + part.num_rows:
                 self._next += 1
             self.position += part.num_rows

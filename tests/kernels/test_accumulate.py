@@ -7,6 +7,14 @@ from hypothesis import strategies as st
 
 from hpcstream.kernels import accumulate
 
+
+@pytest.fixture(autouse=True, scope="module")
+def _integers_wrap():
+    """Without compilation NumPy warns of the wrapping that kernels want."""
+    with np.errstate(over="ignore"):
+        yield
+
+
 N_SLOTS = 4
 INT64 = st.integers(-(2**63), 2**63 - 1)
 UINT64 = st.integers(0, 2**64 - 1)

@@ -4,12 +4,20 @@ Here only what the store does not reach by itself.
 """
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from naive_key_table import NaiveSlices
 
 from hpcstream.kernels import key_bytes, key_regions, key_table
 from hpcstream.state.slice_store import HeapAllocator, SliceStore
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _integers_wrap():
+    """Without compilation NumPy warns of the wrapping that kernels want."""
+    with np.errstate(over="ignore"):
+        yield
 
 
 def count_rows(times, keys, size):

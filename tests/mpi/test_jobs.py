@@ -85,7 +85,7 @@ def test_communicators_are_renewed_while_the_job_runs(world, monkeypatch):
     monkeypatch.setattr(RenewedCommunicator.__init__, "__defaults__", (32,))
 
     for build in (diamond, groups):
-        _, table = run(build, world, batch_rows=20, step_bytes=100)
+        _, table = run(build, world, batch_rows=100)
 
         if world.rank == 0:
             assert_same_rows(table, ALL_ROWS)

@@ -7,6 +7,14 @@ from hypothesis import strategies as st
 
 from hpcstream.state.key_index import KeyIndex
 
+
+@pytest.fixture(autouse=True, scope="module")
+def _integers_wrap():
+    """Without compilation NumPy warns of the wrapping that kernels want."""
+    with np.errstate(over="ignore"):
+        yield
+
+
 keys = st.lists(st.binary(max_size=20), max_size=60)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hpcstream.exchange.edge import RoundEnd
 from hpcstream.exchange.reduce_edge import ColumnReduction, ReduceEdge
+from hpcstream.exchange.renewal import RenewedCommunicator
 from hpcstream.testing.simulation import Simulation, Turns
 from tests.unit.edge_ranks import EdgeRank, run_edges
 
@@ -126,6 +127,25 @@ def test_busy_and_abort_reach_every_rank_and_an_aborted_round_has_no_rows():
     assert all(rank.edge.abort_seen and rank.edge.busy_round == 0 for rank in ranks)
     assert all(rank.taken[0].busy for rank in ranks)
     assert taken(ranks[1]) == [[{"window": 3, "n": 1, "least": 1, "most": 1.0}]]
+
+
+@pytest.mark.parametrize("max_delay", [0, 6])
+def test_communicators_are_renewed_in_the_middle_of_traffic(max_delay):
+    simulation = Simulation(3, seed=2, max_delay=max_delay)
+    sends = [[windows((number, 1, 0, 0.5))] for number in range(30)]
+    ranks = []
+    for rank in range(3):
+        edge = make_edge(simulation.communicator(rank))
+        edge._calls = RenewedCommunicator(edge._calls.next(), 8)
+        ranks.append(EdgeRank(edge, sends, 30))
+
+    run_edges(simulation, ranks)
+
+    counts = sorted((row["window"], row["n"]) for r in ranks for part in taken(r) for row in part)
+    assert counts == [(number, 3) for number in range(30)]
+    assert [rank.edge._calls.renewals > 5 for rank in ranks] == [True] * 3
+    for rank in ranks:
+        rank.edge.free()
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 4])

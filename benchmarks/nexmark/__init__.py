@@ -1,0 +1,1 @@
+"""NEXMark: auctions, bids and people, and what queries over them cost. See docs/nexmark.md."""

@@ -1,0 +1,136 @@
+"""What the commands of this benchmark and of its two neighbours have in common."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.launch import Place
+from benchmarks.machine import describe_machine
+from benchmarks.nexmark.bench import Input, Plan, World, measure
+from benchmarks.nexmark.query import Query
+from benchmarks.results import ResultFile
+from benchmarks.tables import as_text
+from hpcstream.cli.run import start
+from hpcstream.exchange.launcher import is_launched
+
+HEADER = (
+    "query",
+    "M events/s",
+    "spread",
+    "M rows in/s",
+    "DuckDB",
+    "rows out",
+    "windows",
+    "late",
+    "hash",
+    "answer",
+)
+
+
+def parser(name: str, description: str | None, queries: Iterable[str]) -> argparse.ArgumentParser:
+    """Return a parser with the common options."""
+    made = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    names = list(queries)
+    made.add_argument("--queries", nargs="+", choices=names, default=names, metavar="QUERY")
+    made.add_argument("--ranks", type=int, default=1, help="start so many ranks")
+    made.add_argument("--launcher", default="auto", help="as for `hpcstream run`")
+    made.add_argument("--repeats", type=int, default=3, help="timed runs of each query")
+    made.add_argument("--seed", type=int, default=7)
+    made.add_argument("--out", type=Path, default=Path("out") / name, help="folder of files")
+    made.add_argument("--json", type=Path, help="append records to this file, as JSON lines")
+    made.add_argument(
+        "--no-check", dest="check", action="store_false", help="do not ask DuckDB for the answer"
+    )
+    made.add_argument(
+        "--no-local-aggregation", dest="local", action="store_false",
+        help="send every row through the exchange",
+    )  # fmt: skip
+    return made
+
+
+def must_start(options: argparse.Namespace) -> bool:
+    """Return whether this process is to start the ranks instead of being one."""
+    return options.ranks > 1 and not is_launched(os.environ)
+
+
+def start_ranks(module: str, options: argparse.Namespace, arguments: Sequence[str] | None) -> int:
+    """Start the same command on several ranks and return its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    program = [sys.executable, "-m", module, *given]
+    return start(program, options.ranks, options.launcher, {"PYTHONPATH": path})
+
+
+def run_all(
+    suite: str, queries: Sequence[Query], source: Input, options: argparse.Namespace
+) -> int:
+    """Run queries, print a table on rank 0, and return 1 if an answer was wrong. Collective."""
+    world = World()
+    changed = {} if options.local else {"local_aggregation": False}
+    plan = Plan(options.repeats, options.check, options.out, changed)
+    results = _result_file(options, world)
+    records = []
+    for query in queries:
+        record = measure(suite, query, source, plan, world)
+        records.append(record)
+        if results is not None:
+            results.add(record)
+        if world.rank == 0:
+            print(_line(record), file=sys.stderr, flush=True)
+    if world.rank == 0:
+        _show(suite, source, records)
+    return 1 if any(record["fault"] for record in records) else 0
+
+
+def _result_file(options: argparse.Namespace, world: World) -> ResultFile | None:
+    if options.json is None or world.rank > 0:
+        return None
+    results = ResultFile(options.json)
+    results.add(describe_machine(Place()))
+    return results
+
+
+def _show(suite: str, source: Input, records: list[dict[str, Any]]) -> None:
+    ranks, repeats = records[0]["ranks"], len(records[0]["all_seconds"])
+    print(f"\n{suite}: {source.rows:,} events, {ranks} ranks, medians of {repeats} runs")
+    print(as_text(HEADER, [_cells(record) for record in records]))
+    inputs = {k: v for record in records for k, v in record.get("input", {}).items()}
+    if inputs:
+        print("inputs (columns as the last query reads them): " + _pairs(inputs))
+    lags = {r["workload"]: f"{r['lag_s']:.2f} s" for r in records if r["lag_s"] is not None}
+    if lags:
+        print("behind schedule at the end: " + _pairs(lags))
+    sys.stdout.flush()
+
+
+def _cells(record: dict[str, Any]) -> tuple[str, ...]:
+    seconds = record["all_seconds"]
+    spread = (max(seconds) - min(seconds)) / record["seconds"]
+    peer = record.get("duckdb_rows_per_second")
+    checked = "checked" if "duckdb_s" in record else "not checked"
+    return (
+        record["workload"].partition("-")[2],
+        f"{record['rows_per_second'] / 1e6:.2f}",
+        f"{spread:.0%}",
+        f"{record['rows_in'] / record['seconds'] / 1e6:.2f}",
+        f"{peer / 1e6:.2f}" if peer else "-",
+        f"{record['rows_out']:,}",
+        str(record["windows"] or "-"),
+        str(record["late_rows"]),
+        record["answer"]["mix"],
+        record["fault"] or checked,
+    )
+
+
+def _line(record: dict[str, Any]) -> str:
+    return " ".join(_cells(record))
+
+
+def _pairs(values: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
