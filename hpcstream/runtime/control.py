@@ -38,7 +38,9 @@ N_FIELDS = len(fields(Status))
 
 
 def rounds_until_next(round_us: int) -> int:
-    """Return how many rounds the next control interval has."""
+    """Return how many rounds the next control interval has; 1 while no rank has measured any."""
+    if round_us <= 0:
+        return 1
     return max(1, min(MOST_ROUNDS, AIM_US // max(round_us, 1)))
 
 
