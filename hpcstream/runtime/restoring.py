@@ -20,7 +20,7 @@ from hpcstream.checkpoint.format import (
     DamagedCheckpoint,
 )
 from hpcstream.checkpoint.lease import Lease, acquire
-from hpcstream.checkpoint.manifest import Manifest, read_manifest
+from hpcstream.checkpoint.manifest import Manifest, StoredOperator, read_manifest
 from hpcstream.checkpoint.store import CheckpointStore
 from hpcstream.config import JobConfig
 from hpcstream.errors import PlanError
@@ -59,16 +59,20 @@ class Restored:
     manifest : Manifest
     comm : Communicator
         Of the run that goes on from it.
+    plan : Plan
+        Of that run.
+
+    Attributes
+    ----------
     same_plan : bool
         The plan and the number of ranks are those of the checkpoint.
     """
 
-    def __init__(
-        self, path: str, manifest: Manifest, comm: Communicator, *, same_plan: bool
-    ) -> None:
+    def __init__(self, path: str, manifest: Manifest, comm: Communicator, plan: Plan) -> None:
         self.path = path
         self.manifest = manifest
-        self.same_plan = same_plan
+        self.same_plan = manifest.size == plan.size and manifest.fingerprint == plan.fingerprint
+        self._plan = plan
         self._comm = comm
         self._stack = ExitStack()
         self._files: dict[int, CheckpointFile] = {}
@@ -146,6 +150,12 @@ class Restored:
             if state:
                 operator.restore(state)
             return
+        unchanged = self._unchanged(identity)
+        if unchanged is not None:
+            state = self._files[self._comm.rank].arrays(unchanged.path)
+            if state:
+                operator.restore(state)
+            return
         stages = self._stages(identity)
         if not any(stages.values()):
             return
@@ -160,6 +170,15 @@ class Restored:
                 f"another plan; go on with {self.manifest.size} ranks and the plan as it was, or "
                 "start afresh with restore_from=None"
             )
+
+    def _unchanged(self, identity: OperatorIdentity) -> StoredOperator | None:
+        """Return the stored operator if all of its stages are on the ranks they were on."""
+        before = [one for one in self.manifest.operators if one.id == identity.id]
+        now = [one for one in self._plan.operators if one.id == identity.id]
+        places = {(one.role, tuple(one.ranks)) for one in before}
+        if self.manifest.size != self._plan.size or not places <= {(o.role, o.ranks) for o in now}:
+            return None
+        return next((one for one in before if one.role == identity.role), None)
 
     def _stages(self, identity: OperatorIdentity) -> dict[str, list[dict[str, Array]]]:
         """Return the snapshots of all instances of the stages of an operator, by rank.
@@ -285,10 +304,9 @@ def _choose(
 
 def _open(path: str, config: JobConfig, plan: Plan, comm: Communicator) -> Restored:
     manifest = read_manifest(path)
-    same_plan = manifest.size == plan.size and manifest.fingerprint == plan.fingerprint
-    if not same_plan and not config.allow_dropped_state:
+    restored = Restored(path, manifest, comm, plan)
+    if not restored.same_plan and not config.allow_dropped_state:
         _check_operators(manifest, plan)
-    restored = Restored(path, manifest, comm, same_plan=same_plan)
     try:
         restored.open()
     except BaseException:

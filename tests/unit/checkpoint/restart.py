@@ -125,11 +125,12 @@ def run_until_killed(build: Build, folder: Path, n_ranks: int, turns: int, seed:
 def restarted(
     build: Build, folder: Path, sizes: Callable[[], int], *, seed: int, turns: int
 ) -> int:
-    """Kill and restart until the job ends, which takes ``turns``; return the number of kills."""
+    """Kill and restart until the job ends, which takes ``turns`` a rank; return the kills."""
     chance = random.Random(seed)
     kills = 0
     while True:
-        last = chance.randint(turns // 4, turns) + kills * turns // 20
-        if run_until_killed(build, folder, sizes(), last, seed + kills):
+        n_ranks = sizes()
+        last = n_ranks * (chance.randint(turns // 5, turns // 2) + kills * turns // 20)
+        if run_until_killed(build, folder, n_ranks, last, seed + kills):
             return kills
         kills += 1
