@@ -1,24 +1,49 @@
 """hpcstream: a stream processing engine for HPC, on MPI.
 
-The public names. Importing this starts no MPI and compiles nothing.
+The public names. Importing this starts no MPI and compiles nothing; each name is
+loaded when it is first used, so that the command line starts at once.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from hpcstream._version import __version__
-from hpcstream.api.job import Job
-from hpcstream.api.windows import hopping, sliding, tumbling
-from hpcstream.connectors import generators
-from hpcstream.errors import (
-    ConnectorError,
-    HpcstreamError,
-    JobStopped,
-    LauncherError,
-    OverflowInAggregate,
-    PlanError,
-    RemoteError,
-    StallError,
-)
-from hpcstream.operators.aggregate_call import AggregateCall, count
-from hpcstream.operators.expressions import Expression, col, lit, when
+
+if TYPE_CHECKING:
+    from hpcstream.api.job import Job
+    from hpcstream.api.windows import hopping, sliding, tumbling
+    from hpcstream.connectors import generators
+    from hpcstream.errors import (
+        ConnectorError,
+        HpcstreamError,
+        JobStopped,
+        LauncherError,
+        OverflowInAggregate,
+        PlanError,
+        RemoteError,
+        StallError,
+    )
+    from hpcstream.operators.aggregate_call import AggregateCall, count
+    from hpcstream.operators.expressions import Expression, col, lit, when
+
+_HOMES = {
+    "hpcstream.api.job": ("Job",),
+    "hpcstream.api.windows": ("hopping", "sliding", "tumbling"),
+    "hpcstream.connectors": ("generators",),
+    "hpcstream.errors": (
+        "ConnectorError",
+        "HpcstreamError",
+        "JobStopped",
+        "LauncherError",
+        "OverflowInAggregate",
+        "PlanError",
+        "RemoteError",
+        "StallError",
+    ),
+    "hpcstream.operators.aggregate_call": ("AggregateCall", "count"),
+    "hpcstream.operators.expressions": ("Expression", "col", "lit", "when"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AggregateCall",
@@ -42,3 +67,19 @@ __all__ = [
     "tumbling",
     "when",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'hpcstream' has no attribute {name!r}")
+    if name == "generators":
+        value: Any = importlib.import_module(f"{home}.{name}")
+    else:
+        value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

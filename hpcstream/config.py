@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+EXPLAIN = "HPCSTREAM_EXPLAIN"
+"""Environment variable: print the plan instead of running (``hpcstream explain``)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobConfig:

@@ -8,7 +8,8 @@ Events of kinds that a query does not read are not made, which flatters it by up
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,10 +18,12 @@ import pyarrow as pa
 import hpcstream as hs
 from benchmarks.nexmark import command_line
 from benchmarks.nexmark.bench import Input, World
-from benchmarks.nexmark.config import NexmarkConfig
+from benchmarks.nexmark.config import KINDS, NexmarkConfig
 from benchmarks.nexmark.events import TIME, columns, stream, table
 from benchmarks.nexmark.queries import MISSING, QUERIES
 from benchmarks.nexmark.query import Query, Views
+from hpcstream.connectors.generate import BLOCK_ROWS
+from hpcstream.connectors.generators import ColumnGenerator
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.list:
         return _list()
+    if options.driver:
+        return _driver(options)
     if command_line.must_start(options):
         return command_line.start_ranks("benchmarks.nexmark", options, arguments)
     queries = [QUERIES[name] for name in options.queries]
@@ -37,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     made = command_line.parser("nexmark", __doc__, QUERIES)
     made.add_argument("--list", action="store_true", help="show the queries, also those missing")
+    made.add_argument("--driver", action="store_true", help="only make events, on one core")
     made.add_argument("--events", type=int, default=2_000_000, help="of all kinds")
     made.add_argument("--events-per-second", type=int, default=100_000, help="of event time")
     made.add_argument("--rate", type=float, help="events a second: makes the stream live")
@@ -58,12 +64,49 @@ def _list() -> int:
     return 0
 
 
-def _input(options: argparse.Namespace, queries: Sequence[Query]) -> Input:
-    config = NexmarkConfig(
+def _driver(options: argparse.Namespace) -> int:
+    """Make all columns of all kinds, and say how fast; in processor time, as cores are shared."""
+    config = _config(options)
+    made = {kind: columns(kind, config) for kind in KINDS}
+    _make(made, min(options.events, BLOCK_ROWS))  # compiles, and fills the pools
+    begin = time.thread_time()
+    n_bytes = _make(made, options.events)
+    seconds = time.thread_time() - begin
+    print(
+        f"nexmark: {options.events:,} events, {n_bytes / options.events:.0f} bytes each, made at "
+        f"{options.events / seconds / 1e6:.1f} M events/s a core"
+    )
+    return 0
+
+
+def _make(made: Mapping[str, Mapping[str, ColumnGenerator]], events: int) -> int:
+    """Make events and let them go; return how many bytes their columns have."""
+    n_bytes = 0
+    for kind, named in made.items():
+        rows = KINDS[kind].rows(events)
+        for start in range(0, rows, BLOCK_ROWS):
+            n_rows = min(BLOCK_ROWS, rows - start)
+            arrays = [named[n].values(start, n_rows, 0) for n in named if n != "event"]
+            n_bytes += sum(_own_bytes(array) for array in arrays)
+    return n_bytes
+
+
+def _own_bytes(array: pa.Array) -> int:
+    """Return the bytes of the rows, without a dictionary."""
+    own = array.indices if pa.types.is_dictionary(array.type) else array
+    return int(own.nbytes)
+
+
+def _config(options: argparse.Namespace) -> NexmarkConfig:
+    return NexmarkConfig(
         seed=options.seed,
         events_per_second=options.events_per_second,
         dictionaries=not options.plain_strings,
     )
+
+
+def _input(options: argparse.Namespace, queries: Sequence[Query]) -> Input:
+    config = _config(options)
     events = options.events
     views = partial(_generated, config=config, events=events, rate=options.rate)
     if options.input == "ipc":
@@ -77,7 +120,11 @@ def _input(options: argparse.Namespace, queries: Sequence[Query]) -> Input:
 def _generated(
     job: hs.Job, query: Query, config: NexmarkConfig, events: int, rate: float | None
 ) -> Views:
-    return {kind: stream(job, kind, config, events=events, rate=rate) for kind in query.reads}
+    lanes = None if rate is None else World().size
+    return {
+        kind: stream(job, kind, config, events=events, rate=rate, splits=lanes)
+        for kind in query.reads
+    }
 
 
 def _read(job: hs.Job, query: Query, files: dict[str, Path]) -> Views:

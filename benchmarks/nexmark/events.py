@@ -33,7 +33,13 @@ Make = Callable[[int, int, int], pa.Array]
 
 
 def stream(
-    job: hs.Job, kind: str, config: NexmarkConfig, *, events: int, rate: float | None = None
+    job: hs.Job,
+    kind: str,
+    config: NexmarkConfig,
+    *,
+    events: int,
+    rate: float | None = None,
+    splits: int | None = None,
 ) -> Stream:
     """Return the events of one kind among the first ``events`` of all kinds.
 
@@ -42,6 +48,8 @@ def stream(
     kind : {"person", "auction", "bid"}
     rate : float, optional
         Events of all kinds a second; makes the stream live.
+    splits : int, optional
+        As for `Job.generate`.
     """
     share = KINDS[kind].each / 50
     return job.generate(
@@ -50,6 +58,7 @@ def stream(
         rate=None if rate is None else rate * share,
         event_time=TIME,
         watermark_delay=f"{config.watermark_delay_ms}ms",
+        splits=splits,
     )
 
 
@@ -194,7 +203,7 @@ class _Maker:
                 return every.take(pa.array(np.arange(0, n_rows * stride, stride)))
             offsets = np.empty(n_rows + 1, np.int32)
             kernels.cut_offsets(first, seed, shortest, longest, texts.POOL_BYTES, offsets)
-            letters = _letters(self.config.seed, special, int(offsets[-1]))
+            letters = texts.repeated_pool(self.config.seed, special, int(offsets[-1]))
             buffers = [None, pa.py_buffer(offsets), pa.py_buffer(letters)]
             return pa.Array.from_buffers(pa.string(), n_rows, buffers)
 
@@ -205,16 +214,6 @@ class _Maker:
         wanted = max(average - others, 0)
         spread = round(wanted * 0.2)
         return self.cut("extra", wanted - spread, max(wanted + spread - 1, wanted - spread))
-
-
-def _letters(seed: int, special: str, n_bytes: int) -> np.ndarray:
-    """Return the pool, repeated for ``n_bytes`` at least."""
-    return _repeated(seed, special, max(3, (n_bytes // texts.POOL_BYTES).bit_length() + 1))
-
-
-@cache
-def _repeated(seed: int, special: str, exponent: int) -> np.ndarray:
-    return np.tile(texts.pool(seed, special), 1 << exponent)
 
 
 @cache

@@ -34,9 +34,14 @@ def _low_below(bits, n):
 
 
 @njit(cache=True, nogil=True)
-def _bid_event(row):
-    """Return the number of the event of a bid: 46 of every 50 events, from the fifth on."""
-    return row // 46 * 50 + 4 + row % 46
+def _bids_on(row, stride, left):
+    """Return the epoch of a bid, its event, and how many bids follow one another from it.
+
+    An epoch is 50 events, of which 46 from the fifth on are bids.
+    """
+    epoch = row // 46
+    within = row - epoch * 46
+    return epoch, epoch * 50 + 4 + within, 1 if stride > 1 else min(46 - within, left)
 
 
 @njit(cache=True, nogil=True)
@@ -49,41 +54,60 @@ def events(first, stride, each, offset, out_events):
 
 @njit(cache=True, nogil=True)
 def times(first, stride, kind, clock, out_times):
-    """Write event times; ``kind`` is (each, offset), ``clock`` (base, events a second, group)."""
-    each, offset = kind[0], kind[1]
-    base, per_second, group = clock[0], clock[1], clock[2]
-    for i in range(len(out_times)):
+    """Write event times; ``kind`` is (each, offset), ``clock`` (base, events a second, group).
+
+    Events that follow one another need no division.
+    """
+    each, offset = kind
+    base, per_second, group = clock
+    i = 0
+    while i < len(out_times):
         row = first + i * stride
-        event = row // each * 50 + offset + row % each
+        within = row % each
+        event = row // each * 50 + offset + within
         if group > 1:
             event = event // group * group + event * 953 % group
-        out_times[i] = base + event * 1000 // per_second
+        n = 1 if stride > 1 or group > 1 else min(each - within, len(out_times) - i)
+        whole = event * 1000 // per_second
+        rest = event * 1000 - whole * per_second
+        for k in range(n):
+            out_times[i + k] = base + whole
+            rest += 1000
+            while rest >= per_second:
+                rest -= per_second
+                whole += 1
+        i += n
 
 
 @njit(cache=True, nogil=True)
 def bid_auctions(first, stride, seed, hot, in_flight, out_ids):
     """Write for each bid its auction: the hot one, or one of the last."""
-    for i in range(len(out_ids)):
-        row = first + i * stride
-        bits = _bits(seed, _bid_event(row))
-        last = row // 46 * 3 + 2
+    i = 0
+    while i < len(out_ids):
+        epoch, event, n = _bids_on(first + i * stride, stride, len(out_ids) - i)
+        last = epoch * 3 + 2
         hottest = last // 100 * 100
         least = max(last - in_flight, 0)
-        other = least + _low_below(bits, last - least + 1 + 10)
-        out_ids[i] = 1000 + (hottest if _high_below(bits, hot) > 0 else other)
+        for k in range(n):
+            bits = _bits(seed, event + k)
+            other = least + _low_below(bits, last - least + 1 + 10)
+            out_ids[i + k] = 1000 + (hottest if _high_below(bits, hot) > 0 else other)
+        i += n
 
 
 @njit(cache=True, nogil=True)
 def bid_bidders(first, stride, seed, hot, active, out_ids):
     """Write for each bid its bidder: the hot one, or an active person."""
-    for i in range(len(out_ids)):
-        row = first + i * stride
-        bits = _bits(seed, _bid_event(row))
-        last = row // 46
+    i = 0
+    while i < len(out_ids):
+        last, event, n = _bids_on(first + i * stride, stride, len(out_ids) - i)
         hottest = last // 100 * 100 + 1
         n_active = min(last + 1, active)
-        other = last + 1 - n_active + _low_below(bits, n_active + 10)
-        out_ids[i] = 1000 + (hottest if _high_below(bits, hot) > 0 else other)
+        for k in range(n):
+            bits = _bits(seed, event + k)
+            other = last + 1 - n_active + _low_below(bits, n_active + 10)
+            out_ids[i + k] = 1000 + (hottest if _high_below(bits, hot) > 0 else other)
+        i += n
 
 
 @njit(cache=True, nogil=True)
@@ -113,8 +137,12 @@ def prices(in_events, seed, steps, out_prices):
 @njit(cache=True, nogil=True)
 def bid_prices(first, stride, seed, steps, out_prices):
     """Write the price of each bid, as `prices`."""
-    for i in range(len(out_prices)):
-        out_prices[i] = _price(_bits(seed, _bid_event(first + i * stride)), steps)
+    i = 0
+    while i < len(out_prices):
+        _, event, n = _bids_on(first + i * stride, stride, len(out_prices) - i)
+        for k in range(n):
+            out_prices[i + k] = _price(_bits(seed, event + k), steps)
+        i += n
 
 
 @njit(cache=True, nogil=True)
@@ -127,12 +155,15 @@ def _price(bits, steps):
 @njit(cache=True, nogil=True)
 def bid_channels(first, stride, seed, n_hot, n_others, out_channels):
     """Write for each bid the number of its channel: every second bid has a hot one."""
-    for i in range(len(out_channels)):
-        bits = _bits(seed, _bid_event(first + i * stride))
-        if bits >> np.uint64(63):
-            out_channels[i] = _low_below(bits, n_hot)
-        else:
-            out_channels[i] = n_hot + _low_below(bits, n_others)
+    i = 0
+    while i < len(out_channels):
+        _, event, n = _bids_on(first + i * stride, stride, len(out_channels) - i)
+        for k in range(n):
+            bits = _bits(seed, event + k)
+            is_hot = (bits >> np.uint64(63)) > 0
+            drawn = _low_below(bits, n_hot if is_hot else n_others)
+            out_channels[i + k] = drawn if is_hot else n_hot + drawn
+        i += n
 
 
 @njit(cache=True, nogil=True)

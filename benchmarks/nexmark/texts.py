@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -61,6 +61,16 @@ def pool(seed: int, special: str = "") -> np.ndarray:
     if special:
         letters = np.where(bits % np.uint64(13) == 0, np.uint8(ord(special)), letters)
     return letters
+
+
+def repeated_pool(seed: int, special: str, n_bytes: int) -> np.ndarray:
+    """Return the pool over and over, for ``n_bytes`` at least; kept for the next time."""
+    return _repeated(seed, special, (n_bytes // POOL_BYTES).bit_length() + 1)
+
+
+@cache
+def _repeated(seed: int, special: str, exponent: int) -> np.ndarray:
+    return np.tile(pool(seed, special), 1 << exponent)
 
 
 def people() -> pa.Array:

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hpcstream.api.job import EXPLAIN
 from hpcstream.cli import mpiexec
 from hpcstream.cli.supervise import supervise
+from hpcstream.config import EXPLAIN
 from hpcstream.errors import LauncherError
 from hpcstream.exchange.launcher import launches
 from hpcstream.observability.progress import TERMINAL
@@ -55,6 +55,8 @@ def _launch(program: Sequence[str], ranks: int, wanted: str, environ: dict[str, 
         flush=True,
     )
     environ.setdefault(TERMINAL, str(_terminal_width()))
+    # A launcher may give ranks a terminal; colours of compiler errors would then end up in files.
+    environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
     return supervise(
         mpiexec.command(launcher, ranks, program, slots),
         mpiexec.environment(launcher, environ),

@@ -146,6 +146,11 @@ def test_the_command_checks_and_prints_what_it_ran(source, tmp_path, capsys):
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 4
 
 
+def test_the_command_says_how_fast_events_are_made(capsys):
+    assert main(["--driver", "--events", "20000"]) == 0
+    assert "M events/s a core" in capsys.readouterr().out
+
+
 def test_the_command_lists_what_is_missing(capsys):
     assert main(["--list"]) == 0
     assert "q11" in capsys.readouterr().out

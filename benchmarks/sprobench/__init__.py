@@ -1,0 +1,1 @@
+"""SProBench: lines of text from sensors, passed on, parsed, and averaged over windows."""
