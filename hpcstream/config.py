@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+CHECKPOINT_DIR = "HPCSTREAM_CHECKPOINT_DIR"
+"""Environment variable: the checkpoint directory of jobs that name none."""
+
 EXPLAIN = "HPCSTREAM_EXPLAIN"
 """Environment variable: print the plan instead of running (``hpcstream explain``)."""
 

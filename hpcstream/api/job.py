@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcstream.api.stream import Stream
-from hpcstream.config import EXPLAIN, JobConfig
+from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, JobConfig
 from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Source
 from hpcstream.connectors.batches import BatchesSource
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from hpcstream.observability.metrics import JobResult
 
 Paths = str | Path | Sequence[str | Path]
-CHECKPOINT_DIR = "HPCSTREAM_CHECKPOINT_DIR"
-"""Environment variable: the checkpoint directory of jobs that name none."""
-
 _IDLE_TIMEOUT = "5s"
 
 

@@ -72,7 +72,7 @@ def common_watermark(snapshots: Sequence[Snapshot], what: str) -> npt.NDArray[np
     if len(marks) > 1:
         raise PlanError(
             f"the instances of {what} were at different event times ({min(marks)} to "
-            f"{max(marks)}), so their state cannot be dealt again: go on with the same number of ranks"
+            f"{max(marks)}), so their state cannot be dealt again: keep the number of ranks"
         )
     return np.array([marks.pop()], dtype=np.int64)
 
