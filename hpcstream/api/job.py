@@ -15,6 +15,7 @@ from hpcstream.connectors.base import Source
 from hpcstream.connectors.batches import BatchesSource
 from hpcstream.connectors.csv import CsvSource
 from hpcstream.connectors.generate import GenerateSource
+from hpcstream.connectors.hdf5 import Hdf5Source
 from hpcstream.connectors.ipc import IpcSource
 from hpcstream.connectors.json import JsonSource
 from hpcstream.connectors.parquet import ParquetSource
@@ -124,6 +125,26 @@ class Job:
         source = JsonSource(paths, event_time=event_time, unit=event_time_unit, **options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
+    def read_hdf5(
+        self,
+        paths: Paths,
+        *,
+        table: str = "/",
+        event_time: str | None = None,
+        watermark_delay: Duration = "0s",
+        event_time_unit: str | None = None,
+    ) -> Stream:
+        """Read HDF5 files; other arguments as for `read_parquet`.
+
+        Parameters
+        ----------
+        table : str
+            Group whose datasets, of one length, are the columns. A dataset of more
+            dimensions is a column of fixed-size lists.
+        """
+        source = Hdf5Source(paths, table=table, event_time=event_time, unit=event_time_unit)
+        return self._source(source, event_time, watermark_delay, event_time_unit)
+
     def from_batches(
         self,
         batches: Any,
@@ -216,6 +237,7 @@ class Job:
             schema=source.schema,
             time=time,
             source=source,
+            origin=source.describe(),
             watermark_delay=delay,
             idle_timeout_s=None if source.bounded else timeout_s,
         )

@@ -13,7 +13,7 @@ import pyarrow as pa
 from hpcstream.api.windowed import KeyedStream, WindowedStream
 from hpcstream.api.windows import Window
 from hpcstream.connectors.adapt import as_sink
-from hpcstream.connectors.file_sinks import CsvSink, IpcSink, ParquetSink
+from hpcstream.connectors.file_sinks import CsvSink, Hdf5Sink, IpcSink, ParquetSink
 from hpcstream.connectors.sinks import MemorySink, PrintSink
 from hpcstream.errors import PlanError
 from hpcstream.event_time import HIDDEN_COLUMNS, Duration, TimeUnit
@@ -397,6 +397,10 @@ class Stream:
     def write_csv(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
         """Write CSV files into a directory, as `write_parquet` does."""
         self._end(CsvSink(path, mode=mode, **options))  # type: ignore[arg-type]
+
+    def write_hdf5(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
+        """Write a directory of HDF5 files, a dataset a column; as `write_parquet` otherwise."""
+        self._end(Hdf5Sink(path, mode=mode, **options))  # type: ignore[arg-type]
 
     def print(self, limit: int | None = None) -> None:
         """Print the rows on rank 0, as they come; ``limit`` of them at most."""

@@ -124,7 +124,7 @@ def _write_structure(path: str, sections: Sequence[Section]) -> list[tuple[Array
             for name, value in section.attributes.items():
                 group.attrs[name] = value
             for name, given in section.arrays.items():
-                array = np.ascontiguousarray(given)
+                array = np.asarray(given, order="C")
                 dataset = _create(h5py, group, name, array)
                 dataset.attrs[_CHECKSUM] = checksum(array)
                 if array.nbytes:

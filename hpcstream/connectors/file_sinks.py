@@ -75,6 +75,25 @@ def CsvSink(
     return FileSink(path, parts, mode=mode, max_rows=max_rows, max_bytes=max_bytes)
 
 
+def Hdf5Sink(
+    path: str | os.PathLike[str],
+    *,
+    mode: Mode = "overwrite",
+    table: str = "/",
+    compression: str | None = None,
+    max_rows: int | None = None,
+    max_bytes: int | None = None,
+) -> FileSink:
+    """Return a sink of HDF5 parts: in group ``table`` one dataset a column.
+
+    ``compression`` is None, ``"gzip"`` or ``"lzf"``. See `FileSink` for the others.
+    """
+    from hpcstream.connectors.hdf5 import Hdf5Parts
+
+    parts = Hdf5Parts(table, compression)
+    return FileSink(path, parts, mode=mode, max_rows=max_rows, max_bytes=max_bytes)
+
+
 @dataclass
 class _OpenPart:
     """The part that is being written."""
@@ -286,7 +305,10 @@ class FileSink:
     def _is_full(self, part: _OpenPart) -> bool:
         if self._max_rows is not None and part.n_rows >= self._max_rows:
             return True
-        return self._max_bytes is not None and part.file.tell() >= self._max_bytes
+        if self._max_bytes is None:
+            return False
+        n_bytes = getattr(part.writer, "n_bytes", None)  # of a writer that keeps them until closed
+        return (part.file.tell() if n_bytes is None else int(n_bytes)) >= self._max_bytes
 
     def _open_part(self) -> _OpenPart:
         name = directory_parts.part_name(self._sequence, self._rank, self._format.extension)

@@ -63,7 +63,7 @@ def source_identities(graph: PhysicalGraph) -> dict[int, str]:
     for task in graph.tasks:
         if task.source is None:
             continue
-        name = task.source.name or task.source.source.describe()
+        name = task.source.name or task.source.origin or task.source.source.describe()
         number = counts[name] = counts.get(name, 0) + 1
         found[task.number] = name if number == 1 else f"{name} #{number}"
     return found

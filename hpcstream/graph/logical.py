@@ -83,6 +83,8 @@ class SourceNode(Node):
 
     Attributes
     ----------
+    origin : str
+        The source as the user described it, whatever the planner asks of it later.
     watermark_delay : int
         How far out of order rows may be, in ticks.
     idle_timeout_s : float or None
@@ -90,6 +92,7 @@ class SourceNode(Node):
     """
 
     source: Source
+    origin: str = ""
     watermark_delay: int = 0
     idle_timeout_s: float | None = None
     filters: tuple[Expression, ...] = ()

@@ -317,14 +317,14 @@ def _open(path: str, config: JobConfig, plan: Plan, comm: Communicator) -> Resto
 
 def _check_operators(manifest: Manifest, plan: Plan) -> None:
     """Raise if state of the checkpoint has no place in the plan."""
-    known = {one.id for one in plan.operators}
-    lost = [one for one in manifest.operators if one.id not in known]
-    if not lost:
+    known = {one.id for one in plan.operators} | set(plan.sources.values())
+    held = {one.id for one in manifest.operators} | set(manifest.sources)
+    if held <= known:
         return
-    names = ", ".join(sorted({repr(one.id) for one in lost}))
+    names = ", ".join(sorted(map(repr, held - known)))
     raise PlanError(
-        f"checkpoint {manifest.number} of job {manifest.job!r} has state of operators that the "
-        f"plan does not have: {names}; was the job changed? Name operators with .named() so that "
+        f"checkpoint {manifest.number} of job {manifest.job!r} has state of what the plan does not "
+        f"have: {names}; was the job changed? Name sources and operators with .named() so that "
         "they are found again, give allow_dropped_state=True to go on without that state, or "
         "restore_from=None to start afresh"
     )

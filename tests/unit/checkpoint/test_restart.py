@@ -8,16 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hpcstream.runtime import control
 from hpcstream.testing import assert_same_rows
 
 sys.path.insert(0, str(Path(__file__).parent))
 from restart import JOBS, restarted, unfailed, visible
-
-
-@pytest.fixture(autouse=True)
-def _control_rounds_are_near(monkeypatch):
-    monkeypatch.setattr(control, "MOST_ROUNDS", 4)
 
 
 @pytest.mark.parametrize("build", JOBS, ids=lambda build: build.__name__)
