@@ -25,6 +25,17 @@ ORDER_COLUMN = "__row_order"
 
 HIDDEN_COLUMNS = (TIME_COLUMN, ORDER_COLUMN)
 
+RESERVED_PREFIXES = (
+    "__event_time",
+    "__row_order",
+    "__input_",
+    "__slice",
+    "__rows",
+    "__word",
+    "__window",
+)
+"""Beginnings of the names that the engine gives to columns of its own."""
+
 MIN_TIME = -(2**63)
 """The watermark of a stream that promises nothing yet."""
 

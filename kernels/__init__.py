@@ -5,9 +5,12 @@ and knows nothing of Arrow, MPI or the engine. All families are imported here, s
 that all are cached in one place (see `hpcstream.kernels.cache`).
 """
 
+import contextlib
 import importlib
+from collections.abc import Iterable
+from pathlib import Path
 
-from hpcstream.kernels.cache import own_cache
+from hpcstream.kernels.cache import folder, own_cache
 
 FAMILIES = (
     "hashing",
@@ -29,7 +32,18 @@ with own_cache():
         importlib.import_module(f"hpcstream.kernels.{_family}")
 
 
-def warm_up() -> None:
+def not_compiled() -> list[str]:
+    """Return the families that were never compiled for this source, Numba and processor."""
+    return [family for family in FAMILIES if not _marker(family).exists()]
+
+
+def warm_up(families: Iterable[str] = FAMILIES) -> None:
     """Compile every kernel for the arguments the engine passes, or load it from Numba's cache."""
-    for family in FAMILIES:
+    for family in families:
         importlib.import_module(f"hpcstream.kernels.{family}").warm_up()
+        with contextlib.suppress(OSError):  # a cache that cannot be written is no cache
+            _marker(family).touch()
+
+
+def _marker(family: str) -> Path:
+    return folder() / f"{family}.compiled"

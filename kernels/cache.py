@@ -7,21 +7,25 @@ sources: after any change, other folders are simply not looked at.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import numba
 
 _HERE = Path(__file__).parent
 _PREFIX = "hpcstream-kernels-"
 
 
+@functools.cache
 def digest() -> str:
-    """Return 16 digits that change with any kernel source and with Numba."""
-    state = hashlib.sha256(numba.__version__.encode())
+    """Return 16 digits that change with any kernel source, with Numba and with the processor."""
+    state = hashlib.sha256(f"{numba.__version__} {llvm.get_host_cpu_name()}".encode())
     for path in sorted(_HERE.glob("*.py")):
         state.update(path.name.encode())
         state.update(path.read_bytes())
@@ -29,15 +33,22 @@ def digest() -> str:
 
 
 def folder() -> Path:
-    """Return this state's folder: in ``NUMBA_CACHE_DIR``, beside the source, or the user's."""
+    """Return this state's folder: in ``NUMBA_CACHE_DIR``, beside the source, or the user's.
+
+    The first of these that can be written, and else one for temporary files.
+    """
     given = os.environ.get("NUMBA_CACHE_DIR")
-    if given:
-        return Path(given) / (_PREFIX + digest())
-    beside = _HERE / "__pycache__"
-    if os.access(beside if beside.is_dir() else _HERE, os.W_OK):
-        return beside / (_PREFIX + digest())
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(home) / "hpcstream" / (_PREFIX + digest())
+    home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "hpcstream"
+    places = [Path(given)] if given else [_HERE / "__pycache__", home]
+    temporary = Path(tempfile.gettempdir()) / f"hpcstream-{os.getuid()}"
+    place = next(filter(_can_be_written, places), temporary)
+    return place / (_PREFIX + digest())
+
+
+def _can_be_written(place: Path) -> bool:
+    while not place.exists():
+        place = place.parent
+    return os.access(place, os.W_OK)
 
 
 @contextlib.contextmanager

@@ -68,7 +68,7 @@ def _driver(options: argparse.Namespace) -> int:
     """Make all columns of all kinds, and say how fast; in processor time, as cores are shared."""
     config = _config(options)
     made = {kind: columns(kind, config) for kind in KINDS}
-    _make(made, min(options.events, BLOCK_ROWS))  # compiles, and fills the pools
+    _make(made, options.events)  # loads the kernels, and fills the pools of letters
     begin = time.thread_time()
     n_bytes = _make(made, options.events)
     seconds = time.thread_time() - begin

@@ -8,6 +8,7 @@ the rules whose ranges touch it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +38,7 @@ class Rules:
     slot_starts: np.ndarray
     slot_rules: np.ndarray
 
-    @property
+    @cached_property
     def names(self) -> pa.Array:
         """The consumer of each rule."""
         return pa.array([f"consumer_{i}" for i in range(len(self.offsets))])

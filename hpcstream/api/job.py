@@ -23,6 +23,7 @@ from hpcstream.errors import PlanError
 from hpcstream.event_time import Duration, TimeUnit, parse_duration
 from hpcstream.exchange.tracebacks import install_excepthook
 from hpcstream.graph.logical import EventTime, LogicalGraph, SinkNode, SourceNode
+from hpcstream.operators.hidden_columns import refuse_reserved_names
 
 if TYPE_CHECKING:
     from hpcstream.observability.metrics import JobResult
@@ -226,6 +227,7 @@ class Job:
         unit: str | None,
         idle_timeout: Duration | None = None,
     ) -> Stream:
+        refuse_reserved_names(source.schema.names, source.describe())
         time, delay = None, 0
         if column is not None:
             time = _event_time(source, column, unit)

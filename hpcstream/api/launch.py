@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Generator
 from typing import Any
 
 from hpcstream.config import JobConfig
@@ -17,6 +18,7 @@ from hpcstream.memory.pool import process_pool
 from hpcstream.observability.metrics import JobResult
 from hpcstream.runtime.driver import Backoff, drive
 from hpcstream.runtime.job import JobRun
+from hpcstream.runtime.kernel_cache import compile_kernels
 from hpcstream.runtime.stopping import SignalledStop
 from hpcstream.runtime.worker import IDLE_SLEEP_S
 
@@ -40,6 +42,7 @@ def _run(run: JobRun, own: Communicator) -> JobResult:
         return run.setup.worker.sleep_limit_s() if run.setup else IDLE_SLEEP_S
 
     try:
+        drive(_quietly(compile_kernels(own)), backoff, sleep_limit_s)
         result = drive(run.run(), backoff, sleep_limit_s)
     except JobStopped as stopped:
         own.free()
@@ -59,6 +62,12 @@ def _run(run: JobRun, own: Communicator) -> JobResult:
 def _is_interactive() -> bool:
     """Whether leaving the process would end a session that somebody types into."""
     return hasattr(sys, "ps1") or "ipykernel" in sys.modules
+
+
+def _quietly(waiting: Generator[None]) -> Generator[bool, None, None]:
+    """Turn a procedure's waits into the driver's word for them: nothing moved."""
+    for _ in waiting:
+        yield False
 
 
 def find_communicator(comm: Any) -> Communicator:

@@ -31,6 +31,7 @@ from hpcstream.graph.logical import (
 )
 from hpcstream.operators.event_time import AssignEventTime
 from hpcstream.operators.expressions import Expression, col, to_expression
+from hpcstream.operators.hidden_columns import refuse_reserved_names
 from hpcstream.operators.user_functions import FlatMap, MapBatches
 
 if TYPE_CHECKING:
@@ -132,9 +133,7 @@ class Stream:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise PlanError(f"{what}: two columns are named {twice[0]!r}; name one with .alias()")
-        hidden = [name for name in names if name in HIDDEN_COLUMNS]
-        if hidden:
-            raise PlanError(f"{what}: the name {hidden[0]!r} is the engine's own; choose another")
+        refuse_reserved_names(names, what)
         if not pairs:
             raise PlanError(f"{what}: no column is left; a stream needs one at least")
         schema = pa.schema([pa.field(name, e.data_type(self.schema)) for name, e in pairs])

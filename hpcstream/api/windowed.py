@@ -76,6 +76,18 @@ class WindowedStream:
             raise PlanError(f"allowed_lateness({lateness!r}): must not be negative")
         return replace(self, _lateness=ticks)
 
+    def late(self) -> Stream:
+        """Refuse: late rows are those of a result, so `agg` comes first.
+
+        Raises
+        ------
+        PlanError
+            Always; it says where ``late()`` is.
+        """
+        raise PlanError(
+            "late(): call it on the result: counts = windows.agg(...); late = counts.late()"
+        )
+
     def agg(self, *aggregates: AggregateCall, **named: AggregateCall) -> Stream:
         """Compute aggregates for each key and window.
 

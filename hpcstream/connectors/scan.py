@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.errors import ConnectorError, PlanError
-from hpcstream.event_time import HIDDEN_COLUMNS, TimeUnit
+from hpcstream.event_time import RESERVED_PREFIXES, TimeUnit
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def plain_schema(schema: pa.Schema, where: str) -> pa.Schema:
     for name in names:
         if names.count(name) > 1:
             raise ConnectorError(f"{where}: {names.count(name)} columns are named {name!r}")
-        if name in HIDDEN_COLUMNS:
+        if name.startswith(RESERVED_PREFIXES):
             raise ConnectorError(f"{where}: the name {name!r} is reserved; rename the column")
     return pa.schema([pa.field(f.name, f.type) for f in schema])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
+from typing import Any
 
 from hpcstream.errors import RemoteError
 from hpcstream.exchange.communicator import Communicator, gather_bytes
@@ -12,19 +14,36 @@ def raise_together(error: BaseException | None, comm: Communicator) -> Generator
     """Raise on every rank if any rank brings an error. Collective.
 
     The ranks that failed raise their own error; the others raise `RemoteError`
-    naming it. Both kinds are marked, so that the process's excepthook ends its
-    own rank only, and shows a traceback only where the error was: once, if several
-    ranks bring the same.
+    naming it, or `SystemExit` with the same code if a rank left with that. All are
+    marked, so that the process's excepthook ends its own rank only, and shows a
+    traceback only where the error was: once, if several ranks bring the same.
     """
-    text = "" if error is None else f"{type(error).__name__}: {error}"
-    reports = yield from gather_bytes(comm, text.encode(errors="replace"))
-    failed = [f"rank {rank}: {report.decode()}" for rank, report in enumerate(reports) if report]
+    own = _report(error)
+    texts = yield from gather_bytes(comm, own)
+    failed = {rank: json.loads(text) for rank, text in enumerate(texts) if text}
     if not failed:
         return
     if error is None:
-        error = RemoteError("stopped because another rank failed\n  " + "\n  ".join(failed))
+        error = _of_another_rank(failed)
         error.shown_by_hpcstream = True  # type: ignore[attr-defined]
-    elif reports.index(text.encode(errors="replace")) < comm.rank:
+    elif texts.index(own) < comm.rank:
         error.shown_by_hpcstream = True  # type: ignore[attr-defined]  # by that rank
     error.agreed_by_all_ranks = True  # type: ignore[attr-defined]
     raise error
+
+
+def _report(error: BaseException | None) -> bytes:
+    if error is None:
+        return b""
+    report: dict[str, Any] = {"text": f"{type(error).__name__}: {error}"}
+    if isinstance(error, SystemExit):
+        report["code"] = error.code if isinstance(error.code, int) else int(error.code is not None)
+    return json.dumps(report).encode()
+
+
+def _of_another_rank(failed: dict[int, dict[str, Any]]) -> BaseException:
+    first = failed[min(failed)]
+    if "code" in first:
+        return SystemExit(first["code"])
+    texts = [f"rank {rank}: {report['text']}" for rank, report in failed.items()]
+    return RemoteError("stopped because another rank failed\n  " + "\n  ".join(texts))

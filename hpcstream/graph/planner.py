@@ -254,11 +254,12 @@ class _Planner:
     def union(self, node: UnionNode) -> Port:
         ranks = self.ranks_of(node)
         ports = [self.moved(self._ports[id(one)], ranks) for one in node.inputs]
-        schema = ports[0].schema
+        common = set.intersection(*(set(port.schema.names) for port in ports))
+        schema = pa.schema([field for field in ports[0].schema if field.name in common])
         task = self.new_task(ranks)
         for index, port in enumerate(ports):
             self.connect(port, task, index)
-        task.operators.append(OperatorPlan("union", Union))
+        task.operators.append(OperatorPlan("union", lambda: Union(schema)))
         return self.done(node, task, (0, MAIN), schema, None)
 
     def rebalance(self, node: RebalanceNode) -> Port:

@@ -41,61 +41,80 @@ def mark_late(graph: LogicalGraph) -> LogicalGraph:
 
 
 def push_filters(graph: LogicalGraph) -> LogicalGraph:
-    """Move filters towards the sources, into the scan where it can apply them."""
-    consumers = graph.consumers()
-    shared = {key for key, count in consumers.items() if count > 1}
-    notes = list(graph.rewrites)
-    origin: dict[int, int] = {}
+    """Move filters towards the sources, into the scan where it can apply them.
 
-    def change(node: Node, inputs: tuple[Node, ...]) -> Node:
-        if not isinstance(node, FilterNode):
-            new = replace(node, inputs=inputs)
+    A filter passes an earlier one only if it cannot raise: the earlier one may be
+    what keeps it from dividing by zero. It stays where others read its input.
+    """
+    push = _FilterPush(graph)
+    return LogicalGraph(graph.rewritten(push.change), push.notes)
+
+
+class _FilterPush:
+    def __init__(self, graph: LogicalGraph) -> None:
+        self.notes = list(graph.rewrites)
+        self._consumers = graph.consumers()
+        self._shared: dict[int, Node] = {}  # by id; the node too, so that no id comes again
+
+    def change(self, node: Node, inputs: tuple[Node, ...]) -> Node:
+        if isinstance(node, FilterNode):
+            new = self._sunk(replace(node, inputs=inputs), inputs[0])
         else:
-            may_move = id(node.inputs[0]) not in shared
-            new = _sunk(node, inputs[0], notes) if may_move else replace(node, inputs=inputs)
-        origin[id(new)] = id(node)
+            new = replace(node, inputs=inputs)
+        if self._consumers.get(id(node), 0) > 1:
+            self._shared[id(new)] = new
         return new
 
-    return LogicalGraph(graph.rewritten(change), notes)
+    def _sunk(self, node: FilterNode, below: Node) -> Node:
+        """Return ``below`` with the filter put as deep into it as it can go."""
+        if id(below) not in self._shared:
+            if isinstance(below, SourceNode):
+                return self._into_scan(node, below)
+            if isinstance(below, RebalanceNode):
+                return replace(below, inputs=(self._sunk(node, below.inputs[0]),))
+            if isinstance(below, FilterNode) and node.predicate.is_total:
+                return replace(below, inputs=(self._sunk(node, below.inputs[0]),))
+            if isinstance(below, ProjectNode) and _reads_plain_columns(node, below):
+                return self._below_project(node, below)
+            if isinstance(below, UnionNode):
+                return self._into_union(node, below)
+        return replace(node, inputs=(below,), schema=below.schema)
 
-
-def _sunk(node: FilterNode, below: Node, notes: list[str]) -> Node:
-    """Return ``below`` with the filter put as deep into it as it can go."""
-    if isinstance(below, SourceNode):
-        return _into_scan(node, below, notes)
-    if isinstance(below, FilterNode | RebalanceNode):
-        inner = _sunk(node, below.inputs[0], notes)
-        return replace(below, inputs=(inner,))
-    if isinstance(below, ProjectNode):
+    def _below_project(self, node: FilterNode, below: ProjectNode) -> Node:
         predicate = node.predicate.substitute(dict(below.columns))
-        notes.append(f"filter pushed below select: {predicate!r}")
-        lower = replace(
-            node, schema=below.inputs[0].schema, predicate=predicate, ranks=below.inputs[0].ranks
-        )
-        return replace(below, inputs=(_sunk(lower, below.inputs[0], notes),))
-    if isinstance(below, UnionNode):
-        notes.append(f"filter pushed into each side of a union: {node.predicate!r}")
-        sides = tuple(_sunk(replace(node, ranks=s.ranks), s, notes) for s in below.inputs)
-        return replace(below, inputs=sides)
-    return replace(node, inputs=(below,), schema=below.schema)
+        self.notes.append(f"filter pushed below select: {predicate!r}")
+        (source,) = below.inputs
+        lower = replace(node, schema=source.schema, predicate=predicate, ranks=source.ranks)
+        return replace(below, inputs=(self._sunk(lower, source),))
+
+    def _into_union(self, node: FilterNode, below: UnionNode) -> Node:
+        self.notes.append(f"filter pushed into each side of a union: {node.predicate!r}")
+        sides = [self._sunk(replace(node, ranks=side.ranks), side) for side in below.inputs]
+        return replace(below, inputs=tuple(sides))
+
+    def _into_scan(self, node: FilterNode, source: SourceNode) -> Node:
+        kept: list[Expression] = []
+        for predicate in node.predicate.conjuncts():
+            may_join = predicate.is_total or not source.filters
+            arrow = predicate.to_arrow(source.schema) if may_join else None
+            scan = None if arrow is None else source.source.filter(arrow)
+            if scan is None:
+                kept.append(predicate)
+            else:
+                self.notes.append(f"filter pushed into the scan: {predicate!r}")
+                source = replace(source, source=scan, filters=(*source.filters, predicate))
+        if not kept:
+            return source
+        rest = kept[0]
+        for predicate in kept[1:]:
+            rest = rest & predicate
+        return replace(node, inputs=(source,), schema=source.schema, predicate=rest)
 
 
-def _into_scan(node: FilterNode, source: SourceNode, notes: list[str]) -> Node:
-    kept: list[Expression] = []
-    for predicate in node.predicate.conjuncts():
-        arrow = predicate.to_arrow(source.schema)
-        scan = None if arrow is None else source.source.filter(arrow)
-        if scan is None:
-            kept.append(predicate)
-        else:
-            notes.append(f"filter pushed into the scan: {predicate!r}")
-            source = replace(source, source=scan, filters=(*source.filters, predicate))
-    if not kept:
-        return source
-    rest = kept[0]
-    for predicate in kept[1:]:
-        rest = rest & predicate
-    return replace(node, inputs=(source,), predicate=rest)
+def _reads_plain_columns(node: FilterNode, below: ProjectNode) -> bool:
+    """Return whether a filter reads columns that a projection passes on as they are."""
+    made = dict(below.columns)
+    return all(made[name].is_column for name in node.predicate.columns())
 
 
 def prune_columns(graph: LogicalGraph) -> LogicalGraph:

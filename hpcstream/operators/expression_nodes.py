@@ -141,3 +141,43 @@ def _render_option(value: Any) -> str:
     if isinstance(value, pa.DataType):
         return f"'{value}'"
     return repr(value)
+
+
+_NEVER_RAISE = frozenset(
+    (
+        "equal",
+        "not_equal",
+        "less",
+        "less_equal",
+        "greater",
+        "greater_equal",
+        "and",
+        "or",
+        "invert",
+        "is_null",
+        "is_not_null",
+        "is_nan",
+        "fill_null",
+        "when",
+        "is_in",
+        "divide",
+        "round",
+        "floor",
+        "ceil",
+    )
+)
+
+
+def never_raises(node: Node) -> bool:
+    """Return whether a node has a value for any row, whatever is in it.
+
+    Casts, parsing, integer arithmetic (overflow) and integer division do not.
+    """
+    if not isinstance(node, Call):
+        return True
+    function = node.function
+    if function not in _NEVER_RAISE and not function.startswith(("str.", "dt.")):
+        return False
+    if function == "str.to_datetime":
+        return False
+    return all(never_raises(argument) for argument in node.arguments)

@@ -31,6 +31,7 @@ from hpcstream.operators.expression_nodes import (
     Literal,
     Node,
     column_names,
+    never_raises,
     render,
     replace_columns,
     split_conjunction,
@@ -124,6 +125,11 @@ class Expression:
         columns there, so that the scan and `evaluate` agree on every row.
         """
         return self._bind(schema).arrow
+
+    @property
+    def is_total(self) -> bool:
+        """Whether it has a value for any row, so that it may be computed for more rows."""
+        return never_raises(self._node)
 
     def conjuncts(self) -> list[Expression]:
         """Return the conditions that ``&`` joins; this one alone if there is none."""

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from hpcstream.errors import PlanError
-from hpcstream.event_time import HIDDEN_COLUMNS, TIME_COLUMN
+from hpcstream.event_time import HIDDEN_COLUMNS, RESERVED_PREFIXES, TIME_COLUMN
 from hpcstream.memory.time_values import event_time_values
 
 
@@ -46,11 +46,16 @@ def time_field() -> pa.Field:
     return pa.field(TIME_COLUMN, pa.int64())
 
 
-def refuse_reserved_names(names: Iterable[str], where: str) -> None:
+def refuse_reserved_names(
+    names: Iterable[str], where: str, reserved: tuple[str, ...] = RESERVED_PREFIXES
+) -> None:
     """Raise `PlanError` for a user's column that is named like one of the engine's."""
     for name in names:
-        if name in HIDDEN_COLUMNS:
-            raise PlanError(f"{where}: the name {name!r} is used by the engine; choose another")
+        if name.startswith(reserved):
+            raise PlanError(
+                f"{where}: the name {name!r} is reserved: the engine's own columns begin so; "
+                "rename the column"
+            )
 
 
 def refuse_repeated_names(names: Sequence[str], where: str) -> None:

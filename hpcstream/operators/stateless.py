@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from hpcstream.errors import PlanError
+from hpcstream.event_time import HIDDEN_COLUMNS
 from hpcstream.operators.expression_binding import unknown_column
 from hpcstream.operators.expressions import Expression, col
 from hpcstream.operators.hidden_columns import (
@@ -246,7 +247,7 @@ class Rename:
 
 def _project(columns: NamedExpressions, schema: pa.Schema, where: str) -> _Projection:
     names = [name for name, _ in columns]
-    refuse_reserved_names(names, where)
+    refuse_reserved_names(names, where, HIDDEN_COLUMNS)  # the planner has names of its own
     refuse_repeated_names(names, where)
     fields = [_output_field(name, expression, schema) for name, expression in columns]
     return _Projection(

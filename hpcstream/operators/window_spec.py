@@ -22,6 +22,8 @@ from hpcstream.state.slice_store import Word
 
 SLICE_COLUMN = "__slice"
 ROWS_COLUMN = "__rows"
+WORD_PREFIX = "__word:"
+"""Begins the names of accumulator columns, so that no key is named like one."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,10 @@ class WindowAggregateSpec:
     def partial_schema(self) -> pa.Schema:
         """Keys, slice number, rows, and the words of the accumulators."""
         fields = [pa.field(SLICE_COLUMN, pa.int64()), pa.field(ROWS_COLUMN, pa.int64())]
-        words = [pa.field(word.name, pa.from_numpy_dtype(word.dtype)) for word in self.words]
+        words = [
+            pa.field(f"{WORD_PREFIX}{word.name}", pa.from_numpy_dtype(word.dtype))
+            for word in self.words
+        ]
         return pa.schema([*self.key_fields, *fields, *words])
 
     @cached_property

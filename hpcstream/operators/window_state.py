@@ -20,7 +20,12 @@ from hpcstream.operators.accumulators import Accumulator, ColumnRows, NullCount,
 from hpcstream.operators.aggregates import finish
 from hpcstream.operators.holistic import HolisticRows
 from hpcstream.operators.window_keys import key_codec
-from hpcstream.operators.window_spec import ROWS_COLUMN, SLICE_COLUMN, WindowAggregateSpec
+from hpcstream.operators.window_spec import (
+    ROWS_COLUMN,
+    SLICE_COLUMN,
+    WORD_PREFIX,
+    WindowAggregateSpec,
+)
 from hpcstream.state.slice_store import Allocator, Arrays, Bools, Ints, SliceStore, Slots
 
 MAX_BATCH_ROWS = 65_536
@@ -86,7 +91,7 @@ class WindowState:
         words, valid = self.codec.encode(batch)
         slots = self.store.resolve(times, words, valid, first_open=first_open, step=0)
         accumulate.add_counts(slots, fixed_values(batch.column(ROWS_COLUMN)), self.store.rows)
-        parts = [fixed_values(batch.column(name)) for name in self._names]
+        parts = [fixed_values(batch.column(f"{WORD_PREFIX}{name}")) for name in self._names]
         self.merge_words(slots, parts)
         return slots
 

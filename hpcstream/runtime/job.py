@@ -34,7 +34,14 @@ from hpcstream.runtime.checkpointing import STOP_AFTER_SAVEPOINT, Checkpointing,
 from hpcstream.runtime.heartbeat import Heartbeat, process_places
 from hpcstream.runtime.report import rank_report
 from hpcstream.runtime.restoring import Restored, open_directory
-from hpcstream.runtime.setup import Setup, Start, agree_on_plan, deal_splits, set_up
+from hpcstream.runtime.setup import (
+    Setup,
+    Start,
+    agree_on_plan,
+    deal_splits,
+    set_up,
+    unharmed,
+)
 from hpcstream.runtime.stopping import AskedToStop, StopRequest
 from hpcstream.runtime.waits import Wait, what_is_awaited, what_is_done
 from hpcstream.runtime.worker import Clock
@@ -121,7 +128,7 @@ class JobRun:
             physical = plan(
                 self.graph, self.comm.size, local_aggregation=self.config.local_aggregation
             )
-        except Exception as failure:
+        except BaseException as failure:
             error = failure
         yield from _waiting(raise_together(error, self.comm))
         assert physical is not None
@@ -137,8 +144,9 @@ class JobRun:
             self._stage = "writing out the end"
             yield from _waiting(self._end(setup))
         except BaseException as error:
-            if self._checkpoints is None:  # else a checkpoint may list what is not yet renamed
-                for sink in setup.sinks.values():
+            # With checkpoints, one may list what is not yet renamed.
+            for sink in [] if self._checkpoints else list(setup.sinks.values()):
+                with unharmed("taking back what a sink had written"):
                     sink.sink.abort()
             if getattr(error, "agreed_by_all_ranks", False):
                 setup.close()
@@ -306,24 +314,26 @@ class JobRun:
         self.comm.abort(1)
 
     def _commit(self, setup: Setup) -> Generator[None, None, None]:
-        """Make every sink's parts durable on all ranks, then visible."""
-        for number in range(len(self.graph.sinks)):
-            operator = setup.sinks.get(number)
-            parts: list[Any] = []
-            error: Exception | None = None
-            try:
-                parts = [] if operator is None else list(operator.sink.prepare())
-            except Exception as failure:
-                error = failure
-            yield from raise_together(error, self.comm)
-            texts = yield from gather_bytes(self.comm, json.dumps(parts).encode())
-            everyone = [part for text in texts for part in json.loads(text)]
-            try:
-                if operator is not None:
-                    operator.sink.commit(everyone)
-            except Exception as failure:
-                error = failure
-            yield from raise_together(error, self.comm)
+        """Make the parts of all sinks durable on all ranks; then, and only then, visible."""
+        prepared: dict[int, list[Any]] = {}
+        text = ""
+        error: BaseException | None = None
+        try:
+            for number, operator in sorted(setup.sinks.items()):
+                prepared[number] = list(operator.sink.prepare())
+            text = json.dumps(prepared)
+        except BaseException as failure:
+            error = failure
+        yield from raise_together(error, self.comm)
+        texts = yield from gather_bytes(self.comm, text.encode())
+        everyone = [json.loads(text) for text in texts]
+        try:
+            for number, operator in sorted(setup.sinks.items()):
+                parts = [part for rank in everyone for part in rank.get(str(number), [])]
+                operator.sink.commit(parts)
+        except BaseException as failure:
+            error = failure
+        yield from raise_together(error, self.comm)
 
     def _result(
         self, physical: PhysicalGraph, setup: Setup, seconds: float

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Generator, Sequence
+import warnings
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hpcstream.config import JobConfig
@@ -98,26 +100,28 @@ def deal_splits(
             if comm.rank in task.ranks:
                 dealt[task.number] = restored.splits(names[task.number], task.number, task.ranks)
             continue
-        listed, error = None, None
+        text, error = "", None
         if comm.rank == 0 or per_rank:
             try:
                 listed = task.source.source.list_splits()
-            except Exception as failure:
+                text = json.dumps([split.to_json() for split in listed])
+            except BaseException as failure:
                 failure.add_note(f"while listing the splits of {task.source.source.describe()}")
                 error = failure
         yield from raise_together(error, comm)
-        dealt[task.number] = yield from _deal(task, listed, per_rank, comm)
+        if per_rank:
+            own = [Split.from_json(value) for value in json.loads(text)]
+            dealt[task.number] = [
+                SplitProgress(i * comm.size + comm.rank, split) for i, split in enumerate(own)
+            ]
+        else:
+            dealt[task.number] = yield from _deal(task, text, comm)
     return dealt
 
 
 def _deal(
-    task: TaskPlan, listed: list[Split] | None, per_rank: bool, comm: Communicator
+    task: TaskPlan, text: str, comm: Communicator
 ) -> Generator[None, None, list[SplitProgress]]:
-    if per_rank:
-        assert listed is not None
-        numbered = list(enumerate(listed))
-        return [SplitProgress(i * comm.size + comm.rank, split) for i, split in numbered]
-    text = json.dumps([split.to_json() for split in listed]) if listed is not None else ""
     (first, *_) = yield from gather_bytes(comm, text.encode())
     splits = [Split.from_json(value) for value in json.loads(first)]
     if comm.rank not in task.ranks:
@@ -150,13 +154,23 @@ class Setup:
         close_all(self.worker.tasks, self.worker.edges, self.communicators)
 
 
+@contextlib.contextmanager
+def unharmed(doing: str) -> Iterator[None]:
+    """Let a failure while tidying up be said, but hide and stop nothing else."""
+    try:
+        yield
+    except Exception as failure:
+        warnings.warn(f"{doing} failed: {type(failure).__name__}: {failure}", stacklevel=3)
+
+
 def close_all(
     tasks: Sequence[Task], edges: Sequence[Edge], communicators: Sequence[Communicator]
 ) -> None:
     """Close the sources and give every communicator back. Collective."""
     for task in tasks:
         if isinstance(task, SourceTask):
-            task.reader.close()
+            with unharmed("closing a source"):
+                task.reader.close()
     for edge in edges:
         edge.free()
     for comm in communicators:
@@ -183,7 +197,7 @@ def set_up(
     builder.connect()
     try:
         setup = builder.build(dealt)
-    except Exception as failure:
+    except BaseException as failure:
         error = failure
     try:
         yield from raise_together(error, comm)
@@ -264,7 +278,8 @@ class _Builder:
     def undo(self) -> None:
         """Close what was opened, and give every communicator back. Collective."""
         for sink in self.sinks.values():
-            sink.sink.abort()
+            with unharmed("taking back what a sink had written"):
+                sink.sink.abort()
         close_all(self.tasks, list(self.edges.values()), self.owned)
 
     def _own(self, comm: Communicator) -> Communicator:

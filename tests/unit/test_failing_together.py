@@ -19,6 +19,7 @@ from hpcstream.testing import (
     ManualClock,
     RankKilled,
     StepSource,
+    run_ranks,
     start_ranks,
 )
 
@@ -231,13 +232,44 @@ def test_a_plan_that_fails_on_one_rank_fails_on_all():
     check_one_own_error(errors, 3, 1, PlanError)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, lambda: SystemExit(3)])
-def test_leaving_a_users_function_by_any_door_ends_all_ranks(error):
+@pytest.mark.parametrize(
+    ("error", "elsewhere"), [(KeyboardInterrupt, RemoteError), (lambda: SystemExit(3), SystemExit)]
+)
+def test_leaving_a_users_function_by_any_door_ends_all_ranks(error, elsewhere):
     errors = errors_of(3, collecting(), faults=[Fail(rank=2, round=1, error=error)])
 
     assert sorted(errors) == [0, 1, 2]
     assert isinstance(errors[2], (KeyboardInterrupt, SystemExit))
-    assert [type(errors[rank]) for rank in (0, 1)] == [RemoteError] * 2
+    assert [type(errors[rank]) for rank in (0, 1)] == [elsewhere] * 2
+
+
+@pytest.mark.parametrize("method", ["begin", "prepare", "commit"])
+def test_leaving_in_a_sink_ends_all_ranks_with_the_same_code(method):
+    class Leaves:
+        def __init__(self, rank):
+            self.rank = rank
+
+        def write(self, batch):
+            """Take rows."""
+
+    def leave(*arguments):
+        raise SystemExit(7)
+
+    def build():
+        sink = Leaves(build.calls)
+        if build.calls == 1:
+            setattr(sink, method, leave)
+        build.calls += 1
+        job = hs.Job("leaving")
+        job.source(ListSource(SPLITS)).sink(sink)
+        return job
+
+    build.calls = 0
+
+    errors = errors_of(3, build)
+
+    assert {type(error) for error in errors.values()} == {SystemExit}
+    assert {error.code for error in errors.values()} == {7}
 
 
 def test_a_live_job_fails_together_even_while_all_ranks_rest():
@@ -291,3 +323,25 @@ def test_a_rank_whose_peers_do_not_answer_ends_them_all(capsys):
     printed = capsys.readouterr().err
     assert "rank 0 failed and the other ranks did not answer within 5 s" in printed
     assert printed.count("InjectedFailure") == 1
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_sink_that_cannot_prepare_leaves_nothing_of_the_others_visible(ranks, tmp_path):
+    class FullDisk:
+        def write(self, batch):
+            """Take rows, and lose them."""
+
+        def prepare(self):
+            raise OSError("disk full")
+
+    def build():
+        job = hs.Job("two sinks")
+        rows = job.from_batches(pa.table({"x": [1, 2, 3]}))
+        rows.write_parquet(tmp_path / "out")
+        rows.sink(FullDisk())
+        return job
+
+    with pytest.raises(OSError, match="disk full"):
+        run_ranks(ranks, build)
+
+    assert list((tmp_path / "out").glob("*.parquet")) == []

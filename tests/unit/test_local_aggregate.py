@@ -145,7 +145,7 @@ def test_a_slice_is_shipped_with_the_watermark_that_ends_it():
 
     assert partial.schema.equals(spec_of(SlidingWindows(20, 10), ("sum",)).partial_schema)
     assert partial[SLICE_COLUMN].to_pylist() == [0]
-    assert partial["sum(x)"].to_pylist() == [3]
+    assert partial["__word:sum(x)"].to_pylist() == [3]
     assert local.n_entries == 1
 
 

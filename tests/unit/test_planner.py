@@ -141,3 +141,94 @@ def test_placement_is_shown_and_counted_modulo_the_ranks():
 
     assert "task 1 on rank 2" in job.explain(ranks=3)
     assert "task 1 on rank 1" in job.explain(ranks=4)
+
+
+GUARDED = pa.table({"a": [10, 20, 30, 40], "b": [0, 2, 0, 4], "s": ["1", "x", "3", "y"]})
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_filter_guards_those_after_it(is_file, tmp_path):
+    import pyarrow.parquet as pq
+
+    pq.write_table(GUARDED, tmp_path / "rows.parquet")
+    job = hs.Job("guarded")
+    read = job.read_parquet(tmp_path / "rows.parquet") if is_file else job.from_batches(GUARDED)
+    by_zero = read.filter(col("b") != 0).with_columns(c=col("a") // col("b"))
+    quotients = by_zero.filter(col("c") > 1).collect()
+    numbers = read.filter(col("s").is_in(["1", "3"])).filter(col("s").cast("int64") > 0).collect()
+
+    job.run(show=False)
+
+    assert quotients.table["c"].to_pylist() == [10, 10]
+    assert numbers.table["s"].to_pylist() == ["1", "3"]
+
+
+def test_a_source_that_others_read_is_read_once(tmp_path):
+    import pyarrow.parquet as pq
+
+    pq.write_table(ROWS, tmp_path / "rows.parquet")
+    job = hs.Job("shared below")
+    stream = job.read_parquet(tmp_path / "rows.parquet")
+    stream.filter(col("x") > 1).filter(col("k") == "a").collect()
+    stream.collect()
+
+    assert job.explain(ranks=1).count("source ") == 1
+
+
+@pytest.mark.parametrize("name", ["__input_1", "__slice", "__event_time"])
+def test_names_of_the_engines_own_columns_are_refused(name):
+    with pytest.raises(hs.HpcstreamError, match="reserved"):
+        hs.Job("reserved").from_batches(pa.table({name: [1]}))
+
+
+def test_a_column_may_not_be_given_a_name_of_the_engines_own():
+    with pytest.raises(hs.PlanError, match="reserved"):
+        rows(hs.Job("reserved")).with_columns(__input_0=col("x"))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_an_aggregate_may_be_of_an_expression(ranks):
+    from hpcstream.testing import run_ranks
+
+    def build():
+        job = hs.Job("expression")
+        windows = rows(job).key_by("k").window(hs.tumbling("10s"))
+        return job, windows.agg(double=(col("x") * 2).sum(), m=(col("x") + 1).max()).collect()
+
+    table = run_ranks(ranks, build).table.sort_by("k")
+
+    assert table["double"].to_pylist() == [8.0, 4.0]
+    assert table["m"].to_pylist() == [4.0, 3.0]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_key_may_be_named_as_sql_names_an_aggregate(ranks):
+    from hpcstream.testing import run_ranks
+
+    def build():
+        job = hs.Job("named")
+        named = rows(job).rename({"k": "sum(x)"})
+        windows = named.key_by("sum(x)").window(hs.tumbling("10s"))
+        return job, windows.agg(q=col("x").sum()).collect()
+
+    table = run_ranks(ranks, build).table.sort_by("sum(x)")
+
+    assert table["q"].to_pylist() == [4.0, 2.0]
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_union_of_rows_and_results_may_be_asked_for_its_first(ranks):
+    from hpcstream.testing import run_ranks
+
+    def build():
+        job = hs.Job("mixed")
+        source = rows(job)
+        results = counted(source, "k").select("k", x=col("m"))
+        both = source.select("k", "x").union(results)
+        windows = both.key_by("k").window(hs.tumbling("10s"))
+        return job, windows.agg(n=hs.count(), f=col("x").first()).collect()
+
+    table = run_ranks(ranks, build).table.sort_by("k")
+
+    assert table["n"].to_pylist() == [4, 2]
+    assert table["f"].to_pylist() == [1.0, 2.0]
