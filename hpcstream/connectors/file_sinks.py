@@ -143,6 +143,7 @@ class FileSink:
         self._mode = mode
         self._max_rows = max_rows
         self._max_bytes = max_bytes
+        self._attempt = 0
         self._part: _OpenPart | None = None
         self._uncommitted: set[str] = set()
 
@@ -181,6 +182,8 @@ class FileSink:
         self._sequence = self._floor = directory_parts.next_sequence(kept)
         stale = directory_parts.leftovers(self._directory, rank, size, attempt)
         directory_parts.remove(self._directory, stale)
+        if ours:
+            self._take_over()
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows to the current part; many small batches become one block of it."""
@@ -212,6 +215,7 @@ class FileSink:
             self._sequence = self._floor = max(one["next"] for one in positions)
         listed = {part["temporary"] for part in stored["parts"]}
         stale = directory_parts.leftovers(self._directory, rank, size, attempt)
+        self._take_over()
         directory_parts.remove(self._directory, [name for name in stale if name not in listed])
         self.commit(stored["parts"])
         if rank == 0:
@@ -280,8 +284,10 @@ class FileSink:
         """Remove the parts of an earlier run, once, after the new ones are on their way."""
         stale = self._replaced.difference(names)
         self._replaced = set()
+        for name in sorted(stale):
+            self._check_attempt()
+            directory_parts.remove(self._directory, [name])
         if stale:
-            directory_parts.remove(self._directory, stale)
             self._write_manifest(self._manifest() - stale)
 
     def _write_block(self, block: pa.Table) -> None:
@@ -352,7 +358,20 @@ class FileSink:
         return set(directory_parts.read_manifest(self._directory, self._format.extension))
 
     def _write_manifest(self, names: set[str]) -> None:
-        directory_parts.write_manifest(self._directory, self._format.extension, names)
+        self._check_attempt()
+        directory_parts.write_manifest(
+            self._directory, self._format.extension, names, self._attempt
+        )
+
+    def _take_over(self) -> None:
+        """Shut out older attempts of a job with checkpoints: one may still live."""
+        if self._rank == 0 and self._attempt:
+            directory_parts.take_over(self._directory, self._format.extension, self._attempt)
+
+    def _check_attempt(self) -> None:
+        if self._attempt:
+            extension = self._format.extension
+            directory_parts.check_attempt(self._directory, extension, self._attempt)
 
     def _failed(self, name: str, error: Exception) -> ConnectorError:
         return ConnectorError(f"cannot write {name!r} in {self._directory!r}: {error}")

@@ -102,16 +102,38 @@ def read_manifest(directory: str, extension: str) -> list[str]:
     return names
 
 
-def write_manifest(directory: str, extension: str, names: Iterable[str]) -> None:
-    """Replace the manifest, durably."""
+def write_manifest(directory: str, extension: str, names: Iterable[str], attempt: int = 0) -> None:
+    """Replace the manifest, durably; ``attempt`` is who writes the output from now on."""
     path = manifest_path(directory, extension)
-    beside = f"{path}.tmp"
+    beside = f"{path}.a{attempt}.tmp"
+    content = {"format": _FORMAT, "attempt": attempt, "parts": sorted(set(names))}
     with open(beside, "w", encoding="utf-8") as file:
-        json.dump({"format": _FORMAT, "parts": sorted(set(names))}, file, indent=1)
+        json.dump(content, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, path)
     sync_directory(directory)
+
+
+def take_over(directory: str, extension: str, attempt: int) -> None:
+    """Make an attempt the one that writes the output: what older ones had begun is removed."""
+    write_manifest(directory, extension, read_manifest(directory, extension), attempt)
+    path = os.path.basename(manifest_path(directory, extension))
+    begun = [n for n in os.listdir(directory) if n.startswith(path) and n.endswith(".tmp")]
+    remove(directory, begun)
+
+
+def check_attempt(directory: str, extension: str, attempt: int) -> None:
+    """Raise `ConnectorError` if a newer attempt has taken the output over."""
+    try:
+        with open(manifest_path(directory, extension), encoding="utf-8") as file:
+            found = json.load(file).get("attempt", 0)
+    except FileNotFoundError:
+        return
+    if found > attempt:
+        raise ConnectorError(
+            f"attempt {attempt} of the job was cut off: attempt {found} writes to {directory!r} now"
+        )
 
 
 def publish(directory: str, temporary: str, name: str) -> None:
