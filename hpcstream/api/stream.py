@@ -307,6 +307,19 @@ class Stream:
         """
         return KeyedStream.of(self, columns)
 
+    def window(self, window: Window) -> WindowedStream:
+        """Refuse: windows are per key, or over all rows.
+
+        Raises
+        ------
+        PlanError
+            Always; it says what to write instead.
+        """
+        raise PlanError(
+            "window(): say per which key first, as in .key_by('name').window(...); for one window "
+            "over all rows use .window_all(...)"
+        )
+
     def window_all(self, window: Window) -> WindowedStream:
         """Window the whole stream, without a key; reduced over all ranks."""
         return WindowedStream.of(self, (), window)

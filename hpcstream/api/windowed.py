@@ -42,6 +42,19 @@ class KeyedStream:
             raise PlanError(f"key_by{columns}: a column is named twice")
         return cls(stream, columns)
 
+    def agg(self, *aggregates: AggregateCall, **named: AggregateCall) -> Stream:
+        """Refuse: an aggregate of a stream without end needs a window.
+
+        Raises
+        ------
+        PlanError
+            Always; it says what to write instead.
+        """
+        raise PlanError(
+            "agg(): say over which windows first, as in .key_by(...).window(hs.tumbling('1h')).agg("
+            "...); a window longer than the data gives one result a key"
+        )
+
     def window(self, window: Window) -> WindowedStream:
         """Collect the rows of each key in windows of event time."""
         return WindowedStream.of(self._stream, self._keys, window)

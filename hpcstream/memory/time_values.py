@@ -48,5 +48,5 @@ def _null_times(array: pa.Array, column: str) -> str:
     return (
         f"event time column {column!r} is null in {len(rows)} of {len(array)} rows of a batch "
         f"(row {shown}{more} of it); every row needs a time: filter them out before the time is "
-        "assigned, with stream.filter(...).with_event_time(...), or fill them"
+        "assigned, with .filter(col(...).is_not_null()).with_event_time(...), or fill them"
     )

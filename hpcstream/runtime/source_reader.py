@@ -89,8 +89,10 @@ class RowStamper:
             row = start + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
             raise ConnectorError(
                 f"{split.id}: event time {time.column!r} is null in row {row} of the split (rows "
-                "counted after filters that were pushed into the scan); filter such rows out "
-                f"before, as in .filter(col({time.column!r}).is_not_null())"
+                "counted after filters that were pushed into the scan); read without event_time=, "
+                f"filter such rows out with .filter(col({time.column!r}).is_not_null()), and take "
+                f"event time after that with .with_event_time({time.column!r}); straight after "
+                "read_parquet, read_ipc, read_csv or read_json the filter alone is enough"
             )
         if column.type == pa.int64():
             return column

@@ -15,7 +15,6 @@ from pyarrow import parquet
 
 import hpcstream as hs
 from hpcstream.api.stream import Collected, Stream
-
 from tests.jobs.flights_queries import TABLES, Query
 
 SHIPPED = Path(__file__).parents[2] / "examples/data/flights-2001-01.parquet"

@@ -377,13 +377,17 @@ def all_flights_by_the_hour(job: hs.Job, flights: Stream) -> Stream:
 )
 def all_delayed_flights_in_sliding_days(job: hs.Job, flights: Stream) -> Stream:
     delay = col("delay")
-    return flights.filter(delay > 30).window_all(hs.sliding("1d", "6h")).agg(
-        n=hs.count(),
-        hours=(delay / 60).sum(),
-        std=delay.std(),
-        first=col("origin").first(),
-        airports=col("origin").count_distinct(),
-        median=delay.median(),
+    return (
+        flights.filter(delay > 30)
+        .window_all(hs.sliding("1d", "6h"))
+        .agg(
+            n=hs.count(),
+            hours=(delay / 60).sum(),
+            std=delay.std(),
+            first=col("origin").first(),
+            airports=col("origin").count_distinct(),
+            median=delay.median(),
+        )
     )
 
 
@@ -473,8 +477,8 @@ def busiest_airport_of_all(job: hs.Job, flights: Stream) -> Stream:
 
 
 @query(
-    "SELECT \"from\", \"to\", window_start, window_end, sum(km) FROM (SELECT origin AS \"from\", "
-    "destination AS \"to\", round(distance * 1.609, 1) AS km, window_start, window_end FROM "
+    'SELECT "from", "to", window_start, window_end, sum(km) FROM (SELECT origin AS "from", '
+    'destination AS "to", round(distance * 1.609, 1) AS km, window_start, window_end FROM '
     f"{tumbling('1 day')} WHERE origin LIKE 'S%' AND destination NOT IN {tuple(HUBS)}) GROUP BY ALL"
 )
 def columns_renamed_dropped_and_chosen(job: hs.Job, flights: Stream) -> Stream:
@@ -508,7 +512,9 @@ def batches_mapped_by_a_function(job: hs.Job, flights: Stream) -> Stream:
     f"{tumbling('1 day')} WHERE delay >= 600) GROUP BY ALL"
 )
 def rows_turned_into_several(job: hs.Job, flights: Stream) -> Stream:
-    schema = pa.schema([("date", pa.timestamp("us")), ("origin", pa.string()), ("part", pa.int32())])
+    schema = pa.schema(
+        [("date", pa.timestamp("us")), ("origin", pa.string()), ("part", pa.int32())]
+    )
 
     def split(row: dict) -> list[dict]:
         return [{**row, "part": part} for part in range(row.pop("delay") // 300)]
@@ -526,8 +532,10 @@ def rows_turned_into_several(job: hs.Job, flights: Stream) -> Stream:
 def a_pipeline_of_rank_groups(job: hs.Job, flights: Stream) -> Stream:
     chosen = flights.on(ranks=[0, 2]).filter(col("distance") > 100).filter(col("delay") != 0)
     windows = chosen.on(ranks=[1, 2]).key_by("origin").window(hs.tumbling("1d"))
-    return windows.agg(n=hs.count(), mean=col("delay").mean()).on(ranks=[3]).select(
-        "origin", "window_start", "window_end", "n", "mean"
+    return (
+        windows.agg(n=hs.count(), mean=col("delay").mean())
+        .on(ranks=[3])
+        .select("origin", "window_start", "window_end", "n", "mean")
     )
 
 

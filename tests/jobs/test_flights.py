@@ -6,7 +6,6 @@ import pyarrow as pa
 import pytest
 
 from hpcstream.testing import run_ranks
-
 from tests.jobs.flights_oracle import (
     EVERYWHERE,
     FLIGHTS,

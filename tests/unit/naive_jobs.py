@@ -39,7 +39,9 @@ class Judged:
     late: list[Row]
 
 
-def judge(arrivals: Iterable[tuple[Row, float]], keys: Sequence[str], windows: NaiveWindows) -> Judged:
+def judge(
+    arrivals: Iterable[tuple[Row, float]], keys: Sequence[str], windows: NaiveWindows
+) -> Judged:
     """Put each row in the windows still open at the watermark of its arrival."""
     judged = Judged({}, [])
     for row, watermark in arrivals:

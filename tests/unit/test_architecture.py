@@ -104,7 +104,7 @@ def test_kernels_know_numpy_and_numba_and_nothing_else_of_ours():
         for part, path in sources()
         if part == "kernels"
         for module in imported_modules(path)
-        if module.split(".")[0] not in {"numpy", "numba"} | sys.stdlib_module_names
+        if module.split(".")[0] not in {"numpy", "numba", "llvmlite"} | sys.stdlib_module_names
         and not module.startswith("hpcstream.kernels")
     ]
     assert not foreign, "\n".join(foreign)

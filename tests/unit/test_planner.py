@@ -143,6 +143,17 @@ def test_placement_is_shown_and_counted_modulo_the_ranks():
     assert "task 1 on rank 1" in job.explain(ranks=4)
 
 
+def test_what_is_left_out_between_stream_and_aggregate_is_named():
+    stream = rows(hs.Job("short"))
+
+    with pytest.raises(hs.PlanError, match="key_by"):
+        stream.window(hs.tumbling("1s"))
+    with pytest.raises(hs.PlanError, match="which windows"):
+        stream.key_by("k").agg(n=hs.count())
+    with pytest.raises(hs.PlanError, match="on the result"):
+        stream.key_by("k").window(hs.tumbling("1s")).late()
+
+
 GUARDED = pa.table({"a": [10, 20, 30, 40], "b": [0, 2, 0, 4], "s": ["1", "x", "3", "y"]})
 
 

@@ -17,7 +17,6 @@ import hpcstream as hs
 from hpcstream import PlanError, col
 from hpcstream.operators.aggregate_call import AggregateCall
 from hpcstream.testing import run_ranks
-
 from tests.unit.naive_jobs import Judged, NaiveWindows, aggregate, arrivals, judge
 
 MORE = int(os.environ.get("HPCSTREAM_TEST_EXAMPLES", "1"))
@@ -157,6 +156,35 @@ class Collected:
 
 
 @st.composite
+def random_batches(draw, keys, pools, values, disorder: int) -> list[list[dict[str, Any]]]:
+    fields = [st.none() | st.sampled_from(pool) for _, pool in pools]
+    row = st.tuples(st.integers(0, 3), st.integers(0, disorder), st.none() | values, *fields)
+    batches, at, n_rows = [], draw(st.integers(-60, 20)), 0
+    for drawn in draw(st.lists(st.lists(row, max_size=30), min_size=1, max_size=6)):
+        batch = []
+        for step, back, value, *key in drawn:
+            at += step
+            batch.append(
+                {
+                    "id": n_rows,
+                    "time": at - back,
+                    "value": value,
+                    **dict(zip(keys, key, strict=True)),
+                }
+            )
+            n_rows += 1
+        batches.append(batch)
+    return batches
+
+
+@st.composite
+def random_windows(draw, tumbling_only: bool) -> NaiveWindows:
+    slide = draw(st.integers(1, 12))
+    size = slide if tumbling_only else slide + draw(st.sampled_from([0, 0, 1, 2, 5, slide]))
+    return NaiveWindows(size, slide, draw(st.integers(0, 20)), draw(st.sampled_from([0, 0, 2, 9])))
+
+
+@st.composite
 def random_jobs(draw, late_rows: bool, tumbling_only: bool = False) -> RandomJob:
     n_keys = draw(st.sampled_from([0, 1, 1, 1, 2, 3]))
     pools = draw(st.lists(st.sampled_from(POOLS), min_size=n_keys, max_size=n_keys))
@@ -173,33 +201,17 @@ def random_jobs(draw, late_rows: bool, tumbling_only: bool = False) -> RandomJob
     )
 
     disorder = draw(st.sampled_from([0, 3, 12]))
-    fields = [st.none() | st.sampled_from(pool) for _, pool in pools]
-    row = st.tuples(st.integers(0, 3), st.integers(0, disorder), st.none() | values, *fields)
-    batches, at, n_rows = [], draw(st.integers(-60, 20)), 0
-    for drawn in draw(st.lists(st.lists(row, max_size=30), min_size=1, max_size=6)):
-        batch = []
-        for step, back, value, *key in drawn:
-            at += step
-            batch.append(
-                {"id": n_rows, "time": at - back, "value": value, **dict(zip(keys, key, strict=True))}
-            )
-            n_rows += 1
-        batches.append(batch)
-    one_split = draw(st.booleans())
+    batches = draw(random_batches(keys, pools, values, disorder))
     delay = draw(st.integers(0, 2)) if late_rows else disorder
 
-    slide = draw(st.integers(1, 12))
-    size = slide if tumbling_only else slide + draw(st.sampled_from([0, 0, 1, 2, 5, slide]))
-    windows = NaiveWindows(
-        size, slide, draw(st.integers(0, 20)), draw(st.sampled_from([0, 0, 2, 9]))
-    )
+    windows = draw(random_windows(tumbling_only))
     fitting = [name for name in CALLS if name not in ALWAYS and _fits(CALLS[name], schema)]
     chosen = draw(st.lists(st.sampled_from(fitting), max_size=5, unique=True))
     return RandomJob(
         schema=schema,
         unit=unit,
         batches=batches,
-        one_split=one_split,
+        one_split=draw(st.booleans()),
         delay=delay,
         keys=keys,
         windows=windows,
@@ -235,7 +247,9 @@ def run(job: RandomJob, ranks: int) -> tuple[hs.JobResult, list[dict[str, Any]],
         if pa.types.is_date32(column.type):
             column = column.cast(pa.int32())
         table = table.set_column(position, name, column.cast(pa.int64()))
-    last = {tuple(row[name] for name in (*job.keys, "window_start")): row for row in table.to_pylist()}
+    last = {
+        tuple(row[name] for name in (*job.keys, "window_start")): row for row in table.to_pylist()
+    }
     return done.result, list(last.values()), done.handles[0].late_ids
 
 
@@ -253,7 +267,9 @@ def expected_rows(job: RandomJob, judged: Judged) -> list[dict[str, Any]]:
     ]
 
 
-def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]], job: RandomJob) -> None:
+def assert_same(
+    found: list[dict[str, Any]], expected: list[dict[str, Any]], job: RandomJob
+) -> None:
     def place(row: dict[str, Any]) -> str:
         return repr([row[name] for name in ("window_start", *job.keys)])
 
