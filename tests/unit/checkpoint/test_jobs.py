@@ -17,7 +17,14 @@ from hpcstream.checkpoint.store import CheckpointStore
 from hpcstream.cli import main
 from hpcstream.errors import JobStopped, PlanError
 from hpcstream.runtime import checkpointing
-from hpcstream.testing import ManualClock, assert_same_rows, run_ranks, start_ranks
+from hpcstream.testing import (
+    Fail,
+    InjectedFailure,
+    ManualClock,
+    assert_same_rows,
+    run_ranks,
+    start_ranks,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 from restart import OPTIONS, generated, rows, sliding, unfailed, visible
@@ -146,6 +153,35 @@ def test_collected_rows_survive_a_restart(tmp_path):
     table = start_ranks(2, build, **options(tmp_path)).finish().table
 
     assert table.equals(expected)
+
+
+def test_a_job_that_fails_in_the_middle_goes_on_from_its_last_checkpoint(expected, tmp_path):
+    ranks = start(sliding, tmp_path, faults=[Fail(rank=1, round=30)])
+    with pytest.raises(InjectedFailure):
+        ranks.finish()
+    assert ranks.is_drained, "no collective of a checkpoint may be left under way"
+
+    start(sliding, tmp_path).finish()
+
+    assert visible(tmp_path / "out").equals(expected)
+
+
+def grouped(out):
+    job = hs.Job("groups")
+    stream = generated(job).on(ranks=[0, 2])
+    windows = stream.key_by("n").window(hs.tumbling("500ms")).agg(total=col("x").sum())
+    windows.on(ranks=[1]).write_parquet(out)
+    return job
+
+
+@pytest.mark.parametrize("sizes", [(4, 4), (4, 2), (1, 3)])
+def test_rank_groups_and_ranks_without_tasks_take_part(sizes, tmp_path):
+    alone, _ = unfailed(grouped, tmp_path, sizes[1])
+    kill_with_checkpoints(grouped, tmp_path, sizes[0])
+
+    start(grouped, tmp_path, sizes[1]).finish()
+
+    assert_same_rows(visible(tmp_path / "out"), alone, rtol=1e-12)
 
 
 # -- changed plans ---------------------------------------------------------------------------
