@@ -377,7 +377,9 @@ class Checkpointing:
             "rows": sum(
                 facts["source"]["rows"] for facts in cut.tasks.values() if "source" in facts
             ),
-            "watermark": min((facts["watermark"] for facts in cut.tasks.values()), default=None),
+            "watermark": _least(
+                facts.get("source", facts)["watermark"] for facts in cut.tasks.values()
+            ),
             "copy_s": cut.copy_s,
         }
 

@@ -266,6 +266,7 @@ def test_the_command_lists_shows_verifies_and_removes_without_mpi(tmp_path, caps
     shown = capsys.readouterr().out
     assert "operators" in shown
     assert "6,000 rows read" in shown
+    assert "watermark end of stream" in shown.splitlines()[2]
     assert main(["checkpoints", "verify", directory, str(newest)]) == 0
     assert "whole" in capsys.readouterr().out
 
