@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # The first benchmark: `tumbling` and `sliding` on one and two ranks, beside what the hardware
-# allows. About five minutes. What follows BIN goes to `hpcstream bench run`, where the last word
-# counts; the whole study is `hpcstream bench all` (docs/benchmarks.md).
+# allows. About five minutes. Options that follow BIN go to `python -m benchmarks run`.
 #
 #   scripts/bench.sh BIN [OPTION...]          BIN: the environment's programs
 set -euo pipefail
