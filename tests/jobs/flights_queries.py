@@ -195,7 +195,9 @@ def a_timestamp_and_a_boolean_as_keys(job: hs.Job, flights: Stream) -> Stream:
     f"sum(delay) FROM {tumbling('2 days')} GROUP BY ALL"
 )
 def a_decimal_as_key(job: hs.Job, flights: Stream) -> Stream:
-    keyed = flights.with_columns(miles=col("distance").cast(pa.decimal128(9, 2))).key_by("miles")
+    keyed = flights.with_columns(
+        miles=col("distance").cast("int16").cast(pa.decimal128(9, 2))
+    ).key_by("miles")
     return keyed.window(hs.tumbling("2d")).agg(n=hs.count(), delay=col("delay").sum())
 
 
@@ -346,7 +348,9 @@ def sliding_windows_of_every_kind_of_state(job: hs.Job, flights: Stream) -> Stre
     f"CAST(distance AS DECIMAL(9, 2)) * 0.25 AS fare FROM {tumbling('1 day')}) GROUP BY ALL"
 )
 def decimals_to_sum(job: hs.Job, flights: Stream) -> Stream:
-    fare = (col("distance").cast(pa.decimal128(9, 2)) * Decimal("0.25")).cast(pa.decimal128(18, 4))
+    fare = (col("distance").cast("int16").cast(pa.decimal128(9, 2)) * Decimal("0.25")).cast(
+        pa.decimal128(18, 4)
+    )
     windows = flights.with_columns(fare=fare).key_by("origin").window(hs.tumbling("1d"))
     fare = col("fare")
     return windows.agg(sum=fare.sum(), min=fare.min(), max=fare.max())

@@ -200,7 +200,7 @@ def random_jobs(draw, late_rows: bool, tumbling_only: bool = False) -> RandomJob
         ]
     )
 
-    disorder = draw(st.sampled_from([0, 3, 12]))
+    disorder = draw(st.sampled_from([3, 12] if late_rows else [0, 3, 12]))
     batches = draw(random_batches(keys, pools, values, disorder))
     delay = draw(st.integers(0, 2)) if late_rows else disorder
 
@@ -211,14 +211,14 @@ def random_jobs(draw, late_rows: bool, tumbling_only: bool = False) -> RandomJob
         schema=schema,
         unit=unit,
         batches=batches,
-        one_split=draw(st.booleans()),
+        one_split=draw(st.sampled_from([True, True, False] if late_rows else [True, False])),
         delay=delay,
         keys=keys,
         windows=windows,
         calls={"rows": CALLS["rows"], **{name: CALLS[name] for name in chosen}},
         keep_above=draw(st.sampled_from([None, None, 1, 6])),
         options={
-            "batch_rows": draw(st.sampled_from([1, 2, 7, 64])),
+            "batch_rows": draw(st.sampled_from([1, 2, 3, 7] if late_rows else [1, 2, 7, 64])),
             "rounds_in_flight": draw(st.integers(1, 4)),
             "local_aggregation": draw(st.booleans()),
             "step_bytes": draw(st.sampled_from([256, 1 << 20])),
