@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+CHECKPOINT_DIR = "HPCSTREAM_CHECKPOINT_DIR"
+"""Environment variable: the checkpoint directory of jobs that name none."""
+
 EXPLAIN = "HPCSTREAM_EXPLAIN"
 """Environment variable: print the plan instead of running (``hpcstream explain``)."""
 
@@ -32,6 +35,21 @@ class JobConfig:
         Aggregate before the exchange where that is possible.
     progress : bool or None
         Show a live line; None: if standard error is a terminal.
+    checkpoint_dir : str or None
+        Where checkpoints are; None: none are taken.
+    checkpoint_interval_s : float
+        Seconds between the beginnings of two checkpoints.
+    restore_from : str or None
+        ``"auto"``: the newest checkpoint if there is one; ``"latest"``: there must be
+        one; a path of a checkpoint; None: start afresh.
+    keep : int
+        How many checkpoints are kept, savepoints apart.
+    allow_dropped_state : bool
+        Go on from a checkpoint although the plan has no place for some of its state.
+    on_checkpoint_failure : str
+        ``"continue"`` without a checkpoint that cannot be written, or ``"stop"``.
+    stop_after_savepoint : bool
+        Take a savepoint as soon as possible, and stop.
     """
 
     batch_rows: int = 65_536
@@ -43,14 +61,27 @@ class JobConfig:
     abort_timeout_s: float = 5.0
     local_aggregation: bool = True
     progress: bool | None = None
+    checkpoint_dir: str | None = None
+    checkpoint_interval_s: float = 10.0
+    restore_from: str | None = "auto"
+    keep: int = 3
+    allow_dropped_state: bool = False
+    on_checkpoint_failure: str = "continue"
+    stop_after_savepoint: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("batch_rows", "rounds_in_flight", "step_bytes", "receive_bytes"):
+        for name in ("batch_rows", "rounds_in_flight", "step_bytes", "receive_bytes", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)!r}")
-        for name in ("linger_s", "abort_timeout_s"):
+        for name in ("linger_s", "abort_timeout_s", "checkpoint_interval_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)!r}")
+        if self.on_checkpoint_failure not in ("continue", "stop"):
+            raise ValueError(
+                f"on_checkpoint_failure {self.on_checkpoint_failure!r}: 'continue' or 'stop'"
+            )
+        if self.stop_after_savepoint and self.checkpoint_dir is None:
+            raise ValueError("stop_after_savepoint needs a checkpoint_dir")
 
     def fingerprint(self) -> str:
         """Return what all ranks must have in common, as text."""

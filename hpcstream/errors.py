@@ -14,6 +14,10 @@
 A wrong argument is a plain `TypeError` or `ValueError` at the call.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class HpcstreamError(Exception):
     """Base of all errors that hpcstream raises on purpose."""
@@ -44,4 +48,14 @@ class RemoteError(HpcstreamError):
 
 
 class JobStopped(SystemExit):
-    """The job was asked to stop by a signal. ``code`` is the exit status of the process."""
+    """The job was asked to stop, and did.
+
+    Attributes
+    ----------
+    code : int
+        Exit status of the process: 75, start again to go on; 130 after Ctrl-C.
+    result : JobResult
+        What the job did until then.
+    """
+
+    result: Any = None

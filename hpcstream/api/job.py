@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcstream.api.stream import Stream
-from hpcstream.config import EXPLAIN, JobConfig
+from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, JobConfig
 from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Source
 from hpcstream.connectors.batches import BatchesSource
 from hpcstream.connectors.csv import CsvSource
 from hpcstream.connectors.generate import GenerateSource
+from hpcstream.connectors.hdf5 import Hdf5Source
 from hpcstream.connectors.ipc import IpcSource
 from hpcstream.connectors.json import JsonSource
 from hpcstream.connectors.parquet import ParquetSource
@@ -125,6 +126,26 @@ class Job:
         source = JsonSource(paths, event_time=event_time, unit=event_time_unit, **options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
+    def read_hdf5(
+        self,
+        paths: Paths,
+        *,
+        table: str = "/",
+        event_time: str | None = None,
+        watermark_delay: Duration = "0s",
+        event_time_unit: str | None = None,
+    ) -> Stream:
+        """Read HDF5 files; other arguments as for `read_parquet`.
+
+        Parameters
+        ----------
+        table : str
+            Group whose datasets, of one length, are the columns. A dataset of more
+            dimensions is a column of fixed-size lists.
+        """
+        source = Hdf5Source(paths, table=table, event_time=event_time, unit=event_time_unit)
+        return self._source(source, event_time, watermark_delay, event_time_unit)
+
     def from_batches(
         self,
         batches: Any,
@@ -218,6 +239,7 @@ class Job:
             schema=source.schema,
             time=time,
             source=source,
+            origin=source.describe(),
             watermark_delay=delay,
             idle_timeout_s=None if source.bounded else timeout_s,
         )
@@ -244,14 +266,36 @@ class Job:
         size = ranks if ranks is not None else _world_size()
         return f"{self.name}: {plan(self._graph(), size).explain()}"
 
-    def run(self, *, comm: Any = None, show: bool = True, **options: Any) -> JobResult:
+    def run(
+        self,
+        *,
+        checkpoint_dir: str | Path | None = None,
+        checkpoint_interval: Duration = "10s",
+        restore_from: str | Path | None = "auto",
+        comm: Any = None,
+        show: bool = True,
+        **options: Any,
+    ) -> JobResult:
         """Run the job on all ranks of ``comm``. Collective.
+
+        With a ``checkpoint_dir`` the job may be killed at any moment: started again, on
+        any number of ranks, it goes on from its newest checkpoint, and its output is
+        that of a run that nothing happened to.
 
         Parameters
         ----------
         comm : mpi4py.MPI.Intracomm, optional
             Default: the world, if a launcher (mpiexec, srun) started this
             process; else this process alone, without MPI.
+        checkpoint_dir : path, optional
+            Where checkpoints are written; every rank must see it. Default: what the
+            environment variable HPCSTREAM_CHECKPOINT_DIR says (``hpcstream run
+            --checkpoint-dir`` sets it), else none are taken.
+        checkpoint_interval : str or datetime.timedelta
+            Time between two checkpoints.
+        restore_from : str, path or None
+            ``"auto"``: go on from the newest checkpoint if there is one; ``"latest"``:
+            there must be one; the path of a checkpoint or savepoint; None: start afresh.
         show : bool
             Print the summary, on rank 0.
         **options
@@ -268,16 +312,28 @@ class Job:
             On every rank alike, before any row is read.
         RemoteError
             Another rank failed; that rank raises its own error.
+        JobStopped
+            A signal asked the job to stop: the process ends with its exit status. In an
+            interactive session the result is returned instead.
         """
         from hpcstream.api.launch import run_job
 
         try:
-            config = JobConfig(**options)
+            config = JobConfig(
+                checkpoint_dir=_text(checkpoint_dir or os.environ.get(CHECKPOINT_DIR) or None),
+                checkpoint_interval_s=parse_duration(checkpoint_interval) / 1e9,
+                restore_from=_text(restore_from),
+                **options,
+            )
         except TypeError as error:
             raise TypeError(f"run(): {error}; options are the fields of JobConfig") from None
         if os.environ.get(EXPLAIN):
             return _explained(self)
         return run_job(self.name, self._graph(), config, comm, show=show)
+
+
+def _text(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _explained(job: Job) -> JobResult:

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from typing import Any
 
 from hpcstream.config import JobConfig
+from hpcstream.errors import JobStopped
 from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.launcher import is_launched
 from hpcstream.exchange.solo import SoloCommunicator
@@ -18,6 +19,7 @@ from hpcstream.observability.metrics import JobResult
 from hpcstream.runtime.driver import Backoff, drive
 from hpcstream.runtime.job import JobRun
 from hpcstream.runtime.kernel_cache import compile_kernels
+from hpcstream.runtime.stopping import SignalledStop
 from hpcstream.runtime.worker import IDLE_SLEEP_S
 
 
@@ -26,7 +28,14 @@ def run_job(
 ) -> JobResult:
     """Run a graph on all ranks of ``comm``; see `hpcstream.Job.run`. Collective."""
     own = find_communicator(comm)
-    run = JobRun(name, graph, config, own)
+    with SignalledStop(has_checkpoints=config.checkpoint_dir is not None) as stop:
+        result = _run(JobRun(name, graph, config, own, stop=stop), own)
+    if show and own.rank == 0:
+        print(result, file=sys.stderr, flush=True)
+    return result
+
+
+def _run(run: JobRun, own: Communicator) -> JobResult:
     backoff = Backoff(shares_cores=_shares_cores(own.size))
 
     def sleep_limit_s() -> float:
@@ -35,15 +44,24 @@ def run_job(
     try:
         drive(_quietly(compile_kernels(own)), backoff, sleep_limit_s)
         result = drive(run.run(), backoff, sleep_limit_s)
+    except JobStopped as stopped:
+        own.free()
+        if not _is_interactive():
+            raise
+        partial: JobResult = stopped.result
+        return partial
     except BaseException as error:
         if getattr(error, "agreed_by_all_ranks", False):
             own.free()
         raise shorten(error)  # noqa: B904  it is the same error
     own.free()
     process_pool().trim()
-    if show and own.rank == 0:
-        print(result, file=sys.stderr, flush=True)
     return result
+
+
+def _is_interactive() -> bool:
+    """Whether leaving the process would end a session that somebody types into."""
+    return hasattr(sys, "ps1") or "ipykernel" in sys.modules
 
 
 def _quietly(waiting: Generator[None]) -> Generator[bool, None, None]:

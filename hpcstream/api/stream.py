@@ -13,7 +13,7 @@ import pyarrow as pa
 from hpcstream.api.windowed import KeyedStream, WindowedStream
 from hpcstream.api.windows import Window
 from hpcstream.connectors.adapt import as_sink
-from hpcstream.connectors.file_sinks import CsvSink, IpcSink, ParquetSink
+from hpcstream.connectors.file_sinks import CsvSink, Hdf5Sink, IpcSink, ParquetSink
 from hpcstream.connectors.sinks import MemorySink, PrintSink
 from hpcstream.errors import PlanError
 from hpcstream.event_time import HIDDEN_COLUMNS, Duration, TimeUnit
@@ -352,6 +352,21 @@ class Stream:
             raise PlanError(f"on(ranks={ranks!r}): needs one or more rank numbers from 0")
         return replace(self, _ranks=wanted)
 
+    def named(self, name: str) -> Stream:
+        """Give the last transformation a name under which checkpoints keep its state.
+
+        A job that is changed between two runs goes on with the state of each operator
+        that has the same name, or the same description, and still does the same.
+
+        Parameters
+        ----------
+        name : str
+            Unique in the job.
+        """
+        if not isinstance(name, str) or not name:
+            raise PlanError(f"named({name!r}): needs a name")
+        return self._add(replace(self._node, name=name))
+
     def late(self) -> Stream:
         """Return the rows that came too late for the windows of this result.
 
@@ -394,6 +409,10 @@ class Stream:
     def write_csv(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
         """Write CSV files into a directory, as `write_parquet` does."""
         self._end(CsvSink(path, mode=mode, **options))  # type: ignore[arg-type]
+
+    def write_hdf5(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
+        """Write a directory of HDF5 files, a dataset a column; as `write_parquet` otherwise."""
+        self._end(Hdf5Sink(path, mode=mode, **options))  # type: ignore[arg-type]
 
     def print(self, limit: int | None = None) -> None:
         """Print the rows on rank 0, as they come; ``limit`` of them at most."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from hpcstream._version import __version__
+from hpcstream.cli.checkpoints import checkpoints, savepoint
 from hpcstream.cli.doctor import doctor
 from hpcstream.cli.run import explain, run
 from hpcstream.errors import HpcstreamError
@@ -30,6 +31,15 @@ it at once."""
 _EXPLAIN = """\
 Print the plan of the script's jobs instead of running them: operators, rewrites, placement. The
 script itself runs up to each job.run()."""
+
+_CHECKPOINTS = """\
+Read the checkpoints of a job, without MPI and without its script. ls: one line each, newest first.
+show: operators with the size of their state, sinks, how far each source was read. verify: read
+every byte and compare checksums (exit code 1 if anything is damaged). rm: remove one."""
+
+_SAVEPOINT = """\
+Ask a running job for a savepoint, a checkpoint that is kept until it is removed by hand; print its
+path, for job.run(restore_from=PATH). With --stop the job ends with it (exit code 0)."""
 
 _DOCTOR = """\
 Print what this machine gives to a job (MPI, binding, NUMA nodes, huge pages) and what to change."""
@@ -60,11 +70,25 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = _add(commands, name, summary, text)
         _add_ranks(command)
+        if answer is run:
+            _add_checkpoints(command)
         command.add_argument("script", metavar="script.py", help="the Python script")
         command.add_argument(
             "arguments", nargs=argparse.REMAINDER, metavar="...", help="what the script gets"
         )
         command.set_defaults(answer=answer)
+
+    command = _add(commands, "checkpoints", "look at a checkpoint directory", _CHECKPOINTS)
+    command.add_argument("action", choices=("ls", "show", "verify", "rm"))
+    command.add_argument("directory", metavar="DIR")
+    command.add_argument("number", type=int, nargs="?", help="of one checkpoint")
+    command.set_defaults(answer=checkpoints)
+
+    command = _add(commands, "savepoint", "ask a running job for a savepoint", _SAVEPOINT)
+    command.add_argument("directory", metavar="DIR", help="the job's checkpoint directory")
+    command.add_argument("--stop", action="store_true", help="and stop the job with it")
+    command.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait")
+    command.set_defaults(answer=savepoint)
 
     command = _add(commands, "doctor", "look at MPI, binding, NUMA and huge pages", _DOCTOR)
     _add_ranks(command)
@@ -101,6 +125,24 @@ def _add_ranks(command: argparse.ArgumentParser) -> None:
         metavar="auto|mpiexec",
         help="another mpiexec, with options if quoted: --launcher 'mpiexec --bind-to core'; "
         f"default: ${LAUNCHER}, else auto",
+    )
+
+
+def _add_checkpoints(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--checkpoint-dir",
+        metavar="DIR",
+        help="where the job's checkpoints are; it goes on from the newest if there is one",
+    )
+    command.add_argument(
+        "--restarts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="start the job again, at most N times, when it dies before it is finished",
+    )
+    command.add_argument(
+        "--shrink", action="store_true", help="start again with one rank less each time"
     )
 
 

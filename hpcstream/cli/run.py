@@ -10,17 +10,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpcstream.cli import mpiexec
+from hpcstream.cli.restarts import Policy, run_to_the_end
 from hpcstream.cli.supervise import supervise
-from hpcstream.config import EXPLAIN
+from hpcstream.config import CHECKPOINT_DIR, EXPLAIN
 from hpcstream.errors import LauncherError
-from hpcstream.exchange.launcher import launches
+from hpcstream.exchange.launcher import OPEN_MPI, launches
 from hpcstream.observability.progress import TERMINAL
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the script and return its exit status."""
     program = [sys.executable, str(_script(options.script)), *options.arguments]
-    return start(program, options.ranks, options.launcher)
+    if options.checkpoint_dir is None:
+        if options.restarts or options.shrink:
+            raise LauncherError("--restarts and --shrink go on from checkpoints: --checkpoint-dir")
+        return start(program, options.ranks, options.launcher)
+    directory = os.path.abspath(os.path.expanduser(options.checkpoint_dir))
+    extra = {CHECKPOINT_DIR: directory}
+    if not options.restarts:
+        return start(program, options.ranks, options.launcher, extra)
+
+    def start_once(ranks: int) -> int:
+        return _supervised(program, ranks, options.launcher, {**os.environ, **extra})
+
+    policy = Policy(options.restarts, options.shrink)
+    return run_to_the_end(start_once, directory, options.ranks, policy)
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -41,6 +55,14 @@ def start(
     if ranks == 1:
         sys.stdout.flush()
         os.execve(program[0], list(program), environ)
+    return _supervised(program, ranks, launcher, environ)
+
+
+def _supervised(
+    program: Sequence[str], ranks: int, launcher: str, environ: dict[str, str]
+) -> int:
+    if ranks == 1:
+        return supervise(program, environ, OPEN_MPI)
     _refuse_nesting(ranks, environ)
     return _launch(program, ranks, launcher, environ)
 

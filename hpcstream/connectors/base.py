@@ -167,6 +167,24 @@ class Sink(Protocol):
 
     A sink is a description until `begin`; before that it may be copied with
     `copy.copy` to give each rank an instance.
+
+    Notes
+    -----
+    With checkpoints, `prepare` and `commit` are called for each of them. Optional
+    methods make more of it; a sink without them is asked to `prepare` between two
+    rounds, and a restart calls `begin` and then `commit` with the checkpoint's parts:
+
+    ``cut() -> callable``
+        Set aside what was written. What it returns makes that durable, and returns its
+        parts; it, and `commit`, may be called in another thread while `write` goes on.
+    ``position() -> JSON``
+        What `resume` needs to know; asked after `cut`.
+    ``resume(schema, rank, size, attempt, stored)``
+        In place of `begin`: go on from a checkpoint. ``stored["parts"]`` are those it
+        commits, ``stored["positions"]`` the positions of all instances, by rank.
+        Publish this rank's share, and remove what was written after the checkpoint.
+    ``snapshot() -> mapping of str to array``, ``restore(snapshots)``
+        For a sink that keeps its rows in memory; one instance gets all snapshots.
     """
 
     def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:

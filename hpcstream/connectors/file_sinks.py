@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -75,6 +75,25 @@ def CsvSink(
     return FileSink(path, parts, mode=mode, max_rows=max_rows, max_bytes=max_bytes)
 
 
+def Hdf5Sink(
+    path: str | os.PathLike[str],
+    *,
+    mode: Mode = "overwrite",
+    table: str = "/",
+    compression: str | None = None,
+    max_rows: int | None = None,
+    max_bytes: int | None = None,
+) -> FileSink:
+    """Return a sink of HDF5 parts: in group ``table`` one dataset a column.
+
+    ``compression`` is None, ``"gzip"`` or ``"lzf"``. See `FileSink` for the others.
+    """
+    from hpcstream.connectors.hdf5 import Hdf5Parts
+
+    parts = Hdf5Parts(table, compression)
+    return FileSink(path, parts, mode=mode, max_rows=max_rows, max_bytes=max_bytes)
+
+
 @dataclass
 class _OpenPart:
     """The part that is being written."""
@@ -124,6 +143,7 @@ class FileSink:
         self._mode = mode
         self._max_rows = max_rows
         self._max_bytes = max_bytes
+        self._attempt = 0
         self._part: _OpenPart | None = None
         self._uncommitted: set[str] = set()
 
@@ -152,21 +172,79 @@ class FileSink:
         self._finished: list[Part] = []
         self._coalescer = Coalescer(schema, min(BLOCK_BYTES, self._max_bytes or BLOCK_BYTES))
         self._wrote_any = False
+        self._floor = 0
         there = directory_parts.visible_parts(self._directory, self._format.extension)
         ours = self._manifest()
         if there and self._mode == "error":
             raise ConnectorError(_refusal(self._directory, there))
         self._replaced = ours if self._mode == "overwrite" else set()
         kept = set(there) - self._replaced
-        self._sequence = directory_parts.next_sequence(kept)
+        self._sequence = self._floor = directory_parts.next_sequence(kept)
         stale = directory_parts.leftovers(self._directory, rank, size, attempt)
         directory_parts.remove(self._directory, stale)
+        if ours:
+            self._take_over()
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows to the current part; many small batches become one block of it."""
         block = self._coalescer.add(batch)
         if block is not None:
             self._write_block(block)
+
+    def resume(
+        self, schema: pa.Schema, rank: int, size: int, attempt: int, stored: Mapping[str, Any]
+    ) -> None:
+        """Go on from a checkpoint: publish its parts, remove everything written after it.
+
+        Raises
+        ------
+        ConnectorError
+            A part of the checkpoint is gone.
+        """
+        check_format(self._format, schema, self._directory)
+        directory_parts.make_directory(self._directory)
+        self._schema, self._rank, self._size, self._attempt = schema, rank, size, attempt
+        self._part, self._uncommitted, self._finished = None, set(), []
+        self._coalescer = Coalescer(schema, min(BLOCK_BYTES, self._max_bytes or BLOCK_BYTES))
+        self._wrote_any = True
+        self._replaced = set()
+        positions = stored["positions"]
+        if len(positions) == size:
+            self._sequence, self._floor = positions[rank]["next"], positions[rank]["floor"]
+        else:
+            self._sequence = self._floor = max(one["next"] for one in positions)
+        listed = {part["temporary"] for part in stored["parts"]}
+        stale = directory_parts.leftovers(self._directory, rank, size, attempt)
+        self._take_over()
+        directory_parts.remove(self._directory, [name for name in stale if name not in listed])
+        self.commit(stored["parts"])
+        if rank == 0:
+            self._remove_after(positions)
+
+    def position(self) -> dict[str, int]:
+        """Return the next part's sequence, and that of the first part of this number of ranks."""
+        return {"next": self._sequence, "floor": self._floor}
+
+    def _remove_after(self, positions: Sequence[Mapping[str, int]]) -> None:
+        """Remove visible parts of ours that a checkpoint does not know."""
+        ours = self._manifest()
+        unknown = {name for name in ours if not directory_parts.is_before(name, positions)}
+        if unknown:
+            directory_parts.remove(self._directory, unknown)
+            self._write_manifest(ours - unknown)
+
+    def cut(self) -> Callable[[], list[Part]]:
+        """Set the current part aside; the function returned closes and syncs it."""
+        block = self._coalescer.flush()
+        if block is not None:
+            self._write_block(block)
+        part, self._part = self._part, None
+        finished, self._finished = self._finished, []
+
+        def make_durable() -> list[Part]:
+            return finished if part is None else [*finished, self._closed(part)]
+
+        return make_durable
 
     def prepare(self) -> list[Part]:
         """Close and fsync the current part; return those finished since the last time."""
@@ -206,8 +284,10 @@ class FileSink:
         """Remove the parts of an earlier run, once, after the new ones are on their way."""
         stale = self._replaced.difference(names)
         self._replaced = set()
+        for name in sorted(stale):
+            self._check_attempt()
+            directory_parts.remove(self._directory, [name])
         if stale:
-            directory_parts.remove(self._directory, stale)
             self._write_manifest(self._manifest() - stale)
 
     def _write_block(self, block: pa.Table) -> None:
@@ -231,7 +311,10 @@ class FileSink:
     def _is_full(self, part: _OpenPart) -> bool:
         if self._max_rows is not None and part.n_rows >= self._max_rows:
             return True
-        return self._max_bytes is not None and part.file.tell() >= self._max_bytes
+        if self._max_bytes is None:
+            return False
+        n_bytes = getattr(part.writer, "n_bytes", None)  # of a writer that keeps them until closed
+        return (part.file.tell() if n_bytes is None else int(n_bytes)) >= self._max_bytes
 
     def _open_part(self) -> _OpenPart:
         name = directory_parts.part_name(self._sequence, self._rank, self._format.extension)
@@ -249,8 +332,12 @@ class FileSink:
 
     def _finish_part(self) -> None:
         part = self._part
-        if part is None:
-            return
+        if part is not None:
+            finished = self._closed(part)
+            self._part = None
+            self._finished.append(finished)
+
+    def _closed(self, part: _OpenPart) -> Part:
         path = os.path.join(self._directory, part.temporary)
         try:
             part.writer.close()
@@ -259,22 +346,32 @@ class FileSink:
             n_bytes = os.path.getsize(path)
         except (OSError, pa.ArrowException) as error:
             raise self._failed(part.temporary, error) from error
-        self._part = None
-        self._finished.append(
-            {
-                "name": part.name,
-                "temporary": part.temporary,
-                "rank": self._rank,
-                "rows": part.n_rows,
-                "bytes": n_bytes,
-            }
-        )
+        return {
+            "name": part.name,
+            "temporary": part.temporary,
+            "rank": self._rank,
+            "rows": part.n_rows,
+            "bytes": n_bytes,
+        }
 
     def _manifest(self) -> set[str]:
         return set(directory_parts.read_manifest(self._directory, self._format.extension))
 
     def _write_manifest(self, names: set[str]) -> None:
-        directory_parts.write_manifest(self._directory, self._format.extension, names)
+        self._check_attempt()
+        directory_parts.write_manifest(
+            self._directory, self._format.extension, names, self._attempt
+        )
+
+    def _take_over(self) -> None:
+        """Shut out older attempts of a job with checkpoints: one may still live."""
+        if self._rank == 0 and self._attempt:
+            directory_parts.take_over(self._directory, self._format.extension, self._attempt)
+
+    def _check_attempt(self) -> None:
+        if self._attempt:
+            extension = self._format.extension
+            directory_parts.check_attempt(self._directory, extension, self._attempt)
 
     def _failed(self, name: str, error: Exception) -> ConnectorError:
         return ConnectorError(f"cannot write {name!r} in {self._directory!r}: {error}")

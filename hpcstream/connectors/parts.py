@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from hpcstream.errors import ConnectorError
@@ -65,6 +65,16 @@ def next_sequence(names: Iterable[str]) -> int:
     return max((int(match[1]) + 1 for match in matches if match), default=0)
 
 
+def is_before(name: str, positions: Sequence[Mapping[str, int]]) -> bool:
+    """Return whether a part was written before a checkpoint took these positions, by rank."""
+    match = _PART.fullmatch(name)
+    assert match is not None, f"{name} is no part"
+    sequence, rank = int(match[1]), int(match[2])
+    if sequence < min((one["floor"] for one in positions), default=0):
+        return True
+    return rank < len(positions) and sequence < positions[rank]["next"]
+
+
 def manifest_path(directory: str, extension: str) -> str:
     """Return where the names of our parts of one format are kept."""
     return os.path.join(directory, f".hpcstream-parts-{extension}.json")
@@ -92,16 +102,38 @@ def read_manifest(directory: str, extension: str) -> list[str]:
     return names
 
 
-def write_manifest(directory: str, extension: str, names: Iterable[str]) -> None:
-    """Replace the manifest, durably."""
+def write_manifest(directory: str, extension: str, names: Iterable[str], attempt: int = 0) -> None:
+    """Replace the manifest, durably; ``attempt`` is who writes the output from now on."""
     path = manifest_path(directory, extension)
-    beside = f"{path}.tmp"
+    beside = f"{path}.a{attempt}.tmp"
+    content = {"format": _FORMAT, "attempt": attempt, "parts": sorted(set(names))}
     with open(beside, "w", encoding="utf-8") as file:
-        json.dump({"format": _FORMAT, "parts": sorted(set(names))}, file, indent=1)
+        json.dump(content, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, path)
     sync_directory(directory)
+
+
+def take_over(directory: str, extension: str, attempt: int) -> None:
+    """Make an attempt the one that writes the output: what older ones had begun is removed."""
+    write_manifest(directory, extension, read_manifest(directory, extension), attempt)
+    path = os.path.basename(manifest_path(directory, extension))
+    begun = [n for n in os.listdir(directory) if n.startswith(path) and n.endswith(".tmp")]
+    remove(directory, begun)
+
+
+def check_attempt(directory: str, extension: str, attempt: int) -> None:
+    """Raise `ConnectorError` if a newer attempt has taken the output over."""
+    try:
+        with open(manifest_path(directory, extension), encoding="utf-8") as file:
+            found = json.load(file).get("attempt", 0)
+    except FileNotFoundError:
+        return
+    if found > attempt:
+        raise ConnectorError(
+            f"attempt {attempt} of the job was cut off: attempt {found} writes to {directory!r} now"
+        )
 
 
 def publish(directory: str, temporary: str, name: str) -> None:

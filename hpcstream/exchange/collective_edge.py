@@ -116,6 +116,7 @@ class CollectiveEdge:
     ) -> None:
         self.name = name
         self.busy_round = -1
+        self.first_round = 0  # what round 0 is called by partitionings: more after a restore
         self.fillers_posted = 0
         self._calls = CallSequence(headers, payloads, group, depth=limits.capacity + 2, pool=pool)
         self._rank = headers.rank
@@ -203,6 +204,15 @@ class CollectiveEdge:
         """Note that this rank has begun the round, but waits on another edge. Rule 2."""
         self._blocked_round = round_number
 
+    def snapshot(self) -> float:
+        """Return the measured bytes of a row, which decide where a round is cut into steps."""
+        return self._row_bytes
+
+    def restore(self, row_bytes: float, first_round: int) -> None:
+        """Go on as the edge that a snapshot was taken of; call before the first round."""
+        self._row_bytes = row_bytes
+        self.first_round = first_round
+
     def _rows_per_step(self) -> int:
         return max(1, int(self._step_bytes / self._row_bytes))
 
@@ -224,7 +234,7 @@ class CollectiveEdge:
             batch,
             len(self._group.consumers),
             self._sender,
-            self._round,
+            self.first_round + self._round,
         )
         total = int(message.counts.sum())
         if total > _MAX_PAYLOAD:

@@ -54,12 +54,15 @@ class Node:
     time : EventTime or None
     ranks : tuple of int or None
         Ranks that run it, counted modulo the size of the job; None: all.
+    name : str or None
+        Under which a checkpoint finds its state again; None: from its description.
     """
 
     inputs: tuple[Node, ...] = ()
     schema: pa.Schema
     time: EventTime | None = None
     ranks: tuple[int, ...] | None = None
+    name: str | None = None
 
     def required(self, needed: Columns) -> list[Columns]:
         """Return, for each input, the columns this node reads to emit ``needed``."""
@@ -80,6 +83,8 @@ class SourceNode(Node):
 
     Attributes
     ----------
+    origin : str
+        The source as the user described it, whatever the planner asks of it later.
     watermark_delay : int
         How far out of order rows may be, in ticks.
     idle_timeout_s : float or None
@@ -87,6 +92,7 @@ class SourceNode(Node):
     """
 
     source: Source
+    origin: str = ""
     watermark_delay: int = 0
     idle_timeout_s: float | None = None
     filters: tuple[Expression, ...] = ()

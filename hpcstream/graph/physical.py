@@ -23,10 +23,12 @@ MAIN = "main"
 
 @dataclass(frozen=True)
 class OperatorPlan:
-    """One operator of a chain: how to make it, and a line for `explain`."""
+    """One operator of a chain: how to make it, a line for `explain`, and the user's name for it."""
 
     label: str
     make: Callable[[], Operator]
+    name: str | None = None
+    sink_number: int | None = None
 
 
 @dataclass(eq=False)

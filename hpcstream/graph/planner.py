@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -113,10 +113,12 @@ class _Planner:
         self._consumers = graph.consumers()
         self._ports: dict[int, Port] = {}
         self._n_edges = 0
+        self._name: str | None = None  # of the node that is being planned
         self._late: dict[int, Port] = {}
 
     def run(self) -> PhysicalGraph:
         for node in self.graph.nodes():
+            self._name = node.name
             port = _VISIT[type(node)](self, node)
             if port is not None:
                 self._ports[id(node)] = port
@@ -180,7 +182,7 @@ class _Planner:
         if not self._ends_chain(port):
             self._begin_local_task(port)
             task = self.tasks[-1]
-        task.operators.append(OperatorPlan(label, make))
+        task.operators.append(OperatorPlan(label, make, self._name))
         return task, (len(task.operators) - 1, output)
 
     def _ends_chain(self, port: Port) -> bool:
@@ -293,7 +295,10 @@ class _Planner:
         elif not node.gather:
             port = self.moved(port, ranks)
         schema = node.schema
-        self.append(port, node.describe(), lambda: SinkOperator(node.sink, schema, sink_number))
+        task, _ = self.append(
+            port, node.describe(), lambda: SinkOperator(node.sink, schema, sink_number)
+        )
+        task.operators[-1] = replace(task.operators[-1], sink_number=sink_number)
 
     def hash_to(self, port: Port, keys: tuple[str, ...], task: TaskPlan, index: int = 0) -> None:
         """Send rows to the rank that owns their key."""

@@ -9,6 +9,18 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which share of a state an instance takes over: number ``place`` of ``places``.
+
+    Keys are dealt as `hpcstream.exchange.partitioning.HashPartitioning` deals them.
+    """
+
+    place: int
+    places: int
+
+
 Snapshot = Mapping[str, np.ndarray]
 """The state of an operator: named arrays, one HDF5 dataset each. Bytes as uint8."""
 
@@ -43,3 +55,12 @@ class Operator(Protocol):
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take over the state of a snapshot. Called at most once, before any batch."""
+
+    # An operator with state has one of these, too, for a restart on another number of
+    # ranks; either is called in place of `restore`:
+    #
+    # ``restore_share(snapshots, share)``
+    #     Take over this instance's share of the snapshots of all instances.
+    # ``restore_stages(local, final, share)``
+    #     The same for an operator that the planner may split in two stages: there are
+    #     snapshots of local stages, and of final stages (or of the one stage there was).

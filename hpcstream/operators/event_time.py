@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
 from hpcstream.errors import PlanError
 from hpcstream.event_time import MAX_TIME, MIN_TIME, TIME_COLUMN, TimeUnit
 from hpcstream.memory.time_values import event_time_values
-from hpcstream.operators.base import Snapshot
+from hpcstream.operators.base import Share, Snapshot
 from hpcstream.operators.expression_binding import unknown_column
 from hpcstream.operators.hidden_columns import time_field, visible_positions
 from hpcstream.operators.without_state import emit_nothing
@@ -100,6 +102,10 @@ class AssignEventTime:
     def restore(self, snapshot: Snapshot) -> None:
         """Take over the greatest time seen: of several instances, the one furthest behind."""
         self._greatest = int(np.min(snapshot["greatest"]))
+
+    def restore_share(self, snapshots: Sequence[Snapshot], share: Share) -> None:
+        """Take over the greatest time of the instance that is furthest behind."""
+        self._greatest = min(int(one["greatest"][0]) for one in snapshots)
 
     def describe(self) -> str:
         """Return one line for ``explain()``."""

@@ -86,6 +86,13 @@ class ColumnBuffer:
         self._chunks = [self._without_dead(chunk) for chunk in moved if chunk.slots.any()]
         self._n_rows = sum(len(chunk.slots) for chunk in self._chunks)
 
+    def take_over(self, other: ColumnBuffer, new_of_old: Slots) -> None:
+        """Add the values of another buffer whose entries have a slot here; 0: they have none."""
+        moved = [replace(chunk, slots=new_of_old[chunk.slots]) for chunk in other._chunks]
+        own = [chunk.filter(chunk.slots != 0) for chunk in moved if chunk.slots.any()]
+        self._chunks += own
+        self._n_rows += sum(len(chunk.slots) for chunk in own)
+
     def select(self, ordinals: Ints, n_groups: int) -> GroupedValues:
         """Return the values of entries: ``ordinals[slot]`` is their group, -1 for none."""
         parts = []
@@ -175,6 +182,11 @@ class HolisticRows:
         """Keep the values of a batch."""
         for name, buffer in self.buffers.items():
             buffer.add(batch.column(name), slots, times, orders)
+
+    def take_over(self, other: HolisticRows, new_of_old: Slots) -> None:
+        """Add the values of another state whose entries have a slot here."""
+        for name, buffer in self.buffers.items():
+            buffer.take_over(other.buffers[name], new_of_old)
 
     def set_parts(self, parts: list[tuple[Slots, Slots]]) -> None:
         """Say which entries (first) went into which of the window's (second)."""

@@ -15,13 +15,13 @@ same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from hpcstream.event_time import MIN_TIME
-from hpcstream.operators.base import Emitted, SideOutput, Snapshot
+from hpcstream.operators.base import Emitted, Share, SideOutput, Snapshot
 from hpcstream.operators.window_spec import WindowAggregateSpec
 from hpcstream.operators.window_state import WindowState
 from hpcstream.state.slice_store import Allocator
@@ -149,6 +149,17 @@ class LocalWindowAggregate:
         self._watermark, judge.rows_in, judge.entries_out, judge.rows_to_pass = (
             int(value) for value in snapshot["progress"]
         )
+        if self._watermark != MIN_TIME:
+            self._first_open = self._spec.slicing.first_unfinished_slice(self._watermark)
+
+    def restore_stages(
+        self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
+    ) -> None:
+        """Begin without slices, which the final stage takes over, at the least watermark."""
+        if local:
+            self._watermark = min(int(one["progress"][0]) for one in local)
+        elif final:
+            self._watermark = min(int(one["watermark"][0]) for one in final)
         if self._watermark != MIN_TIME:
             self._first_open = self._spec.slicing.first_unfinished_slice(self._watermark)
 

@@ -14,13 +14,14 @@ next watermark, with the whole result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from hpcstream.memory.columns import words_to_array
-from hpcstream.operators.base import Emitted, SideOutput, Snapshot
+from hpcstream.operators.base import Emitted, Share, SideOutput, Snapshot
+from hpcstream.operators.rescale import all_again, common_watermark, take_over_keys, total
 from hpcstream.operators.window_merge import WindowMerger
 from hpcstream.operators.window_progress import WindowProgress
 from hpcstream.operators.window_spec import WindowAggregateSpec
@@ -102,6 +103,17 @@ class WindowAggregate:
         self._state.restore(snapshot)
         self._progress.restore(snapshot["watermark"], snapshot["fire_again"])
         self.late_rows = int(snapshot["late_rows"][0])
+
+    def restore_stages(
+        self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
+    ) -> None:
+        """Take over this instance's keys; what local stages held back is as if they had sent it."""
+        take_over_keys(self._state, final, share)
+        take_over_keys(self._state, local, share)
+        if final:
+            watermark = common_watermark(final, self.describe())
+            self._progress.restore(watermark, all_again(final))
+            self.late_rows = total(final, "late_rows", share)
 
     def _put_aside(self, batch: pa.RecordBatch, slots: Slots) -> Iterable[Emitted]:
         self.late_rows += self._state.store.n_late

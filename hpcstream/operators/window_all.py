@@ -17,15 +17,24 @@ since: the final stage keeps a window as long as late rows may reach it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
+from hpcstream.exchange.partitioning import HashPartitioning
 from hpcstream.exchange.reduce_edge import ColumnReduction
 from hpcstream.memory.columns import fixed_values, words_to_array
-from hpcstream.operators.base import Emitted, SideOutput, Snapshot
+from hpcstream.operators.base import Emitted, Share, SideOutput, Snapshot
 from hpcstream.operators.holistic import HolisticRows
+from hpcstream.operators.rescale import (
+    all_again,
+    common_watermark,
+    dealt,
+    everything,
+    take_over,
+    total,
+)
 from hpcstream.operators.window_all_columns import (
     WINDOW_COLUMN,
     list_columns,
@@ -36,7 +45,7 @@ from hpcstream.operators.window_merge import Entries, WindowMerger
 from hpcstream.operators.window_progress import WindowProgress
 from hpcstream.operators.window_spec import ROWS_COLUMN, WindowAggregateSpec
 from hpcstream.operators.window_state import WindowState
-from hpcstream.state.slice_store import Allocator, HeapAllocator, Slots
+from hpcstream.state.slice_store import Allocator, HeapAllocator, Ints, Slots
 
 __all__ = ["WINDOW_COLUMN", "WindowAllFinal", "WindowAllLocal", "reduction_ops"]
 
@@ -133,13 +142,20 @@ class WindowAllLocal:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take over the state of a snapshot."""
-        prefix = "corrections/"
         self._state.restore(snapshot)
-        self._corrections.restore(
-            {n.removeprefix(prefix): a for n, a in snapshot.items() if n.startswith(prefix)}
-        )
+        self._corrections.restore(_corrections_of(snapshot))
         self._progress.restore(snapshot["watermark"], snapshot["fire_again"])
         self.late_rows = int(snapshot["late_rows"][0])
+
+    def restore_stages(
+        self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
+    ) -> None:
+        """Take over the rows of some ranks: they may be on any."""
+        for snapshot in dealt(local, share):
+            take_over(self._state, [snapshot], everything)
+            take_over(self._corrections, [_corrections_of(snapshot)], everything)
+        self._progress.restore(common_watermark(local, self.describe()), all_again(local))
+        self.late_rows = total(local, "late_rows", share)
 
     def _correct(self, batch: pa.RecordBatch, slots: Slots) -> None:
         """Keep the rows for windows that have fired apart, too."""
@@ -175,6 +191,18 @@ class WindowAllLocal:
             for name, buffer in state.holistic.buffers.items():
                 columns += list_columns(kept[name], needs_times=buffer.needs_times)
         return pa.RecordBatch.from_arrays(columns, schema=self._spec.window_all_schema)
+
+
+def _corrections_of(snapshot: Snapshot) -> Snapshot:
+    prefix = "corrections/"
+    return {n.removeprefix(prefix): a for n, a in snapshot.items() if n.startswith(prefix)}
+
+
+def _partition(batch: pa.RecordBatch, share: Share) -> np.ndarray:
+    """Return the rows of a batch that an exchange by window number brings to an instance."""
+    order, offsets = HashPartitioning((WINDOW_COLUMN,)).assign(batch, share.places, 0, 0)
+    places = np.arange(batch.num_rows) if order is None else order
+    return places[offsets[share.place] : offsets[share.place + 1]]
 
 
 class WindowAllFinal:
@@ -233,6 +261,23 @@ class WindowAllFinal:
         """Take over the state of a snapshot."""
         self._state.restore(snapshot)
         self._touched = {int(window) for window in snapshot["touched"]}
+
+    def restore_stages(
+        self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
+    ) -> None:
+        """Take over the windows whose partial rows will come to this instance."""
+        is_reduced = reduction_ops(self._spec) is not None
+
+        def owned(windows: Ints, keys: pa.RecordBatch) -> np.ndarray:
+            if is_reduced:
+                return np.flatnonzero(windows % share.places == share.place)
+            batch = pa.record_batch({WINDOW_COLUMN: windows})
+            return _partition(batch, share)
+
+        take_over(self._state, final, owned, labels=True)
+        touched = np.unique(np.concatenate([one["touched"] for one in final]))
+        mine = owned(touched, pa.record_batch({}))
+        self._touched = {int(window) for window in touched[mine]}
 
     def _keep_values(self, holistic: HolisticRows, batch: pa.RecordBatch, slots: Slots) -> None:
         for name, buffer in holistic.buffers.items():

@@ -104,6 +104,24 @@ class WindowState:
         self.merge_words(slots, parts)
         return slots
 
+    def adopt(self, other: WindowState, numbers: Ints, slots: Slots, keys: pa.RecordBatch) -> None:
+        """Merge entries of another state: their slices, their slots there, and their keys."""
+        book = self.store
+        times = numbers * book.slice_size + book.slice_offset
+        times.setflags(write=False)
+        words, valid = self.codec.encode(keys)
+        own = book.resolve(times, words, valid, step=0)
+        rows = other.store.rows[slots]
+        parts = [array[slots] for array in other.store.words]
+        for array in (rows, *parts):
+            array.setflags(write=False)
+        accumulate.add_counts(own, rows, book.rows)
+        self.merge_words(own, parts)
+        if self.holistic is not None and other.holistic is not None:
+            new_of_old = np.zeros(other.store.slots_end, dtype=np.uint32)
+            new_of_old[slots] = own
+            self.holistic.take_over(other.holistic, new_of_old)
+
     def merge_words(self, slots: Slots, parts: list[npt.NDArray[Any]]) -> None:
         """Merge words, given in the order of the specification, into entries."""
         at = 0

@@ -20,12 +20,17 @@ MOST_ROUNDS = 64
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One rank's report, or the maximum of all. Integers; a flag is 0 or 1."""
+    """One rank's report, or the maximum of all. Integers; a flag is 0 or 1.
+
+    ``stop`` is the exit status to stop with, ``checkpoint`` the kind of checkpoint
+    that is due: see `hpcstream.runtime.checkpointing`.
+    """
 
     has_input: int = 0
     failed: int = 0
     stop: int = 0
     metrics_due: int = 0
+    checkpoint: int = 0
     round_us: int = 0
 
 
@@ -33,7 +38,9 @@ N_FIELDS = len(fields(Status))
 
 
 def rounds_until_next(round_us: int) -> int:
-    """Return how many rounds the next control interval has."""
+    """Return how many rounds the next control interval has; 1 while no rank has measured any."""
+    if round_us <= 0:
+        return 1
     return max(1, min(MOST_ROUNDS, AIM_US // max(round_us, 1)))
 
 

@@ -11,20 +11,38 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpcstream.checkpoint.lease import Lease
+from hpcstream.checkpoint.store import CHECKPOINT, SAVEPOINT
+from hpcstream.checkpoint.writer import BackgroundWriter, Writer
 from hpcstream.config import JobConfig
-from hpcstream.errors import HpcstreamError
+from hpcstream.errors import HpcstreamError, JobStopped
 from hpcstream.exchange import tracebacks
 from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.graph.identity import (
+    operator_identities,
+    plan_fingerprint,
+    source_identities,
+)
 from hpcstream.graph.logical import LogicalGraph
 from hpcstream.graph.physical import PhysicalGraph
 from hpcstream.graph.planner import plan
 from hpcstream.observability.metrics import JobResult, RankReport, collect_result
 from hpcstream.observability.progress import ProgressLine, terminal_width
 from hpcstream.observability.stall import StallMonitor
+from hpcstream.runtime.checkpointing import STOP_AFTER_SAVEPOINT, Checkpointing, Plan, say
 from hpcstream.runtime.heartbeat import Heartbeat, process_places
 from hpcstream.runtime.report import rank_report
-from hpcstream.runtime.setup import Setup, agree_on_plan, deal_splits, set_up, unharmed
+from hpcstream.runtime.restoring import Restored, open_directory
+from hpcstream.runtime.setup import (
+    Setup,
+    Start,
+    agree_on_plan,
+    deal_splits,
+    set_up,
+    unharmed,
+)
+from hpcstream.runtime.stopping import AskedToStop, StopRequest
 from hpcstream.runtime.waits import Wait, what_is_awaited, what_is_done
 from hpcstream.runtime.worker import Clock
 
@@ -46,6 +64,10 @@ class JobRun:
         Private to this run.
     clock : callable
         Seconds, monotonic.
+    stop : StopRequest
+        Asks this rank to stop.
+    writer : Writer
+        Writes checkpoints.
     """
 
     name: str
@@ -53,9 +75,15 @@ class JobRun:
     config: JobConfig
     comm: Communicator
     clock: Clock = time.monotonic
+    stop: StopRequest = field(default_factory=AskedToStop)
+    writer: Writer = field(default_factory=BackgroundWriter)
     setup: Setup | None = field(default=None, init=False)
     _physical: PhysicalGraph | None = field(default=None, init=False)
     _stage: str = field(default="making the plan", init=False)
+    _checkpoints: Checkpointing | None = field(default=None, init=False)
+    _restored: Restored | None = field(default=None, init=False)
+    _start: Start = field(default_factory=Start, init=False)
+    _lease: Lease | None = field(default=None, init=False)
 
     def run(self) -> Running:
         """Run the job. Collective; yields whether anything moved.
@@ -81,6 +109,7 @@ class JobRun:
             return result
         finally:
             running.close()
+            self._leave_directory()
             if self.setup is not None:
                 self.setup.telemetry.clear_line()
 
@@ -106,15 +135,17 @@ class JobRun:
         self._physical = physical
         yield from _waiting(agree_on_plan(physical, self.config, self.comm))
         monitor.places = yield from _waiting(process_places(self.comm))
+        self._start = yield from self._open_directory(physical)
         setup = yield from self._set_up(physical)
         setup.telemetry.line = self._line()
         started_s = self.clock()
         try:
             yield from self._work(setup)
             self._stage = "writing out the end"
-            yield from _waiting(self._commit(setup))
+            yield from _waiting(self._end(setup))
         except BaseException as error:
-            for sink in setup.sinks.values():
+            # With checkpoints, one may list what is not yet renamed.
+            for sink in [] if self._checkpoints else list(setup.sinks.values()):
                 with unharmed("taking back what a sink had written"):
                     sink.sink.abort()
             if getattr(error, "agreed_by_all_ranks", False):
@@ -122,16 +153,132 @@ class JobRun:
             raise
         result = yield from self._result(physical, setup, self.clock() - started_s)
         setup.close()
+        self._say_stopped(result)
         return result
+
+    # -- checkpoints -------------------------------------------------------------------
+
+    def _open_directory(self, physical: PhysicalGraph) -> Generator[bool, None, Start]:
+        """Begin an attempt in the checkpoint directory, if there is one."""
+        if self.config.checkpoint_dir is None:
+            return Start()
+        self._stage = "opening the checkpoint directory"
+        plan = self._plan_facts(physical)
+        opened = yield from _waiting(open_directory(self.config, plan, self.comm))
+        session, self._restored, self._lease = opened
+        checkpoints = Checkpointing(self.comm.duplicate(), session, plan, self.writer, self.clock)
+        checkpoints.interval_s = self.config.checkpoint_interval_s
+        checkpoints.keep = self.config.keep
+        checkpoints.stop_on_failure = self.config.on_checkpoint_failure == "stop"
+        self._checkpoints = checkpoints
+        return Start(session.attempt, self._restored)
+
+    def _plan_facts(self, physical: PhysicalGraph) -> Plan:
+        identities = operator_identities(physical)
+        sinks = {}
+        for task in physical.tasks:
+            for place, operator in enumerate(task.operators):
+                if operator.sink_number is not None:
+                    (sinks[operator.sink_number],) = (
+                        one.id
+                        for one in identities
+                        if (one.task, one.place) == (task.number, place)
+                    )
+        return Plan(
+            self.name,
+            plan_fingerprint(physical),
+            physical.size,
+            identities,
+            source_identities(physical),
+            sinks,
+        )
+
+    def _leave_directory(self) -> None:
+        if self._restored is not None:
+            self._restored.close()
+        if self._lease is not None:
+            self._lease.release()
+        self.writer.close()
 
     def _set_up(self, physical: PhysicalGraph) -> Generator[bool, None, Setup]:
         self._stage = "listing the splits of sources"
-        dealt = yield from _waiting(deal_splits(physical, self.comm))
+        began_s, start = self.clock(), self._start
+        dealt = yield from _waiting(deal_splits(physical, self.comm, start.restored))
         self._stage = "opening sources and sinks"
         self.setup = yield from _waiting(
-            set_up(physical, dealt, self.config, self.comm, self.clock)
+            set_up(physical, dealt, self.config, self.comm, self.clock, start)
         )
-        return self.setup
+        setup, checkpoints = self.setup, self._checkpoints
+        setup.worker.stop = self.stop
+        if checkpoints is not None:
+            setup.communicators.append(checkpoints.comm)
+            numbers = [plan.number for plan in setup.plans]
+            checkpoints.attach(setup.worker.tasks, numbers, setup.sinks)
+            if self.config.stop_after_savepoint and not self._is_finished:
+                checkpoints.want_savepoint(stop=True)
+            if not self._is_finished:
+                setup.worker.checkpoints = checkpoints
+        if self._restored is not None:
+            self._say_restored(self._restored, self.clock() - began_s)
+            self._restored.close()
+        return setup
+
+    @property
+    def _is_finished(self) -> bool:
+        """Whether the checkpoint that was restored says that nothing is left to do."""
+        return self._restored is not None and self._restored.manifest.finished
+
+    def _say_restored(self, restored: Restored, seconds: float) -> None:
+        if self.comm.rank:
+            return
+        manifest = restored.manifest
+        if manifest.finished:
+            say(
+                f"job {manifest.job!r} in {self.config.checkpoint_dir!r} is finished already "
+                "(restore_from=None would start it afresh)"
+            )
+            return
+        ranks = "" if manifest.size == self.comm.size else f" of {manifest.size} ranks"
+        say(
+            f"going on from {restored.path}{ranks}, round {manifest.round}, restored in "
+            f"{seconds:.2f} s"
+        )
+
+    def _end(self, setup: Setup) -> Generator[None, None, None]:
+        """Commit what the job wrote: all of it, or up to where it stopped."""
+        stop, checkpoints = setup.worker.outcome.stop, self._checkpoints
+        if checkpoints is None:
+            if not stop:
+                yield from self._commit(setup)
+        elif not self._is_finished:
+            kind = SAVEPOINT if stop == STOP_AFTER_SAVEPOINT else CHECKPOINT
+            tasks = setup.worker.tasks
+            error = None
+            try:
+                yield from checkpoints.finish(tasks, kind=kind, finished=not stop)
+            except Exception as failure:
+                error = failure
+            yield from raise_together(error, self.comm)
+        if stop:
+            for sink in setup.sinks.values():
+                sink.sink.abort()
+
+    def _say_stopped(self, result: JobResult) -> None:
+        """Raise `JobStopped` if the job was asked to stop. On all ranks."""
+        assert self.setup is not None
+        stop = self.setup.worker.outcome.stop
+        if not stop:
+            return
+        result.status = "stopped"
+        path = None if self._checkpoints is None else self._checkpoints.last_path
+        text = "nothing was committed" if path is None else f"to go on from {path}"
+        if self.comm.rank == 0:
+            say(f"stopped, {text}")
+        stopped = JobStopped(0 if stop == STOP_AFTER_SAVEPOINT else stop)
+        stopped.result = result
+        stopped.agreed_by_all_ranks = True  # type: ignore[attr-defined]
+        stopped.shown_by_hpcstream = True  # type: ignore[attr-defined]
+        raise stopped
 
     def _work(self, setup: Setup) -> Generator[bool, None, None]:
         worker = setup.worker
@@ -141,6 +288,9 @@ class JobRun:
             if not moved and worker.failed_too_long():
                 self._give_up(worker.error)
         yield from _waiting(setup.telemetry.drain())
+        if self._checkpoints is not None:
+            failed = yield from _waiting(self._checkpoints.drain())
+            worker.error = worker.error or failed
         yield from _waiting(raise_together(worker.error, self.comm))
 
     def _line(self) -> ProgressLine | None:
@@ -191,7 +341,10 @@ class JobRun:
         own = rank_report(setup, seconds)
         texts = yield from _waiting(gather_bytes(self.comm, own.to_json().encode()))
         reports = [RankReport.from_json(text.decode()) for text in texts]
-        return collect_result(self.name, physical.size, reports)
+        result = collect_result(self.name, physical.size, reports)
+        if self._checkpoints is not None:
+            result.checkpoints = self._checkpoints.completed
+        return result
 
 
 def _waiting(procedure: Generator[None, None, Any]) -> Generator[bool, None, Any]:

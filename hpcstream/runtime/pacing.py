@@ -77,6 +77,12 @@ class Pacer:
         Seconds, monotonic.
     wake_others : callable
         Called when rows come after all ranks were empty.
+
+    Attributes
+    ----------
+    mark : list
+        What the reader was at when the last round was closed: rows read since are
+        not in any round yet.
     """
 
     def __init__(
@@ -94,6 +100,7 @@ class Pacer:
         self._wake_others = wake_others
         self._pending: list[pa.RecordBatch] = []
         self._rows = 0
+        self.mark = reader.snapshot()
 
     def may_open(self) -> bool:
         """Poll the source; return whether a round is due."""
@@ -109,6 +116,7 @@ class Pacer:
     def take(self, round_number: int) -> Iterator[pa.RecordBatch]:
         """Yield the gathered rows as one round."""
         pending, self._pending = self._pending, []
+        self.mark = self._reader.snapshot()
         if self._rows:
             self.closer.busy_in(round_number)
         self._rows = 0

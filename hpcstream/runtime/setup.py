@@ -17,20 +17,38 @@ from hpcstream.exchange.collective_edge import CollectiveEdge, EdgeLimits
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.exchange.edge import Edge, LocalEdge
 from hpcstream.exchange.reduce_edge import ReduceEdge
+from hpcstream.graph.identity import operator_identities, source_identities
 from hpcstream.graph.logical import SourceNode
 from hpcstream.graph.physical import EdgePlan, PhysicalGraph, TaskPlan
 from hpcstream.memory.pool import process_pool
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.control import ControlGate
 from hpcstream.runtime.pacing import Pacer, RoundCloser
-from hpcstream.runtime.source_reader import BoundedReader, LiveReader, SourceSpec
+from hpcstream.runtime.restoring import Restored
+from hpcstream.runtime.source_reader import BoundedReader, LiveReader, SourceSpec, SplitProgress
 from hpcstream.runtime.source_watch import source_facts
 from hpcstream.runtime.task import Outputs, SourceTask, Task
 from hpcstream.runtime.telemetry import Parts, Telemetry
 from hpcstream.runtime.worker import Clock, Worker
 
-Dealt = dict[int, list[tuple[int, Split]]]
-"""Splits of this rank, with their numbers, by number of the source task."""
+Dealt = dict[int, list[SplitProgress]]
+"""Splits of this rank, by number of the source task."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins.
+
+    Attributes
+    ----------
+    attempt : int
+        Number of this run in the checkpoint directory; 0 without one.
+    restored : Restored or None
+        The checkpoint to go on from.
+    """
+
+    attempt: int = 0
+    restored: Restored | None = None
 
 
 def agree_on_plan(graph: PhysicalGraph, config: JobConfig, comm: Communicator) -> Generator[None]:
@@ -55,8 +73,12 @@ def _difference(rank: int, first: str, other: str) -> str:
     )
 
 
-def deal_splits(graph: PhysicalGraph, comm: Communicator) -> Generator[None, None, Dealt]:
+def deal_splits(
+    graph: PhysicalGraph, comm: Communicator, restored: Restored | None = None
+) -> Generator[None, None, Dealt]:
     """List the splits of every source on rank 0 and deal them round-robin. Collective.
+
+    Those of a checkpoint are dealt as they were there, from where they were read to.
 
     Raises
     ------
@@ -64,10 +86,20 @@ def deal_splits(graph: PhysicalGraph, comm: Communicator) -> Generator[None, Non
         On the rank that listed; `RemoteError` elsewhere.
     """
     dealt: Dealt = {}
+    names = source_identities(graph)
     for task in graph.tasks:
         if task.source is None:
             continue
         per_rank = bool(getattr(task.source.source, "per_rank", False))
+        if restored is not None and restored.knows_source(names[task.number]):
+            if per_rank and not restored.same_plan:
+                raise PlanError(
+                    f"{task.source.source.describe()} is given by each rank, so its splits cannot "
+                    f"be dealt again: go on with {restored.manifest.size} ranks and the same plan"
+                )
+            if comm.rank in task.ranks:
+                dealt[task.number] = restored.splits(names[task.number], task.number, task.ranks)
+            continue
         text, error = "", None
         if comm.rank == 0 or per_rank:
             try:
@@ -79,8 +111,9 @@ def deal_splits(graph: PhysicalGraph, comm: Communicator) -> Generator[None, Non
         yield from raise_together(error, comm)
         if per_rank:
             own = [Split.from_json(value) for value in json.loads(text)]
-            numbered = [(i * comm.size + comm.rank, split) for i, split in enumerate(own)]
-            dealt[task.number] = numbered
+            dealt[task.number] = [
+                SplitProgress(i * comm.size + comm.rank, split) for i, split in enumerate(own)
+            ]
         else:
             dealt[task.number] = yield from _deal(task, text, comm)
     return dealt
@@ -88,13 +121,14 @@ def deal_splits(graph: PhysicalGraph, comm: Communicator) -> Generator[None, Non
 
 def _deal(
     task: TaskPlan, text: str, comm: Communicator
-) -> Generator[None, None, list[tuple[int, Split]]]:
+) -> Generator[None, None, list[SplitProgress]]:
     (first, *_) = yield from gather_bytes(comm, text.encode())
     splits = [Split.from_json(value) for value in json.loads(first)]
     if comm.rank not in task.ranks:
         return []
     place = task.ranks.index(comm.rank)
-    return [(i, split) for i, split in enumerate(splits) if i % len(task.ranks) == place]
+    mine = [(i, split) for i, split in enumerate(splits) if i % len(task.ranks) == place]
+    return [SplitProgress(i, split) for i, split in mine]
 
 
 @dataclass
@@ -144,7 +178,12 @@ def close_all(
 
 
 def set_up(
-    graph: PhysicalGraph, dealt: Dealt, config: JobConfig, comm: Communicator, clock: Clock
+    graph: PhysicalGraph,
+    dealt: Dealt,
+    config: JobConfig,
+    comm: Communicator,
+    clock: Clock,
+    start: Start,
 ) -> Generator[None, None, Setup]:
     """Make communicators, edges, operators and tasks, in one order on all ranks. Collective.
 
@@ -153,7 +192,7 @@ def set_up(
     Exception
         What failed here, or `RemoteError`; nothing is left open on any rank.
     """
-    builder = _Builder(graph, config, comm, clock)
+    builder = _Builder(graph, config, comm, clock, start)
     setup, error = None, None
     builder.connect()
     try:
@@ -171,8 +210,14 @@ def set_up(
 
 class _Builder:
     def __init__(
-        self, graph: PhysicalGraph, config: JobConfig, comm: Communicator, clock: Clock
+        self,
+        graph: PhysicalGraph,
+        config: JobConfig,
+        comm: Communicator,
+        clock: Clock,
+        start: Start,
     ) -> None:
+        self.start = start
         self.graph = graph
         self.config = config
         self.comm = comm
@@ -198,6 +243,7 @@ class _Builder:
         wake: list[Worker] = []
         for plan in plans:
             self.tasks.append(self._task(plan, dealt, lambda: wake[0].wake_others()))
+        self._restore(plans)
         edges, timeout_s = list(self.edges.values()), self.config.abort_timeout_s
         worker = Worker(self.tasks, edges, self.gate, self.wakes, self.clock, timeout_s)
         wake.append(worker)
@@ -205,6 +251,29 @@ class _Builder:
         facts = source_facts(self.graph)
         worker.telemetry = Telemetry(self.metrics, facts, parts, self.clock)
         return Setup(worker, worker.telemetry, plans, self.sinks, self.owned)
+
+    def _restore(self, plans: Sequence[TaskPlan]) -> None:
+        restored = self.start.restored
+        if restored is None:
+            return
+        names = source_identities(self.graph)
+        identities = operator_identities(self.graph)
+        for plan, task in zip(plans, self.tasks, strict=True):
+            own = [one for one in identities if one.task == plan.number]
+            restored.restore(task, plan, own, names.get(plan.number))
+
+    def _open_sink(self, operator: SinkOperator, plan: TaskPlan) -> None:
+        self.sinks[operator.number] = operator
+        stored = None
+        if self.start.restored is not None:
+            (name,) = (
+                one.id
+                for one in operator_identities(self.graph)
+                if one.task == plan.number and one.place == len(plan.operators) - 1
+            )
+            stored = self.start.restored.sink(name)
+        place = plan.ranks.index(self.comm.rank)
+        operator.open(place, len(plan.ranks), self.start.attempt, stored)
 
     def undo(self) -> None:
         """Close what was opened, and give every communicator back. Collective."""
@@ -267,8 +336,7 @@ class _Builder:
             operator = operator_plan.make()
             operators.append((operator_plan.label, operator))
             if isinstance(operator, SinkOperator):
-                self.sinks[operator.number] = operator
-                operator.open(plan.ranks.index(self.comm.rank), len(plan.ranks), 0)
+                self._open_sink(operator, plan)
         inputs = [
             self.edges[edge.number]
             for edge in sorted(plan.inputs, key=lambda edge: edge.input_index)

@@ -7,8 +7,9 @@ its rounds (`hpcstream.runtime.pacing`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -101,12 +102,28 @@ class RowStamper:
 
 @dataclass(slots=True)
 class SplitProgress:
-    """How far one split has been read."""
+    """How far one split has been read; ``greatest`` is the greatest event time in a live one."""
 
     number: int
     split: Split
     position: int = 0
     done: bool = False
+    greatest: int = MIN_TIME
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "number": self.number,
+            "split": self.split.to_json(),
+            "position": self.position,
+            "done": self.done,
+            "greatest": self.greatest,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> SplitProgress:
+        """Return what `to_json` wrote."""
+        return cls(**{**value, "split": Split.from_json(value["split"])})
 
 
 class BoundedReader:
@@ -115,18 +132,29 @@ class BoundedReader:
     Parameters
     ----------
     spec : SourceSpec
-    splits : list of (int, Split)
-        This rank's, with their numbers in the whole source, in reading order.
+    splits : list of SplitProgress
+        This rank's, in reading order.
     """
 
-    def __init__(self, spec: SourceSpec, splits: list[tuple[int, Split]]) -> None:
+    def __init__(self, spec: SourceSpec, splits: Sequence[SplitProgress]) -> None:
         self._spec = spec
         self._stamper = RowStamper(spec)
-        self.progress = [SplitProgress(number, split) for number, split in splits]
+        self.progress = list(splits)
         self._current = 0
         self._reader: SplitReader | None = None
-        self._watermark = BoundedWatermark([s.first_time for _, s in splits], spec.watermark_delay)
+        self._watermark = BoundedWatermark(
+            [one.split.first_time for one in splits], spec.watermark_delay
+        )
         self.rows_scanned = 0
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what `restore` takes besides the progress of the splits."""
+        return {"current": self._current, "watermark": self._watermark.snapshot()}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Go on at the place of a snapshot; the splits given must be those it was taken of."""
+        self._current = snapshot["current"]
+        self._watermark.restore(snapshot["watermark"])
 
     @property
     def ended(self) -> bool:
@@ -191,7 +219,7 @@ class BoundedReader:
 @dataclass(slots=True)
 class _LiveSplit:
     progress: SplitProgress
-    reader: SplitReader
+    reader: SplitReader | None
     watermark: SplitWatermark
     last_rows_s: float
     ended: bool = False
@@ -204,19 +232,25 @@ class LiveReader:
     has rows again.
     """
 
-    def __init__(self, spec: SourceSpec, splits: list[tuple[int, Split]], now_s: float) -> None:
+    def __init__(self, spec: SourceSpec, splits: Sequence[SplitProgress], now_s: float) -> None:
         self._spec = spec
         self._stamper = RowStamper(spec)
         self.rows_scanned = 0
         self._now_s = now_s
-        self._splits = [
-            _LiveSplit(
-                SplitProgress(number, split),
-                spec.source.open(split, 0),
-                SplitWatermark(spec.watermark_delay),
-                now_s,
-            )
-            for number, split in splits
+        self._splits = [self._opened(progress, now_s) for progress in splits]
+
+    def _opened(self, progress: SplitProgress, now_s: float) -> _LiveSplit:
+        watermark = SplitWatermark(self._spec.watermark_delay)
+        watermark.see(progress.greatest)
+        reader = None
+        if not progress.done:
+            reader = self._spec.source.open(progress.split, progress.position)
+        return _LiveSplit(progress, reader, watermark, now_s, progress.done)
+
+    def snapshot(self) -> tuple[int, list[tuple[int, bool, int]]]:
+        """Return the rows scanned, and for each split its position, end and greatest time."""
+        return self.rows_scanned, [
+            (live.progress.position, live.ended, live.watermark.snapshot()) for live in self._splits
         ]
 
     @property
@@ -266,6 +300,7 @@ class LiveReader:
                 break
             if live.ended:
                 continue
+            assert live.reader is not None
             chunk = live.reader.read(left)
             if chunk is None:
                 live.ended = live.progress.done = True
@@ -291,7 +326,7 @@ class LiveReader:
     def close(self) -> None:
         """Release what is open."""
         for live in self._splits:
-            if not live.ended:
+            if not live.ended and live.reader is not None:
                 live.reader.close()
 
 

@@ -85,9 +85,11 @@ class Task:
         self.chain = OperatorChain(operators, outputs.emit)
         self.next_round = 0
         self.end_round: int | None = None
+        self.cut_round: int | None = None
+        self.on_cut: Callable[[Task], None] | None = None
         self.busy_ns = 0
         self.draining = False
-        self._tracker = WatermarkTracker(len(inputs))
+        self.tracker = WatermarkTracker(len(inputs))
         self._running: Iterator[bool] | None = None
         self._finished = False
         self._taken = [-1] * len(inputs)
@@ -96,7 +98,12 @@ class Task:
     @property
     def watermark(self) -> int:
         """The task's own watermark."""
-        return self._tracker.watermark
+        return self.tracker.watermark
+
+    @property
+    def is_between_rounds(self) -> bool:
+        """Whether the next round is not begun."""
+        return self._running is None
 
     @property
     def finished(self) -> bool:
@@ -108,6 +115,10 @@ class Task:
         if self._running is None:
             if self.next_round == self.end_round:
                 return self._finish()
+            if self.next_round == self.cut_round and self.on_cut and not self.draining:
+                self.cut_round = None
+                self._doing = "taking a snapshot"
+                self.on_cut(self)
             if not self._may_start():
                 return False
             self._running = self._drained_round() if self.draining else self._round()
@@ -144,8 +155,8 @@ class Task:
                 self._doing = f"batch of {batch.num_rows} rows from {edge.name}"
                 yield from _moving(self.chain.push(0, batch, index))
                 yield True
-            self._tracker.receive(index, part.watermark)
-        yield from self._end_round(self._tracker.watermark, self._tracker.is_idle, busy)
+            self.tracker.receive(index, part.watermark)
+        yield from self._end_round(self.tracker.watermark, self.tracker.is_idle, busy)
 
     def _end_round(self, watermark: int, idle: bool, busy: bool) -> Iterator[bool]:
         self._doing = f"watermark {watermark}"
@@ -221,6 +232,10 @@ class SourceTask(Task):
         return self._tracker_watermark
 
     _tracker_watermark = -(2**63)
+
+    def restore_watermark(self, watermark: int) -> None:
+        """Promise again what was promised before a restart."""
+        self._tracker_watermark = watermark
 
     def _may_start(self) -> bool:
         if not self._gate.may_start(self.next_round):

@@ -27,6 +27,10 @@ class WatermarkTracker:
         self.watermark = min(active)
         return True
 
+    def restore(self, watermark: int) -> None:
+        """Go on from the watermark of a snapshot."""
+        self.watermark = watermark
+
     @property
     def is_idle(self) -> bool:
         """Whether every input is idle."""
@@ -45,6 +49,10 @@ class SplitWatermark:
     def see(self, greatest_time: int) -> None:
         """Note the greatest event time of some rows."""
         self._greatest = max(self._greatest, greatest_time)
+
+    def snapshot(self) -> int:
+        """Return the greatest event time seen."""
+        return self._greatest
 
     @property
     def watermark(self) -> int:
@@ -79,6 +87,16 @@ class BoundedWatermark:
         """Note the greatest event time of rows of the current split."""
         self._current.see(greatest_time)
         self._raise_to(min(self._current.watermark, self._bounds[self._split]))
+
+    def snapshot(self) -> list[int]:
+        """Return how far the current split, and the watermark, have come."""
+        return [self._split, self._current.snapshot(), self.watermark]
+
+    def restore(self, snapshot: list[int]) -> None:
+        """Take over a snapshot of the same splits."""
+        self._split, greatest, self.watermark = snapshot
+        self._current = SplitWatermark(self._delay)
+        self._current.see(greatest)
 
     def next_split(self) -> None:
         """Go on to the next split: the current one is exhausted."""

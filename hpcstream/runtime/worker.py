@@ -11,7 +11,9 @@ from collections.abc import Callable, Generator, Sequence
 
 from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.edge import Edge
+from hpcstream.runtime.checkpointing import Checkpointing
 from hpcstream.runtime.control import ControlGate, Status
+from hpcstream.runtime.stopping import AskedToStop, StopRequest
 from hpcstream.runtime.task import SourceTask, Task
 from hpcstream.runtime.telemetry import Telemetry
 
@@ -56,6 +58,8 @@ class Worker:
         self.outcome = Status()
         self.on_control: Callable[[Status], None] | None = None
         self.telemetry: Telemetry | None = None
+        self.checkpoints: Checkpointing | None = None
+        self.stop: StopRequest = AskedToStop()
         self._sources = [task for task in tasks if isinstance(task, SourceTask)]
         self._pacers = [task.pacer for task in self._sources if task.pacer is not None]
         self._wakes = wakes
@@ -84,6 +88,8 @@ class Worker:
             for task in self.tasks:
                 if self._step(task):
                     moved = True
+            if self._progress_checkpoints():
+                moved = True
             if moved and self.telemetry is not None:
                 self.telemetry.look()
             yield moved
@@ -101,12 +107,33 @@ class Worker:
         return moved
 
     def _step(self, task: Task) -> bool:
+        if self.checkpoints is not None and self._awaits_control(task):
+            return False
         try:
             return task.step()
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             if task.draining:
                 raise
             self._fail(error, task)
+            return True
+
+    def _awaits_control(self, task: Task) -> bool:
+        """Whether the next round may be that of a cut which this rank has not heard of yet."""
+        gate = self.gate
+        return (
+            gate.end_round is None
+            and task.is_between_rounds
+            and not gate.may_start(task.next_round)
+        )
+
+    def _progress_checkpoints(self) -> bool:
+        if self.checkpoints is None:
+            return False
+        try:
+            return self.checkpoints.progress()
+        except Exception as error:
+            if self.error is None and not self.failed_elsewhere:
+                self._note_failure(error)
             return True
 
     def _done(self) -> bool:
@@ -118,6 +145,9 @@ class Worker:
 
     def _fail(self, error: BaseException, task: Task) -> None:
         error.add_note(f"{task.where()}, on rank {self._wakes.rank} of {self._wakes.size}")
+        self._note_failure(error)
+
+    def _note_failure(self, error: BaseException) -> None:
         self.error = error
         self._failed_s = self._clock()
         self._drain()
@@ -125,6 +155,8 @@ class Worker:
     def _drain(self) -> None:
         for task in self.tasks:
             task.drain()
+        if self.checkpoints is not None:
+            self.checkpoints.abandon()
 
     def failed_too_long(self) -> bool:
         """Return whether this rank failed and the others did not answer in time."""
@@ -140,9 +172,12 @@ class Worker:
             return False
         if any(task.next_round < gate.boundary for task in self._sources):
             return False
+        cut_round = gate.boundary
         self.outcome = gate.pass_boundary(self._status())
         if gate.end_round is not None:
             self._end_at(gate.end_round)
+        elif self.outcome.checkpoint and self.checkpoints is not None:
+            self.checkpoints.begin(self.outcome.checkpoint, cut_round, self.tasks)
         if self.on_control is not None:
             self.on_control(self.outcome)
         if self.telemetry is not None:
@@ -164,9 +199,16 @@ class Worker:
         return Status(
             has_input=int(any(task.has_input for task in self._sources)),
             failed=int(self.error is not None),
+            stop=self._stop_status(),
+            checkpoint=0 if self.checkpoints is None else self.checkpoints.wanted(),
             metrics_due=int(self.telemetry is not None and self.telemetry.is_due()),
             round_us=round_us,
         )
+
+    def _stop_status(self) -> int:
+        if self.stop.status or self.checkpoints is None:
+            return self.stop.status
+        return self.checkpoints.wants_stop
 
     # -- waking ------------------------------------------------------------------------
 

@@ -150,6 +150,16 @@ class SliceStore:
         return sum(array.nbytes for array in arrays + self.words)
 
     @property
+    def slice_size(self) -> int:
+        """Length of a slice."""
+        return int(self._book[key_table.SLICE_SIZE])
+
+    @property
+    def slice_offset(self) -> int:
+        """Start of slice 0."""
+        return int(self._book[key_table.SLICE_OFFSET])
+
+    @property
     def least_slice(self) -> int:
         """A bound: no open slice has a lesser number."""
         return int(self._book[key_table.LEAST_SLICE])

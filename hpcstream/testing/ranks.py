@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from hpcstream.api.job import Job
+from hpcstream.checkpoint.writer import InlineWriter
 from hpcstream.config import JobConfig
 from hpcstream.exchange.communicator import Communicator
 from hpcstream.observability.metrics import JobResult
@@ -188,7 +189,8 @@ def start_ranks(
     for rank, (job, _) in enumerate(pairs):
         comm = world.communicator(rank)
         comm = comm if wrap is None else wrap(rank, comm)
-        runs.append(JobRun(job.name, job._graph(), config, comm, clock))
+        run = JobRun(job.name, job._graph(), config, comm, clock, writer=InlineWriter())
+        runs.append(run)
     return Ranks(world, runs, [handle for _, handle in pairs], faults)
 
 

@@ -98,7 +98,7 @@ def test_the_slowest_rank_sets_the_pace_of_control():
 
 @pytest.mark.parametrize(
     ("round_us", "rounds"),
-    [(0, MOST_ROUNDS), (1, MOST_ROUNDS), (1000, 50), (AIM_US, 1), (10 * AIM_US, 1)],
+    [(0, 1), (1, MOST_ROUNDS), (1000, 50), (AIM_US, 1), (10 * AIM_US, 1)],
 )
 def test_control_comes_every_50_ms_but_within_64_rounds(round_us, rounds):
     assert rounds_until_next(round_us) == rounds

@@ -310,7 +310,7 @@ def test_a_killed_rank_is_named():
 
 def test_a_rank_whose_peers_do_not_answer_ends_them_all(capsys):
     """The others are stuck outside of the engine, so they cannot agree on the failure."""
-    faults = [Fail(rank=0, round=3), Kill(rank=1, round=1)]
+    faults = [Fail(rank=0, round=1), Kill(rank=1, round=1)]
     clock = ManualClock(turn_s=0.01)
 
     with start_ranks(

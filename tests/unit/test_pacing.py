@@ -88,6 +88,9 @@ class FedReader:
         given, self.waiting = self.waiting, []
         yield from given
 
+    def snapshot(self):
+        return len(self.asked)
+
 
 @pytest.fixture
 def paced():
@@ -164,3 +167,11 @@ def test_a_source_that_has_ended_is_always_ready_to_close(paced):
     paced.reader.ended = True
 
     assert paced.pacer.may_open()
+
+
+def test_the_mark_is_what_the_reader_was_at_when_the_last_round_closed(paced):
+    before = paced.pacer.mark
+    paced.pacer.may_open()
+    assert paced.pacer.mark == before
+    list(paced.pacer.take(0))
+    assert paced.pacer.mark == paced.reader.snapshot() != before

@@ -13,7 +13,12 @@ from hpcstream.connectors.adapt import as_source
 from hpcstream.errors import ConnectorError
 from hpcstream.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN, TimeUnit
 from hpcstream.graph.logical import EventTime
-from hpcstream.runtime.source_reader import BoundedReader, LiveReader, SourceSpec
+from hpcstream.runtime.source_reader import (
+    BoundedReader,
+    LiveReader,
+    SourceSpec,
+    SplitProgress,
+)
 from hpcstream.testing import ListSource, StepSource
 
 SCHEMA = pa.schema({"t": pa.int64(), "x": pa.int64()})
@@ -31,12 +36,16 @@ def spec_of(source, *, names=("t", "x"), time=True, has_order=False, delay=0, id
     return SourceSpec(as_source(source), names, event_time, delay, idle_timeout_s, has_order)
 
 
+def splits_of(source):
+    return [SplitProgress(number, split) for number, split in enumerate(source.list_splits())]
+
+
 def bounded(source, **options):
-    return BoundedReader(spec_of(source, **options), list(enumerate(source.list_splits())))
+    return BoundedReader(spec_of(source, **options), splits_of(source))
 
 
 def live(source, now_s=0.0, **options):
-    return LiveReader(spec_of(source, **options), list(enumerate(source.list_splits())), now_s)
+    return LiveReader(spec_of(source, **options), splits_of(source), now_s)
 
 
 def read_all(reader, max_rows):

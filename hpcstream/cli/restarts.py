@@ -1,0 +1,130 @@
+"""Start a job again when it dies, from its newest checkpoint, until it is finished.
+
+Whether a job is finished is what its checkpoint directory says, never the exit
+status of a launcher: some return 0 after a host was lost.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hpcstream.checkpoint.format import CheckpointError
+from hpcstream.checkpoint.manifest import Manifest, read_manifest
+from hpcstream.checkpoint.store import SAVEPOINT, CheckpointStore
+
+TRIES_AT_ONE_PLACE = 3
+"""Starts that may die without a new checkpoint before the job is given up."""
+
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 30.0
+_ASKED_TO_STOP = (75, 129, 130, 143)
+
+StartOnce = Callable[[int], int]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a job is started again.
+
+    Attributes
+    ----------
+    restarts : int
+        How often at most.
+    shrink : bool
+        With one rank less each time: for a machine that has lost some.
+    """
+
+    restarts: int
+    shrink: bool = False
+
+
+def run_to_the_end(
+    start: StartOnce,
+    directory: str,
+    ranks: int,
+    policy: Policy,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Run a job, again if need be, until it is finished; return its exit status.
+
+    Parameters
+    ----------
+    start : callable
+        ``start(ranks)`` runs the job once and returns the exit status.
+    directory : str
+        The job's checkpoint directory.
+    """
+    store = CheckpointStore(directory)
+    deaths, at_one_place, began = 0, 0, time.monotonic()
+    while True:
+        attempts, place = _attempts(store), _newest(store)
+        status = start(ranks)
+        newest = _newest(store)
+        if status == 0 and _is_over(store, newest, attempts):
+            if deaths:
+                _say(f"finished after {deaths} restarts, {time.monotonic() - began:.1f} s in all")
+            return 0
+        if status in _ASKED_TO_STOP or (newest is not None and newest.finished):
+            return status
+        at_one_place = at_one_place + 1 if _number(newest) == _number(place) else 1
+        why = _why_not(at_one_place, newest, deaths, policy)
+        if why:
+            _say(f"giving up: {why}; the last exit status was {status}")
+            return status or 1
+        deaths += 1
+        ranks = max(1, ranks - 1) if policy.shrink else ranks
+        wait_s = min(_FIRST_WAIT_S * 2 ** (at_one_place - 1), _LONGEST_WAIT_S)
+        _say(
+            f"the job ended with status {status}, unfinished; restart {deaths} of "
+            f"{policy.restarts} on {ranks} rank{'s' if ranks > 1 else ''} from "
+            f"{_shown(newest)} in {wait_s:g} s"
+        )
+        sleep(wait_s)
+
+
+def _why_not(at_one_place: int, newest: Manifest | None, deaths: int, policy: Policy) -> str | None:
+    if at_one_place >= TRIES_AT_ONE_PLACE:
+        return f"the job died {at_one_place} times at the same place, after {_shown(newest)}"
+    if deaths >= policy.restarts:
+        return f"{deaths} restarts were allowed (--restarts)"
+    return None
+
+
+def _is_over(store: CheckpointStore, newest: Manifest | None, attempts_before: int) -> bool:
+    """Whether a job that returned 0 is done, stopped with a savepoint, or took no checkpoints."""
+    if newest is not None and (newest.finished or newest.kind == SAVEPOINT):
+        return True
+    return _attempts(store) == attempts_before
+
+
+def _attempts(store: CheckpointStore) -> int:
+    if not os.path.isdir(store.directory):
+        return 0
+    return max(store.attempts(), default=0)
+
+
+def _newest(store: CheckpointStore) -> Manifest | None:
+    if not os.path.isdir(store.directory):
+        return None
+    for one in store.candidates():
+        try:
+            return read_manifest(one.path)
+        except CheckpointError:
+            continue
+    return None
+
+
+def _number(manifest: Manifest | None) -> int:
+    return 0 if manifest is None else manifest.number
+
+
+def _shown(manifest: Manifest | None) -> str:
+    return "the beginning" if manifest is None else f"checkpoint {manifest.number}"
+
+
+def _say(text: str) -> None:
+    print(f"hpcstream: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,330 @@
+"""Finds the checkpoint that a run goes on from, checks it, and hands its state out.
+
+Every rank checks what it reads before anything is believed. If any rank finds damage,
+all go back to the checkpoint before, and say so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from hpcstream.checkpoint.format import (
+    Array,
+    CheckpointError,
+    CheckpointFile,
+    DamagedCheckpoint,
+)
+from hpcstream.checkpoint.lease import Lease, acquire
+from hpcstream.checkpoint.manifest import Manifest, StoredOperator, read_manifest
+from hpcstream.checkpoint.store import CheckpointStore
+from hpcstream.config import JobConfig
+from hpcstream.errors import PlanError
+from hpcstream.exchange.agree import raise_together
+from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.graph.identity import FINAL, LOCAL, OperatorIdentity
+from hpcstream.graph.physical import TaskPlan
+from hpcstream.operators.base import Share
+from hpcstream.runtime.checkpointing import TASKS, Plan, Session, say
+from hpcstream.runtime.source_reader import SplitProgress
+from hpcstream.runtime.task import SourceTask, Task
+from hpcstream.runtime.task_state import (
+    redealt_splits,
+    restore_facts,
+    restore_redealt_source,
+)
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What rank 0 found in the checkpoint directory, told to all ranks."""
+
+    attempt: int
+    next_number: int
+    candidates: list[str]
+
+
+class Restored:
+    """A whole checkpoint, read as operators ask for their state.
+
+    Parameters
+    ----------
+    path : str
+    manifest : Manifest
+    comm : Communicator
+        Of the run that goes on from it.
+    plan : Plan
+        Of that run.
+
+    Attributes
+    ----------
+    same_plan : bool
+        The plan and the number of ranks are those of the checkpoint.
+    """
+
+    def __init__(self, path: str, manifest: Manifest, comm: Communicator, plan: Plan) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.same_plan = manifest.size == plan.size and manifest.fingerprint == plan.fingerprint
+        self._plan = plan
+        self._comm = comm
+        self._stack = ExitStack()
+        self._files: dict[int, CheckpointFile] = {}
+        self._arrays: dict[str, dict[str, Array]] = {}
+        self._facts: dict[int, Facts] = {}
+
+    def open(self) -> None:
+        """Open the files, and check all of this rank's share. Raises `DamagedCheckpoint`."""
+        size, rank = self.manifest.size, self._comm.rank
+        wanted = [rank] if self.same_plan else range(size)
+        for number in wanted:
+            written = self.manifest.files[number]
+            file = CheckpointFile(os.path.join(self.path, written.name), written)
+            self._files[number] = self._stack.enter_context(file)
+            self._facts[number] = json.loads(file.arrays(TASKS)["facts"].tobytes())
+        if self.same_plan:
+            for one in self.manifest.operators:
+                if rank in one.ranks:
+                    self._arrays[one.path] = self._files[rank].arrays(one.path)
+        else:
+            for number in range(rank, size, self._comm.size):
+                self._files[number].check()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._stack.close()
+        self._arrays.clear()
+
+    # -- what a run takes from it --------------------------------------------------------
+
+    def knows_source(self, source: str) -> bool:
+        """Whether the checkpoint says how far a source was read. The same on all ranks."""
+        return self.same_plan or source in self.manifest.sources
+
+    def splits(self, source: str, task: int, ranks: Sequence[int]) -> list[SplitProgress]:
+        """Return this rank's splits of a source that `knows_source`."""
+        rank = self._comm.rank
+        if self.same_plan:
+            splits = self._facts[rank][str(task)]["source"]["splits"]
+            return [SplitProgress.from_json(one) for one in splits]
+        parts = self._source_parts(source)
+        return redealt_splits(parts, list(ranks).index(rank), len(ranks))
+
+    def sink(self, name: str) -> Mapping[str, Any] | None:
+        """Return parts and positions of a sink; None if the checkpoint does not know it."""
+        record = self.manifest.sinks.get(name)
+        return record if record is not None and record["positions"] else None
+
+    def restore(
+        self, task: Task, plan: TaskPlan, identities: Sequence[OperatorIdentity], source: str | None
+    ) -> None:
+        """Give a task its watermark, its operators their state, a source its place."""
+        if self.same_plan:
+            facts = self._facts[self._comm.rank][str(plan.number)]
+            restore_facts(task, facts, self.manifest.round)
+        elif isinstance(task, SourceTask) and source is not None:
+            parts = self._source_parts(source)
+            if parts:
+                restore_redealt_source(task, parts, plan.ranks.index(self._comm.rank))
+        for identity, operator in zip(identities, task.chain.operators, strict=True):
+            self._restore_operator(operator, identity)
+
+    def _source_parts(self, source: str) -> list[Facts]:
+        """Return what the ranks knew of a source, in the order of ranks."""
+        return [
+            facts["source"]
+            for rank in sorted(self._facts)
+            for facts in self._facts[rank].values()
+            if "source" in facts and facts["source"]["id"] == source
+        ]
+
+    def _restore_operator(self, operator: Any, identity: OperatorIdentity) -> None:
+        if self.same_plan:
+            state = self._arrays.pop(f"{identity.task}/{identity.place}", {})
+            if state:
+                operator.restore(state)
+            return
+        unchanged = self._unchanged(identity)
+        if unchanged is not None:
+            state = self._files[self._comm.rank].arrays(unchanged.path)
+            if state:
+                operator.restore(state)
+            return
+        stages = self._stages(identity)
+        if not any(stages.values()):
+            return
+        share = Share(identity.ranks.index(self._comm.rank), len(identity.ranks))
+        if hasattr(operator, "restore_stages"):
+            operator.restore_stages(stages[LOCAL], stages[FINAL], share)
+        elif hasattr(operator, "restore_share"):
+            operator.restore_share(stages[FINAL] or stages[LOCAL], share)
+        else:
+            raise PlanError(
+                f"the state of {identity.id!r} cannot be dealt to another number of ranks or "
+                f"another plan; go on with {self.manifest.size} ranks and the plan as it was, or "
+                "start afresh with restore_from=None"
+            )
+
+    def _unchanged(self, identity: OperatorIdentity) -> StoredOperator | None:
+        """Return the stored operator if all of its stages are on the ranks they were on."""
+        before = [one for one in self.manifest.operators if one.id == identity.id]
+        now = [one for one in self._plan.operators if one.id == identity.id]
+        places = {(one.role, tuple(one.ranks)) for one in before}
+        if self.manifest.size != self._plan.size or not places <= {(o.role, o.ranks) for o in now}:
+            return None
+        return next((one for one in before if one.role == identity.role), None)
+
+    def _stages(self, identity: OperatorIdentity) -> dict[str, list[dict[str, Array]]]:
+        """Return the snapshots of all instances of the stages of an operator, by rank.
+
+        An operator that is all there is counts as a final stage.
+        """
+        found: dict[str, list[dict[str, Array]]] = {LOCAL: [], FINAL: []}
+        for one in self.manifest.operators:
+            if one.id != identity.id:
+                continue
+            role = LOCAL if one.role == LOCAL else FINAL
+            for rank in one.ranks:
+                state = self._files[rank].arrays(one.path)
+                if state:
+                    found[role].append(state)
+        return found
+
+
+# -- opening -------------------------------------------------------------------------------
+
+
+def open_directory(
+    config: JobConfig, plan: Plan, comm: Communicator
+) -> Generator[None, None, tuple[Session, Restored | None, Lease | None]]:
+    """Begin an attempt in the checkpoint directory and choose what to go on from. Collective.
+
+    Raises
+    ------
+    CheckpointError
+        The directory cannot be used, another job runs there, or no checkpoint is whole.
+    PlanError
+        The checkpoint has state that the plan has no place for.
+    """
+    assert config.checkpoint_dir is not None
+    store = CheckpointStore(config.checkpoint_dir)
+    lease, opening, error = None, None, None
+    if comm.rank == 0:
+        try:
+            lease, opening = _begin(store, config, plan.job)
+        except Exception as failure:
+            error = failure
+    try:
+        yield from raise_together(error, comm)
+        text = json.dumps(vars(opening)) if opening is not None else ""
+        (first, *_) = yield from gather_bytes(comm, text.encode())
+        opening = Opening(**json.loads(first))
+        restored = yield from _choose(opening, config, plan, comm)
+    except BaseException:
+        if lease is not None:
+            lease.release()
+        raise
+    first_round = 0 if restored is None else restored.manifest.round
+    session = Session(store, opening.attempt, opening.next_number, first_round)
+    return session, restored, lease
+
+
+def _begin(store: CheckpointStore, config: JobConfig, job: str) -> tuple[Lease, Opening]:
+    """Take the lease and a number for this attempt, and shut out earlier ones. On rank 0."""
+    store.make()
+    lease = acquire(store.directory, job, say=say)
+    try:
+        attempt = store.new_attempt(fresh=config.restore_from is None)
+        candidates = _candidates(store, config.restore_from)
+        store.remove_unfinished()
+        return lease, Opening(attempt, store.next_number(), candidates)
+    except BaseException:
+        lease.release()
+        raise
+
+
+def _candidates(store: CheckpointStore, restore_from: str | None) -> list[str]:
+    if restore_from is None:
+        return []
+    found = [one.path for one in store.candidates()]
+    if restore_from == "auto":
+        return found
+    if restore_from == "latest":
+        if not found:
+            raise CheckpointError(
+                f"restore_from='latest': there is no checkpoint in {store.directory!r}"
+            )
+        return found
+    path = os.path.abspath(os.path.expanduser(restore_from))
+    if not os.path.isdir(path):
+        raise CheckpointError(f"restore_from={restore_from!r}: there is no such checkpoint")
+    return [path]
+
+
+def _choose(
+    opening: Opening, config: JobConfig, plan: Plan, comm: Communicator
+) -> Generator[None, None, Restored | None]:
+    for path in opening.candidates:
+        restored, damage, error = None, "", None
+        try:
+            restored = _open(path, config, plan, comm)
+        except DamagedCheckpoint as failure:
+            damage = str(failure)
+        except Exception as failure:
+            error = failure
+        try:
+            yield from raise_together(error, comm)
+        except BaseException:
+            if restored is not None:
+                restored.close()
+            raise
+        texts = yield from gather_bytes(comm, damage.encode())
+        found = [text.decode() for text in texts if text]
+        if not found:
+            assert restored is not None
+            return restored
+        if restored is not None:
+            restored.close()
+        if comm.rank == 0:
+            say(f"checkpoint damaged: {found[0]}; going back to the one before")
+    if opening.candidates:
+        error = CheckpointError(
+            f"no checkpoint of {config.checkpoint_dir!r} is whole (see above); restore one by hand "
+            "with restore_from=PATH, or start afresh with restore_from=None"
+        )
+        yield from raise_together(error, comm)
+    return None
+
+
+def _open(path: str, config: JobConfig, plan: Plan, comm: Communicator) -> Restored:
+    manifest = read_manifest(path)
+    restored = Restored(path, manifest, comm, plan)
+    if not restored.same_plan and not config.allow_dropped_state:
+        _check_operators(manifest, plan)
+    try:
+        restored.open()
+    except BaseException:
+        restored.close()
+        raise
+    return restored
+
+
+def _check_operators(manifest: Manifest, plan: Plan) -> None:
+    """Raise if state of the checkpoint has no place in the plan."""
+    known = {one.id for one in plan.operators} | set(plan.sources.values())
+    held = {one.id for one in manifest.operators} | set(manifest.sources)
+    if held <= known:
+        return
+    names = ", ".join(sorted(map(repr, held - known)))
+    raise PlanError(
+        f"checkpoint {manifest.number} of job {manifest.job!r} has state of what the plan does not "
+        f"have: {names}; was the job changed? Name sources and operators with .named() so that "
+        "they are found again, give allow_dropped_state=True to go on without that state, or "
+        "restore_from=None to start afresh"
+    )

@@ -1,0 +1,91 @@
+"""The state of a task between two rounds, as arrays and JSON, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hpcstream.operators.base import Snapshot
+from hpcstream.runtime.source_reader import BoundedReader, LiveReader, SplitProgress
+from hpcstream.runtime.task import SourceTask, Task
+
+
+def task_facts(task: Task) -> dict[str, Any]:
+    """Return what a task is at besides the state of its operators, for JSON."""
+    facts: dict[str, Any] = {
+        "watermark": task.tracker.watermark,
+        "counters": [[one.rows_in, one.rows_out] for one in task.chain.counters],
+        "row_bytes": [
+            edge.snapshot() if hasattr(edge, "snapshot") else None for edge in task.outputs.edges
+        ],
+    }
+    if isinstance(task, SourceTask):
+        facts["source"] = source_facts(task)
+    return facts
+
+
+def source_facts(task: SourceTask) -> dict[str, Any]:
+    """Return how far a source was read by the rounds that are closed."""
+    facts: dict[str, Any] = {"watermark": task.watermark}
+    reader = task.reader
+    if isinstance(reader, LiveReader):
+        assert task.pacer is not None, "a live source is paced"
+        rows_scanned, marks = task.pacer.mark
+        splits = [
+            SplitProgress(one.number, one.split, position, ended, greatest)
+            for one, (position, ended, greatest) in zip(reader.progress, marks, strict=True)
+        ]
+        return facts | {"rows": rows_scanned, "splits": [one.to_json() for one in splits]}
+    return facts | {
+        "rows": reader.rows_scanned,
+        "splits": [one.to_json() for one in reader.progress],
+        "reader": reader.snapshot(),
+    }
+
+
+def operator_states(task: Task) -> list[tuple[int, Snapshot]]:
+    """Return the state of each operator that has any, by its place in the chain."""
+    states = ((place, op.snapshot()) for place, op in enumerate(task.chain.operators))
+    return [(place, state) for place, state in states if state]
+
+
+def restore_facts(task: Task, facts: Mapping[str, Any], first_round: int) -> None:
+    """Go on as the same task of the same plan."""
+    task.tracker.restore(facts["watermark"])
+    for counters, (rows_in, rows_out) in zip(task.chain.counters, facts["counters"], strict=True):
+        counters.rows_in, counters.rows_out = rows_in, rows_out
+    for edge, row_bytes in zip(task.outputs.edges, facts["row_bytes"], strict=True):
+        if row_bytes is not None:
+            edge.restore(row_bytes, first_round)  # type: ignore[attr-defined]
+    if isinstance(task, SourceTask):
+        restore_source(task, facts["source"])
+
+
+def restore_source(task: SourceTask, facts: Mapping[str, Any]) -> None:
+    """Go on reading at the place of a snapshot of the same splits."""
+    task.restore_watermark(facts["watermark"])
+    task.reader.rows_scanned = facts["rows"]
+    if isinstance(task.reader, BoundedReader):
+        task.reader.restore(facts["reader"])
+    elif task.pacer is not None:
+        task.pacer.mark = task.reader.snapshot()
+
+
+def restore_redealt_source(
+    task: SourceTask, parts: Sequence[Mapping[str, Any]], place: int
+) -> None:
+    """Go on with splits that other ranks read before: no row is before the least watermark."""
+    task.restore_watermark(min(facts["watermark"] for facts in parts))
+    if place == 0:
+        task.reader.rows_scanned = sum(facts["rows"] for facts in parts)
+    if task.pacer is not None:
+        task.pacer.mark = task.reader.snapshot()  # type: ignore[assignment]
+
+
+def redealt_splits(
+    parts: Sequence[Mapping[str, Any]], place: int, places: int
+) -> list[SplitProgress]:
+    """Deal the splits that are not finished to another number of ranks, in their order."""
+    splits = [SplitProgress.from_json(one) for facts in parts for one in facts["splits"]]
+    unread = sorted((one for one in splits if not one.done), key=lambda one: one.number)
+    return [one for i, one in enumerate(unread) if i % places == place]

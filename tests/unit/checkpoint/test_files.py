@@ -1,0 +1,129 @@
+"""Checkpoint files on disk: whole or refused, never half believed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from hpcstream.checkpoint.format import (
+    CheckpointFile,
+    DamagedCheckpoint,
+    Section,
+    WrittenFile,
+    write_file,
+)
+from hpcstream.checkpoint.manifest import Manifest, read_manifest, write_manifest
+
+ARRAYS = {
+    "keys": np.arange(300),
+    "is_null": np.array([True, False]),
+    "none": np.zeros(0, dtype=np.uint32),
+    "corrections/keys": np.ones(3, dtype=np.float64),
+    "100%": np.array(5),
+}
+
+
+def read(path, written):
+    with CheckpointFile(str(path), written) as file:
+        return file.arrays("0/2")
+
+
+def test_arrays_come_back_as_they_were(tmp_path):
+    path = tmp_path / "rank-00000.h5"
+    written = write_file(str(path), [Section("0/2", ARRAYS, {"id": "w"}), Section("1/0", {})])
+
+    found = read(path, WrittenFile.from_json(written.to_json()))
+
+    assert found.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert found[name].dtype == array.dtype
+        assert np.array_equal(found[name], array)
+
+
+@settings(max_examples=20)
+@given(
+    array=arrays.arrays(
+        dtype=st.sampled_from([np.int64, np.uint8, np.float64, np.bool_, np.uint32]),
+        shape=arrays.array_shapes(max_dims=2, min_side=0),
+    )
+)
+def test_any_array_of_numbers_comes_back(array, tmp_path_factory):
+    path = tmp_path_factory.mktemp("any") / "rank-00000.h5"
+    written = write_file(str(path), [Section("0/2", {"a": array})])
+
+    found = read(path, written)["a"]
+
+    assert found.dtype == array.dtype
+    assert found.tobytes() == array.tobytes()
+    assert found.shape == array.shape
+
+
+def test_objects_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="holds numbers"):
+        write_file(str(tmp_path / "x.h5"), [Section("0/2", {"a": np.array([None])})])
+
+
+def test_hdf5_tools_can_read_the_arrays(tmp_path):
+    import h5py
+
+    path = tmp_path / "rank-00000.h5"
+    write_file(str(path), [Section("0/2", ARRAYS, {"id": "w"})])
+
+    with h5py.File(path) as file:
+        assert file["0/2/keys"][-1] == 299
+        assert file["0/2"].attrs["id"] == "w"
+
+
+def test_no_flipped_bit_goes_unnoticed(tmp_path):
+    path = tmp_path / "rank-00000.h5"
+    written = write_file(str(path), [Section("0/2", ARRAYS, {"id": "w"})])
+    whole = path.read_bytes()
+    chance = random.Random(1)
+
+    for position in chance.sample(range(len(whole)), 300):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << chance.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedCheckpoint), CheckpointFile(str(path), written) as file:
+            file.check()
+
+
+def test_no_file_that_is_cut_short_is_believed(tmp_path):
+    path = tmp_path / "rank-00000.h5"
+    written = write_file(str(path), [Section("0/2", ARRAYS)])
+    whole = path.read_bytes()
+
+    for length in (0, 1, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DamagedCheckpoint, match="written"):
+            read(path, written)
+    os.remove(path)
+    with pytest.raises(DamagedCheckpoint, match="No such file"):
+        read(path, written)
+
+
+def test_a_manifest_is_whole_or_refused(tmp_path):
+    manifest = Manifest(number=3, attempt=2, round=17, size=4, job="j", fingerprint="f")
+    write_manifest(str(tmp_path), manifest)
+    as_text = json.dumps(manifest.to_json())
+    assert json.dumps(read_manifest(str(tmp_path)).to_json()) == as_text
+
+    path = tmp_path / "manifest.json"
+    whole = path.read_bytes()
+    chance = random.Random(2)
+    for position in chance.sample(range(len(whole)), 100):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << chance.randrange(7)
+        path.write_bytes(damaged)
+        try:
+            found = read_manifest(str(tmp_path))
+        except DamagedCheckpoint:
+            continue
+        assert json.dumps(found.to_json()) == as_text

@@ -1,0 +1,288 @@
+"""What a job does with its checkpoint directory: goes on, falls back, refuses, stops."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import hpcstream as hs
+from hpcstream import col
+from hpcstream.checkpoint.format import CheckpointError
+from hpcstream.checkpoint.manifest import read_manifest
+from hpcstream.checkpoint.store import CheckpointStore
+from hpcstream.cli import main
+from hpcstream.errors import JobStopped, PlanError
+from hpcstream.runtime import checkpointing
+from hpcstream.testing import (
+    Fail,
+    InjectedFailure,
+    ManualClock,
+    assert_same_rows,
+    run_ranks,
+    start_ranks,
+)
+
+sys.path.insert(0, str(Path(__file__).parent))
+from restart import OPTIONS, generated, rows, sliding, unfailed, visible
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The output of `sliding` on two ranks when nothing happens."""
+    return unfailed(sliding, tmp_path_factory.mktemp("expected"), 2)[0]
+
+
+def options(tmp_path, **more):
+    run = str(tmp_path / "run")
+    return {"checkpoint_dir": run, "clock": ManualClock(turn_s=0.01), **OPTIONS} | more
+
+
+def start(build, tmp_path, n_ranks=2, **more):
+    return start_ranks(n_ranks, lambda: build(tmp_path / "out"), **options(tmp_path, **more))
+
+
+def stored(tmp_path):
+    return CheckpointStore(str(tmp_path / "run")).stored()
+
+
+def kill_with_checkpoints(build, tmp_path, n_ranks=2, at_least=3):
+    with start(build, tmp_path, n_ranks) as ranks:
+        store = CheckpointStore(str(tmp_path / "run"))
+        ranks.until(lambda: Path(store.directory).exists() and store.next_number() > at_least + 1)
+
+
+def test_a_finished_job_does_nothing_when_it_is_started_again_and_says_so(tmp_path, capsys):
+    run = start(sliding, tmp_path)
+    first = run.finish().result
+    before = visible(tmp_path / "out")
+
+    again = start(sliding, tmp_path).finish().result
+
+    assert "is finished already" in capsys.readouterr().err
+    assert again.rows_in == first.rows_in
+    assert again.rows_out == first.rows_out
+    assert visible(tmp_path / "out").equals(before)
+
+
+def test_restore_from_none_starts_a_finished_job_afresh(tmp_path):
+    start(sliding, tmp_path).finish()
+    before = visible(tmp_path / "out")
+
+    start(sliding, tmp_path, restore_from=None).finish()
+
+    assert visible(tmp_path / "out").equals(before)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_power_cut_that_damages_the_newest_checkpoint_goes_back_to_the_one_before(
+    seed, expected, tmp_path, capsys
+):
+    kill_with_checkpoints(sliding, tmp_path)
+    chance = random.Random(seed)
+    newest = stored(tmp_path)[0]
+    victim = chance.choice(sorted(Path(newest.path).iterdir()))
+    whole = victim.read_bytes()
+    if seed % 2:
+        victim.write_bytes(whole[: chance.randrange(len(whole))])
+    else:
+        position = chance.randrange(len(whole))
+        victim.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
+
+    start(sliding, tmp_path).finish()
+
+    said = capsys.readouterr().err
+    assert f"checkpoint damaged: {victim}" in said
+    assert visible(tmp_path / "out").equals(expected)
+
+
+def test_when_no_checkpoint_is_whole_the_job_refuses_to_begin_from_nothing(tmp_path):
+    kill_with_checkpoints(sliding, tmp_path)
+    for one in stored(tmp_path):
+        Path(one.path, "manifest.json").write_text("{}")
+
+    with pytest.raises(CheckpointError, match=r"no checkpoint of .* is whole"):
+        start(sliding, tmp_path).finish()
+
+
+def test_latest_needs_a_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no checkpoint in"):
+        start(sliding, tmp_path, restore_from="latest").finish()
+
+
+def test_a_disk_that_is_full_costs_a_checkpoint_but_not_the_job(
+    expected, tmp_path, capsys, monkeypatch
+):
+    calls = iter(range(1000))
+    write = checkpointing.write_file
+
+    def full_at_first(path, sections):
+        if next(calls) in (1, 2, 5):
+            raise OSError(28, "No space left on device")
+        return write(path, sections)
+
+    monkeypatch.setattr(checkpointing, "write_file", full_at_first)
+    start(sliding, tmp_path).finish()
+
+    assert "No space left on device; the job goes on" in capsys.readouterr().err
+    assert visible(tmp_path / "out").equals(expected)
+
+
+def test_a_disk_that_is_full_ends_the_job_if_that_is_wanted(tmp_path, monkeypatch):
+    def full(path, sections):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpointing, "write_file", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        start(sliding, tmp_path, on_checkpoint_failure="stop").finish()
+
+
+def test_collected_rows_survive_a_restart(tmp_path):
+    def build():
+        job = hs.Job("collects")
+        windows = generated(job).key_by("n").window(hs.tumbling("100ms"))
+        return job, windows.agg(total=col("x").sum()).collect()
+
+    expected = run_ranks(2, build, batch_rows=OPTIONS["batch_rows"]).table
+    with start_ranks(2, build, **options(tmp_path)) as ranks:
+        ranks.until(lambda: ranks.workers and min(ranks.rounds, default=0) > 25)
+
+    table = start_ranks(2, build, **options(tmp_path)).finish().table
+
+    assert table.equals(expected)
+
+
+def test_a_job_that_fails_in_the_middle_goes_on_from_its_last_checkpoint(expected, tmp_path):
+    ranks = start(sliding, tmp_path, faults=[Fail(rank=1, round=30)])
+    with pytest.raises(InjectedFailure):
+        ranks.finish()
+    assert ranks.is_drained, "no collective of a checkpoint may be left under way"
+
+    start(sliding, tmp_path).finish()
+
+    assert visible(tmp_path / "out").equals(expected)
+
+
+def grouped(out):
+    job = hs.Job("groups")
+    stream = generated(job).on(ranks=[0, 2])
+    windows = stream.key_by("n").window(hs.tumbling("500ms")).agg(total=col("x").sum())
+    windows.on(ranks=[1]).write_parquet(out)
+    return job
+
+
+@pytest.mark.parametrize("sizes", [(4, 4), (4, 2), (1, 3)])
+def test_rank_groups_and_ranks_without_tasks_take_part(sizes, tmp_path):
+    alone, _ = unfailed(grouped, tmp_path, sizes[1])
+    kill_with_checkpoints(grouped, tmp_path, sizes[0])
+
+    start(grouped, tmp_path, sizes[1]).finish()
+
+    assert_same_rows(visible(tmp_path / "out"), alone, rtol=1e-12)
+
+
+# -- changed plans ---------------------------------------------------------------------------
+
+
+def changed(out, *, size="1s", name=None, extra=False):
+    job = hs.Job("changed")
+    stream = generated(job)
+    if extra:
+        stream = stream.filter(col("n") >= 0)
+    windows = stream.key_by("key").window(hs.tumbling(size)).agg(total=col("x").sum())
+    (windows if name is None else windows.named(name)).write_parquet(out)
+    return job
+
+
+def test_a_plan_that_changed_around_an_operator_keeps_its_state(tmp_path):
+    unchanged, _ = unfailed(changed, tmp_path, 2)
+    kill_with_checkpoints(changed, tmp_path)
+
+    start(lambda out: changed(out, extra=True), tmp_path).finish()
+
+    assert_same_rows(visible(tmp_path / "out"), unchanged, rtol=1e-12)
+
+
+def test_state_that_the_plan_has_no_place_for_is_refused_unless_that_is_allowed(tmp_path):
+    kill_with_checkpoints(changed, tmp_path)
+
+    def other(out):
+        return changed(out, size="2s")
+
+    with pytest.raises(PlanError, match=r"has state of what the plan does not have: .*tumbling"):
+        start(other, tmp_path).finish()
+    start(other, tmp_path, allow_dropped_state=True).finish()
+
+
+# -- savepoints and stopping -----------------------------------------------------------------
+
+
+def test_stop_after_savepoint_stops_and_a_later_run_goes_on(expected, tmp_path):
+    with pytest.raises(JobStopped) as stopped:
+        start(sliding, tmp_path, stop_after_savepoint=True).finish()
+    assert stopped.value.code == 0
+    (one,) = stored(tmp_path)
+    assert one.kind == "savepoint"
+
+    start(sliding, tmp_path, restore_from=one.path).finish()
+
+    assert visible(tmp_path / "out").equals(expected)
+
+
+def test_a_live_source_goes_on_where_its_rounds_ended(tmp_path):
+    def build():
+        job = hs.Job("live")
+        stream = job.generate(
+            rows, rows=3000, rate=1e5, event_time="t", event_time_unit="ms", splits=3
+        )
+        windows = stream.key_by("n").window(hs.tumbling("100ms")).agg(rows=hs.count())
+        return job, windows.collect()
+
+    for _ in range(30):
+        left = iter(range(1500))
+        with start_ranks(2, build, **options(tmp_path, clock=ManualClock(turn_s=2e-5))) as ranks:
+            if not ranks.until(lambda left=left: next(left, None) is None):
+                table = ranks.finish().table
+                break
+
+    assert sum(table["rows"].to_pylist()) == 3000
+    assert isinstance(table, pa.Table)
+
+
+# -- the command line ------------------------------------------------------------------------
+
+
+def test_the_command_lists_shows_verifies_and_removes_without_mpi(tmp_path, capsys):
+    start(sliding, tmp_path).finish()
+    directory = str(tmp_path / "run")
+    newest = stored(tmp_path)[0].number
+
+    assert main(["checkpoints", "ls", directory]) == 0
+    assert f"ckpt-{newest:06d}" in capsys.readouterr().out
+    assert main(["checkpoints", "show", directory]) == 0
+    shown = capsys.readouterr().out
+    assert "operators" in shown
+    assert "6,000 rows read" in shown
+    assert "watermark end of stream" in shown.splitlines()[2]
+    assert main(["checkpoints", "verify", directory, str(newest)]) == 0
+    assert "whole" in capsys.readouterr().out
+
+    victim = Path(stored(tmp_path)[0].path, "rank-00001.h5")
+    victim.write_bytes(victim.read_bytes()[:-1])
+    assert main(["checkpoints", "verify", directory, str(newest)]) == 1
+    assert "DAMAGED" in capsys.readouterr().out
+    assert main(["checkpoints", "rm", directory, str(newest)]) == 0
+    assert newest not in [one.number for one in stored(tmp_path)]
+    assert main(["checkpoints", "ls", str(tmp_path / "nowhere")]) == 2
+
+
+def test_the_last_manifest_says_that_the_job_is_finished(tmp_path):
+    start(sliding, tmp_path).finish()
+
+    manifest = read_manifest(stored(tmp_path)[0].path)
+
+    assert manifest.finished
+    assert manifest.facts["rows_in"] == 6000

@@ -1,0 +1,113 @@
+"""HDF5 tables: ours and those of others, with frames, and as committed parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import hpcstream as hs
+from hpcstream import col
+from hpcstream.connectors.file_sinks import Hdf5Sink
+from hpcstream.connectors.hdf5 import Hdf5Parts, Hdf5Source
+from hpcstream.errors import ConnectorError
+from tests.unit.connectors.sink_contract import SinkContract
+from tests.unit.connectors.source_contract import SourceContract, read_all, sample_table
+
+h5py = pytest.importorskip("h5py")
+
+
+def write(path, table, group="/"):
+    with pa.OSFile(str(path), "wb") as file:
+        writer = Hdf5Parts(group).open(file, table.schema)
+        for start in range(0, max(table.num_rows, 1), 300):
+            writer.write_table(table.slice(start, 300))
+        writer.close()
+    return path
+
+
+class TestHdf5Source(SourceContract):
+    @pytest.fixture
+    def source(self, tmp_path):
+        write(tmp_path / "a.h5", sample_table().slice(0, 450))
+        write(tmp_path / "b.h5", sample_table().slice(450))
+        return Hdf5Source(tmp_path, event_time="time", unit="ms", split_rows=200)
+
+    def test_splits_are_ranges_of_rows(self, source):
+        assert [split.n_rows for split in source.list_splits()] == [200, 200, 50, 200, 200, 150]
+
+
+class TestHdf5Sink(SinkContract):
+    extension = "h5"
+
+    def make(self, path, **options):
+        return Hdf5Sink(path, **options)
+
+    def read(self, path):
+        source = Hdf5Source(path)
+        return pa.Table.from_pylist(read_all(source), schema=source.schema)
+
+
+def test_types_and_nulls_come_back(tmp_path):
+    frames = pa.FixedSizeListArray.from_arrays(pa.array(range(24), pa.uint16()), 6)
+    table = pa.table(
+        {
+            "at": pa.array([1, None, 3, 4], pa.timestamp("us", "UTC")),
+            "day": pa.array([1, 2, None, 4], pa.date32()),
+            "flag": [True, None, False, True],
+            "name": ["a", "", None, "é"],
+            "frame": frames,
+            "number": pa.array([1, 2, 3, None], pa.uint64()),
+        }
+    )
+    source = Hdf5Source(write(tmp_path / "a.h5", table, "run/1"), table="run/1")
+
+    assert pa.Table.from_pylist(read_all(source), source.schema).equals(table)
+
+
+def test_files_of_others_are_read_by_their_datasets_and_frames_are_lists(tmp_path):
+    path = tmp_path / "detector.h5"
+    frames = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+    with h5py.File(path, "w") as file:
+        file["entry/frame"] = frames
+        file["entry/time"] = np.array([10, 20])
+        file["entry/label"] = ["x", "y"]
+
+    source = Hdf5Source(path, table="entry")
+
+    assert source.schema.field("frame").type == pa.list_(pa.list_(pa.float32(), 4), 3)
+    rows = read_all(source)
+    assert [row["time"] for row in rows] == [10, 20]
+    assert [row["label"] for row in rows] == ["x", "y"]
+    assert np.array_equal(np.array([row["frame"] for row in rows]), frames)
+
+
+def test_what_is_wrong_with_a_file_is_said(tmp_path):
+    path = tmp_path / "a.h5"
+    path.write_bytes(b"no HDF5")
+    with pytest.raises(ConnectorError, match="not a readable HDF5 file"):
+        Hdf5Source(path)
+    with h5py.File(path, "w") as file:
+        file["a"], file["b"] = np.arange(3), np.arange(4)
+    with pytest.raises(ConnectorError, match="datasets differ in length"):
+        Hdf5Source(path)
+    with pytest.raises(ConnectorError, match=r"has no group 'x'; it has \['a', 'b'\]"):
+        Hdf5Source(path, table="x")
+
+
+def test_a_column_that_hdf5_has_no_dataset_for_is_refused_before_any_row(tmp_path):
+    sink = Hdf5Sink(tmp_path)
+    with pytest.raises(ConnectorError, match="HDF5 datasets hold numbers, times and strings"):
+        sink.begin(pa.schema({"a": pa.list_(pa.int64())}), 0, 1, 0)
+
+
+def test_a_job_reads_and_writes_hdf5(tmp_path):
+    write(tmp_path / "in.h5", sample_table())
+    job = hs.Job("hdf5")
+    rows = job.read_hdf5(tmp_path / "in.h5", event_time="time", event_time_unit="ms")
+    rows.filter(col("small") == 1).select("key", "value").write_hdf5(tmp_path / "out")
+    job.run(show=False)
+
+    written = read_all(Hdf5Source(tmp_path / "out"))
+    expected = [row for row in sample_table().to_pylist() if row["small"] == 1]
+    assert written == [{"key": row["key"], "value": row["value"]} for row in expected]

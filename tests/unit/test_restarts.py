@@ -1,0 +1,85 @@
+"""When a job is started again, and when it is given up."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpcstream.checkpoint.manifest import Manifest
+from hpcstream.checkpoint.store import CheckpointStore
+from hpcstream.cli.restarts import Policy, run_to_the_end
+
+
+@pytest.fixture
+def store(tmp_path):
+    return CheckpointStore(str(tmp_path))
+
+
+class Script:
+    """Stands for a job: each start takes the next step of a story."""
+
+    def __init__(self, store, *story):
+        self.store = store
+        self.story = list(story)
+        self.ranks: list[int] = []
+        self.waits: list[float] = []
+
+    def start(self, ranks):
+        self.ranks.append(ranks)
+        attempt = self.store.new_attempt(fresh=False)
+        status, progress = self.story.pop(0)
+        if progress:
+            number = self.store.next_number()
+            manifest = Manifest(
+                number=number, attempt=attempt, round=number, size=ranks, job="j", fingerprint="",
+                finished=progress == "finished",
+            )  # fmt: skip
+            kind = "savepoint" if progress == "savepoint" else "ckpt"
+            self.store.complete(self.store.begin(number, kind), manifest)
+        return status
+
+    def run(self, *, restarts=5, shrink=False, ranks=4):
+        policy = Policy(restarts, shrink)
+        return run_to_the_end(
+            self.start, self.store.directory, ranks, policy, sleep=self.waits.append
+        )
+
+
+def test_a_job_that_dies_and_then_finishes_is_a_success(store, capsys):
+    script = Script(store, (137, "some"), (137, "some"), (0, "finished"))
+    assert script.run() == 0
+    assert script.ranks == [4, 4, 4]
+    assert "finished after 2 restarts" in capsys.readouterr().err
+
+
+def test_a_launcher_that_says_0_after_a_lost_host_is_not_believed(store):
+    script = Script(store, (0, "some"), (0, "finished"))
+    assert script.run() == 0
+    assert len(script.ranks) == 2
+
+
+def test_a_job_that_dies_at_the_same_place_again_and_again_is_given_up(store, capsys):
+    script = Script(store, (1, "some"), (1, None), (1, None), (1, None))
+    assert script.run() == 1
+    assert len(script.ranks) == 3
+    assert "died 3 times at the same place, after checkpoint 1" in capsys.readouterr().err
+    assert script.waits == [0.5, 1.0]
+
+
+def test_restarts_are_counted(store, capsys):
+    assert Script(store, *[(137, "some")] * 9).run(restarts=2) == 137
+    assert "2 restarts were allowed" in capsys.readouterr().err
+
+
+def test_a_job_that_was_asked_to_stop_is_not_started_again(store):
+    assert Script(store, (75, "some")).run() == 75
+    assert Script(store, (130, "some")).run() == 130
+
+
+def test_shrinking_takes_a_rank_less_each_time_but_leaves_one(store):
+    script = Script(store, *[(137, "some")] * 3, (0, "finished"))
+    assert script.run(shrink=True, ranks=2) == 0
+    assert script.ranks == [2, 1, 1, 1]
+
+
+def test_an_error_after_the_job_has_finished_is_passed_on(store):
+    assert Script(store, (3, "finished")).run() == 3
