@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 from hpcstream.kernels.key_table import (
+    CHUNK_END,
     CHUNK_FIELDS,
     CHUNKS_AT,
     COUNT,
@@ -18,12 +19,15 @@ from hpcstream.kernels.key_table import (
     LAST_CHUNK,
     LAST_COUNT,
     LAST_REGION,
+    N_KEPT,
     N_LISTED,
     N_LIVE,
     N_OPEN,
     NEXT_SLOT,
+    NO_CHUNK,
     NULL_SLOT,
     NUMBER,
+    PEAK_LIVE,
     REGION_END,
     REGION_FIELDS,
     REGIONS_AT,
@@ -117,21 +121,36 @@ def _unlist_region(book, region):
 
 
 @njit(cache=True, nogil=True)
-def _give_back_end(book, at):
-    """Give back what a region holds at the ends of the arenas, as after a merged window."""
-    is_one_chunk = book[at + FIRST_CHUNK] == book[at + LAST_CHUNK]
-    if is_one_chunk and book[at + NEXT_SLOT] + book[at + ROOM] == book[ENTRY_END]:
-        book[ENTRY_END] = book[book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS]
-    if book[at + INDEX_BASE] + (np.int64(1) << book[at + INDEX_BITS]) == book[INDEX_END]:
+def _release(book, at):
+    """Let go of the storage of a region that closes: to the arenas, or for another slice.
+
+    What lies at the ends of the arenas is given back to them, as after a merged
+    window; else a region of one chunk keeps it, and its index.
+    """
+    chunk = book[at + FIRST_CHUNK]
+    link = book[CHUNKS_AT] + chunk * CHUNK_FIELDS
+    is_one_chunk = chunk == book[at + LAST_CHUNK]
+    is_last_index = book[at + INDEX_BASE] + (np.int64(1) << book[at + INDEX_BITS]) == book[INDEX_END]
+    is_last_chunk = is_one_chunk and book[link] + book[link + 1] == book[ENTRY_END]
+    if is_last_chunk:  # the last of the chunks, too: both go up together
+        book[ENTRY_END] = book[link]
+        book[CHUNK_END] = chunk
+    if is_last_index:
         book[INDEX_END] = book[at + INDEX_BASE]
+    if is_one_chunk and not is_last_chunk and not is_last_index:
+        book[N_KEPT] += book[link + 1]
+    else:
+        book[at + FIRST_CHUNK] = NO_CHUNK
 
 
 @njit(cache=True, nogil=True)
 def close_regions(book, regions):
-    """Forget regions (int64[n]). Most slots stay unused until `relocate`.
+    """Forget regions (int64[n]), whose slots `clear_slots` has made like new.
 
-    ``rows`` must be zeroed where ``book[ENTRY_END]`` goes back.
+    Slots that no other slice can use stay where they are until `relocate`.
     """
+    live = book[N_LIVE]
+    book[PEAK_LIVE] = max(live, book[PEAK_LIVE] - (book[PEAK_LIVE] >> 4))
     for position in range(regions.shape[0]):
         region = regions[position]
         at = REGIONS_AT + region * REGION_FIELDS
@@ -141,12 +160,26 @@ def close_regions(book, regions):
         if book[LAST_REGION] == region:
             book[LAST_REGION] = -1
             book[LAST_COUNT] = book[at + COUNT]
-        _give_back_end(book, at)
+        _release(book, at)
         book[N_LIVE] -= book[at + COUNT]
         book[N_OPEN] -= 1
         book[at + STATE] = 0
         book[at + NUMBER] = book[FREE_REGION]
         book[FREE_REGION] = region
+
+
+@njit(cache=True, nogil=True)
+def clear_slots(book, regions, identity, out_words):
+    """Set the word (int64[capacity]) of every slot of some regions to its ``identity``."""
+    for position in range(regions.shape[0]):
+        at = REGIONS_AT + regions[position] * REGION_FIELDS
+        left = book[at + COUNT]
+        link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
+        while left > 0:
+            n_here = min(left, book[link + 1])
+            out_words[book[link] : book[link] + n_here] = identity
+            left -= n_here
+            link = book[CHUNKS_AT] + book[link + 2] * CHUNK_FIELDS
 
 
 def warm_up():
@@ -157,4 +190,5 @@ def warm_up():
     slots_of_regions(book, none, slots)
     listed_regions(book, 0, none, none)
     close_regions(book, none)
+    clear_slots(book, none, 0, none.copy())
     live_slots(book, slots)

@@ -16,9 +16,12 @@ accumulating needs no branch for them.
     rows     int64[]    number of rows of each slot; zero where no slot was given out
 
 A region grows by another chunk, so no slot ever moves while a batch is
-resolved; only its part of the index is rebuilt, twice as large. What is left
-behind stays until `relocate` packs everything into fresh arenas. Regions that
-are not in the directory (merged slices) live in the same arenas.
+resolved; only its part of the index is rebuilt, twice as large. A closed region
+keeps its only chunk and its index for the next slice of about its size, which is
+why a job whose slices come and go needs no other memory than the first few took.
+What is left behind else stays until `relocate` packs everything into fresh
+arenas. Regions that are not in the directory (merged slices) live in the same
+arenas.
 """
 
 import numpy as np
@@ -37,8 +40,10 @@ from numba import njit
 # set by the caller: slices, the first that is not late, what a row adds to ``rows``, and
 # the range of times;
 (SLICE_SIZE, SLICE_OFFSET, FIRST_OPEN, STEP, TIME_FLOOR, TIME_CEILING) = range(20, 26)
-# where the sections are.
+# where the sections are;
 (CHUNKS_AT, DIRECTORY_AT, DIRECTORY_SIZE) = range(26, 29)
+# the most entries that were in use of late, and slots of closed regions kept for others.
+(PEAK_LIVE, N_KEPT) = range(29, 31)
 N_CONTROL = 32
 
 SPAN_AT = 32  # scratch: index base, shift, region of each slice of the batch
@@ -58,6 +63,8 @@ CHUNK_FIELDS = 3
 
 FIRST_INDEX = 8  # index places 0 to 7 stay empty
 LEAST_CHUNK = 8
+NO_CHUNK = -1  # first chunk of a closed region that kept nothing
+LOOK_AT = 8  # closed regions that are looked at for one to use again
 UNKNOWN = -1  # instead of a region in the span: not looked up yet
 IS_LATE = -2
 BLOCK = 1024  # rows that are guessed together
@@ -143,32 +150,77 @@ def open_region(book, index, number, listed, expected):
 
     The directory finds it by ``number`` if it is to be ``listed``.
     """
+    if listed and 2 * (book[N_LISTED] + 1) > book[DIRECTORY_SIZE]:
+        _stop(book, NEED_DIRECTORY, 1)
+        return np.int64(-1)
     reserve = max(np.int64(LEAST_CHUNK), expected)
     bits = _bits_for(reserve)
+    region = _reopen(book, index, reserve, bits)
+    if region < 0:
+        region = _open_fresh(book, index, reserve, bits)
+    if region < 0:
+        return region
+    at = REGIONS_AT + region * REGION_FIELDS
+    book[at + NUMBER] = number
+    book[at + STATE] = 1 if listed else 2
+    book[N_OPEN] += 1
+    if listed:
+        _list_region(book, region)
+        book[N_LISTED] += 1
+        book[LEAST_SLICE] = min(book[LEAST_SLICE], number)
+    return region
+
+
+@njit(cache=True, nogil=True)
+def _reopen(book, index, reserve, bits):
+    """Take a closed region whose chunk and index are of about the right size; -1 if none is."""
+    before = np.int64(-1)
+    region = book[FREE_REGION]
+    for _ in range(LOOK_AT):
+        if region < 0:
+            break
+        at = REGIONS_AT + region * REGION_FIELDS
+        if book[at + FIRST_CHUNK] != NO_CHUNK:
+            link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
+            room = book[link + 1]
+            kept_bits = book[at + INDEX_BITS]
+            if reserve <= room <= 4 * reserve and bits <= kept_bits <= bits + 2:
+                if before < 0:
+                    book[FREE_REGION] = book[at + NUMBER]
+                else:
+                    book[REGIONS_AT + before * REGION_FIELDS + NUMBER] = book[at + NUMBER]
+                book[N_KEPT] -= room
+                book[at + COUNT] = 0
+                book[at + NULL_SLOT] = 0
+                book[at + NEXT_SLOT] = book[link]
+                book[at + ROOM] = room
+                base = book[at + INDEX_BASE]
+                index[base : base + (np.int64(1) << kept_bits)] = np.uint32(0)
+                return region
+        before = region
+        region = book[at + NUMBER]
+    return np.int64(-1)
+
+
+@njit(cache=True, nogil=True)
+def _open_fresh(book, index, reserve, bits):
+    """Take fields, a chunk and a part of the index that nobody has had; -1 for want of room."""
     region = book[FREE_REGION]
     if region < 0:
         region = book[REGION_END]
     if region >= book[REGION_CAPACITY]:
         _stop(book, NEED_REGIONS, 1)
         return np.int64(-1)
-    if listed and 2 * (book[N_LISTED] + 1) > book[DIRECTORY_SIZE]:
-        _stop(book, NEED_DIRECTORY, 1)
-        return np.int64(-1)
     if _lacks_room(book, 1, reserve, np.int64(1) << bits):
         return np.int64(-1)
     at = REGIONS_AT + region * REGION_FIELDS
     if book[FREE_REGION] >= 0:
         book[FREE_REGION] = book[at + NUMBER]
+        if book[at + FIRST_CHUNK] != NO_CHUNK:
+            book[N_KEPT] -= book[book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS + 1]
     else:
         book[REGION_END] += 1
-    book[at + NUMBER] = number
-    book[at + STATE] = 1 if listed else 2
     _start_region(book, index, at, bits, reserve)
-    book[N_OPEN] += 1
-    if listed:
-        _list_region(book, region)
-        book[N_LISTED] += 1
-        book[LEAST_SLICE] = min(book[LEAST_SLICE], number)
     return region
 
 
@@ -371,15 +423,21 @@ def resolve_rows(book, index, keys, rows, times, words, valid, out_slots):
         return _resolve_far(book, index, keys, rows, times, words, valid, out_slots)
     relative = np.empty(BLOCK, dtype=np.uint64)
     for number in range(n_slices):
-        book[SPAN_AT + 3 * number] = 0
-        book[SPAN_AT + 3 * number + 1] = 61  # so that a guess is one of places 0 to 7
-        book[SPAN_AT + 3 * number + 2] = UNKNOWN
+        _prepare_span(book, first, number)
+    boundary = (first + 1) * size + book[SLICE_OFFSET]
     done = np.int64(0)
     while done < times.shape[0]:
         stop = min(done + BLOCK, times.shape[0])
-        block_valid = valid[done:stop] if valid.shape[0] > 0 else valid
-        _place_in_span(book, times[done:stop], first, n_slices, relative)
-        _guess_slots(book, index, words[done:stop], block_valid, relative, out_slots[done:stop])
+        if n_slices <= 2:
+            _guess_in_two(
+                book, index, times[done:stop], words[done:stop], boundary, out_slots[done:stop]
+            )
+        else:
+            _place_in_span(book, times[done:stop], first, n_slices, relative)
+            _guess_slots(book, index, words[done:stop], relative, out_slots[done:stop])
+        if valid.shape[0] > 0:
+            for row in range(done, stop):
+                out_slots[row] = out_slots[row] if valid[row] else np.uint32(0)
         n_right = _count_right_guesses(
             keys, rows, words[done:stop], book[STEP], out_slots[done:stop]
         )
@@ -387,14 +445,46 @@ def resolve_rows(book, index, keys, rows, times, words, valid, out_slots):
             slot = np.int64(out_slots[row])
             if slot == 0 or keys[slot] != words[row]:
                 is_null = valid.shape[0] > 0 and not valid[row]
-                relative_slice = np.int64(relative[row - done]) // 3
-                slot = _span_slot(book, index, keys, first, relative_slice, words[row], is_null)
+                if n_slices <= 2:
+                    number = np.int64(times[row] >= boundary)
+                else:
+                    number = np.int64(relative[row - done]) // 3
+                slot = np.int64(0)
+                if not is_null and book[SPAN_AT + 3 * number + 2] >= 0:
+                    slot = _new_slot_at_home(book, index, keys, SPAN_AT + 3 * number, words[row])
+                if slot == 0:
+                    slot = _span_slot(book, index, keys, first, number, words[row], is_null)
                 if slot < 0:
                     return row
                 out_slots[row] = np.uint32(slot)
             rows[slot] += book[STEP]
         done = stop
     return done
+
+
+@njit(cache=True, nogil=True)
+def _prepare_span(book, first, number):
+    """Note where the index of a slice begins, if the slice is open."""
+    at = SPAN_AT + 3 * number
+    book[at] = 0
+    book[at + 1] = 61  # so that a guess is one of places 0 to 7
+    book[at + 2] = UNKNOWN
+    if first + number < book[FIRST_OPEN]:
+        book[at + 2] = IS_LATE
+        return
+    region = find_region(book, first + number)
+    if region >= 0:
+        _note_region(book, at, region)
+
+
+@njit(cache=True, nogil=True)
+def _note_region(book, at, region):
+    """Note in the span where the index of a slice's region begins."""
+    book[at + 2] = region
+    if region >= 0:
+        fields = REGIONS_AT + region * REGION_FIELDS
+        book[at] = book[fields + INDEX_BASE]
+        book[at + 1] = 64 - book[fields + INDEX_BITS]
 
 
 @njit(cache=True, nogil=True)
@@ -421,15 +511,25 @@ def _place_in_span(book, times, first, n_slices, out_relative):
 
 
 @njit(cache=True, nogil=True)
-def _guess_slots(book, index, words, valid, relative, out_slots):
+def _guess_in_two(book, index, times, words, boundary, out_slots):
+    """Write what the index holds at the first place of each key, for two slices at most."""
+    base, next_base = np.uint64(book[SPAN_AT]), np.uint64(book[SPAN_AT + 3])
+    shift, next_shift = np.uint64(book[SPAN_AT + 1]), np.uint64(book[SPAN_AT + 4])
+    for row in range(words.shape[0]):
+        is_next = times[row] >= boundary
+        place = _mix(words[row]) >> (next_shift if is_next else shift)
+        out_slots[row] = np.uint32((next_base if is_next else base) + place)
+    for row in range(words.shape[0]):
+        out_slots[row] = index[out_slots[row]]
+
+
+@njit(cache=True, nogil=True)
+def _guess_slots(book, index, words, relative, out_slots):
     """Write what the index holds at the first place of each key: loads that need not wait."""
     for row in range(words.shape[0]):
         at = relative[row] + np.uint64(SPAN_AT)
         shift = np.uint64(book[at + np.uint64(1)])
         out_slots[row] = np.uint32(np.uint64(book[at]) + (_mix(words[row]) >> shift))
-    if valid.shape[0] > 0:
-        for row in range(words.shape[0]):
-            out_slots[row] = out_slots[row] if valid[row] else np.uint32(0)
     for row in range(words.shape[0]):
         out_slots[row] = index[out_slots[row]]
 
@@ -445,7 +545,30 @@ def _count_right_guesses(keys, rows, words, step, slots):
     return words.shape[0]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
+def _new_slot_at_home(book, index, keys, at, key):
+    """Return a slot for a key that is new, for nobody is at its first place; 0: look further.
+
+    ``at`` is the place in the span of a slice whose region is known.
+    """
+    place = np.uint64(book[at]) + (_mix(key) >> np.uint64(book[at + 1]))
+    if index[place] != 0:
+        return np.int64(0)
+    fields = REGIONS_AT + book[at + 2] * REGION_FIELDS
+    count = book[fields + COUNT] + 1
+    if book[fields + ROOM] == 0 or 2 * count > (np.int64(1) << book[fields + INDEX_BITS]):
+        return np.int64(0)
+    slot = book[fields + NEXT_SLOT]
+    book[fields + NEXT_SLOT] = slot + 1
+    book[fields + ROOM] -= 1
+    book[fields + COUNT] = count
+    book[N_LIVE] += 1
+    keys[slot] = key
+    index[place] = np.uint32(slot)
+    return slot
+
+
+@njit(cache=True, nogil=True)
 def _span_slot(book, index, keys, first, number, key, is_null):
     """Return the slot of a row the long way; 0 if it is late, -1 for want of room."""
     at = SPAN_AT + 3 * number
@@ -454,7 +577,7 @@ def _span_slot(book, index, keys, first, number, key, is_null):
         region = _slice_region(book, index, first + number)
         if region == UNKNOWN:
             return np.int64(-1)
-        book[at + 2] = region
+        _note_region(book, at, region)
     if region == IS_LATE:
         book[N_LATE] += 1
         return np.int64(0)
@@ -465,8 +588,7 @@ def _span_slot(book, index, keys, first, number, key, is_null):
         slot = _key_slot(book, index, keys, fields, key)
     if slot == 0:
         return np.int64(-1)
-    book[at] = book[fields + INDEX_BASE]
-    book[at + 1] = 64 - book[fields + INDEX_BITS]
+    _note_region(book, at, region)
     return slot
 
 
@@ -537,10 +659,12 @@ def relocate(book, index, keys):
     book[ENTRY_END] = 1
     book[INDEX_END] = FIRST_INDEX
     book[CHUNK_END] = 0
+    book[N_KEPT] = 0
     index[:FIRST_INDEX] = np.uint32(0)
     for region in range(book[REGION_END]):
         at = REGIONS_AT + region * REGION_FIELDS
         if book[at + STATE] == 0:
+            book[at + FIRST_CHUNK] = NO_CHUNK
             continue
         count = book[at + COUNT]
         null_place = book[at + NULL_SLOT]

@@ -8,8 +8,9 @@
     slots_of(region)                     its entries, in insertion order
     close(region)
 
-Memory follows what is open: closed slices are garbage that the next batch packs
-away once it is more than half. Slots are stable between two calls of `resolve`
+Memory follows what is open: a closed slice leaves its place to the next one of
+about its size, and what nobody can use is packed away once it is more than half.
+Slots that are not in use hold no rows and the words of a new entry. Slots are stable between two calls of `resolve`
 and `merge`; keep none beyond.
 """
 
@@ -117,8 +118,8 @@ class SliceStore:
         self.words: list[npt.NDArray[Any]] = [allocator.empty(0, w.dtype) for w in words]
         self._index: Slots = allocator.empty(key_table.FIRST_INDEX, np.uint32)
         self._index[:] = 0
+        self._identities = [_bits_of(word) for word in words]
         self._grow_entries(_LEAST_ENTRIES)
-        self._fill(0, 1)
         self._slots: Slots = np.empty(0, dtype=np.uint32)
         self.n_late = 0
         self.on_move: Callable[[Slots, int], None] | None = None
@@ -194,7 +195,8 @@ class SliceStore:
             A time is too close to the ends of int64.
         """
         book = self._book
-        if book[key_table.ENTRY_END] > 2 * book[key_table.N_LIVE] + _SPARE_ENTRIES:
+        in_use = max(book[key_table.N_LIVE], book[key_table.PEAK_LIVE])
+        if book[key_table.ENTRY_END] > 2 * in_use + _SPARE_ENTRIES:
             self.pack()
             book = self._book
         book[key_table.FIRST_OPEN] = first_open
@@ -203,15 +205,12 @@ class SliceStore:
         if self._slots.shape[0] < n_rows:
             self._slots = np.empty(n_rows, dtype=np.uint32)
         slots = self._slots[:n_rows]
-        end = book[key_table.ENTRY_END]
         done = key_table.resolve_rows(
             book, self._index, self._keys, self.rows, times, keys, valid, slots
         )
         self.n_late = int(book[key_table.N_LATE])
         if done < n_rows:
             self._resolve_rest(times, keys, valid, slots, done)
-        if self._book[key_table.ENTRY_END] != end:
-            self._fill(end, self._book[key_table.ENTRY_END])
         return slots
 
     @property
@@ -273,9 +272,11 @@ class SliceStore:
 
     def close(self, regions: Ints) -> None:
         """Forget regions and their entries."""
-        end = self.slots_end
-        key_regions.close_regions(self._book, regions)
-        self.rows[self.slots_end : end] = 0
+        book = self._book
+        key_regions.clear_slots(book, regions, 0, self.rows)
+        for identity, array in zip(self._identities, self.words, strict=True):
+            key_regions.clear_slots(book, regions, identity, array.view(np.int64))
+        key_regions.close_regions(book, regions)
 
     def forget_below(self, limit: int) -> None:
         """Note that no slice below ``limit`` is open any more."""
@@ -286,14 +287,11 @@ class SliceStore:
 
     def open_merged(self, expected: int) -> int:
         """Open a region outside the directory, to merge slices into."""
-        end = self._book[key_table.ENTRY_END]
         while True:
             region = key_table.open_region(self._book, self._index, 0, False, expected)
             if region >= 0:
-                break
+                return int(region)
             self._make_room(None)
-        self._fill(end, self._book[key_table.ENTRY_END])
-        return int(region)
 
     def merge(self, region: int, source: int) -> tuple[Slots, Slots]:
         """Find or make, in ``region``, the entries of ``source``; rows are added.
@@ -306,7 +304,6 @@ class SliceStore:
         source_slots, _ = self.slots_of(np.array([source], dtype=np.int64))
         slots = np.empty(source_slots.shape[0], dtype=np.uint32)
         null_slot = int(self._book[_region_at(source) + key_table.NULL_SLOT])
-        end = self._book[key_table.ENTRY_END]
         done = 0
         while True:
             done += key_table.resolve_entries(
@@ -316,7 +313,6 @@ class SliceStore:
             if done == slots.shape[0]:
                 break
             self._make_room(None)
-        self._fill(end, self._book[key_table.ENTRY_END])
         accumulate.add_counts(slots, values_at(self.rows, source_slots), self.rows)
         return source_slots, slots
 
@@ -338,8 +334,7 @@ class SliceStore:
         for array, target in zip(arrays, packed, strict=True):
             np.take(array, old, out=target[1 : n_live + 1])
         self._keys, self.rows, *self.words = packed
-        self.rows[n_live + 1 :] = 0
-        self._fill(0, 1)
+        self._clear_from(n_live + 1)
         places = 8 * n_live + 8 * self.n_regions + 2 * _LEAST_ENTRIES
         self._grow_index(_kept_capacity(self._index.shape[0], places), keep=False)
         self._book[key_table.ENTRY_CAPACITY] = capacity
@@ -397,9 +392,11 @@ class SliceStore:
         values: Ints = self._book[_region_at(regions) + field]
         return values
 
-    def _fill(self, start: int, stop: int) -> None:
+    def _clear_from(self, start: int) -> None:
+        """Make slots that no region has had like new; slot 0 is anybody's."""
+        self.rows[start:] = 0
         for spec, array in zip(self._specs, self.words, strict=True):
-            array[start:stop] = spec.identity
+            array[start:] = spec.identity
 
     def _make_room(self, times: Ints | None) -> None:
         """Enlarge whatever the last call stopped for."""
@@ -433,7 +430,7 @@ class SliceStore:
             used = min(end, array.shape[0])
             target[:used] = array[:used]
         self._keys, self.rows, *self.words = grown
-        self.rows[min(end, arrays[0].shape[0]) :] = 0
+        self._clear_from(min(end, arrays[0].shape[0]))
         self._book[key_table.ENTRY_CAPACITY] = capacity
 
     def _grow_index(self, capacity: int, *, keep: bool) -> None:
@@ -462,6 +459,11 @@ class SliceStore:
         )
         key_table.relist(book)
         self._book = book
+
+
+def _bits_of(word: Word) -> np.int64:
+    """Return what a new entry holds, as the bits of an int64."""
+    return np.int64(np.array([word.identity], dtype=word.dtype).view(np.int64)[0])
 
 
 _NONE: Ints = np.zeros(0, dtype=np.int64)
