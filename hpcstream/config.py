@@ -10,6 +10,14 @@ CHECKPOINT_DIR = "HPCSTREAM_CHECKPOINT_DIR"
 EXPLAIN = "HPCSTREAM_EXPLAIN"
 """Environment variable: print the plan instead of running (``hpcstream explain``)."""
 
+LIVE_ROUND_ROWS = 65_536
+BOUNDED_ROUND_ROWS = 262_144
+"""Rows of a round by default. The larger the round, the less a row pays for its Python."""
+
+_AT_LEAST_ONE = (
+    "batch_rows", "round_bytes", "rounds_in_flight", "step_bytes", "receive_bytes", "keep",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobConfig:
@@ -17,8 +25,12 @@ class JobConfig:
 
     Attributes
     ----------
-    batch_rows : int
-        Rows that a source scans for one round, on each rank.
+    batch_rows : int or None
+        Rows that a source scans for one round, on each rank. None: 65,536, and four
+        times as many if no source of the job is live, for then only throughput counts.
+        Operators get them in batches of at most 65,536 rows.
+    round_bytes : int
+        A bounded source also closes a round that has this many bytes.
     linger_s : float
         A live source closes a round this long after the last one, rows or not.
     rounds_in_flight : int
@@ -52,7 +64,8 @@ class JobConfig:
         Take a savepoint as soon as possible, and stop.
     """
 
-    batch_rows: int = 65_536
+    batch_rows: int | None = None
+    round_bytes: int = 16 << 20
     linger_s: float = 0.001
     rounds_in_flight: int = 3
     step_bytes: int = 4 << 20
@@ -70,9 +83,10 @@ class JobConfig:
     stop_after_savepoint: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("batch_rows", "rounds_in_flight", "step_bytes", "receive_bytes", "keep"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)!r}")
+        for name in _AT_LEAST_ONE:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1; got {value!r}")
         for name in ("linger_s", "abort_timeout_s", "checkpoint_interval_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)!r}")
@@ -82,6 +96,12 @@ class JobConfig:
             )
         if self.stop_after_savepoint and self.checkpoint_dir is None:
             raise ValueError("stop_after_savepoint needs a checkpoint_dir")
+
+    def rows_a_round(self, *, has_live_source: bool) -> int:
+        """Return how many rows a source scans for one round."""
+        if self.batch_rows is not None:
+            return self.batch_rows
+        return LIVE_ROUND_ROWS if has_live_source else BOUNDED_ROUND_ROWS
 
     def fingerprint(self) -> str:
         """Return what all ranks must have in common, as text."""

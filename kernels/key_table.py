@@ -446,14 +446,15 @@ def resolve_rows(book, index, keys, rows, times, words, valid, out_slots):
             if slot == 0 or keys[slot] != words[row]:
                 is_null = valid.shape[0] > 0 and not valid[row]
                 if n_slices <= 2:
-                    number = np.int64(times[row] >= boundary)
+                    nth = np.int64(times[row] >= boundary)
                 else:
-                    number = np.int64(relative[row - done]) // 3
+                    nth = np.int64(relative[row - done]) // 3
+                at = SPAN_AT + 3 * nth
                 slot = np.int64(0)
-                if not is_null and book[SPAN_AT + 3 * number + 2] >= 0:
-                    slot = _new_slot_at_home(book, index, keys, SPAN_AT + 3 * number, words[row])
+                if not is_null and book[at + 2] >= 0:
+                    slot = _new_slot_at_home(book, index, keys, at, words[row])
                 if slot == 0:
-                    slot = _span_slot(book, index, keys, first, number, words[row], is_null)
+                    slot = _span_slot(book, index, keys, first, nth, words[row], is_null)
                 if slot < 0:
                     return row
                 out_slots[row] = np.uint32(slot)

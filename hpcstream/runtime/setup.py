@@ -225,6 +225,8 @@ class _Builder:
         self.owned: list[Communicator] = []
         self.edges: dict[int, Edge] = {}
         self.tasks: list[Task] = []
+        sources = [plan.source.source for plan in graph.tasks if plan.source is not None]
+        self._has_live_source = not all(source.bounded for source in sources)
         self.sinks: dict[int, SinkOperator] = {}
 
     def connect(self) -> None:
@@ -346,13 +348,14 @@ class _Builder:
         if plan.source is None:
             return Task(name, operators, inputs, outputs)
         spec = source_spec(plan)
+        rows = self.config.rows_a_round(has_live_source=self._has_live_source)
         if plan.source.source.bounded:
             reader: BoundedReader | LiveReader = BoundedReader(spec, dealt[plan.number])
             pacer = None
         else:
             reader = LiveReader(spec, dealt[plan.number], self.clock())
-            closer = RoundCloser(self.config.batch_rows, self.config.linger_s)
-            pacer = Pacer(reader, closer, self.config.batch_rows, self.clock, wake_others)
+            closer = RoundCloser(rows, self.config.linger_s)
+            pacer = Pacer(reader, closer, rows, self.clock, wake_others)
         return SourceTask(
             name,
             operators,
@@ -360,7 +363,8 @@ class _Builder:
             outputs,
             reader=reader,
             gate=self.gate,
-            batch_rows=self.config.batch_rows,
+            batch_rows=rows,
+            round_bytes=self.config.round_bytes,
             pacer=pacer,
         )
 

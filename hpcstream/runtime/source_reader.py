@@ -100,6 +100,10 @@ class RowStamper:
         return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
 
 
+MAX_BATCH_ROWS = 65_536
+"""Rows that operators get at once: their kernels run between two looks at MPI."""
+
+
 @dataclass(slots=True)
 class SplitProgress:
     """How far one split has been read; ``greatest`` is the greatest event time in a live one."""
@@ -176,13 +180,17 @@ class BoundedReader:
         """The split that holds the watermark back: the one being read."""
         return None if self.ended else self.progress[self._current].split.id
 
-    def read_round(self, max_rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the batches of one round: ``max_rows`` rows scanned, fewer only at the end."""
-        left = max_rows
-        while left > 0 and not self.ended:
-            batch, scanned = self._read(left)
-            left -= scanned
+    def read_round(self, max_rows: int, max_bytes: int = 1 << 62) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of one round: ``max_rows`` rows scanned, or so many bytes and more.
+
+        Fewer only at the end. It depends on nothing but what is read.
+        """
+        rows_left, bytes_left = max_rows, max_bytes
+        while rows_left > 0 and bytes_left > 0 and not self.ended:
+            batch, scanned = self._read(min(rows_left, MAX_BATCH_ROWS))
+            rows_left -= scanned
             if batch is not None and batch.num_rows:
+                bytes_left -= batch.nbytes
                 yield batch
 
     def _read(self, max_rows: int) -> tuple[pa.RecordBatch | None, int]:

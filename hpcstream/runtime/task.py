@@ -201,8 +201,8 @@ class SourceTask(Task):
     reader : BoundedReader or LiveReader
     gate : object with ``may_start(round)``
         Control: how far sources may go.
-    batch_rows : int
-        Rows scanned for one round.
+    batch_rows, round_bytes : int
+        Rows scanned for one round, and the bytes at which a bounded source closes it sooner.
     pacer : Pacer or None
         Says when a live source closes a round; None for bounded sources.
     """
@@ -213,12 +213,14 @@ class SourceTask(Task):
         reader: BoundedReader | LiveReader,
         gate: Any,
         batch_rows: int,
+        round_bytes: int = 1 << 62,
         pacer: Pacer | None = None,
     ) -> None:
         super().__init__(*task)
         self.reader = reader
         self._gate = gate
         self._batch_rows = batch_rows
+        self._round_bytes = round_bytes
         self.pacer = pacer
 
     @property
@@ -261,7 +263,7 @@ class SourceTask(Task):
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         if isinstance(self.reader, BoundedReader):
-            return self.reader.read_round(self._batch_rows)
+            return self.reader.read_round(self._batch_rows, self._round_bytes)
         assert self.pacer is not None, "a live source is paced"
         return self.pacer.take(self.next_round)
 
