@@ -20,6 +20,7 @@ FAMILIES = (
     "dictionary",
     "join",
     "key_table",
+    "key_resolve",
     "key_regions",
     "key_bytes",
     "accumulate",

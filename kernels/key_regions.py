@@ -23,7 +23,6 @@ from hpcstream.kernels.key_table import (
     N_LISTED,
     N_LIVE,
     N_OPEN,
-    NEXT_SLOT,
     NO_CHUNK,
     NULL_SLOT,
     NUMBER,
@@ -31,7 +30,6 @@ from hpcstream.kernels.key_table import (
     REGION_END,
     REGION_FIELDS,
     REGIONS_AT,
-    ROOM,
     STATE,
     directory_home,
 )
@@ -130,7 +128,9 @@ def _release(book, at):
     chunk = book[at + FIRST_CHUNK]
     link = book[CHUNKS_AT] + chunk * CHUNK_FIELDS
     is_one_chunk = chunk == book[at + LAST_CHUNK]
-    is_last_index = book[at + INDEX_BASE] + (np.int64(1) << book[at + INDEX_BITS]) == book[INDEX_END]
+    is_last_index = (
+        book[at + INDEX_BASE] + (np.int64(1) << book[at + INDEX_BITS]) == book[INDEX_END]
+    )
     is_last_chunk = is_one_chunk and book[link] + book[link + 1] == book[ENTRY_END]
     if is_last_chunk:  # the last of the chunks, too: both go up together
         book[ENTRY_END] = book[link]

@@ -58,9 +58,7 @@ def start(
     return _supervised(program, ranks, launcher, environ)
 
 
-def _supervised(
-    program: Sequence[str], ranks: int, launcher: str, environ: dict[str, str]
-) -> int:
+def _supervised(program: Sequence[str], ranks: int, launcher: str, environ: dict[str, str]) -> int:
     if ranks == 1:
         return supervise(program, environ, OPEN_MPI)
     _refuse_nesting(ranks, environ)

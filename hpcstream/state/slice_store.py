@@ -10,8 +10,8 @@
 
 Memory follows what is open: a closed slice leaves its place to the next one of
 about its size, and what nobody can use is packed away once it is more than half.
-Slots that are not in use hold no rows and the words of a new entry. Slots are stable between two calls of `resolve`
-and `merge`; keep none beyond.
+Slots that are not in use hold no rows and the words of a new entry. Slots are
+stable between two calls of `resolve` and `merge`; keep none beyond.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hpcstream.kernels import accumulate, key_regions, key_table
+from hpcstream.kernels import accumulate, key_regions, key_resolve, key_table
 
 Ints = npt.NDArray[np.int64]
 Slots = npt.NDArray[np.uint32]
@@ -205,7 +205,7 @@ class SliceStore:
         if self._slots.shape[0] < n_rows:
             self._slots = np.empty(n_rows, dtype=np.uint32)
         slots = self._slots[:n_rows]
-        done = key_table.resolve_rows(
+        done = key_resolve.resolve_rows(
             book, self._index, self._keys, self.rows, times, keys, valid, slots
         )
         self.n_late = int(book[key_table.N_LATE])
@@ -223,7 +223,7 @@ class SliceStore:
         while done < times.shape[0]:
             self._make_room(times)
             rest = valid[done:] if valid.shape[0] else valid
-            done += key_table.resolve_rows(
+            done += key_resolve.resolve_rows(
                 self._book, self._index, self._keys, self.rows,
                 times[done:], keys[done:], rest, slots[done:],
             )  # fmt: skip
@@ -306,7 +306,7 @@ class SliceStore:
         null_slot = int(self._book[_region_at(source) + key_table.NULL_SLOT])
         done = 0
         while True:
-            done += key_table.resolve_entries(
+            done += key_resolve.resolve_entries(
                 self._book, self._index, self._keys, source_slots[done:], null_slot, region,
                 slots[done:],
             )  # fmt: skip

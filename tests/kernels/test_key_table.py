@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive_key_table import NaiveSlices
 
-from hpcstream.kernels import key_bytes, key_regions, key_table
+from hpcstream.kernels import key_bytes, key_regions, key_resolve, key_table
 from hpcstream.state.slice_store import HeapAllocator, SliceStore
 
 
@@ -57,5 +57,6 @@ def test_slices_are_right_on_both_sides_of_every_path(data, size, n_slices):
 
 def test_warm_up_compiles_every_kernel():
     key_table.warm_up()
+    key_resolve.warm_up()
     key_regions.warm_up()
     key_bytes.warm_up()
