@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 CHECKPOINT_DIR = "HPCSTREAM_CHECKPOINT_DIR"
 """Environment variable: the checkpoint directory of jobs that name none."""
 
+SCRATCH_DIR = "HPCSTREAM_SCRATCH_DIR"
+"""Environment variable: the scratch directory of jobs that name none."""
+
 EXPLAIN = "HPCSTREAM_EXPLAIN"
 """Environment variable: print the plan instead of running (``hpcstream explain``)."""
 
@@ -49,6 +52,8 @@ class JobConfig:
         Show a live line; None: if standard error is a terminal.
     checkpoint_dir : str or None
         Where checkpoints are; None: none are taken.
+    scratch_dir : str or None
+        Directory on a disk of the node; checkpoint files are written there, then copied.
     checkpoint_interval_s : float
         Seconds between the beginnings of two checkpoints.
     restore_from : str or None
@@ -75,6 +80,7 @@ class JobConfig:
     local_aggregation: bool = True
     progress: bool | None = None
     checkpoint_dir: str | None = None
+    scratch_dir: str | None = None
     checkpoint_interval_s: float = 10.0
     restore_from: str | None = "auto"
     keep: int = 3

@@ -22,6 +22,7 @@ FAMILIES = (
     "key_table",
     "key_resolve",
     "key_regions",
+    "snapshots",
     "key_bytes",
     "accumulate",
     "order_statistics",

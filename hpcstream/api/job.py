@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcstream.api.stream import Stream
-from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, JobConfig
+from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, JobConfig
 from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Source
 from hpcstream.connectors.batches import BatchesSource
@@ -318,6 +318,7 @@ class Job:
         """
         from hpcstream.api.launch import run_job
 
+        options.setdefault("scratch_dir", os.environ.get(SCRATCH_DIR) or None)
         try:
             config = JobConfig(
                 checkpoint_dir=_text(checkpoint_dir or os.environ.get(CHECKPOINT_DIR) or None),

@@ -72,9 +72,12 @@ class Manifest:
         The job had read all its input: nothing is left to do.
     files : list of WrittenFile
         By rank.
+    shared : mapping of str to WrittenFile
+        Files of earlier checkpoints that hold pieces of this one's state, by their
+        place in the checkpoint directory, as in ``"ckpt-000040/rank-00001.h5"``.
     operators : list of StoredOperator
-    sources : list of str
-        Ids of the sources.
+    sources : mapping of str to str
+        For each source, by id, what it reads.
     sinks : mapping
         For each sink, by id: the ``parts`` that this checkpoint commits, and the
         ``positions`` of its instances, in their order.
@@ -91,8 +94,9 @@ class Manifest:
     kind: str = "checkpoint"
     finished: bool = False
     files: Sequence[WrittenFile] = ()
+    shared: Mapping[str, WrittenFile] = field(default_factory=dict)
     operators: Sequence[StoredOperator] = ()
-    sources: Sequence[str] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
     sinks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -100,6 +104,7 @@ class Manifest:
         """Return it as a JSON object."""
         value = asdict(self)
         value["files"] = [file.to_json() for file in self.files]
+        value["shared"] = {place: file.to_json() for place, file in self.shared.items()}
         return {"format": FORMAT_VERSION, **value}
 
     @classmethod
@@ -107,6 +112,8 @@ class Manifest:
         """Return what `to_json` wrote."""
         fields = {name: item for name, item in value.items() if name != "format"}
         fields["files"] = [WrittenFile.from_json(file) for file in value["files"]]
+        shared = value["shared"].items()
+        fields["shared"] = {place: WrittenFile.from_json(file) for place, file in shared}
         fields["operators"] = [StoredOperator(**one) for one in value["operators"]]
         return cls(**fields)
 

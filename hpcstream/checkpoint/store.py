@@ -19,13 +19,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from hpcstream.checkpoint.format import (
     CheckpointError,
     CheckpointFile,
+    WrittenFile,
     sync_directory,
 )
 from hpcstream.checkpoint.manifest import MANIFEST, Manifest, read_manifest, write_manifest
@@ -182,22 +183,47 @@ class CheckpointStore:
         sync_directory(self.directory)
 
     def discard(self, path: str) -> None:
-        """Remove a checkpoint, manifest first."""
+        """Remove a checkpoint, manifest first; files that others refer to stay."""
         with suppress(OSError):
             os.remove(os.path.join(path, MANIFEST))
-        shutil.rmtree(path, ignore_errors=True)
+        self._sweep([path])
 
     def remove_unfinished(self) -> None:
-        """Remove what earlier attempts began and did not complete."""
-        for one in self._directories():
-            if not os.path.exists(_manifest_of(one)):
-                shutil.rmtree(one.path, ignore_errors=True)
+        """Remove what earlier attempts began and did not complete, and what nobody refers to."""
+        self._sweep([o.path for o in self._directories() if not os.path.exists(_manifest_of(o))])
 
     def prune(self, keep: int) -> None:
         """Remove all checkpoints but the newest ``keep``; savepoints stay."""
-        ordinary = [one for one in self.stored() if one.kind == CHECKPOINT]
-        for one in ordinary[keep:]:
-            self.discard(one.path)
+        directories = self._directories()
+        stored = [one for one in directories if os.path.exists(_manifest_of(one))]
+        for one in [one for one in stored if one.kind == CHECKPOINT][keep:]:
+            with suppress(OSError):
+                os.remove(_manifest_of(one))
+        newest = max((one.number for one in stored), default=0)  # those after it are being written
+        self._sweep([one.path for one in directories if one.number < newest])
+
+    def lacks(self, shared: Mapping[str, WrittenFile]) -> str | None:
+        """Return a file of earlier checkpoints that is no longer as it was; None: all are."""
+        for place, written in shared.items():
+            path = os.path.join(self.directory, place)
+            if not os.path.exists(path) or os.path.getsize(path) != written.n_bytes:
+                return path
+        return None
+
+    def _sweep(self, paths: Iterable[str]) -> None:
+        """Remove directories without a manifest, but for the files that manifests refer to."""
+        found = [path for path in paths if not os.path.exists(os.path.join(path, MANIFEST))]
+        needed = _referred_to(self.stored()) if found else set()
+        for path in found:
+            directory = os.path.basename(path)
+            kept = {place for place in needed if place.startswith(f"{directory}/")}
+            if not kept:
+                shutil.rmtree(path, ignore_errors=True)
+                continue
+            for name in os.listdir(path):
+                if f"{directory}/{name}" not in kept:
+                    with suppress(OSError):
+                        os.remove(os.path.join(path, name))
 
     # -- requests ----------------------------------------------------------------------
 
@@ -225,6 +251,15 @@ def _attempt_of(stored: Stored) -> int:
         return 2**62
 
 
+def _referred_to(stored: Iterable[Stored]) -> set[str]:
+    """Return the files of other checkpoints that whole ones refer to."""
+    found: set[str] = set()
+    for one in stored:
+        with suppress(CheckpointError):
+            found.update(read_manifest(one.path).shared)
+    return found
+
+
 def verify(path: str) -> Iterator[tuple[str, int | CheckpointError]]:
     """Yield for each file of a checkpoint its checked bytes, or what is wrong with it."""
     try:
@@ -233,9 +268,13 @@ def verify(path: str) -> Iterator[tuple[str, int | CheckpointError]]:
         yield MANIFEST, error
         return
     yield MANIFEST, os.path.getsize(os.path.join(path, MANIFEST))
-    for written in manifest.files:
+    places = {os.path.join(path, written.name): written for written in manifest.files}
+    directory = os.path.dirname(path)
+    places |= {os.path.join(directory, place): one for place, one in manifest.shared.items()}
+    for place, written in places.items():
+        name = os.path.relpath(place, path)
         try:
-            with CheckpointFile(os.path.join(path, written.name), written) as file:
-                yield written.name, file.check()
+            with CheckpointFile(place, written) as file:
+                yield name, file.check()
         except CheckpointError as error:
-            yield written.name, error
+            yield name, error

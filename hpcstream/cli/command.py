@@ -135,6 +135,11 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
         help="where the job's checkpoints are; it goes on from the newest if there is one",
     )
     command.add_argument(
+        "--scratch",
+        metavar="DIR",
+        help="a disk of the node: checkpoint files are written there, then copied",
+    )
+    command.add_argument(
         "--restarts",
         type=int,
         default=0,

@@ -12,7 +12,7 @@ from pathlib import Path
 from hpcstream.cli import mpiexec
 from hpcstream.cli.restarts import Policy, run_to_the_end
 from hpcstream.cli.supervise import supervise
-from hpcstream.config import CHECKPOINT_DIR, EXPLAIN
+from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR
 from hpcstream.errors import LauncherError
 from hpcstream.exchange.launcher import OPEN_MPI, launches
 from hpcstream.observability.progress import TERMINAL
@@ -21,12 +21,15 @@ from hpcstream.observability.progress import TERMINAL
 def run(options: argparse.Namespace) -> int:
     """Run the script and return its exit status."""
     program = [sys.executable, str(_script(options.script)), *options.arguments]
+    extra = {}
+    if options.scratch is not None:
+        extra[SCRATCH_DIR] = os.path.abspath(os.path.expanduser(options.scratch))
     if options.checkpoint_dir is None:
         if options.restarts or options.shrink:
             raise LauncherError("--restarts and --shrink go on from checkpoints: --checkpoint-dir")
-        return start(program, options.ranks, options.launcher)
+        return start(program, options.ranks, options.launcher, extra)
     directory = os.path.abspath(os.path.expanduser(options.checkpoint_dir))
-    extra = {CHECKPOINT_DIR: directory}
+    extra[CHECKPOINT_DIR] = directory
     if not options.restarts:
         return start(program, options.ranks, options.launcher, extra)
 

@@ -27,7 +27,7 @@ class OperatorIdentity:
     role : str
         `LOCAL`, `FINAL` or `WHOLE`; those of one id share a state.
     signature : str
-        What it does.
+        What it does, and what its state is made of: only an equal one can take it over.
     ranks : tuple of int
     """
 
@@ -45,10 +45,11 @@ def operator_identities(graph: PhysicalGraph) -> list[OperatorIdentity]:
     found = []
     for task in graph.tasks:
         for place, operator in enumerate(task.operators):
-            role, signature = _role(operator.label)
-            name = signature
+            role, text = _role(operator.label)
+            name = text
             if operator.name is not None:
-                name = f"{operator.name}: {signature.split(maxsplit=1)[0]}"
+                name = f"{operator.name}: {text.split(maxsplit=1)[0]}"
+            signature = f"{text} [{operator.state}]" if operator.state else text
             number = counts[name, role] = counts.get((name, role), 0) + 1
             if number > 1:
                 name = f"{name} #{number}"
@@ -69,9 +70,16 @@ def source_identities(graph: PhysicalGraph) -> dict[int, str]:
     return found
 
 
+def source_origins(graph: PhysicalGraph) -> dict[int, str]:
+    """Return what each source reads, by the number of its task."""
+    sources = {task.number: task.source for task in graph.tasks}
+    return {n: s.origin or s.source.describe() for n, s in sources.items() if s is not None}
+
+
 def plan_fingerprint(graph: PhysicalGraph) -> str:
     """Return a digest of the plan: equal ones, on as many ranks, run the same rounds."""
-    return hashlib.sha256(graph.explain().encode()).hexdigest()
+    signatures = [f"{one.id} {one.signature}" for one in operator_identities(graph)]
+    return hashlib.sha256("\n".join([graph.explain(), *signatures]).encode()).hexdigest()
 
 
 def _role(label: str) -> tuple[str, str]:

@@ -23,12 +23,16 @@ MAIN = "main"
 
 @dataclass(frozen=True)
 class OperatorPlan:
-    """One operator of a chain: how to make it, a line for `explain`, and the user's name for it."""
+    """One operator of a chain: how to make it, a line for `explain`, and the user's name for it.
+
+    ``state`` says what its state is made of, where the label does not: types, mostly.
+    """
 
     label: str
     make: Callable[[], Operator]
     name: str | None = None
     sink_number: int | None = None
+    state: str = ""
 
 
 @dataclass(eq=False)

@@ -175,14 +175,20 @@ class _Planner:
         return edge
 
     def append(
-        self, port: Port, label: str, make: Callable[[], Operator], *, output: str = MAIN
+        self,
+        port: Port,
+        label: str,
+        make: Callable[[], Operator],
+        *,
+        output: str = MAIN,
+        state: str = "",
     ) -> tuple[TaskPlan, tuple[int, str]]:
         """Chain an operator behind a port, or begin a task where no chain can go on."""
         task = port.task
         if not self._ends_chain(port):
             self._begin_local_task(port)
             task = self.tasks[-1]
-        task.operators.append(OperatorPlan(label, make, self._name))
+        task.operators.append(OperatorPlan(label, make, self._name, state=state))
         return task, (len(task.operators) - 1, output)
 
     def _ends_chain(self, port: Port) -> bool:

@@ -104,7 +104,10 @@ class WindowPlan:
 
     def _one_stage(self, port: Port, spec: WindowAggregateSpec) -> Port:
         task, output = self._planner.append(
-            port, self._label(), lambda: WindowAggregate(spec, process_pool())
+            port,
+            self._label(),
+            lambda: WindowAggregate(spec, process_pool()),
+            state=spec.describe_state(),
         )
         return self._result(task, output, spec, port.partitioned_by)
 
@@ -119,7 +122,10 @@ class WindowPlan:
             f"aggregate by {', '.join(spec.keys)} split into local and final"
         )
         producer, output = self._planner.append(
-            port, f"local {self._label()}", lambda: LocalWindowAggregate(spec, process_pool())
+            port,
+            f"local {self._label()}",
+            lambda: LocalWindowAggregate(spec, process_pool()),
+            state=spec.describe_state(),
         )
         final = self._planner.new_task(self._ranks)
         here = type(port)
@@ -131,6 +137,7 @@ class WindowPlan:
             here(final, (-1, MAIN), port.schema),
             f"final {self._label()}",
             lambda: WindowAggregate(spec, process_pool()),
+            state=spec.describe_state(),
         )
         return self._result(task, output, spec, spec.keys)
 
@@ -152,6 +159,7 @@ class WindowPlan:
             here(synced, (-1, MAIN), port.schema),
             f"local {self._label()}",
             lambda: WindowAllLocal(spec, process_pool()),
+            state=spec.describe_state(),
         )
         self._note_late(here(task, (output[0], "late"), port.schema))
         partials = here(task, output, spec.window_all_schema)
@@ -168,6 +176,7 @@ class WindowPlan:
             here(final, (-1, MAIN), partials.schema),
             f"final {self._label()}",
             lambda: WindowAllFinal(spec),
+            state=spec.describe_state(),
         )
         return self._planner.done(self._node, task, output, spec.output_schema, None)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,42 @@ class Share:
 
 Snapshot = Mapping[str, np.ndarray]
 """The state of an operator: named arrays, one HDF5 dataset each. Bytes as uint8."""
+
+
+class Piece(NamedTuple):
+    """Entries of a state that change seldom: those of a slice.
+
+    Attributes
+    ----------
+    name : str
+        Unique in the operator, now and later.
+    version : str
+        As long as it is the same, so are the entries.
+    n_entries : int
+    """
+
+    name: str
+    version: str
+    n_entries: int
+
+
+class PiecewiseSnapshot(NamedTuple):
+    """A snapshot of which some arrays are cut into pieces.
+
+    Attributes
+    ----------
+    whole : Snapshot
+        The arrays that are not.
+    pieces : list of Piece
+    copies : callable
+        Given places of pieces (int64[n]), returns the other arrays of just these: one
+        value for each entry, piece after piece. Given all, they complete ``whole``.
+        To be called before the operator goes on.
+    """
+
+    whole: Snapshot
+    pieces: Sequence[Piece]
+    copies: Callable[[np.ndarray], Snapshot]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +100,9 @@ class Operator(Protocol):
     # ``restore_stages(local, final, share)``
     #     The same for an operator that the planner may split in two stages: there are
     #     snapshots of local stages, and of final stages (or of the one stage there was).
+    #
+    # An operator with much state that changes little may also have
+    #
+    # ``snapshot_in_pieces() -> PiecewiseSnapshot or None``
+    #     The same state; a checkpoint writes the pieces that have changed, and refers to
+    #     earlier files for the others. `restore` and the like see no difference.

@@ -42,6 +42,7 @@ class InternedKeys:
     def __init__(self, fields: Sequence[pa.Field], index: KeyIndex | None = None) -> None:
         self._fields = tuple(fields)
         self._index = index or KeyIndex()
+        self.generation = 0
 
     @property
     def n_bytes(self) -> int:
@@ -74,6 +75,7 @@ class InternedKeys:
         """Throw away keys without entries, when they are more than half."""
         if len(self._index) <= 2 * store.n_entries + _SPARE_KEYS:
             return
+        self.generation += 1
         live = np.unique(store.live_keys())
         store.replace_keys(self._index.keep(live[live < len(self._index)]))
 

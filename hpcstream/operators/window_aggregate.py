@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from hpcstream.memory.columns import words_to_array
-from hpcstream.operators.base import Emitted, Share, SideOutput, Snapshot
+from hpcstream.operators.base import Emitted, PiecewiseSnapshot, Share, SideOutput, Snapshot
 from hpcstream.operators.rescale import all_again, common_watermark, take_over_keys, total
 from hpcstream.operators.window_merge import WindowMerger
 from hpcstream.operators.window_progress import WindowProgress
@@ -95,8 +95,18 @@ class WindowAggregate:
 
     def snapshot(self) -> Snapshot:
         """Return open slices, late rows so far, and which windows have fired."""
+        return {**self._state.snapshot(), **self._progress_so_far()}
+
+    def snapshot_in_pieces(self) -> PiecewiseSnapshot | None:
+        """Return the same slice by slice; None where values are kept across slices."""
+        if self._state.holistic is not None:
+            return None
+        found = self._state.snapshot_in_pieces()
+        return found._replace(whole={**found.whole, **self._progress_so_far()})
+
+    def _progress_so_far(self) -> Snapshot:
         late_rows = np.array([self.late_rows], dtype=np.int64)
-        return self._state.snapshot() | self._progress.snapshot() | {"late_rows": late_rows}
+        return {**self._progress.snapshot(), "late_rows": late_rows}
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take over the state of a snapshot."""

@@ -19,7 +19,15 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class KeyCodec(Protocol):
-    """Words for keys: equal keys, equal words."""
+    """Words for keys: equal keys, equal words.
+
+    Attributes
+    ----------
+    generation : int
+        Another one when the words of all keys have changed.
+    """
+
+    generation: int
 
     @property
     def n_bytes(self) -> int:
@@ -44,6 +52,7 @@ class KeyCodec(Protocol):
 class NoKeys:
     """For windows over all rows: one key."""
 
+    generation = 0
     n_bytes = 0
 
     def encode(self, batch: pa.RecordBatch) -> tuple[Ints, Bools]:
@@ -70,6 +79,7 @@ class NoKeys:
 class WordKeys:
     """One key column whose values are words already: integers, times, booleans."""
 
+    generation = 0
     n_bytes = 0
 
     def __init__(self, column: str, key_type: pa.DataType) -> None:

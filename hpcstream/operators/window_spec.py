@@ -127,3 +127,12 @@ class WindowAggregateSpec:
         keys = ", ".join(self.keys) or "all rows"
         text = f"{self.assigner} by {keys}: {', '.join(map(str, self.aggregates))}"
         return f"{text}, lateness {self.allowed_lateness}" if self.allowed_lateness else text
+
+    def describe_state(self) -> str:
+        """Return what the state is made of: equal text, and one can take over another's."""
+        keys = ", ".join(f"{field.name} {field.type}" for field in self.key_fields)
+        words = ", ".join(f"{word.name} {word.dtype}" for word in self.words)
+        kept = (a.input for a in self.holistic_aggregates if a.input is not None)
+        values = ", ".join(f"{n} {self.input_schema.field(n).type}" for n in dict.fromkeys(kept))
+        parts = (keys, words, values, f"{self.slicing}", f"lateness {self.allowed_lateness}")
+        return f"{'; '.join(part for part in parts if part)}; time {self.time_type}"

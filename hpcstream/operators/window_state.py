@@ -18,6 +18,7 @@ from hpcstream.kernels import accumulate
 from hpcstream.memory.columns import fixed_values
 from hpcstream.operators.accumulators import Accumulator, ColumnRows, NullCount, column_rows
 from hpcstream.operators.aggregates import finish
+from hpcstream.operators.base import Piece, PiecewiseSnapshot
 from hpcstream.operators.holistic import HolisticRows
 from hpcstream.operators.window_keys import key_codec
 from hpcstream.operators.window_spec import (
@@ -196,6 +197,17 @@ class WindowState:
             self.holistic.forget(regions)
         self.store.close(regions)
         self.codec.forget_dead(self.store)
+
+    def snapshot_in_pieces(self) -> PiecewiseSnapshot:
+        """Return what `snapshot` does, slice by slice: most of them change no more."""
+        store = self.store
+        numbers, regions = store.slices_below(2**63)
+        counts = store.counts(regions)
+        whole = {"slice_numbers": numbers, "slice_counts": counts, **self.codec.snapshot()}
+        facts = zip(*(a.tolist() for a in (numbers, counts, store.rows_of(regions))), strict=True)
+        generation = self.codec.generation
+        pieces = [Piece(str(n), f"{count}/{rows}/{generation}", count) for n, count, rows in facts]
+        return PiecewiseSnapshot(whole, pieces, lambda places: store.copies_of(regions[places]))
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return the open slices."""

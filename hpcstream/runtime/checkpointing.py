@@ -17,123 +17,43 @@ the collectives of one are the only ones on their communicator.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from hpcstream.checkpoint.format import CheckpointError, Section, WrittenFile, write_file
-from hpcstream.checkpoint.manifest import Manifest, StoredOperator
-from hpcstream.checkpoint.store import (
-    CHECKPOINT,
-    SAVEPOINT,
-    CheckpointStore,
-    Superseded,
-    rank_file,
-)
+from hpcstream.checkpoint.format import CheckpointError, Section
+from hpcstream.checkpoint.staging import Staging
+from hpcstream.checkpoint.store import CHECKPOINT, SAVEPOINT, Superseded, rank_file
 from hpcstream.checkpoint.writer import Outcome, Writer
 from hpcstream.connectors.base import Part
 from hpcstream.exchange.communicator import Communicator, gather_bytes
-from hpcstream.graph.identity import OperatorIdentity
 from hpcstream.operators.sink import SinkOperator
-from hpcstream.runtime.task import SourceTask, Task
-from hpcstream.runtime.task_state import operator_states, task_facts
+from hpcstream.runtime.cut import Cut, Plan, Session, Written
+from hpcstream.runtime.cut_reports import (
+    Report,
+    errors_of,
+    manifest,
+    parts_of,
+    report,
+    shared_files,
+)
+from hpcstream.runtime.cut_writer import CutWriter, sink_error
+from hpcstream.runtime.pieces import PieceMemory
+from hpcstream.runtime.task import Task
+from hpcstream.runtime.task_state import operator_state, task_facts
 
 DUE, SAVEPOINT_DUE = 1, 2
 """Values of `Status.checkpoint`."""
 STOP_AFTER_SAVEPOINT = 1
 """Value of `Status.stop`: stop with a savepoint, because the user asked for one."""
 
-TASKS = "tasks"
 _LOOK_EVERY_S = 0.5
 _ABANDONED = "the job failed meanwhile"
 
 Waiting = Generator[None, None, None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a manifest says of the job.
-
-    Attributes
-    ----------
-    job, fingerprint : str
-    size : int
-    operators : list of OperatorIdentity
-        Of the whole plan.
-    sources, sinks : dict of int to str
-        Number of each source's task, and of each sink, to its id.
-    """
-
-    job: str
-    fingerprint: str
-    size: int
-    operators: Sequence[OperatorIdentity]
-    sources: Mapping[int, str]
-    sinks: Mapping[int, str]
-
-
-@dataclass(frozen=True)
-class Session:
-    """The checkpoint directory as this run uses it.
-
-    Attributes
-    ----------
-    store : CheckpointStore
-    attempt : int
-        Number of this run.
-    next_number : int
-        Of the next checkpoint.
-    first_round : int
-        Round at which this run began.
-    """
-
-    store: CheckpointStore
-    attempt: int
-    next_number: int
-    first_round: int = 0
-
-
-@dataclass
-class Cut:
-    """One checkpoint under way on this rank.
-
-    Attributes
-    ----------
-    waiting : set of int
-        Tasks that have not come to the round of the cut.
-    """
-
-    number: int
-    round: int
-    kind: str
-    waiting: set[int]
-    finished: bool = False
-    abandoned: bool = False
-    began_s: float = 0.0
-    copy_s: float = 0.0
-    sections: list[Section] = field(default_factory=list)
-    tasks: dict[str, Any] = field(default_factory=dict)
-    durable: dict[int, Callable[[], Sequence[Part]]] = field(default_factory=dict)
-    positions: dict[int, Any] = field(default_factory=dict)
-    state_bytes: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Written:
-    """What the background wrote for a cut."""
-
-    file: WrittenFile | None
-    parts: dict[int, list[Part]]
-    error: str | None = None
-
-
-class SinkFailed(CheckpointError):
-    """Rows that a sink took in could not be made durable."""
 
 
 class Checkpointing:
@@ -174,6 +94,8 @@ class Checkpointing:
         self.longest_copy_s = 0.0
         self.last_path: str | None = None
         self.comm = comm
+        self._pieces = PieceMemory()
+        self._cut_writer = CutWriter(session.store, comm.rank)
         self._plan = plan
         self._clock = clock
         self._numbers: dict[int, int] = {}  # id of a task to its number in the plan
@@ -197,6 +119,15 @@ class Checkpointing:
         self._due_s = self._clock() + self.interval_s
         for task in tasks:
             task.on_cut = self._take
+
+    def write_by_way_of(self, scratch: str) -> None:
+        """Write files to a disk of the node first. Raises `CheckpointError`."""
+        rank, store = self.comm.rank, self.session.store
+        self._cut_writer = CutWriter(store, rank, Staging(scratch, store.directory, rank, say))
+
+    def close(self) -> None:
+        """Leave nothing on a disk of the node; after the writer is closed."""
+        self._cut_writer.close()
 
     # -- in the loop -------------------------------------------------------------------
 
@@ -254,16 +185,32 @@ class Checkpointing:
             if isinstance(operator, SinkOperator):
                 cut.durable[operator.number] = operator.cut()
                 cut.positions[operator.number] = operator.position()
-        for place, state in operator_states(task):
-            path = f"{number}/{place}"
-            cut.sections.append(Section(path, state))
-            cut.state_bytes[path] = sum(array.nbytes for array in state.values())
         cut.tasks[str(number)] = facts = task_facts(task)
         if "source" in facts:
             facts["source"]["id"] = self._plan.sources[number]
+        facts["pieces"] = self._copy_states(cut, task, number)
         cut.waiting.discard(number)
         cut.copy_s += time.perf_counter() - started
         self.longest_copy_s = max(self.longest_copy_s, cut.copy_s)
+
+    def _copy_states(self, cut: Cut, task: Task, number: int) -> dict[str, Any]:
+        """Copy the states of a task's operators; return where pieces are that were not copied."""
+        tables = {}
+        is_alone = cut.is_savepoint or len(self._queue) > 1  # else one before may yet fail
+        memory = None if is_alone else self._pieces
+        for place, operator in enumerate(task.chain.operators):
+            path = f"{number}/{place}"
+            state, table, n_bytes = operator_state(operator, path, memory)
+            if not state:
+                continue
+            cut.sections.append(Section(path, state))
+            cut.state_bytes[path] = n_bytes
+            cut.copied_bytes += sum(array.nbytes for array in state.values())
+            if table is not None:
+                cut.tables[path] = table
+                cut.shared |= self._pieces.files_of(table)
+                tables[str(place)] = table.to_json()
+        return tables
 
     def progress(self) -> bool:
         """Go on with the oldest checkpoint under way; return whether anything moved.
@@ -326,70 +273,40 @@ class Checkpointing:
         while cut.waiting and not cut.abandoned:
             yield
         written = yield from self._written(cut)
-        sink_error = _sink_error(written)
-        texts = yield from gather_bytes(self.comm, json.dumps(self._report(cut, written)).encode())
+        failed = sink_error(written)
+        own = report(cut, written, self._carried)
+        texts = yield from gather_bytes(self.comm, json.dumps(own).encode())
         reports = [json.loads(text) for text in texts]
         verdict = yield from self._verdict(cut, reports)
-        if sink_error is not None:
-            raise sink_error
-        if verdict is None:
-            yield from self._commit(reports)
-            self.completed += 1
-            self.last_path = self.session.store.path(cut.number, cut.kind)
-        else:
+        if failed is not None:
+            raise failed
+        if verdict is not None:
+            self._pieces.forget()
             self._carry(written)
             self._failed(cut, verdict)
+            return
+        yield from self._commit(reports)
+        self._remember(cut, written)
+
+    def _remember(self, cut: Cut, written: Written) -> None:
+        path = self.session.store.path(cut.number, cut.kind)
+        self.completed += 1
+        self.last_path = path
+        if not cut.is_savepoint and written.file is not None:
+            name = f"{os.path.basename(path)}/{rank_file(self.comm.rank)}"
+            self._pieces.complete(cut.tables, cut.shared, name, written.file)
 
     def _written(self, cut: Cut) -> Generator[None, None, Written]:
         if cut.abandoned:
             return Written(None, {}, _ABANDONED)
-        outcome = self.writer.submit(lambda: self._write(cut))
+        outcome = self.writer.submit(lambda: self._cut_writer.write(cut))
         yield from _until(outcome)
         return outcome.result()
 
-    def _write(self, cut: Cut) -> Written:
-        """Make rows and state of a cut durable. In the background; raises nothing."""
-        parts: dict[int, list[Part]] = {}
-        try:
-            for number, make_durable in cut.durable.items():
-                parts[number] = list(make_durable())
-        except Exception as error:
-            return Written(None, parts, f"{_SINK}{type(error).__name__}: {error}")
-        facts = np.frombuffer(json.dumps(cut.tasks).encode(), dtype=np.uint8)
-        sections = [*cut.sections, Section(TASKS, {"facts": facts})]
-        try:
-            directory = self.session.store.begin(cut.number, cut.kind)
-            file = write_file(f"{directory}/{rank_file(self.comm.rank)}", sections)
-        except Exception as error:
-            return Written(None, parts, f"{type(error).__name__}: {error}")
-        cut.sections.clear()
-        return Written(file, parts)
-
-    def _report(self, cut: Cut, written: Written) -> dict[str, Any]:
-        parts = {number: [*self._carried.get(number, ()), *new] for number, new in
-                 written.parts.items()}  # fmt: skip
-        return {
-            "error": written.error,
-            "file": None if written.file is None else written.file.to_json(),
-            "parts": parts,
-            "positions": cut.positions,
-            "state_bytes": cut.state_bytes,
-            "rows": sum(
-                facts["source"]["rows"] for facts in cut.tasks.values() if "source" in facts
-            ),
-            "watermark": _least(
-                facts.get("source", facts)["watermark"] for facts in cut.tasks.values()
-            ),
-            "copy_s": cut.copy_s,
-        }
-
-    def _verdict(
-        self, cut: Cut, reports: list[dict[str, Any]]
-    ) -> Generator[None, None, str | None]:
+    def _verdict(self, cut: Cut, reports: Sequence[Report]) -> Generator[None, None, str | None]:
         """Complete the checkpoint if all ranks wrote theirs; return what went wrong."""
-        failed = [f"rank {r}: {one['error']}" for r, one in enumerate(reports) if one["error"]]
-        verdict = "; ".join(failed)
-        if self.comm.rank == 0 and not failed:
+        verdict = errors_of(reports)
+        if self.comm.rank == 0 and not verdict:
             outcome = self.writer.submit(lambda: self._complete(cut, reports))
             yield from _until(outcome)
             verdict = outcome.result()
@@ -399,11 +316,16 @@ class Checkpointing:
         (first, *_) = yield from gather_bytes(self.comm, verdict.encode())
         return first.decode() or None
 
-    def _complete(self, cut: Cut, reports: list[dict[str, Any]]) -> str:
+    def _complete(self, cut: Cut, reports: Sequence[Report]) -> str:
         """Write the manifest; return what went wrong, or nothing. In the background."""
         store = self.session.store
+        lacking = store.lacks(shared_files(reports))
+        if lacking is not None:
+            return f"{lacking}, which it refers to, is gone or not as it was"
+        seconds = self._clock() - cut.began_s
         try:
-            store.complete(store.path(cut.number, cut.kind), self._manifest(cut, reports))
+            made = manifest(cut, self._plan, self.session.attempt, reports, seconds)
+            store.complete(store.path(cut.number, cut.kind), made)
         except Superseded as error:
             return f"{_SUPERSEDED}{error}"
         except Exception as error:
@@ -411,47 +333,12 @@ class Checkpointing:
         store.prune(self.keep)
         return ""
 
-    def _manifest(self, cut: Cut, reports: list[dict[str, Any]]) -> Manifest:
-        operators = []
-        for one in self._plan.operators:
-            path = f"{one.task}/{one.place}"
-            sizes = [report["state_bytes"].get(path) for report in reports]
-            if any(size is not None for size in sizes):
-                total = sum(size or 0 for size in sizes)
-                operators.append(
-                    StoredOperator(
-                        one.task, one.place, one.id, one.role, one.signature, one.ranks, total
-                    )
-                )
-        return Manifest(
-            number=cut.number,
-            attempt=self.session.attempt,
-            round=cut.round,
-            size=self._plan.size,
-            job=self._plan.job,
-            fingerprint=self._plan.fingerprint,
-            kind=cut.kind,
-            finished=cut.finished,
-            files=[WrittenFile.from_json(report["file"]) for report in reports],
-            operators=operators,
-            sources=list(self._plan.sources.values()),
-            sinks={name: _sink_record(n, reports) for n, name in self._plan.sinks.items()},
-            facts={
-                "created": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "seconds": self._clock() - cut.began_s,
-                "pause_s": max(report["copy_s"] for report in reports),
-                "rows_in": sum(report["rows"] for report in reports),
-                "watermark": _least(report["watermark"] for report in reports),
-                "bytes": sum(report["file"]["bytes"] for report in reports),
-            },
-        )
-
-    def _commit(self, reports: list[dict[str, Any]]) -> Waiting:
+    def _commit(self, reports: Sequence[Report]) -> Waiting:
         """Make the parts of all ranks visible: this rank's share."""
         self._carried = {}
         background: list[tuple[SinkOperator, list[Part]]] = []
         for number, sink in self._sinks.items():
-            parts = _parts_of(number, reports)
+            parts = parts_of(number, reports)
             if sink.commits_in_background:
                 background.append((sink, parts))
             else:
@@ -485,7 +372,6 @@ class Checkpointing:
             say(f"{text}; the job goes on, and tries again in {self.interval_s:g} s")
 
 
-_SINK = "sink: "
 _SUPERSEDED = "superseded: "
 
 
@@ -503,26 +389,3 @@ def _joined(
 def _until(outcome: Outcome[Any]) -> Waiting:
     while not outcome.done:
         yield
-
-
-def _sink_error(written: Written) -> SinkFailed | None:
-    if written.error is None or not written.error.startswith(_SINK):
-        return None
-    return SinkFailed(f"rows could not be written: {written.error.removeprefix(_SINK)}")
-
-
-def _parts_of(number: int, reports: list[dict[str, Any]]) -> list[Part]:
-    return [part for report in reports for part in report["parts"].get(str(number), ())]
-
-
-def _sink_record(number: int, reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what a manifest holds of a sink; positions in the order of its instances."""
-    found = [r["positions"][str(number)] for r in reports if str(number) in r["positions"]]
-    return {"parts": _parts_of(number, reports), "positions": found}
-
-
-def _least(marks: Any) -> int | None:
-    return min((mark for mark in marks if mark is not None), default=None)
-
-
-__all__ = ["Checkpointing", "Cut", "Plan", "Session", "SinkFailed", "SourceTask", "say"]

@@ -23,6 +23,7 @@ from hpcstream.graph.identity import (
     operator_identities,
     plan_fingerprint,
     source_identities,
+    source_origins,
 )
 from hpcstream.graph.logical import LogicalGraph
 from hpcstream.graph.physical import PhysicalGraph
@@ -30,7 +31,8 @@ from hpcstream.graph.planner import plan
 from hpcstream.observability.metrics import JobResult, RankReport, collect_result
 from hpcstream.observability.progress import ProgressLine, terminal_width
 from hpcstream.observability.stall import StallMonitor
-from hpcstream.runtime.checkpointing import STOP_AFTER_SAVEPOINT, Checkpointing, Plan, say
+from hpcstream.runtime.checkpointing import STOP_AFTER_SAVEPOINT, Checkpointing, say
+from hpcstream.runtime.cut import Plan
 from hpcstream.runtime.heartbeat import Heartbeat, process_places
 from hpcstream.runtime.report import rank_report
 from hpcstream.runtime.restoring import Restored, open_directory
@@ -171,6 +173,13 @@ class JobRun:
         checkpoints.keep = self.config.keep
         checkpoints.stop_on_failure = self.config.on_checkpoint_failure == "stop"
         self._checkpoints = checkpoints
+        error = None
+        try:
+            if self.config.scratch_dir is not None:
+                checkpoints.write_by_way_of(self.config.scratch_dir)
+        except BaseException as failure:
+            error = failure
+        yield from _waiting(raise_together(error, self.comm))
         return Start(session.attempt, self._restored)
 
     def _plan_facts(self, physical: PhysicalGraph) -> Plan:
@@ -191,6 +200,7 @@ class JobRun:
             identities,
             source_identities(physical),
             sinks,
+            source_origins(physical),
         )
 
     def _leave_directory(self) -> None:
@@ -199,6 +209,8 @@ class JobRun:
         if self._lease is not None:
             self._lease.release()
         self.writer.close()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
 
     def _set_up(self, physical: PhysicalGraph) -> Generator[bool, None, Setup]:
         self._stage = "listing the splits of sources"

@@ -18,6 +18,7 @@ from hpcstream.checkpoint.format import (
     CheckpointError,
     CheckpointFile,
     DamagedCheckpoint,
+    WrittenFile,
 )
 from hpcstream.checkpoint.lease import Lease, acquire
 from hpcstream.checkpoint.manifest import Manifest, StoredOperator, read_manifest
@@ -29,7 +30,9 @@ from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.graph.identity import FINAL, LOCAL, OperatorIdentity
 from hpcstream.graph.physical import TaskPlan
 from hpcstream.operators.base import Share
-from hpcstream.runtime.checkpointing import TASKS, Plan, Session, say
+from hpcstream.runtime.checkpointing import say
+from hpcstream.runtime.cut import TASKS, Plan, Session
+from hpcstream.runtime.pieces import Table, assembled
 from hpcstream.runtime.source_reader import SplitProgress
 from hpcstream.runtime.task import SourceTask, Task
 from hpcstream.runtime.task_state import (
@@ -76,25 +79,51 @@ class Restored:
         self._comm = comm
         self._stack = ExitStack()
         self._files: dict[int, CheckpointFile] = {}
+        self._shared: dict[str, CheckpointFile] = {}
         self._arrays: dict[str, dict[str, Array]] = {}
         self._facts: dict[int, Facts] = {}
 
     def open(self) -> None:
         """Open the files, and check all of this rank's share. Raises `DamagedCheckpoint`."""
         size, rank = self.manifest.size, self._comm.rank
-        wanted = [rank] if self.same_plan else range(size)
-        for number in wanted:
+        for number in [rank] if self.same_plan else range(size):
             written = self.manifest.files[number]
-            file = CheckpointFile(os.path.join(self.path, written.name), written)
-            self._files[number] = self._stack.enter_context(file)
+            file = self._opened(os.path.join(self.path, written.name), written)
+            self._files[number] = file
             self._facts[number] = json.loads(file.arrays(TASKS)["facts"].tobytes())
+        directory = os.path.dirname(self.path)
+        for place in self._places():
+            file = self._opened(os.path.join(directory, place), self.manifest.shared[place])
+            self._shared[place] = file
         if self.same_plan:
             for one in self.manifest.operators:
                 if rank in one.ranks:
-                    self._arrays[one.path] = self._files[rank].arrays(one.path)
+                    self._arrays[one.path] = self._state(rank, one.path)
         else:
-            for number in range(rank, size, self._comm.size):
-                self._files[number].check()
+            for file in [*self._files.values(), *self._shared.values()][rank :: self._comm.size]:
+                file.check()
+
+    def _opened(self, path: str, written: WrittenFile) -> CheckpointFile:
+        return self._stack.enter_context(CheckpointFile(path, written))
+
+    def _places(self) -> list[str]:
+        """Return the files of other checkpoints that hold pieces of what this rank may need."""
+        tables = (
+            Table.from_json(table)
+            for facts in self._facts.values()
+            for task in facts.values()
+            for table in task["pieces"].values()
+        )
+        return sorted({place for table in tables for place in table.files()})
+
+    def _state(self, rank: int, path: str) -> dict[str, Array]:
+        """Return the state of an operator on a rank, its pieces put together."""
+        own = self._files[rank].arrays(path)
+        task, place = path.split("/")
+        table = self._facts[rank].get(task, {"pieces": {}})["pieces"].get(place)
+        if table is None:
+            return own
+        return assembled(Table.from_json(table), own, lambda name: self._shared[name].arrays(path))
 
     def close(self) -> None:
         """Close the files."""
@@ -103,9 +132,10 @@ class Restored:
 
     # -- what a run takes from it --------------------------------------------------------
 
-    def knows_source(self, source: str) -> bool:
+    def knows_source(self, task: int) -> bool:
         """Whether the checkpoint says how far a source was read. The same on all ranks."""
-        return self.same_plan or source in self.manifest.sources
+        before = self.manifest.sources.get(self._plan.sources[task])
+        return self.same_plan or before == self._plan.origins[task]
 
     def splits(self, source: str, task: int, ranks: Sequence[int]) -> list[SplitProgress]:
         """Return this rank's splits of a source that `knows_source`."""
@@ -116,9 +146,10 @@ class Restored:
         parts = self._source_parts(source)
         return redealt_splits(parts, list(ranks).index(rank), len(ranks))
 
-    def sink(self, name: str) -> Mapping[str, Any] | None:
+    def sink(self, identity: OperatorIdentity) -> Mapping[str, Any] | None:
         """Return parts and positions of a sink; None if the checkpoint does not know it."""
-        record = self.manifest.sinks.get(name)
+        is_known = any(_is_same(one, identity) for one in self.manifest.operators)
+        record = self.manifest.sinks.get(identity.id) if is_known else None
         return record if record is not None and record["positions"] else None
 
     def restore(
@@ -128,7 +159,7 @@ class Restored:
         if self.same_plan:
             facts = self._facts[self._comm.rank][str(plan.number)]
             restore_facts(task, facts, self.manifest.round)
-        elif isinstance(task, SourceTask) and source is not None:
+        elif isinstance(task, SourceTask) and source and self.knows_source(plan.number):
             parts = self._source_parts(source)
             if parts:
                 restore_redealt_source(task, parts, plan.ranks.index(self._comm.rank))
@@ -152,7 +183,7 @@ class Restored:
             return
         unchanged = self._unchanged(identity)
         if unchanged is not None:
-            state = self._files[self._comm.rank].arrays(unchanged.path)
+            state = self._state(self._comm.rank, unchanged.path)
             if state:
                 operator.restore(state)
             return
@@ -173,7 +204,7 @@ class Restored:
 
     def _unchanged(self, identity: OperatorIdentity) -> StoredOperator | None:
         """Return the stored operator if all of its stages are on the ranks they were on."""
-        before = [one for one in self.manifest.operators if one.id == identity.id]
+        before = [one for one in self.manifest.operators if _is_same(one, identity)]
         now = [one for one in self._plan.operators if one.id == identity.id]
         places = {(one.role, tuple(one.ranks)) for one in before}
         if self.manifest.size != self._plan.size or not places <= {(o.role, o.ranks) for o in now}:
@@ -187,11 +218,11 @@ class Restored:
         """
         found: dict[str, list[dict[str, Array]]] = {LOCAL: [], FINAL: []}
         for one in self.manifest.operators:
-            if one.id != identity.id:
+            if not _is_same(one, identity):
                 continue
             role = LOCAL if one.role == LOCAL else FINAL
             for rank in one.ranks:
-                state = self._files[rank].arrays(one.path)
+                state = self._state(rank, one.path)
                 if state:
                     found[role].append(state)
         return found
@@ -315,16 +346,25 @@ def _open(path: str, config: JobConfig, plan: Plan, comm: Communicator) -> Resto
     return restored
 
 
+def _is_same(stored: StoredOperator, identity: OperatorIdentity) -> bool:
+    """Whether an operator, or a stage of it, can take over the state of a stored one."""
+    return (stored.id, stored.signature) == (identity.id, identity.signature)
+
+
 def _check_operators(manifest: Manifest, plan: Plan) -> None:
     """Raise if state of the checkpoint has no place in the plan."""
-    known = {one.id for one in plan.operators} | set(plan.sources.values())
-    held = {one.id for one in manifest.operators} | set(manifest.sources)
-    if held <= known:
+    now = {one.id: one.signature for one in plan.operators}
+    now |= {name: plan.origins[task] for task, name in plan.sources.items()}
+    before = {one.id: one.signature for one in manifest.operators} | dict(manifest.sources)
+    gone = sorted(before.keys() - now.keys())
+    changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
+    if not gone and not changed:
         return
-    names = ", ".join(sorted(map(repr, held - known)))
+    found = [repr(name) for name in gone]
+    found += [f"{name!r} (was {before[name]}, is now {now[name]})" for name in changed]
     raise PlanError(
         f"checkpoint {manifest.number} of job {manifest.job!r} has state of what the plan does not "
-        f"have: {names}; was the job changed? Name sources and operators with .named() so that "
-        "they are found again, give allow_dropped_state=True to go on without that state, or "
-        "restore_from=None to start afresh"
+        f"have: {', '.join(found)}; was the job changed? Name sources and operators with .named() "
+        "so that they are found again, give allow_dropped_state=True to go on without that state, "
+        "or restore_from=None to start afresh"
     )

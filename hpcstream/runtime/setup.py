@@ -91,7 +91,7 @@ def deal_splits(
         if task.source is None:
             continue
         per_rank = bool(getattr(task.source.source, "per_rank", False))
-        if restored is not None and restored.knows_source(names[task.number]):
+        if restored is not None and restored.knows_source(task.number):
             if per_rank and not restored.same_plan:
                 raise PlanError(
                     f"{task.source.source.describe()} is given by each rank, so its splits cannot "
@@ -268,12 +268,12 @@ class _Builder:
         self.sinks[operator.number] = operator
         stored = None
         if self.start.restored is not None:
-            (name,) = (
-                one.id
+            (identity,) = (
+                one
                 for one in operator_identities(self.graph)
                 if one.task == plan.number and one.place == len(plan.operators) - 1
             )
-            stored = self.start.restored.sink(name)
+            stored = self.start.restored.sink(identity)
         place = plan.ranks.index(self.comm.rank)
         operator.open(place, len(plan.ranks), self.start.attempt, stored)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpcstream.operators.base import Snapshot
+from hpcstream.runtime.pieces import OWN, PieceMemory, Table
 from hpcstream.runtime.source_reader import BoundedReader, LiveReader, SplitProgress
 from hpcstream.runtime.task import SourceTask, Task
 
@@ -43,10 +44,26 @@ def source_facts(task: SourceTask) -> dict[str, Any]:
     }
 
 
-def operator_states(task: Task) -> list[tuple[int, Snapshot]]:
-    """Return the state of each operator that has any, by its place in the chain."""
-    states = ((place, op.snapshot()) for place, op in enumerate(task.chain.operators))
-    return [(place, state) for place, state in states if state]
+def operator_state(
+    operator: Any, path: str, memory: PieceMemory | None
+) -> tuple[Snapshot, Table | None, int]:
+    """Return what is to be written of an operator's state, where its pieces are, and its bytes.
+
+    Parameters
+    ----------
+    memory : PieceMemory, optional
+        Knows the pieces that need not be written again; None: all are.
+    """
+    in_pieces = getattr(operator, "snapshot_in_pieces", None)
+    snapshot = None if memory is None or in_pieces is None else in_pieces()
+    if snapshot is None or memory is None:
+        state = operator.snapshot()
+        return state, None, sum(array.nbytes for array in state.values())
+    state, table = memory.take(path, snapshot)
+    n_bytes = sum(array.nbytes for array in state.values())
+    entry_bytes = sum(state[name].itemsize for name in table.arrays)
+    n_bytes += entry_bytes * sum(one.n_entries for one in table.pieces if one.file != OWN)
+    return state, table, n_bytes
 
 
 def restore_facts(task: Task, facts: Mapping[str, Any], first_round: int) -> None:

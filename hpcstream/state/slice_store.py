@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hpcstream.kernels import accumulate, key_regions, key_resolve, key_table
+from hpcstream.kernels import accumulate, key_regions, key_resolve, key_table, snapshots
 
 Ints = npt.NDArray[np.int64]
 Slots = npt.NDArray[np.uint32]
@@ -364,17 +364,27 @@ class SliceStore:
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return all slices as arrays; merged regions are left out."""
         numbers, regions = self.slices_below(2**63)
-        all_slots, is_null = self.slots_of(regions)
-        state: dict[str, npt.NDArray[Any]] = {
-            "slice_numbers": numbers,
-            "slice_counts": self.counts(regions),
-            "keys": self._keys[all_slots],
-            "is_null": _flags(is_null, all_slots.shape[0]),
-            "rows": self.rows[all_slots],
-        }
-        for spec, array in zip(self._specs, self.words, strict=True):
-            state[f"word:{spec.name}"] = array[all_slots]
+        counts = self.counts(regions)
+        return {"slice_numbers": numbers, "slice_counts": counts, **self.copies_of(regions)}
+
+    def copies_of(self, regions: Ints) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of what the entries of regions hold, each in insertion order."""
+        n_entries = int(self.counts(regions).sum())
+        is_null = np.zeros(n_entries, dtype=np.uint8)
+        snapshots.mark_null_keys(self._book, regions, is_null)
+        arrays = {"keys": self._keys, "rows": self.rows}
+        arrays |= {f"word:{s.name}": a for s, a in zip(self._specs, self.words, strict=True)}
+        state: dict[str, npt.NDArray[Any]] = {"is_null": is_null}
+        for name, array in arrays.items():
+            state[name] = copy = np.empty(n_entries, dtype=array.dtype)
+            snapshots.copy_regions(self._book, regions, array.view(np.uint64), copy.view(np.uint64))
         return state
+
+    def rows_of(self, regions: Ints) -> Ints:
+        """Return the number of rows of regions; it has grown if a region has changed."""
+        totals = np.empty(len(regions), dtype=np.int64)
+        snapshots.rows_of_regions(self._book, regions, self.rows, totals)
+        return totals
 
     def restore(self, state: Arrays) -> None:
         """Take over the slices of a snapshot, entries in the same order."""
@@ -521,10 +531,6 @@ def values_at(array: npt.NDArray[Any], slots: Slots) -> npt.NDArray[Any]:
 def _region_at(region: Any) -> Any:
     """Return where the fields of a region (or of each of many) are in the book."""
     return key_table.REGIONS_AT + region * key_table.REGION_FIELDS
-
-
-def _flags(mask: Bools | None, length: int) -> npt.NDArray[np.uint8]:
-    return np.zeros(length, dtype=np.uint8) if mask is None else mask.astype(np.uint8)
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive_key_table import NaiveSlices
 
-from hpcstream.kernels import key_bytes, key_regions, key_resolve, key_table
+from hpcstream.kernels import key_bytes, key_regions, key_resolve, key_table, snapshots
 from hpcstream.state.slice_store import HeapAllocator, SliceStore
 
 
@@ -60,3 +60,4 @@ def test_warm_up_compiles_every_kernel():
     key_resolve.warm_up()
     key_regions.warm_up()
     key_bytes.warm_up()
+    snapshots.warm_up()

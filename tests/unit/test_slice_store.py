@@ -102,6 +102,19 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = store_of(7, 3)
         self.store.restore(snapshot)
 
+    @rule()
+    def copies_are_what_slots_say(self):
+        store = self.store
+        numbers, regions = store.slices_below(2**63)
+        slots, is_null = store.slots_of(regions)
+        found = store.copies_of(regions)
+        assert np.array_equal(found["keys"], store.keys_of(slots))
+        assert np.array_equal(found["rows"], store.rows[slots])
+        assert np.array_equal(found["word:sum"], store.words[0][slots])
+        assert found["is_null"].tolist() == ([0] * len(slots) if is_null is None else [*is_null])
+        totals = [sum(self.model.slices[number].values()) for number in numbers.tolist()]
+        assert store.rows_of(regions).tolist() == totals
+
     @invariant()
     def holds_what_the_model_holds(self):
         found = contents(self.store)

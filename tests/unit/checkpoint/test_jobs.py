@@ -16,7 +16,7 @@ from hpcstream.checkpoint.manifest import read_manifest
 from hpcstream.checkpoint.store import CheckpointStore
 from hpcstream.cli import main
 from hpcstream.errors import JobStopped, PlanError
-from hpcstream.runtime import checkpointing
+from hpcstream.runtime import cut_writer
 from hpcstream.testing import (
     Fail,
     InjectedFailure,
@@ -117,14 +117,14 @@ def test_a_disk_that_is_full_costs_a_checkpoint_but_not_the_job(
     expected, tmp_path, capsys, monkeypatch
 ):
     calls = iter(range(1000))
-    write = checkpointing.write_file
+    write = cut_writer.write_file
 
     def full_at_first(path, sections):
         if next(calls) in (1, 2, 5):
             raise OSError(28, "No space left on device")
         return write(path, sections)
 
-    monkeypatch.setattr(checkpointing, "write_file", full_at_first)
+    monkeypatch.setattr(cut_writer, "write_file", full_at_first)
     start(sliding, tmp_path).finish()
 
     assert "No space left on device; the job goes on" in capsys.readouterr().err
@@ -135,7 +135,7 @@ def test_a_disk_that_is_full_ends_the_job_if_that_is_wanted(tmp_path, monkeypatc
     def full(path, sections):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpointing, "write_file", full)
+    monkeypatch.setattr(cut_writer, "write_file", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
         start(sliding, tmp_path, on_checkpoint_failure="stop").finish()
 
@@ -215,6 +215,60 @@ def test_state_that_the_plan_has_no_place_for_is_refused_unless_that_is_allowed(
     with pytest.raises(PlanError, match=r"has state of what the plan does not have: .*tumbling"):
         start(other, tmp_path).finish()
     start(other, tmp_path, allow_dropped_state=True).finish()
+
+
+def test_a_name_does_not_hand_state_to_an_operator_that_does_something_else(tmp_path):
+    kill_with_checkpoints(lambda out: changed(out, name="totals"), tmp_path)
+
+    def other(out):
+        return changed(out, size="2s", name="totals")
+
+    with pytest.raises(PlanError, match=r"'totals: .*tumbling\(1s\).* now .*tumbling\(2s\)"):
+        start(other, tmp_path).finish()
+    start(other, tmp_path, allow_dropped_state=True).finish()
+
+
+def test_state_of_other_types_is_not_taken_over(tmp_path):
+    def typed(out, cast):
+        job = hs.Job("typed")
+        keys = generated(job).with_columns(n=col("n").cast(cast)).key_by("key")
+        keys.window(hs.tumbling("1s")).agg(total=col("n").sum()).write_parquet(out)
+        return job
+
+    kill_with_checkpoints(lambda out: typed(out, pa.int64()), tmp_path)
+
+    with pytest.raises(PlanError, match=r"sum.n. int64.* is now .*sum.n. float64"):
+        start(lambda out: typed(out, pa.float64()), tmp_path).finish()
+
+
+def test_a_source_that_reads_something_else_is_not_taken_over(tmp_path):
+    def read(out, n_rows):
+        job = hs.Job("reads")
+        generated(job, n_rows).named("numbers").select("n").write_parquet(out)
+        return job
+
+    kill_with_checkpoints(lambda out: read(out, 6000), tmp_path)
+
+    with pytest.raises(PlanError, match=r"'numbers' .was .*rows=6000.* is now .*rows=7000"):
+        start(lambda out: read(out, 7000), tmp_path).finish()
+
+
+def test_a_name_finds_the_state_again_where_the_description_would_not(tmp_path):
+    unchanged, _ = unfailed(lambda out: changed(out, name="totals"), tmp_path, 2)
+    kill_with_checkpoints(lambda out: changed(out, name="totals"), tmp_path)
+
+    def with_another_before(out):
+        job = hs.Job("changed")
+        stream = generated(job)
+        other = stream.key_by("key").window(hs.tumbling("1s")).agg(total=col("x").sum())
+        other.named("others").write_parquet(out.parent / "others")
+        windows = stream.key_by("key").window(hs.tumbling("1s")).agg(total=col("x").sum())
+        windows.named("totals").write_parquet(out)
+        return job
+
+    start(with_another_before, tmp_path).finish()
+
+    assert_same_rows(visible(tmp_path / "out"), unchanged, rtol=1e-12)
 
 
 # -- savepoints and stopping -----------------------------------------------------------------

@@ -1,0 +1,67 @@
+"""Makes one rank's share of a checkpoint durable. In the background."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+
+from hpcstream.checkpoint.format import Section, write_file
+from hpcstream.checkpoint.staging import Staging
+from hpcstream.checkpoint.store import CheckpointStore, rank_file
+from hpcstream.connectors.base import Part
+from hpcstream.runtime.cut import TASKS, Cut, SinkFailed, Written
+
+_SINK = "sink: "
+
+
+class CutWriter:
+    """Writes the files of one rank.
+
+    Parameters
+    ----------
+    store : CheckpointStore
+    rank : int
+    staging : Staging, optional
+        Files go by way of a disk of the node.
+    """
+
+    def __init__(self, store: CheckpointStore, rank: int, staging: Staging | None = None) -> None:
+        self._store = store
+        self._rank = rank
+        self._staging = staging
+
+    def write(self, cut: Cut) -> Written:
+        """Make rows and state of a cut durable; raises nothing."""
+        parts: dict[int, list[Part]] = {}
+        try:
+            for number, make_durable in cut.durable.items():
+                parts[number] = list(make_durable())
+        except Exception as error:
+            return Written(None, parts, f"{_SINK}{type(error).__name__}: {error}")
+        facts = np.frombuffer(json.dumps(cut.tasks).encode(), dtype=np.uint8)
+        cut.sections.append(Section(TASKS, {"facts": facts}))
+        try:
+            directory = self._store.begin(cut.number, cut.kind)
+            path = os.path.join(directory, rank_file(self._rank))
+            if self._staging is None:
+                file = write_file(path, cut.sections)
+            else:
+                file = self._staging.write(path, cut.sections, cut.sections.clear)
+        except Exception as error:
+            return Written(None, parts, f"{type(error).__name__}: {error}")
+        cut.sections.clear()
+        return Written(file, parts)
+
+    def close(self) -> None:
+        """Leave nothing on the disk of the node."""
+        if self._staging is not None:
+            self._staging.close()
+
+
+def sink_error(written: Written) -> SinkFailed | None:
+    """Return what a sink failed with, if one did."""
+    if written.error is None or not written.error.startswith(_SINK):
+        return None
+    return SinkFailed(f"rows could not be written: {written.error.removeprefix(_SINK)}")
