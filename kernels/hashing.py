@@ -54,7 +54,7 @@ def _load_word_compiled(_typing_context, data, start):
 
 
 # An intrinsic exists only in compiled code; with NUMBA_DISABLE_JIT=1 there is none.
-_load_word: Callable[..., np.uint64] = (
+load_word: Callable[..., np.uint64] = (
     _load_word_interpreted
     if config.DISABLE_JIT  # type: ignore[attr-defined]  # set when numba reads its environment
     else _load_word_compiled
@@ -83,7 +83,7 @@ def _load_tail(data, start, n_bytes):
     """Return 1 to 7 bytes as the low end of a word, without reading past ``data``."""
     if start + 8 <= data.shape[0]:
         unused_bits = np.uint64(64 - 8 * n_bytes)
-        return (_load_word(data, start) << unused_bits) >> unused_bits
+        return (load_word(data, start) << unused_bits) >> unused_bits
     word = np.uint64(0)
     for byte in range(n_bytes):
         word |= np.uint64(data[start + byte]) << np.uint64(8 * byte)
@@ -119,7 +119,7 @@ def hash_binary(offsets, data, out_hashes):
         stop = np.int64(offsets[row + 1])
         state = np.uint64(stop - position) + _PRIME_5
         while position + 8 <= stop:
-            state = _round(state, _load_word(data, position))
+            state = _round(state, load_word(data, position))
             position += 8
         if position < stop:
             state = _round(state, _load_tail(data, position, stop - position))
@@ -141,7 +141,7 @@ def hash_records(data, width, out_hashes):
         stop = position + width
         state = np.uint64(width) + _PRIME_5
         while position + 8 <= stop:
-            state = _round(state, _load_word(data, position))
+            state = _round(state, load_word(data, position))
             position += 8
         if position < stop:
             state = _round(state, _load_tail(data, position, stop - position))

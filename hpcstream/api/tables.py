@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from hpcstream.errors import ConnectorError, PlanError
 from hpcstream.event_time import HIDDEN_COLUMNS
-from hpcstream.graph.logical import Node, OperatorNode
+from hpcstream.graph.logical import JoinTableNode, Node
 
 Names = str | Sequence[str]
 
@@ -23,7 +23,7 @@ def join_table(
     *,
     how: str,
     suffix: str,
-) -> OperatorNode:
+) -> JoinTableNode:
     """Return the node that enriches ``node`` from a table."""
     from hpcstream.operators.join_table import JoinTable
 
@@ -31,22 +31,10 @@ def join_table(
     left = (left_on,) if isinstance(left_on, str) else tuple(left_on)
     right = (right_on,) if isinstance(right_on, str) else tuple(right_on)
 
-    def make(schema: pa.Schema) -> JoinTable:
-        return JoinTable(held, left, right, how, suffix)  # type: ignore[arg-type]
-
-    found = make(node.schema).output_schema(node.schema)
+    join = JoinTable(held, left, right, how, suffix)  # type: ignore[arg-type]
+    found = join.output_schema(node.schema)
     visible = pa.schema([f for f in found if f.name not in HIDDEN_COLUMNS])
-    pairs = ", ".join(a if a == b else f"{a}={b}" for a, b in zip(left, right, strict=True))
-    return OperatorNode(
-        inputs=(node,),
-        schema=visible,
-        time=node.time,
-        ranks=ranks,
-        make=make,
-        label=f"join table of {held.num_rows} rows on {pairs} ({how})",
-        reads=None,
-        passes_columns=True,
-    )
+    return JoinTableNode(inputs=(node,), schema=visible, time=node.time, ranks=ranks, join=join)
 
 
 def _load(table: pa.Table | str | Path) -> pa.Table:

@@ -18,6 +18,7 @@ from hpcstream.event_time import TimeUnit
 from hpcstream.operators.aggregate_call import AggregateCall
 from hpcstream.operators.base import Operator
 from hpcstream.operators.expressions import Expression
+from hpcstream.operators.join_table import JoinTable
 from hpcstream.operators.windows import WindowAssigner
 
 Columns = frozenset[str]
@@ -115,7 +116,7 @@ class SourceNode(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FilterNode(Node):
-    """Keeps the rows for which ``predicate`` is true."""
+    """Keeps the rows for which ``predicate`` is true, and of its columns those of ``schema``."""
 
     predicate: Expression
 
@@ -123,7 +124,8 @@ class FilterNode(Node):
         return [needed | self.predicate.columns()]
 
     def rebuilt(self, inputs: tuple[Node, ...], needed: Columns) -> Node:
-        return replace(self, inputs=inputs, schema=inputs[0].schema)
+        schema = pa.schema([field for field in inputs[0].schema if field.name in needed])
+        return replace(self, inputs=inputs, schema=schema)
 
     def describe(self) -> str:
         return f"filter {self.predicate!r}"
@@ -187,6 +189,33 @@ class OperatorNode(Node):
 
     def describe(self) -> str:
         return self.label
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class JoinTableNode(Node):
+    """Each row with the matching rows of a table that every rank holds.
+
+    Attributes
+    ----------
+    join : JoinTable
+        The operator as the user asked for it: it knows where each column comes from.
+    encoded : frozenset of str
+        Columns that leave as dictionaries, whatever the schema says.
+    """
+
+    join: JoinTable
+    encoded: Columns = frozenset()
+
+    def required(self, needed: Columns) -> list[Columns]:
+        return [self.join.stream_columns(self.inputs[0].schema, needed)]
+
+    def rebuilt(self, inputs: tuple[Node, ...], needed: Columns) -> Node:
+        schema = pa.schema([field for field in self.schema if field.name in needed])
+        join = self.join.emitting(self.inputs[0].schema, tuple(schema.names))
+        return replace(self, inputs=inputs, schema=schema, join=join)
+
+    def describe(self) -> str:
+        return self.join.describe()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

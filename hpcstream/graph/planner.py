@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from hpcstream.errors import PlanError
-from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN
+from hpcstream.event_time import HIDDEN_COLUMNS, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.exchange.partitioning import (
     ForwardPartitioning,
     GatherPartitioning,
@@ -19,6 +19,7 @@ from hpcstream.exchange.partitioning import (
 from hpcstream.exchange.reduce_edge import ColumnReduction
 from hpcstream.graph.logical import (
     FilterNode,
+    JoinTableNode,
     LateNode,
     LogicalGraph,
     Node,
@@ -33,6 +34,7 @@ from hpcstream.graph.logical import (
 from hpcstream.graph.physical import MAIN, EdgePlan, OperatorPlan, PhysicalGraph, TaskPlan
 from hpcstream.graph.rewrites import optimized
 from hpcstream.operators.base import Operator
+from hpcstream.operators.join_table import JoinTable
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.operators.stateless import Filter, Project
 from hpcstream.operators.union import Union
@@ -139,6 +141,10 @@ class _Planner:
             kept = []
         return pa.schema([*node.schema, *kept])
 
+    def visible(self, schema: pa.Schema) -> pa.Schema:
+        """Return the user's columns of a schema."""
+        return pa.schema([f for f in schema if f.name not in HIDDEN_COLUMNS])
+
     def input_port(self, node: Node, index: int = 0) -> Port:
         """Return the port that feeds an input."""
         return self._ports[id(node.inputs[index])]
@@ -235,8 +241,10 @@ class _Planner:
 
     def filter(self, node: FilterNode) -> Port:
         port = self.moved(self.input_port(node), self.ranks_of(node))
-        task, output = self.append(port, node.describe(), lambda: Filter(node.predicate))
-        return self.done(node, task, output, port.schema, port.partitioned_by)
+        kept = node.schema.names
+        schema = Filter(node.predicate, kept).output_schema(port.schema)
+        task, output = self.append(port, node.describe(), lambda: Filter(node.predicate, kept))
+        return self.done(node, task, output, schema, port.partitioned_by)
 
     def project(self, node: ProjectNode) -> Port:
         port = self.moved(self.input_port(node), self.ranks_of(node))
@@ -256,6 +264,17 @@ class _Planner:
         task, output = self.append(port, node.label, lambda: node.make(port.schema))
         by = port.partitioned_by if node.passes_columns else None
         return self.done(node, task, output, schema, by)
+
+    def join_table(self, node: JoinTableNode) -> Port:
+        port = self.moved(self.input_port(node), self.ranks_of(node))
+        names, stream = node.schema.names, self.visible(port.schema)
+
+        def make() -> JoinTable:
+            return node.join.emitting(stream, names, node.encoded)
+
+        schema = make().output_schema(port.schema)
+        task, output = self.append(port, node.describe(), make)
+        return self.done(node, task, output, schema, port.partitioned_by)
 
     def union(self, node: UnionNode) -> Port:
         ranks = self.ranks_of(node)
@@ -316,6 +335,7 @@ _VISIT: dict[type[Node], Callable[..., Port | None]] = {
     FilterNode: _Planner.filter,
     ProjectNode: _Planner.project,
     OperatorNode: _Planner.operator,
+    JoinTableNode: _Planner.join_table,
     UnionNode: _Planner.union,
     RebalanceNode: _Planner.rebalance,
     WindowNode: _Planner.window,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from hpcstream.graph.logical import (
     Columns,
     FilterNode,
+    JoinTableNode,
     LateNode,
     LogicalGraph,
     Node,
@@ -25,7 +26,7 @@ from hpcstream.operators.expressions import Expression
 
 def optimized(graph: LogicalGraph) -> LogicalGraph:
     """Return the graph with filters pushed down and columns pruned."""
-    return prune_columns(push_filters(mark_late(graph)))
+    return encode_joined_keys(prune_columns(push_filters(mark_late(graph))))
 
 
 def mark_late(graph: LogicalGraph) -> LogicalGraph:
@@ -128,6 +129,34 @@ def prune_columns(graph: LogicalGraph) -> LogicalGraph:
             read = ", ".join(new.schema.names) or "no column"
             notes.append(f"columns pruned: {node.source.describe()} hands on {read}")
         return new
+
+    return LogicalGraph(graph.rewritten(change), notes)
+
+
+def encode_joined_keys(graph: LogicalGraph) -> LogicalGraph:
+    """Let strings that a join adds only as keys of the window behind it stay numbers.
+
+    They leave the join as dictionaries; the window's result has the strings again.
+    """
+    consumers = graph.consumers()
+    notes = list(graph.rewrites)
+
+    def change(node: Node, inputs: tuple[Node, ...]) -> Node:
+        new = replace(node, inputs=inputs)
+        if not isinstance(node, WindowNode) or node.wants_late:
+            return new
+        (join,) = node.inputs
+        if not isinstance(join, JoinTableNode) or consumers.get(id(join), 0) > 1:
+            return new
+        read = [call.input.columns() for call in node.aggregates if call.input is not None]
+        only_keys = frozenset(node.keys).difference(*read)
+        encoded = join.join.texts(join.inputs[0].schema, only_keys)
+        if not encoded:
+            return new
+        notes.append(f"joined keys stay dictionaries: {', '.join(sorted(encoded))}")
+        (joined,) = inputs
+        assert isinstance(joined, JoinTableNode)
+        return replace(new, inputs=(replace(joined, encoded=encoded),))
 
     return LogicalGraph(graph.rewritten(change), notes)
 

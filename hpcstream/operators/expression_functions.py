@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from hpcstream.operators.expression_binding import (
     constant,
 )
 from hpcstream.operators.expression_division import floor_divide, modulo
+from hpcstream.operators.expression_equality import equal_to_string, is_one_string, is_strings
 from hpcstream.operators.expression_strings import STRING_RULES
 from hpcstream.operators.expression_times import TIME_RULES
 from hpcstream.operators.expression_types import (
@@ -79,6 +81,23 @@ def _negate(arguments: Arguments, options: Options) -> Bound:
 def _comparison(function: str) -> Rule:
     def rule(arguments: Arguments, options: Options) -> Bound:
         return call(function, align_for_comparison(*arguments))
+
+    return rule
+
+
+def _equality(function: str) -> Rule:
+    """Return the rule of ``==`` or ``!=``: with one string, by a kernel of our own."""
+
+    def rule(arguments: Arguments, options: Options) -> Bound:
+        aligned = align_for_comparison(*arguments)
+        bound = call(function, aligned)
+        left, right = aligned
+        if is_one_string(left.scalar):
+            left, right = right, left
+        if is_one_string(right.scalar) and is_strings(left):
+            compare = equal_to_string(right.scalar, negated=function == "not_equal")
+            return replace(bound, run=lambda batch: compare(left.run(batch)))
+        return bound
 
     return rule
 
@@ -205,8 +224,8 @@ RULES: dict[str, Rule] = (
         "modulo": modulo,
         "power": _power,
         "negate": _negate,
-        "equal": _comparison("equal"),
-        "not_equal": _comparison("not_equal"),
+        "equal": _equality("equal"),
+        "not_equal": _equality("not_equal"),
         "less": _comparison("less"),
         "less_equal": _comparison("less_equal"),
         "greater": _comparison("greater"),

@@ -42,6 +42,7 @@ class InternedKeys:
     def __init__(self, fields: Sequence[pa.Field], index: KeyIndex | None = None) -> None:
         self._fields = tuple(fields)
         self._index = index or KeyIndex()
+        self._last: tuple[pa.Array, Ints] | None = None  # a dictionary and the ids of its values
         self.generation = 0
 
     @property
@@ -57,7 +58,7 @@ class InternedKeys:
             return self._index.ids(offsets, data), NO_NULLS
         column = columns[0]
         valid = validity(column)
-        if pa.types.is_dictionary(column.type) and len(column.dictionary) <= len(column):
+        if pa.types.is_dictionary(column.type) and self._suits(column):
             words = self._ids_of_dictionary(column, valid)
         else:
             words = self._index.ids(*_bytes_of(_plain(column)))
@@ -76,6 +77,7 @@ class InternedKeys:
         if len(self._index) <= 2 * store.n_entries + _SPARE_KEYS:
             return
         self.generation += 1
+        self._last = None
         live = np.unique(store.live_keys())
         store.replace_keys(self._index.keep(live[live < len(self._index)]))
 
@@ -85,13 +87,25 @@ class InternedKeys:
 
     def restore(self, state: Arrays) -> None:
         """Take over a snapshot."""
+        self._last = None
         self._index.restore(state)
+
+    def _suits(self, column: pa.DictionaryArray) -> bool:
+        return len(column.dictionary) <= len(column) or self._is_last(column.dictionary)
+
+    def _is_last(self, dictionary: pa.Array) -> bool:
+        """Whether this is the dictionary of the batch before: the same memory, not equal values."""
+        return self._last is not None and _same_memory(self._last[0], dictionary)
 
     def _ids_of_dictionary(self, column: pa.DictionaryArray, valid: Bools | None) -> Ints:
         """Return ids by way of the dictionary, which is shorter than the column."""
         if len(column.dictionary) == 0:
             return _read_only(np.zeros(len(column), dtype=np.int64))
-        ids = self._index.ids(*_bytes_of(column.dictionary))
+        if not self._is_last(column.dictionary):
+            ids = self._index.ids(*_bytes_of(column.dictionary))
+            self._last = (column.dictionary, ids)
+        assert self._last is not None
+        ids = self._last[1]
         indices = key_words(column.indices)
         if valid is not None:
             indices = np.where(valid, indices, 0)  # anything may stand under a null
@@ -142,6 +156,14 @@ def decode_rows(offsets: Ints, data: Bytes, types: Sequence[pa.DataType]) -> lis
         key_bytes.read_strings(data, cursor, starts, strings)
         columns.append(_from_bytes(starts, strings, _unless_all(valid), data_type))
     return columns
+
+
+def _same_memory(left: pa.Array, right: pa.Array) -> bool:
+    """Whether two arrays, both alive, are views of one piece of memory."""
+    if len(left) != len(right) or left.offset != right.offset:
+        return False
+    places = [[b and b.address for b in array.buffers()] for array in (left, right)]
+    return places[0] == places[1]
 
 
 def _plain(column: pa.Array) -> pa.Array:

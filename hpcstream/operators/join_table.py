@@ -32,13 +32,27 @@ _ROWS_EMITTED = 65_536
 
 
 @dataclass(frozen=True, slots=True)
+class _Output:
+    """A column that leaves: its name, and where it comes from."""
+
+    name: str
+    column: str
+    of_table: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the columns of the output come from, for one input schema."""
+    """Where the columns of the output come from, for one input schema.
+
+    Attributes
+    ----------
+    sources : list of int or str
+        Position in the stream's batch, or name in the table.
+    """
 
     input_schema: pa.Schema
     output_schema: pa.Schema
-    visible: list[int]
-    hidden: list[int]
+    sources: list[int | str]
 
 
 class JoinTable:
@@ -81,9 +95,40 @@ class JoinTable:
         self._suffix = suffix
         self._table = table
         self._check_arguments()
+        self._outputs: tuple[_Output, ...] | None = None  # None: all
+        self._encoded: frozenset[str] = frozenset()
         self._layout: _Layout | None = None
         self._index: KeyIndex | None = None
-        self._added: list[pa.Array] = []
+        self._added: dict[str, pa.Array] = {}
+
+    def stream_columns(self, schema: pa.Schema, needed: frozenset[str]) -> frozenset[str]:
+        """Return the columns of a stream that are read to emit ``needed``."""
+        outputs = [output for output in self._all_outputs(schema) if output.name in needed]
+        passed = frozenset(output.column for output in outputs if not output.of_table)
+        return passed.union(self._left_on)
+
+    def emitting(
+        self, schema: pa.Schema, names: Sequence[str], encoded: frozenset[str] = frozenset()
+    ) -> JoinTable:
+        """Return a join that emits only these columns of what it would of a stream's ``schema``.
+
+        Those of ``encoded`` that come from the table leave as dictionaries: an index a
+        row instead of a string.
+        """
+        other = JoinTable(self._table, self._left_on, self._right_on, self._how, self._suffix)
+        other._outputs = tuple(o for o in self._all_outputs(schema) if o.name in names)
+        other._encoded = encoded & self.texts(schema, frozenset(names))
+        return other
+
+    def texts(self, schema: pa.Schema, names: frozenset[str]) -> frozenset[str]:
+        """Return which of these columns are strings that the table adds."""
+        return frozenset(
+            output.name
+            for output in self._all_outputs(schema)
+            if output.name in names
+            and output.of_table
+            and _is_text(self._table.schema.field(output.column).type)
+        )
 
     def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
         """Return the stream's columns, then the table's without its keys.
@@ -139,22 +184,34 @@ class JoinTable:
 
     def _lay_out(self, schema: pa.Schema) -> _Layout:
         check_join_keys(schema, self._table.schema, self._left_on, self._right_on)
-        visible, hidden = visible_positions(schema), hidden_positions(schema)
-        stream_fields = [schema.field(i) for i in visible]
-        taken = {field.name for field in stream_fields}
-        added = [
-            field.with_name(field.name + self._suffix) if field.name in taken else field
-            for field in self._added_fields()
-        ]
-        names = [field.name for field in stream_fields + added]
-        refuse_reserved_names([field.name for field in added], self.describe())
-        refuse_repeated_names(names, self.describe())
-        nullable = [field.with_nullable(True) for field in added]
-        fields = [*stream_fields, *nullable, *(schema.field(i) for i in hidden)]
-        return _Layout(schema, pa.schema(fields), visible, hidden)
+        outputs = self._all_outputs(schema)
+        fields, sources = [], []
+        for output in outputs:
+            if output.of_table:
+                field = self._table.schema.field(output.column).with_nullable(True)
+                if output.name in self._encoded:
+                    field = field.with_type(pa.dictionary(pa.int32(), field.type))
+                sources.append(output.column)
+            else:
+                field = schema.field(output.column)
+                sources.append(schema.get_field_index(output.column))
+            fields.append(field.with_name(output.name))
+        hidden = hidden_positions(schema)
+        fields += [schema.field(i) for i in hidden]
+        return _Layout(schema, pa.schema(fields), [*sources, *hidden])
 
-    def _added_fields(self) -> list[pa.Field]:
-        return [field for field in self._table.schema if field.name not in self._right_on]
+    def _all_outputs(self, schema: pa.Schema) -> tuple[_Output, ...]:
+        if self._outputs is not None:
+            return self._outputs
+        taken = [schema.field(i).name for i in visible_positions(schema)]
+        outputs = [_Output(name, name, False) for name in taken]
+        for field in self._table.schema:
+            if field.name not in self._right_on:
+                name = field.name + self._suffix if field.name in taken else field.name
+                outputs.append(_Output(name, field.name, True))
+        refuse_reserved_names([o.name for o in outputs if o.of_table], self.describe())
+        refuse_repeated_names([o.name for o in outputs], self.describe())
+        return tuple(outputs)
 
     def _prepare(self) -> KeyIndex:
         """Return the index of the table, made at the first call."""
@@ -164,8 +221,15 @@ class JoinTable:
             table = _without_null_keys(self._table, self._right_on).combine_chunks()
             self._index = KeyIndex([_one_array(table[name]) for name in self._right_on])
             order = pa.array(self._index.order)
-            added = [_one_array(table[field.name]) for field in self._added_fields()]
-            self._added = added if self._index.is_unique else [a.take(order) for a in added]
+            assert self._layout is not None, "a batch came first"
+            for name in self._layout.sources:
+                if isinstance(name, str):
+                    column = _one_array(table[name])
+                    column = column if self._index.is_unique else column.take(order)
+                    self._added[name] = column
+            for output in self._all_outputs(self._layout.input_schema):
+                if output.name in self._encoded:
+                    self._added[output.column] = self._added[output.column].dictionary_encode()
         return self._index
 
     def _join_unique(
@@ -173,7 +237,7 @@ class JoinTable:
     ) -> Iterator[pa.RecordBatch]:
         found = codes >= 0
         n_found = np.count_nonzero(found)
-        if n_found == len(codes):
+        if n_found == len(codes):  # nothing to copy but the table's columns
             rows = pa.array(codes)
         elif self._how == "left":
             rows = pa.array(codes, mask=~found)
@@ -199,11 +263,16 @@ class JoinTable:
 
     def _combine(self, batch: pa.RecordBatch, rows: pa.Array, layout: _Layout) -> pa.RecordBatch:
         arrays = [
-            *(batch.column(i) for i in layout.visible),
-            *(pc.take(column, rows, boundscheck=False) for column in self._added),
-            *(batch.column(i) for i in layout.hidden),
+            pc.take(self._added[source], rows, boundscheck=False)
+            if isinstance(source, str)
+            else batch.column(source)
+            for source in layout.sources
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=layout.output_schema)
+
+
+def _is_text(data_type: pa.DataType) -> bool:
+    return data_type in (pa.string(), pa.large_string())
 
 
 def check_join_keys(

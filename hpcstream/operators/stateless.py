@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from hpcstream.errors import PlanError
 from hpcstream.event_time import HIDDEN_COLUMNS
+from hpcstream.memory.selection import picked
 from hpcstream.operators.expression_binding import unknown_column
 from hpcstream.operators.expressions import Expression, col
 from hpcstream.operators.hidden_columns import (
@@ -31,13 +32,23 @@ NamedExpressions = tuple[tuple[str, Expression], ...]
 
 
 class Filter:
-    """The rows for which a condition holds; a null condition does not hold."""
+    """The rows for which a condition holds; a null condition does not hold.
 
-    def __init__(self, condition: Expression) -> None:
+    Parameters
+    ----------
+    condition : Expression
+    kept : sequence of str or None
+        The columns that leave, in the input's order; None: all. What only the
+        condition reads need not be copied.
+    """
+
+    def __init__(self, condition: Expression, kept: Sequence[str] | None = None) -> None:
         self.condition = condition
+        self._kept = None if kept is None else {*kept, *HIDDEN_COLUMNS}
+        self._selection: tuple[pa.Schema, list[str] | None] = (pa.schema([]), None)
 
     def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
-        """Return the input's schema.
+        """Return the schema of the columns that leave.
 
         Raises
         ------
@@ -50,7 +61,9 @@ class Filter:
                 f"filter({self.condition!r}) needs a condition, true or false for each row; "
                 f"got {data_type}"
             )
-        return input_schema
+        if self._kept is None:
+            return input_schema
+        return pa.schema([field for field in input_schema if field.name in self._kept])
 
     def process_batch(
         self, batch: pa.RecordBatch, input_index: int = 0
@@ -60,9 +73,20 @@ class Filter:
         if pa.types.is_null(mask.type):
             return ()
         n_kept = mask.true_count
-        if n_kept == batch.num_rows:
-            return (batch,) if n_kept else ()
-        return (batch.filter(mask),) if n_kept else ()
+        if n_kept == 0:
+            return ()
+        batch = self._selected(batch)
+        return (batch if n_kept == batch.num_rows else picked(batch, mask),)
+
+    def _selected(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the columns that leave, for all rows."""
+        if self._kept is None:
+            return batch
+        if not self._selection[0].equals(batch.schema):
+            kept = [name for name in batch.schema.names if name in self._kept]
+            self._selection = (batch.schema, None if len(kept) == batch.num_columns else kept)
+        names = self._selection[1]
+        return batch if names is None else batch.select(names)
 
     process_watermark = emit_nothing
     snapshot = empty_snapshot

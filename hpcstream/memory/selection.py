@@ -1,0 +1,78 @@
+"""Rows picked out of a batch by a mask, strings by kernels of our own.
+
+Arrow's filter copies a string with a call of ``memcpy`` each; for strings of a few
+bytes the kernels of the wire format, which copy four words at once, take a third
+of the time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hpcstream.memory.columns import binary_views, fixed_values, is_binary_type
+
+Rows = npt.NDArray[np.int32]
+
+_WORDS = frozenset((pa.int64(), pa.uint64(), pa.float64()))
+
+_LEAST_ROWS = 256
+"""Below this a batch is filtered by Arrow: the calls cost more than the copies."""
+
+
+def picked(batch: pa.RecordBatch, mask: pa.BooleanArray) -> pa.RecordBatch:
+    """Return the rows of a batch for which ``mask`` is true; a null is not."""
+    if batch.num_rows < _LEAST_ROWS or not any(_has_own_kernel(c) for c in batch.columns):
+        return batch.filter(mask)
+    rows = _true_rows(mask)
+    columns = [_picked(column, rows) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _picked(column: pa.Array, rows: Rows) -> pa.Array:
+    if _has_own_kernel(column):
+        return _picked_strings(column, rows)
+    if column.null_count == 0 and column.type in _WORDS:
+        return _picked_words(column, rows)
+    return column.take(pa.array(rows))
+
+
+def _has_own_kernel(column: pa.Array) -> bool:
+    return is_binary_type(column.type) and column.null_count == 0
+
+
+def _true_rows(mask: pa.BooleanArray) -> Rows:
+    from hpcstream.kernels import strings  # loads Numba
+
+    flags = mask.fill_null(False) if mask.null_count else mask
+    rows = np.empty(len(mask), dtype=np.int32)
+    n_rows = strings.true_rows(flags.to_numpy(zero_copy_only=False), rows)
+    return rows[:n_rows]
+
+
+def _picked_words(column: pa.Array, rows: Rows) -> pa.Array:
+    from hpcstream.kernels import wire
+
+    whole = np.array([0, len(rows)], dtype=np.int64)
+    words = np.empty(len(rows), dtype=np.uint64)
+    wire.gather_values(fixed_values(column).view(np.uint64), rows, whole, whole[:1], words)
+    return pa.Array.from_buffers(column.type, len(rows), [None, pa.py_buffer(words)])
+
+
+def _picked_strings(column: pa.Array, rows: Rows) -> pa.Array:
+    from hpcstream.kernels import wire
+
+    offsets, data = binary_views(column)
+    whole = np.array([0, len(rows)], dtype=np.int64)
+    starts = np.zeros(1, dtype=np.int64)
+    sizes: npt.NDArray[Any] = np.empty(1, dtype=np.int64)
+    wire.measure_binary(offsets, rows, whole, sizes)
+    out_offsets = np.zeros(len(rows) + 1, dtype=offsets.dtype)
+    out_data = np.empty((int(sizes[0]) + 63) // 64 * 64, dtype=np.uint8)
+    wire.gather_binary_offsets(offsets, rows, whole, starts, out_offsets)
+    wire.gather_binary_data(offsets, data, rows, whole, starts, sizes, out_data)
+    buffers = [None, pa.py_buffer(out_offsets), pa.py_buffer(out_data)]
+    return pa.Array.from_buffers(column.type, len(rows), buffers)
