@@ -159,9 +159,11 @@ def find_binary(offsets, data, hashes, table_offsets, table_data, table_hashes, 
     out_codes : int64[n_rows]
     """
     mask = np.uint64(slots.shape[0] - 1)
+    for row in range(hashes.shape[0]):  # guesses: loads that need not wait for each other
+        out_codes[row] = slots[hashes[row] & mask]
     for row in range(hashes.shape[0]):
+        code = out_codes[row]
         slot = hashes[row] & mask
-        code = slots[slot]
         while code >= 0:
             if table_hashes[code] == hashes[row] and _same_key(
                 offsets, data, row, table_offsets, table_data, code
