@@ -80,6 +80,8 @@ class Pacer:
 
     Attributes
     ----------
+    was_full : bool
+        Whether the last round had as many rows as a round may have.
     mark : list
         What the reader was at when the last round was closed: rows read since are
         not in any round yet.
@@ -100,6 +102,7 @@ class Pacer:
         self._wake_others = wake_others
         self._pending: list[pa.RecordBatch] = []
         self._rows = 0
+        self.was_full = False
         self.mark = reader.snapshot()
 
     def may_open(self) -> bool:
@@ -119,6 +122,7 @@ class Pacer:
         self.mark = self._reader.snapshot()
         if self._rows:
             self.closer.busy_in(round_number)
+        self.was_full = self._rows >= self._batch_rows
         self._rows = 0
         self.closer.closed(round_number, self._clock())
         yield from pending

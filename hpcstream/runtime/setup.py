@@ -365,6 +365,7 @@ class _Builder:
             gate=self.gate,
             batch_rows=rows,
             round_bytes=self.config.round_bytes,
+            rounds_in_flight=self.config.rounds_in_flight,
             pacer=pacer,
         )
 

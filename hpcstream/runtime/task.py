@@ -203,6 +203,8 @@ class SourceTask(Task):
         Control: how far sources may go.
     batch_rows, round_bytes : int
         Rows scanned for one round, and the bytes at which a bounded source closes it sooner.
+    rounds_in_flight : int
+        How many rounds the outputs take at once.
     pacer : Pacer or None
         Says when a live source closes a round; None for bounded sources.
     """
@@ -214,6 +216,7 @@ class SourceTask(Task):
         gate: Any,
         batch_rows: int,
         round_bytes: int = 1 << 62,
+        rounds_in_flight: int = 1,
         pacer: Pacer | None = None,
     ) -> None:
         super().__init__(*task)
@@ -221,6 +224,7 @@ class SourceTask(Task):
         self._gate = gate
         self._batch_rows = batch_rows
         self._round_bytes = round_bytes
+        self._rounds_in_flight = rounds_in_flight
         self.pacer = pacer
 
     @property
@@ -242,9 +246,20 @@ class SourceTask(Task):
     def _may_start(self) -> bool:
         if not self._gate.may_start(self.next_round):
             return False
-        if not self.outputs.may_start(self.next_round):
+        if not self.outputs.may_start(self.next_round + self._rounds_to_spare()):
             return False
         return self.pacer is None or self.draining or self.pacer.may_open()
+
+    def _rounds_to_spare(self) -> int:
+        """Return how many of the rounds in flight are left unused.
+
+        A result waits for all rounds before it: the time of a round times the rounds in
+        flight (Little's law). While a live source's rounds are not full, the next one
+        therefore begins when the last is through, and takes what has come meanwhile.
+        """
+        if self.pacer is None or self.draining or self.pacer.was_full:
+            return 0
+        return self._rounds_in_flight - 1
 
     def _round(self) -> Iterator[bool]:
         self._doing = "reading"

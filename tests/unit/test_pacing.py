@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pyarrow as pa
 import pytest
 
+from hpcstream.graph.physical import MAIN
 from hpcstream.runtime.pacing import BUSY_ROUNDS, STRETCHED_S, Pacer, RoundCloser
+from hpcstream.runtime.task import Outputs, SourceTask
 from hpcstream.testing import ManualClock
 
 LINGER_S = 0.001
@@ -175,3 +179,44 @@ def test_the_mark_is_what_the_reader_was_at_when_the_last_round_closed(paced):
     assert paced.pacer.mark == before
     list(paced.pacer.take(0))
     assert paced.pacer.mark == paced.reader.snapshot() != before
+
+
+class Ahead:
+    """An edge that notes which rounds it is asked for, and takes all of them."""
+
+    def __init__(self):
+        self.asked = []
+
+    def may_start(self, round_number):
+        self.asked.append(round_number)
+        return True
+
+
+class Open:
+    """A gate that lets every round pass."""
+
+    def may_start(self, round_number):
+        return True
+
+
+def paced_task(pacer, edge):
+    return SourceTask(
+        "task",
+        [],
+        [],
+        Outputs([((-1, MAIN), edge)]),
+        reader=None,
+        gate=Open(),
+        batch_rows=100,
+        rounds_in_flight=3,
+        pacer=pacer,
+    )
+
+
+@pytest.mark.parametrize(("was_full", "asked"), [(False, 2), (True, 0)])
+def test_a_round_that_is_not_full_is_followed_when_it_is_through(was_full, asked):
+    pacer, edge = SimpleNamespace(was_full=was_full, may_open=lambda: False), Ahead()
+
+    paced_task(pacer, edge).step()
+
+    assert edge.asked == [asked]  # with capacity 3: round 0 needs round -1, or round -3
