@@ -12,9 +12,9 @@ from hpcstream.operators.accumulators import Accumulator
 from hpcstream.operators.aggregates import (
     NamedAggregate,
     is_word_aggregate,
+    kept_type,
     result_type,
     shared_accumulators,
-    kept_type,
     value_type,
 )
 from hpcstream.operators.window_all_columns import WINDOW_COLUMN, list_fields, transport_of
