@@ -32,6 +32,7 @@ FUNCTIONS = (
 
 _TO_FLOAT = ("mean", "var", "std", "median", "quantile")
 _MAX_DECIMAL_DIGITS = 38
+_MAX_DECIMAL256_DIGITS = 76
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,6 +75,8 @@ class AggregateCall:
         PlanError
             The function does not take this type.
         """
+        if self.function == "count_distinct" and input_type and pa.types.is_nested(input_type):
+            raise self._unsuitable(input_type)
         if self.function in ("count_rows", "count", "count_distinct"):
             return pa.int64()
         if input_type is None:
@@ -94,6 +97,8 @@ class AggregateCall:
         if pa.types.is_floating(input_type):
             return pa.float64()
         if pa.types.is_decimal(input_type):
+            if pa.types.is_decimal256(input_type):
+                return pa.decimal256(_MAX_DECIMAL256_DIGITS, input_type.scale)
             return pa.decimal128(_MAX_DECIMAL_DIGITS, input_type.scale)
         if pa.types.is_duration(input_type):
             return input_type

@@ -78,6 +78,18 @@ def value_type(data_type: pa.DataType) -> pa.DataType:
     return data_type.value_type if pa.types.is_dictionary(data_type) else data_type
 
 
+def kept_type(data_type: pa.DataType) -> pa.DataType:
+    """Return the type as which values of a column are kept: one that Arrow can take and group."""
+    values = value_type(data_type)
+    if values == pa.string_view():
+        return pa.large_string()
+    if values == pa.binary_view():
+        return pa.large_binary()
+    if pa.types.is_decimal32(values) or pa.types.is_decimal64(values):
+        return pa.decimal128(values.precision, values.scale)
+    return pa.float32() if pa.types.is_float16(values) else values
+
+
 def is_word_aggregate(aggregate: NamedAggregate, schema: pa.Schema) -> bool:
     """Whether an aggregate's state is a few 8-byte words per key, which can be merged."""
     if aggregate.function not in _WORD_FUNCTIONS:

@@ -11,11 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpcstream.errors import OverflowInAggregate
 from hpcstream.kernels import order_statistics
 
 if TYPE_CHECKING:
     from hpcstream.operators.aggregates import NamedAggregate
 
+_DECIMAL256_DIGITS = 76
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -57,6 +59,31 @@ def _count_distinct(_: NamedAggregate, rows: GroupedValues) -> pa.Array:
 
 def _arrow_function(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
     return _by_group(rows, rows.values, aggregate.function)
+
+
+def _sum(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
+    values = rows.values
+    if not pa.types.is_decimal(values.type):
+        return _arrow_function(aggregate, rows)
+    scale = values.type.scale
+    wide = pa.decimal256(_DECIMAL256_DIGITS, scale)
+    result = pa.decimal128(38, scale) if pa.types.is_decimal128(values.type) else wide
+    _, about = _counts_and_sums(rows, _floats(values))
+    if not (np.abs(about) < 10.0 ** (result.precision - scale) * (1 + 1e-9)).all():
+        raise _overflow(aggregate, about, result)
+    sums = _by_group(rows, values.cast(wide), "sum")  # Arrow's own wrap around without a word
+    try:
+        return sums.cast(result)
+    except pa.ArrowInvalid:
+        raise _overflow(aggregate, about, result) from None
+
+
+def _overflow(aggregate: NamedAggregate, about: Floats, result: pa.DataType) -> OverflowInAggregate:
+    worst = about[np.argmax(np.abs(about))]
+    return OverflowInAggregate(
+        f"aggregate {aggregate}: a sum is about {worst:.6g}, outside {result}; cast the column "
+        "to float64"
+    )
 
 
 def _by_group(rows: GroupedValues, values: pa.Array, function: str) -> pa.Array:
@@ -127,7 +154,7 @@ def _floats(values: pa.Array) -> Floats:
 _Function = Callable[[Any, GroupedValues], pa.Array]  # NamedAggregate; imported for hints only
 _FUNCTIONS: dict[str, _Function] = {
     "count_distinct": _count_distinct,
-    "sum": _arrow_function,
+    "sum": _sum,
     "min": _arrow_function,
     "max": _arrow_function,
     "mean": _mean,

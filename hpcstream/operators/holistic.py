@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hpcstream.operators.aggregates import NamedAggregate, result_type, value_type
+from hpcstream.operators.aggregates import NamedAggregate, kept_type, result_type
 from hpcstream.operators.group_functions import GroupedValues, group_result
 from hpcstream.state.slice_store import Ints, SliceStore, Slots
 
@@ -53,7 +53,7 @@ class ColumnBuffer:
 
     def __init__(self, name: str, data_type: pa.DataType, functions: set[str]) -> None:
         self.name = name
-        self._type = value_type(data_type)
+        self._type = kept_type(data_type)
         self.needs_times = bool(functions & {"first", "last"})
         self._distinct_suffices = functions <= _DISTINCT_SUFFICES
         self._chunks: list[_Chunk] = []
@@ -71,9 +71,12 @@ class ColumnBuffer:
         if column.null_count:
             is_kept &= column.is_valid().to_numpy(zero_copy_only=False)
         rows = np.flatnonzero(is_kept)
-        values = column.take(pa.array(rows))
-        if pa.types.is_dictionary(values.type):
-            values = values.dictionary_decode()
+        if pa.types.is_dictionary(column.type):
+            column = column.take(pa.array(rows)).dictionary_decode()
+            values = column if column.type == self._type else column.cast(self._type)
+        else:
+            kept = column if column.type == self._type else column.cast(self._type)
+            values = kept.take(pa.array(rows))
         timed = (times[rows], orders[rows]) if self.needs_times else (_NO_TIMES, _NO_TIMES)
         self._chunks.append(_Chunk(slots[rows], values, *timed))
         self._n_rows += len(rows)

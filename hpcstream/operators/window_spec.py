@@ -12,6 +12,7 @@ from hpcstream.operators.accumulators import Accumulator
 from hpcstream.operators.aggregates import (
     NamedAggregate,
     is_word_aggregate,
+    kept_type,
     result_type,
     shared_accumulators,
     value_type,
@@ -117,7 +118,7 @@ class WindowAggregateSpec:
         fields += [pa.field(column.name, pa.from_numpy_dtype(column.dtype)) for column in sent]
         for name in dict.fromkeys(a.input for a in self.holistic_aggregates if a.input):
             functions = {a.function for a in self.holistic_aggregates if a.input == name}
-            values = value_type(self.input_schema.field(name).type)
+            values = kept_type(self.input_schema.field(name).type)
             needs_times = bool(functions & {"first", "last"})
             fields += list_fields(name, values, needs_times=needs_times)
         return pa.schema(fields)

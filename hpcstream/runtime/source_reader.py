@@ -231,20 +231,23 @@ class _LiveSplit:
     watermark: SplitWatermark
     last_rows_s: float
     ended: bool = False
+    idle: bool = False
 
 
 class LiveReader:
     """Polls the rank's splits of a live source in turn.
 
-    A split without rows for ``idle_timeout_s`` stops holding time back until it
-    has rows again.
+    A poll goes on where the one before it ran out of room, so that a split that always
+    has rows does not starve the others. A split that was asked, and had no rows for
+    ``idle_timeout_s``, stops holding time back until it has rows again; one that was
+    not asked is not idle.
     """
 
     def __init__(self, spec: SourceSpec, splits: Sequence[SplitProgress], now_s: float) -> None:
         self._spec = spec
         self._stamper = RowStamper(spec)
         self.rows_scanned = 0
-        self._now_s = now_s
+        self._next = 0
         self._splits = [self._opened(progress, now_s) for progress in splits]
 
     def _opened(self, progress: SplitProgress, now_s: float) -> _LiveSplit:
@@ -272,12 +275,7 @@ class LiveReader:
         return all(live.ended for live in self._splits)
 
     def _active(self) -> list[_LiveSplit]:
-        timeout = self._spec.idle_timeout_s
-        return [
-            live
-            for live in self._splits
-            if not live.ended and (timeout is None or self._now_s - live.last_rows_s < timeout)
-        ]
+        return [live for live in self._splits if not live.ended and not live.idle]
 
     @property
     def watermark(self) -> int:
@@ -301,28 +299,40 @@ class LiveReader:
 
     def poll(self, max_rows: int, now_s: float) -> Iterator[pa.RecordBatch]:
         """Yield what the splits have now, ``max_rows`` rows in all at most."""
-        self._now_s = now_s
-        left = max_rows
-        for live in self._splits:
+        left, n_splits = max_rows, len(self._splits)
+        first = self._next
+        for turn in range(n_splits):
             if left <= 0:
                 break
+            live = self._splits[(first + turn) % n_splits]
+            self._next = (first + turn + 1) % n_splits
             if live.ended:
                 continue
-            assert live.reader is not None
-            chunk = live.reader.read(left)
-            if chunk is None:
-                live.ended = live.progress.done = True
-                live.reader.close()
-                continue
-            if chunk.scanned == 0:
-                continue
-            left -= chunk.scanned
-            self.rows_scanned += chunk.scanned
-            live.last_rows_s = now_s
-            start = live.progress.position
-            live.progress.position += chunk.scanned
-            if chunk.batch.num_rows:
-                yield self._stamped(live, chunk.batch, start)
+            batch, scanned = self._read(live, left, now_s)
+            left -= scanned
+            if batch is not None:
+                yield batch
+
+    def _read(
+        self, live: _LiveSplit, max_rows: int, now_s: float
+    ) -> tuple[pa.RecordBatch | None, int]:
+        assert live.reader is not None
+        chunk = live.reader.read(max_rows)
+        if chunk is None:
+            live.ended = live.progress.done = True
+            live.reader.close()
+            return None, 0
+        if chunk.scanned == 0:
+            timeout_s = self._spec.idle_timeout_s
+            live.idle = timeout_s is not None and now_s - live.last_rows_s >= timeout_s
+            return None, 0
+        self.rows_scanned += chunk.scanned
+        live.last_rows_s, live.idle = now_s, False
+        start = live.progress.position
+        live.progress.position += chunk.scanned
+        if not chunk.batch.num_rows:
+            return None, chunk.scanned
+        return self._stamped(live, chunk.batch, start), chunk.scanned
 
     def _stamped(self, live: _LiveSplit, batch: pa.RecordBatch, start: int) -> pa.RecordBatch:
         progress = live.progress

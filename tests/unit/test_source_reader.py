@@ -161,6 +161,19 @@ def test_live_splits_are_polled_in_turn_within_the_rows_of_a_round():
     assert reader.rows_scanned == 5
 
 
+def test_a_split_that_always_has_rows_neither_starves_the_others_nor_makes_them_idle():
+    feed = StepSource(SCHEMA, n_splits=2)
+    reader = live(feed, idle_timeout_s=5.0)
+    feed.push(rows(1), split=1)
+    feed.push(rows(*range(100, 110)))
+
+    assert poll(reader, 0.0, max_rows=4) == [100, 101, 102, 103]
+    assert reader.watermark == MIN_TIME  # nobody has asked the other yet
+    assert poll(reader, 60.0, max_rows=4) == [1, 104, 105, 106]
+    assert not reader.is_idle
+    assert reader.watermark == 1
+
+
 def test_the_slowest_live_split_holds_time_back():
     feed = StepSource(SCHEMA, n_splits=2)
     reader = live(feed)

@@ -362,6 +362,9 @@ def test_holistic_results_equal_those_of_a_reference(events, assigner, lateness,
         assert_same(rows, rows_expected)
 
 
+LEAST = {"min": Decimal("-2.5"), "last": Decimal("-2.5"), "mean": -0.5, "count_distinct": 2}
+
+
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize(
     ("value_type", "values", "expected"),
@@ -385,6 +388,13 @@ def test_holistic_results_equal_those_of_a_reference(events, assigner, lateness,
                 "std": math.sqrt(0.75),
             },
         ),
+        (pa.string_view(), ["b" * 20, None, "a"], {"min": "a", "first": "b" * 20, "last": "a"}),
+        (pa.binary_view(), [b"b" * 20, None, b""], {"max": b"b" * 20, "count_distinct": 2}),
+        (pa.float16(), [1.5, None, 0.0, -0.0], {"count_distinct": 2, "median": 0.0}),
+        *(
+            (data_type, [Decimal("1.5"), None, Decimal("-2.5")], {"sum": Decimal("-1.0")} | LEAST)
+            for data_type in (pa.decimal32(5, 1), pa.decimal64(15, 1), pa.decimal256(70, 1))
+        ),
     ],
 )
 @pytest.mark.parametrize("assigner", [TumblingWindows(10), SlidingWindows(10, 5)])
@@ -399,6 +409,23 @@ def test_aggregates_of_values_that_are_no_words(value_type, values, expected, re
     for name, value in expected.items():
         assert results[name] == (pytest.approx(value) if isinstance(value, float) else value)
         assert nothing[name] == (0 if name == "count_distinct" else None)
+
+
+@pytest.mark.parametrize(
+    ("value_type", "value"),
+    [(pa.decimal128(38, 0), 9 * 10**37), (pa.decimal256(76, 0), 9 * 10**75)],
+    ids=str,
+)
+def test_a_sum_of_decimals_that_does_not_fit_raises_and_never_wraps(value_type, value):
+    schema = schema_of(value_type)
+    values = [Decimal(value)] * 20
+    rows = [batch((1, 5, i, each), schema=schema) for i, each in enumerate(values)]
+    make = operator_of(TumblingWindows(10), ("sum",), schema=schema)
+
+    with pytest.raises(OverflowInAggregate, match=r"a sum is about 1.8e"):
+        run_operator(make, [*rows, 10])
+    fits = run_operator(make, [rows[0], 10])
+    assert fits[-1]["sum"] == value
 
 
 def test_distinct_values_are_kept_once():
