@@ -132,7 +132,10 @@ class Chaos:
         moment = self.chance.choice(MOMENTS)
         time.sleep(self.chance.uniform(0.0, 1.2))
         before = whole_checkpoints(self.run)
+        give_up = time.monotonic() + GIVE_UP_S
         while moment != "anywhere" and process.poll() is None:
+            assert time.monotonic() < give_up, self.log.read_text()
+            time.sleep(0.001)
             whole = whole_checkpoints(self.run)
             begun = {path.parent for path in self.run.glob("ckpt-*/rank-*")} - whole
             if (moment == "writing" and begun) or (moment == "committing" and whole - before):
