@@ -30,6 +30,7 @@ from hpcstream.checkpoint.store import CHECKPOINT, SAVEPOINT, Superseded, rank_f
 from hpcstream.checkpoint.writer import Outcome, Writer
 from hpcstream.connectors.base import Part
 from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.kernels import warm_up
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.cut import Cut, Plan, Session, Written
 from hpcstream.runtime.cut_reports import (
@@ -117,6 +118,7 @@ class Checkpointing:
         self._numbers = {id(task): number for task, number in zip(tasks, numbers, strict=True)}
         self._sinks = dict(sinks)
         self._due_s = self._clock() + self.interval_s
+        warm_up(["snapshots"])  # else the first copy waits for them
         for task in tasks:
             task.on_cut = self._take
 

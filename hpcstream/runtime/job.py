@@ -86,6 +86,7 @@ class JobRun:
     _restored: Restored | None = field(default=None, init=False)
     _start: Start = field(default_factory=Start, init=False)
     _lease: Lease | None = field(default=None, init=False)
+    _opened_s: float = field(default=0.0, init=False)
 
     def run(self) -> Running:
         """Run the job. Collective; yields whether anything moved.
@@ -165,6 +166,7 @@ class JobRun:
         if self.config.checkpoint_dir is None:
             return Start()
         self._stage = "opening the checkpoint directory"
+        self._opened_s = self.clock()
         plan = self._plan_facts(physical)
         opened = yield from _waiting(open_directory(self.config, plan, self.comm))
         session, self._restored, self._lease = opened
@@ -214,7 +216,7 @@ class JobRun:
 
     def _set_up(self, physical: PhysicalGraph) -> Generator[bool, None, Setup]:
         self._stage = "listing the splits of sources"
-        began_s, start = self.clock(), self._start
+        start = self._start
         dealt = yield from _waiting(deal_splits(physical, self.comm, start.restored))
         self._stage = "opening sources and sinks"
         self.setup = yield from _waiting(
@@ -231,7 +233,7 @@ class JobRun:
             if not self._is_finished:
                 setup.worker.checkpoints = checkpoints
         if self._restored is not None:
-            self._say_restored(self._restored, self.clock() - began_s)
+            self._say_restored(self._restored, self.clock() - self._opened_s)
             self._restored.close()
         return setup
 

@@ -287,8 +287,11 @@ class SliceStore:
 
     def open_merged(self, expected: int) -> int:
         """Open a region outside the directory, to merge slices into."""
+        return self._open(0, expected, listed=False)
+
+    def _open(self, number: int, expected: int, *, listed: bool) -> int:
         while True:
-            region = key_table.open_region(self._book, self._index, 0, False, expected)
+            region = key_table.open_region(self._book, self._index, number, listed, expected)
             if region >= 0:
                 return int(region)
             self._make_room(None)
@@ -376,7 +379,7 @@ class SliceStore:
         arrays |= {f"word:{s.name}": a for s, a in zip(self._specs, self.words, strict=True)}
         state: dict[str, npt.NDArray[Any]] = {"is_null": is_null}
         for name, array in arrays.items():
-            state[name] = copy = np.empty(n_entries, dtype=array.dtype)
+            state[name] = copy = self._allocator.empty(n_entries, array.dtype)
             snapshots.copy_regions(self._book, regions, array.view(np.uint64), copy.view(np.uint64))
         return state
 
@@ -388,9 +391,12 @@ class SliceStore:
 
     def restore(self, state: Arrays) -> None:
         """Take over the slices of a snapshot, entries in the same order."""
-        size = int(self._book[key_table.SLICE_SIZE])
-        offset = int(self._book[key_table.SLICE_OFFSET])
-        times = np.repeat(state["slice_numbers"] * size + offset, state["slice_counts"])
+        numbers, counts = state["slice_numbers"], state["slice_counts"]
+        self._grow_entries(self.slots_end + int(np.maximum(counts, 8).sum()) + _LEAST_ENTRIES)
+        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+            self._open(number, count, listed=True)  # at once as large as it will be
+        self._book[key_table.PEAK_LIVE] = max(self._book[key_table.PEAK_LIVE], counts.sum())
+        times = np.repeat(numbers * self.slice_size + self.slice_offset, counts)
         is_null = state["is_null"].astype(np.bool_)
         valid = _read_only(~is_null) if is_null.any() else NO_NULLS
         slots = self.resolve(_read_only(times), _read_only(state["keys"]), valid, step=0)

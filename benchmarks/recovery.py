@@ -1,0 +1,201 @@
+"""What checkpoints cost, and how fast a job goes on: a script, run by itself or on ranks.
+
+::
+
+    hpcstream run -n 2 benchmarks/recovery.py cost          rows a second with and without
+    hpcstream run -n 2 benchmarks/recovery.py state         pause beside a memcpy, restore
+    hpcstream run -n 2 benchmarks/recovery.py incremental   bytes written beside bytes changed
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+import hpcstream as hs
+from hpcstream import col
+from hpcstream.checkpoint.manifest import Manifest, read_manifest
+from hpcstream.checkpoint.store import CheckpointStore
+
+KEYS = 1000
+ROWS_A_SECOND = 1_000_000  # of event time
+_ENTRY_BYTES = 33  # key, rows, is_null, sum, max
+
+
+class Nothing:
+    """A sink that keeps nothing."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Forget a batch."""
+
+
+def few_keys(start: int, n: int) -> pa.RecordBatch:
+    """Return rows as those of the workload ``tumbling``, cheap to make."""
+    numbers = np.arange(start, start + n)
+    return pa.record_batch({"t": numbers // 1000, "key": numbers * 7919 % KEYS, "x": numbers * 0.5})
+
+
+def new_keys(start: int, n: int) -> pa.RecordBatch:
+    """Return rows of which each has a key of its own."""
+    numbers = np.arange(start, start + n)
+    return pa.record_batch({"t": numbers // 1000, "key": numbers, "x": numbers * 0.5})
+
+
+def windows(make: Any, rows: int, window: Any) -> hs.Job:
+    """Return a job of one aggregate."""
+    job = hs.Job("recovery")
+    stream = job.generate(make, rows=rows, splits=64, event_time="t", event_time_unit="ms")
+    keyed = stream.key_by("key").window(window)
+    keyed.agg(n=hs.count(), total=col("x").sum(), most=col("x").max()).sink(Nothing())
+    return job
+
+
+def cost(options: argparse.Namespace, say: Any) -> None:
+    """Run ``tumbling`` with a checkpoint each second, and without, by turns."""
+    rates: dict[bool, list[float]] = {False: [], True: []}
+    taken = []
+    windows(few_keys, options.rows // 20, hs.tumbling("1s")).run(show=False)
+    for turn in range(2 * options.repeats):
+        with_checkpoints = turn % 2 == 1
+        where = {"checkpoint_dir": options.directory, "checkpoint_interval": "1s"}
+        more: dict[str, Any] = {**where, "restore_from": None} if with_checkpoints else {}
+        result = windows(few_keys, options.rows, hs.tumbling("1s")).run(show=False, **more)
+        rates[with_checkpoints].append(result.rows_in / result.seconds)
+        taken += [result.checkpoints] if with_checkpoints else []
+    plain, checked = (statistics.median(rates[one]) for one in (False, True))
+    say(f"tumbling: {plain / 1e6:.2f} M rows/s without checkpoints, {checked / 1e6:.2f} with one a "
+        f"second ({taken} taken): {100 * (1 - checked / plain):+.1f} %")  # fmt: skip
+    say(f"  all: {[round(r / 1e6, 2) for r in rates[False]]}, "
+        f"{[round(r / 1e6, 2) for r in rates[True]]}")  # fmt: skip
+
+
+def state(options: argparse.Namespace, say: Any) -> None:
+    """Fill a window with state that changes all the time, stop, and go on from the checkpoint."""
+
+    def keys_again(start: int, n: int) -> pa.RecordBatch:
+        numbers = np.arange(start, start + n)
+        return pa.record_batch(
+            {"t": numbers // 1000, "key": numbers % options.entries, "x": numbers * 0.5}
+        )
+
+    rows = 100 * options.entries
+    job = windows(stopping(keys_again, 5 * options.entries), rows, hs.tumbling("10d"))
+    stopped(job, options.directory, options.interval)
+    found = list(manifests(options.directory))[::-1]
+    for manifest in found:
+        facts = manifest.facts
+        memcpy_s = memcpy(facts["copied_bytes"])
+        say(f"  checkpoint {manifest.number}: {facts['copied_bytes'] / 1e6:.0f} MB copied on a "
+            f"rank, written in {facts['seconds']:.2f} s, pause {1e3 * facts['pause_s']:.1f} ms, "
+            f"{facts['pause_s'] / memcpy_s:.2f} times a memcpy ({1e3 * memcpy_s:.1f} ms)"
+        )  # fmt: skip
+    n_bytes = sum(one.state_bytes for one in found[-1].operators)
+    say(f"state: {n_bytes / 1e9:.2f} GB on {found[-1].size} ranks")
+    job = windows(stopping(keys_again, 200_000), rows, hs.tumbling("10d"))
+    stopped(job, options.directory, "1h")  # says how long it took to go on
+
+
+def incremental(options: argparse.Namespace, say: Any) -> None:
+    """Show what each checkpoint copies of a state that grows by slices."""
+    job = windows(new_keys, options.entries, hs.sliding("1h", "1s"))
+    job.run(
+        show=False,
+        checkpoint_dir=options.directory,
+        checkpoint_interval="300ms",
+        restore_from=None,
+        keep=1000,
+    )
+    before = 0
+    for manifest in reversed(list(manifests(options.directory))):
+        n_bytes = sum(one.state_bytes for one in manifest.operators)
+        say(f"  checkpoint {manifest.number}: state {n_bytes / 1e6:8.1f} MB, grown by "
+            f"{(n_bytes - before) / 1e6:6.1f} MB; written {manifest.facts['bytes'] / 1e6:6.1f} MB, "
+            f"{len(manifest.shared)} files referred to, pause "
+            f"{1e3 * manifest.facts['pause_s']:.1f} ms")  # fmt: skip
+        before = n_bytes
+
+
+def stopping(make: Any, after: int) -> Any:
+    """Return ``make``, but send the signal that stops the job once it has made enough rows."""
+    made = [0]
+
+    def rows(start: int, n: int) -> pa.RecordBatch:
+        made[0] += n
+        if made[0] >= after / size() > made[0] - n:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        return make(start, n)
+
+    return rows
+
+
+def stopped(job: hs.Job, directory: str, interval: str) -> Manifest:
+    """Run a job until it is stopped; return its last checkpoint."""
+    try:
+        job.run(show=False, checkpoint_dir=directory, checkpoint_interval=interval, keep=100)
+    except hs.JobStopped:
+        return next(manifests(directory))
+    raise SystemExit("the job ended before it was stopped: more --entries")
+
+
+def manifests(directory: str) -> Iterator[Manifest]:
+    """Yield the manifests of a checkpoint directory, newest first."""
+    return (read_manifest(one.path) for one in CheckpointStore(directory).stored())
+
+
+def memcpy(n_bytes: int) -> float:
+    """Return how long a copy of so many bytes to fresh memory takes: the median of five."""
+    source = np.ones(n_bytes, dtype=np.uint8)
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        copy = source.copy()
+        times.append(time.perf_counter() - started)
+        del copy
+    return statistics.median(times)
+
+
+def size() -> int:
+    """Return the number of ranks."""
+    return int(os.environ.get("OMPI_COMM_WORLD_SIZE") or os.environ.get("PMI_SIZE") or 1)
+
+
+def rank() -> int:
+    """Return this process's rank."""
+    return int(os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ.get("PMI_RANK") or 0)
+
+
+def main() -> int:
+    """Run what was asked for and print figures on rank 0."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("cost", "state", "incremental"))
+    parser.add_argument("--directory", default="out/recovery", help="for checkpoints; is removed")
+    parser.add_argument("--rows", type=int, default=100_000_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--entries", type=int, default=1_000_000_000 // _ENTRY_BYTES)
+    parser.add_argument("--interval", default="2s", help="between checkpoints of `state`")
+    options = parser.parse_args()
+
+    def say(text: str) -> None:
+        if rank() == 0:
+            print(text, flush=True)
+
+    if rank() == 0:
+        shutil.rmtree(options.directory, ignore_errors=True)
+    {"cost": cost, "state": state, "incremental": incremental}[options.what](options, say)
+    return 0
+
+
+if __name__ == "__main__":
+    assert Path(__file__).exists()
+    sys.exit(main())
