@@ -29,6 +29,7 @@ class Variant:
 
 VARIANTS = (
     Variant("tumbling", 2, {"local_aggregation": False}),
+    Variant("tumbling", 2, {"checkpoint_interval": "1s"}),
     Variant("tumbling", 8),
 )
 """What is measured beside the ranks asked for."""
@@ -139,6 +140,8 @@ class Campaign:
                 f"{report['rows_per_second'] / 1e6:8.2f} M rows/s in {report['seconds']:5.1f} s"
             )
             self._results.add(record_of(trial, repetition, report))
+            if repetition == 0 and trial.workload == "tumbling":
+                self._results.add({"kind": "memory", "label": trial.label, **_series(report)})
 
     def _checked(self, trial: Trial) -> Record | None:
         """Run a trial once and note what is wrong with it; None if it did not run."""
@@ -200,6 +203,12 @@ def record_of(trial: Trial, repetition: int, report: Record) -> Record:
         "repetition": repetition,
         **kept,
     }
+
+
+def _series(report: Record) -> Record:
+    """Return the memory over time of a run, at most 500 points of it."""
+    series = report["memory"]
+    return {"series": series[:: max(1, len(series) // 500)]}
 
 
 def count_rows(path: Path) -> int:

@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.campaign import VARIANTS, Campaign, Plan, say
+from benchmarks.latency import LINGER_S, measure_latency
 from benchmarks.launch import Place
 from benchmarks.machine import describe_machine
+from benchmarks.report import write_report
 from benchmarks.results import ResultFile, read_results, summarize
+from benchmarks.slurm import write_scripts
 from benchmarks.systems import SYSTEMS
 from benchmarks.tables import HEADER, as_text, workload_rows
 from benchmarks.workloads import WORKLOADS
@@ -28,10 +31,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.quick:
+        options.repeats, options.seconds, options.latency_seconds = 3, 1.5, 4.0
+    if options.slurm:
+        return _write_slurm(options)
     place = _place(options)
     results = ResultFile(options.out / f"{options.name}.jsonl")
     results.add(describe_machine(place))
-    plan = Plan(
+    campaign = Campaign(_plan(options), place, results, options.data or options.out / "data")
+    campaign.run()
+    faults = campaign.faults
+    if options.latency_seconds > 0:
+        faults += _measure_latency(options, place, results)
+    print_tables(results)
+    print(f"\nreport: {write_report([results.path], options.out / options.name)}", flush=True)
+    for fault in faults:
+        say(f"FAILED {fault}")
+    return 1 if faults else 0
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    return Plan(
         options.workloads,
         options.ranks,
         options.peers,
@@ -42,12 +62,35 @@ def _run(options: argparse.Namespace) -> int:
         passes=options.passes,
         weak=options.weak,
     )
-    campaign = Campaign(plan, place, results, options.data or options.out / "data")
-    campaign.run()
-    print_tables(results)
-    for fault in campaign.faults:
-        say(f"FAILED {fault}")
-    return 1 if campaign.faults else 0
+
+
+def _measure_latency(options: argparse.Namespace, place: Place, results: ResultFile) -> list[str]:
+    say("\nlatency: rows on a schedule")
+    return measure_latency(
+        options.rates,
+        options.latency_ranks,
+        place,
+        results,
+        seconds=options.latency_seconds,
+        repeats=options.repeats,
+        linger_s=options.linger_s,
+    )
+
+
+def _write_slurm(options: argparse.Namespace) -> int:
+    given = ["--repeats", str(options.repeats), "--seconds", str(options.seconds)]
+    given += ["--workloads", *options.workloads]
+    launcher = "srun -n" if options.launcher == "auto" else options.launcher
+    paths = write_scripts(options.out, options.ranks, launcher, given, time=options.slurm)
+    for path in paths:
+        print(f"sbatch {path}")
+    print(f"then: python -m benchmarks report {options.out}/ranks-*.jsonl --out {options.out}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    print(f"report: {write_report(options.files, options.out)}")
+    return 0
 
 
 def print_tables(results: ResultFile) -> None:
@@ -71,6 +114,11 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="throughput of workloads, beside peers")
     run.set_defaults(answer=_run)
     _add_where(run)
+    run.add_argument(
+        "--quick",
+        action="store_true",
+        help="a look in some minutes: short timed parts, three repetitions; figures are rougher",
+    )
     run.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     run.add_argument("--ranks", nargs="+", type=int, default=[1, 2])
     run.add_argument("--peers", nargs="*", choices=_PEERS, default=list(_PEERS))
@@ -78,6 +126,20 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--repeats", type=int, default=5)
     run.add_argument("--seconds", type=float, default=10.0, help="of each timed part, about")
     run.add_argument("--passes", type=int, help="replays of the file, instead of --seconds")
+    run.add_argument(
+        "--latency-seconds",
+        type=float,
+        default=10.0,
+        help="of each paced run (0: none); open loop, so that a stall shows",
+    )
+    run.add_argument("--rates", nargs="+", type=int, default=[100_000, 1_000_000])
+    run.add_argument("--latency-ranks", type=int, default=2)
+    run.add_argument("--linger-s", type=float, default=LINGER_S)
+    run.add_argument(
+        "--slurm",
+        metavar="TIME",
+        help="write a job script for each number of ranks, with this time limit, and run nothing",
+    )
     run.add_argument("--weak", action="store_true", help="as many rows more as there are ranks")
     run.add_argument(
         "--no-variants",
@@ -85,6 +147,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="without 8 ranks and without the run that does not aggregate locally",
     )
+    report = commands.add_parser("report", help="a report with plots, from files of results")
+    report.set_defaults(answer=_report)
+    report.add_argument("files", nargs="+", type=Path)
+    report.add_argument("--out", type=Path, default=OUT / "report")
     return parser
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -47,9 +51,27 @@ class Engine:
         query(job, source, workload).sink(sink)
         if self._world is not None:
             self._world.Barrier()
-        start = time.perf_counter()
-        self.last = job.run(show=False, **self._trial.options)
-        return time.perf_counter() - start, self._total(sink.answer)
+        with self._checkpoint_options() as options:
+            start = time.perf_counter()
+            self.last = job.run(show=False, **options)
+            seconds = time.perf_counter() - start
+        return seconds, self._total(sink.answer)
+
+    @contextmanager
+    def _checkpoint_options(self) -> Iterator[dict[str, Any]]:
+        """Give a run that takes checkpoints a directory of its own, and remove it afterwards."""
+        options = dict(self._trial.options)
+        if "checkpoint_interval" not in options:
+            yield options
+            return
+        is_first = self._world is None or self._world.Get_rank() == 0
+        folder = tempfile.mkdtemp(prefix="hpcstream-bench-") if is_first else ""
+        if self._world is not None:
+            folder = self._world.bcast(folder)
+        try:
+            yield options | {"checkpoint_dir": folder, "restore_from": None}
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def details(self) -> dict[str, Any]:
         """Return what the job says of its last run."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from hpcstream._version import __version__
+from hpcstream.cli.bench import bench
 from hpcstream.cli.checkpoints import checkpoints, savepoint
 from hpcstream.cli.doctor import doctor
 from hpcstream.cli.run import explain, run
@@ -44,6 +45,11 @@ path, for job.run(restore_from=PATH). With --stop the job ends with it (exit cod
 _DOCTOR = """\
 Print what this machine gives to a job (MPI, binding, NUMA nodes, huge pages) and what to change."""
 
+_BENCH = """\
+Run the benchmarks of the checkout: `hpcstream bench run --quick` measures the workloads beside the
+peers that are installed, compares their answers and writes a report with plots. `hpcstream bench
+run --help` says more."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status; 2 for an error in how it was called."""
@@ -63,7 +69,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hpcstream {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_scripts(commands)
+    _add_checkpoint_tools(commands)
 
+    command = _add(commands, "doctor", "look at MPI, binding, NUMA and huge pages", _DOCTOR)
+    _add_ranks(command)
+    command.set_defaults(answer=doctor)
+
+    command = _add(commands, "bench", "measure throughput and latency beside peers", _BENCH)
+    command.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")
+    command.set_defaults(answer=bench)
+    return parser
+
+
+def _add_scripts(commands: _Commands) -> None:
     for name, answer, summary, text in (
         ("run", run, "run a script on N ranks", _RUN),
         ("explain", explain, "print the plan of a script's jobs", _EXPLAIN),
@@ -78,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.set_defaults(answer=answer)
 
+
+def _add_checkpoint_tools(commands: _Commands) -> None:
     command = _add(commands, "checkpoints", "look at a checkpoint directory", _CHECKPOINTS)
     command.add_argument("action", choices=("ls", "show", "verify", "rm"))
     command.add_argument("directory", metavar="DIR")
@@ -90,14 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait")
     command.set_defaults(answer=savepoint)
 
-    command = _add(commands, "doctor", "look at MPI, binding, NUMA and huge pages", _DOCTOR)
-    _add_ranks(command)
-    command.set_defaults(answer=doctor)
-    return parser
-
 
 def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: _Commands,
     name: str,
     summary: str,
     text: str,

@@ -8,9 +8,11 @@ import pytest
 
 from benchmarks.command import main
 from benchmarks.datasets import build
+from benchmarks.guard import Comparison
 from benchmarks.results import read_results
 from benchmarks.systems import SYSTEMS, is_installed, make
 from benchmarks.systems.one_pass import OnePass
+from benchmarks.targets import outcomes
 from benchmarks.trial import Trial
 from benchmarks.workloads import WORKLOADS
 
@@ -43,6 +45,7 @@ def test_every_system_gives_the_answer_of_the_one_pass_loop(data, workload, syst
 def test_the_first_benchmark_measures_one_and_two_ranks_beside_the_one_pass_loop(data, capsys):
     arguments = ["run", "--workloads", "tumbling", "--ranks", "1", "2", "--peers", "one-pass"]
     arguments += ["--no-variants", "--rows", str(ROWS), "--passes", "2", "--repeats", "1"]
+    arguments += ["--latency-seconds", "1.5", "--rates", "10000"]
     status = main([*arguments, "--out", str(data), "--data", str(data), "--name", "first"])
 
     records = read_results([data / "first.jsonl"])
@@ -51,3 +54,50 @@ def test_the_first_benchmark_measures_one_and_two_ranks_beside_the_one_pass_loop
     assert [t["label"] for t in trials] == ["one-pass", "hpcstream, 1 rank", "hpcstream, 2 ranks"]
     assert [len(t["memory_bytes"]) for t in trials[1:]] == [1, 2]
     assert "of one-pass" in capsys.readouterr().out
+    (paced,) = [record for record in records if record["kind"] == "latency"]
+    assert paced["counted"] == paced["rows"] == 15_000
+    report = (data / "first" / "report.md").read_text()
+    assert "| tumbling |" in report
+    assert "10,000 rows/s" in report
+
+
+def test_job_scripts_for_a_cluster_ask_for_as_many_ranks_as_they_measure(tmp_path, capsys):
+    arguments = ["run", "--slurm", "00:30:00", "--ranks", "64", "128", "--out", str(tmp_path)]
+
+    assert main(arguments) == 0
+
+    script = (tmp_path / "ranks-128.sbatch").read_text()
+    assert "#SBATCH --ntasks=128" in script
+    assert "--launcher 'srun -n' --ranks 128" in script
+    assert f"sbatch {tmp_path}/ranks-64.sbatch" in capsys.readouterr().out
+
+
+def trial_records(workload, label, *values):
+    system = label.split(",")[0]
+    common = {"kind": "trial", "workload": workload, "label": label, "system": system}
+    common |= {"ranks": 2, "memory_bytes": [1_000_000], "fault": "", "seconds": 1.0}
+    common |= {"startup_s": 0.1, "import_s": 0.1, "compile_s": 0.1}
+    return [common | {"rows_per_second": value} for value in values]
+
+
+def test_a_target_is_reached_by_the_ratio_of_medians():
+    records = trial_records("tumbling", "hpcstream, 2 ranks", 16e6, 17e6, 90e6)
+    records += trial_records("tumbling", "duckdb", 10e6, 10e6, 10e6)
+    records += trial_records("sliding", "hpcstream, 2 ranks", 10e6)
+    records += trial_records("sliding", "duckdb", 10e6)
+
+    found = {outcome.name: outcome.reached for outcome in outcomes(records)}
+
+    assert found["tumbling"]
+    assert found["sliding"] is False
+    assert found["skew"] is None
+
+
+def test_the_guard_judges_by_the_median_of_ratios():
+    trial = Trial("tumbling", "hpcstream", "rows.arrow", 1)
+
+    slower = Comparison(trial, ((10.0, 8.0), (10.0, 8.5), (10.0, 30.0)))
+
+    assert slower.ratio == 0.85
+    assert slower.cells(0.9)[-1] == "SLOWER"
+    assert not slower.cells(0.8)[-1]

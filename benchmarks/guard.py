@@ -1,0 +1,131 @@
+"""Compares two commits in one interleaved run; fails if the newer is slower than it may be.
+
+    python -m benchmarks.guard OLD [NEW] --workloads tumbling skew --ranks 1 2
+
+Each commit is checked out into a worktree of its own and measured by *these* benchmarks, so
+that only the engine differs. The figure of a repetition is the ratio of two runs, one after
+the other; what counts is the median of the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.campaign import count_rows, say
+from benchmarks.datasets import build
+from benchmarks.launch import ROOT, Place, run_trial
+from benchmarks.tables import as_text
+from benchmarks.trial import Trial
+from benchmarks.workloads import WORKLOADS
+
+LEAST_RATIO = 0.9
+HEADER = ("workload", "ranks", "old, M rows/s", "new, M rows/s", "new / old", "spread", "")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The repetitions of one trial: rows a second of both commits, in pairs."""
+
+    trial: Trial
+    pairs: tuple[tuple[float, float], ...]
+
+    @property
+    def ratios(self) -> list[float]:
+        """New over old, one for each repetition."""
+        return [new / old for old, new in self.pairs]
+
+    @property
+    def ratio(self) -> float:
+        """The median of the ratios."""
+        return statistics.median(self.ratios)
+
+    def cells(self, least: float) -> tuple[str, ...]:
+        """Return the cells of its row, below `HEADER`."""
+        old, new = (statistics.median(values) for values in zip(*self.pairs, strict=True))
+        return (
+            self.trial.workload,
+            str(self.trial.ranks),
+            f"{old / 1e6:.2f}",
+            f"{new / 1e6:.2f}",
+            f"{self.ratio:.2f}",
+            f"{min(self.ratios):.2f} to {max(self.ratios):.2f}",
+            "" if self.ratio >= least else "SLOWER",
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare and return the exit status: 1 if a ratio is below the least."""
+    options = _parser().parse_args(arguments)
+    with worktree(options.old) as old, worktree(options.new) as new:
+        places = [_place(folder) for folder in (old, new)]
+        found = [_compare(trial, places, options.repeats) for trial in _trials(options)]
+    print(as_text(HEADER, [comparison.cells(options.least) for comparison in found]))
+    return int(any(comparison.ratio < options.least for comparison in found))
+
+
+@contextmanager
+def worktree(commit: str) -> Iterator[Path]:
+    """Yield a folder with a commit checked out; ``"."`` is what lies in the checkout now."""
+    if commit == ".":
+        yield ROOT
+        return
+    with tempfile.TemporaryDirectory(prefix="hpcstream-guard-") as folder:
+        path = Path(folder, "tree")
+        _git("worktree", "add", "--detach", "--quiet", str(path), commit)
+        try:
+            yield path
+        finally:
+            _git("worktree", "remove", "--force", str(path))
+
+
+def _git(*arguments: str) -> None:
+    subprocess.run(["git", "-C", str(ROOT), *arguments], check=True)
+
+
+def _place(folder: Path) -> Place:
+    """Return where an engine is imported from ``folder`` and the benchmarks from here."""
+    return replace(Place(), path=(str(folder), str(ROOT)), folder=Path(tempfile.gettempdir()))
+
+
+def _trials(options: argparse.Namespace) -> list[Trial]:
+    trials = []
+    for name in options.workloads:
+        path = build(WORKLOADS[name].with_rows(options.rows), options.data)
+        base = Trial(name, "hpcstream", str(path), count_rows(path), passes=options.passes)
+        trials += [replace(base, ranks=ranks) for ranks in options.ranks]
+    return trials
+
+
+def _compare(trial: Trial, places: Sequence[Place], repeats: int) -> Comparison:
+    pairs = []
+    for repetition in range(repeats):
+        old, new = (run_trial(trial, place)["rows_per_second"] for place in places)
+        say(f"  {repetition + 1}/{repeats} {trial.workload}, {trial.label}: {new / old:.2f}")
+        pairs.append((old, new))
+    return Comparison(trial, tuple(pairs))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.guard", description=__doc__)
+    parser.add_argument("old", help="a commit")
+    parser.add_argument("new", nargs="?", default=".", help="a commit (default: this checkout)")
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=["tumbling", "skew"])
+    parser.add_argument("--ranks", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--passes", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--least", type=float, default=LEAST_RATIO)
+    parser.add_argument("--data", type=Path, default=Path("out/benchmarks/data"))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Plots of records: throughput beside peers, scaling, latency over load, memory over time."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import Record, Summary, summarize
+
+_OURS, _THEIRS = "#c1440e", "#7a8b99"
+
+
+def draw_all(records: Sequence[Record], folder: Path) -> list[Path]:
+    """Draw what the records have; without matplotlib, nothing."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        return []
+    mpl.use("Agg")
+    drawn = []
+    for name, draw in _PLOTS.items():
+        figure = draw(records)
+        if figure is not None:
+            path = folder / f"{name}.png"
+            figure.savefig(path, dpi=120, bbox_inches="tight")
+            drawn.append(path)
+    return drawn
+
+
+def _axes(n: int, width: float = 4.2, height: float = 3.2) -> tuple[Any, list[Any]]:
+    from matplotlib import pyplot
+
+    columns = min(n, 4)
+    rows = -(-n // columns)
+    size = (width * columns, height * rows)
+    figure, grid = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
+    axes = [axis for line in grid for axis in line]
+    for axis in axes[n:]:
+        axis.axis("off")
+    figure.tight_layout(h_pad=3, w_pad=3)
+    return figure, axes[:n]
+
+
+def _throughput(records: Sequence[Record]) -> Any:
+    summaries = summarize(records)
+    workloads = list(dict.fromkeys(s.workload for s in summaries))
+    if not workloads:
+        return None
+    figure, axes = _axes(len(workloads))
+    for axis, workload in zip(axes, workloads, strict=True):
+        _bars(axis, [s for s in summaries if s.workload == workload and "=" not in s.label])
+        axis.set_title(workload)
+        axis.set_xlabel("M rows/s")
+    return figure
+
+
+def _bars(axis: Any, summaries: Sequence[Summary]) -> None:
+    names = [s.label.removeprefix("hpcstream, ") for s in summaries]
+    values = [s.median / 1e6 for s in summaries]
+    low = [value - min(s.values) / 1e6 for value, s in zip(values, summaries, strict=True)]
+    high = [max(s.values) / 1e6 - value for value, s in zip(values, summaries, strict=True)]
+    colors = [_OURS if s.system == "hpcstream" else _THEIRS for s in summaries]
+    axis.barh(names, values, xerr=[low, high], color=colors, ecolor="#333333", capsize=2)
+    axis.invert_yaxis()
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _scaling(records: Sequence[Record]) -> Any:
+    ours = [s for s in summarize(records) if s.system == "hpcstream" and "=" not in s.label]
+    workloads = [
+        w
+        for w in dict.fromkeys(s.workload for s in ours)
+        if len({s.ranks for s in ours if s.workload == w}) > 1
+    ]
+    if not workloads:
+        return None
+    figure, (axis,) = _axes(1, 6, 4)
+    for workload in workloads:
+        points = sorted((s.ranks, s.median / 1e6) for s in ours if s.workload == workload)
+        base = points[0][1] / points[0][0]
+        axis.plot([n for n, _ in points], [v / base for _, v in points], "o-", label=workload)
+    most = max(s.ranks for s in ours)
+    axis.plot([1, most], [1, most], ":", color="#333333", label="ideal")
+    axis.set(xlabel="ranks", ylabel="throughput, one rank = 1", xscale="log", yscale="log")
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _latency(records: Sequence[Record]) -> Any:
+    runs = [record for record in records if record["kind"] == "latency"]
+    if not runs:
+        return None
+    figure, (axis,) = _axes(1, 6, 4)
+    for name in ("p50_ms", "p99_ms", "p99.9_ms", "p100_ms"):
+        points = [
+            (rate, statistics.median(run[name] for run in runs if run["rate"] == rate))
+            for rate in sorted({run["rate"] for run in runs})
+        ]
+        label = name.removesuffix("_ms").replace("p100", "max")
+        axis.plot(*zip(*points, strict=True), "o-", label=label)
+    axis.set(xlabel="rows/s offered", ylabel="latency, ms", xscale="log", yscale="log")
+    axis.legend(frameon=False)
+    return figure
+
+
+def _memory(records: Sequence[Record]) -> Any:
+    series = [r for r in records if r["kind"] == "memory"]
+    if not series:
+        return None
+    figure, (axis,) = _axes(1, 6, 4)
+    for record in series:
+        seconds, sizes = zip(*record["series"], strict=True)
+        axis.plot(seconds, [size / 1e6 for size in sizes], label=record["label"], lw=1)
+    axis.set(xlabel="seconds", ylabel="memory of the largest process, MB", ylim=(0, None))
+    axis.set_title("tumbling")
+    axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _checkpoints(records: Sequence[Record]) -> Any:
+    shown = [
+        s
+        for s in summarize(records)
+        if s.workload == "tumbling" and s.system == "hpcstream" and s.ranks == 2
+    ]
+    if not any("checkpoint" in s.label for s in shown):
+        return None
+    figure, (axis,) = _axes(1, 6, 2.4)
+    _bars(axis, [s for s in shown if s.label.endswith("ranks") or "checkpoint" in s.label])
+    axis.set_xlabel("M rows/s")
+    return figure
+
+
+_PLOTS: dict[str, Callable[[Sequence[Record]], Any]] = {
+    "throughput": _throughput,
+    "scaling": _scaling,
+    "latency": _latency,
+    "memory": _memory,
+    "checkpoints": _checkpoints,
+}

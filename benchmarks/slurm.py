@@ -1,0 +1,52 @@
+"""Job scripts for a scaling study on a cluster: one for each number of ranks.
+
+Each writes a file of records of its own into the folder; ``python -m benchmarks report
+FOLDER/*.jsonl`` takes them together.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+TEMPLATE = """\
+#!/bin/bash
+#SBATCH --job-name=hpcstream-bench-{ranks}
+#SBATCH --ntasks={ranks}
+#SBATCH --cpus-per-task=1
+#SBATCH --time={time}
+#SBATCH --output={folder}/ranks-{ranks}.log
+# hpcstream on {ranks} ranks. The kernels' cache lies on a disk of the node.
+set -euo pipefail
+export NUMBA_CACHE_DIR="${{TMPDIR:-/tmp}}/hpcstream-kernels-$USER"
+cd {root}
+exec {python} -m benchmarks run --launcher {launcher} --ranks {ranks} --peers --no-variants \\
+    --out {folder} --name ranks-{ranks} {options}
+"""
+
+
+def write_scripts(
+    folder: Path, ranks: Sequence[int], launcher: str, options: Sequence[str], *, time: str
+) -> list[Path]:
+    """Write ``ranks-N.sbatch`` for each number of ranks; return the paths."""
+    import sys
+
+    from benchmarks.launch import ROOT
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for n_ranks in ranks:
+        path = folder / f"ranks-{n_ranks}.sbatch"
+        text = TEMPLATE.format(
+            ranks=n_ranks,
+            time=time,
+            folder=shlex.quote(str(folder.resolve())),
+            root=shlex.quote(str(ROOT)),
+            python=shlex.quote(sys.executable),
+            launcher=shlex.quote(launcher),
+            options=shlex.join(options),
+        )
+        path.write_text(text, encoding="utf-8")
+        paths.append(path)
+    return paths
