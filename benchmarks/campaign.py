@@ -99,7 +99,9 @@ class Campaign:
         base = Trial(name, "hpcstream", str(path), rows, threads=len(self._place.cores))
         trials = []
         for peer in plan.peers:
-            if is_installed(peer):
+            if SYSTEMS[peer].max_rows < rows and workload.dataset == "flights":
+                say(f"  {peer}: too slow for a file of {rows:,} rows, which is not cut")
+            elif is_installed(peer):
                 trials.append(replace(base, system=peer))
             else:
                 say(f"  {peer}: not installed")

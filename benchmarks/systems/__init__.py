@@ -55,6 +55,8 @@ SYSTEMS = {
     "one-pass": Entry("one_pass", "numba", endless=True),
     "duckdb": Entry("duckdb_peer", "duckdb", share=0.5),
     "polars": Entry("polars_peer", "polars", share=0.5),
+    "bytewax-batches": Entry("bytewax_batches_peer", "bytewax", share=0.5),
+    "bytewax": Entry("bytewax_peer", "bytewax", share=0.2, max_rows=50_000),
 }
 
 
