@@ -134,6 +134,7 @@ class Job:
         event_time: str | None = None,
         watermark_delay: Duration = "0s",
         event_time_unit: str | None = None,
+        follow: Duration | None = None,
     ) -> Stream:
         """Read HDF5 files; other arguments as for `read_parquet`.
 
@@ -142,8 +143,16 @@ class Job:
         table : str
             Group whose datasets, of one length, are the columns. A dataset of more
             dimensions is a column of fixed-size lists.
+        follow : str or timedelta, optional
+            Read files that another process is still writing (in SWMR mode, see
+            `hpcstream.connectors.hdf5_growing`) as they grow; one that did not grow for
+            so long has ended.
         """
-        source = Hdf5Source(paths, table=table, event_time=event_time, unit=event_time_unit)
+        options: dict[str, Any] = {"table": table, "event_time": event_time}
+        options["unit"] = event_time_unit
+        source = (
+            Hdf5Source(paths, **options) if follow is None else _growing(paths, follow, options)
+        )
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
     def from_batches(
@@ -331,6 +340,12 @@ class Job:
         if os.environ.get(EXPLAIN):
             return _explained(self)
         return run_job(self.name, self._graph(), config, comm, show=show)
+
+
+def _growing(paths: Paths, follow: Duration, options: dict[str, Any]) -> Source:
+    from hpcstream.connectors.hdf5_growing import GrowingHdf5Source
+
+    return GrowingHdf5Source(paths, follow_s=parse_duration(follow) / 1e9, **options)
 
 
 def _text(path: str | Path | None) -> str | None:

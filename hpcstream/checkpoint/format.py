@@ -97,7 +97,11 @@ def write_file(path: str, sections: Sequence[Section]) -> WrittenFile:
     The directory entry is made durable by the caller (`sync_directory`).
     """
     beside = f"{path}.tmp"
-    places = _write_structure(beside, sections)
+    try:
+        places = _write_structure(beside, sections)
+    except (OSError, RuntimeError):
+        _raise_cause(beside, sections)
+        raise
     descriptor = os.open(beside, os.O_RDWR)
     try:
         for array, offset in places:
@@ -131,6 +135,16 @@ def _write_structure(path: str, sections: Sequence[Section]) -> list[tuple[Array
                     placed.append((array, dataset.id))
         file.flush()
         return [(array, dataset_id.get_offset()) for array, dataset_id in placed]
+
+
+def _raise_cause(path: str, sections: Sequence[Section]) -> None:
+    """Raise what the system says of a file that HDF5 could not write: it does not pass that on."""
+    n_bytes = sum(array.nbytes for section in sections for array in section.arrays.values())
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        os.posix_fallocate(descriptor, 0, n_bytes + 4096)
+    finally:
+        os.close(descriptor)
 
 
 def _create(h5py: Any, group: Any, name: str, array: Array) -> Any:

@@ -166,7 +166,8 @@ class CheckpointStore:
     def begin(self, number: int, kind: str = CHECKPOINT) -> str:
         """Make the directory of a checkpoint; every rank may."""
         path = self.path(number, kind)
-        os.makedirs(path, exist_ok=True)
+        with suppress(FileExistsError):
+            os.mkdir(path)  # not its parents: if they are gone, so is the lock
         return path
 
     def complete(self, path: str, manifest: Manifest) -> None:

@@ -18,9 +18,12 @@ from hpcstream.checkpoint.store import SAVEPOINT, CheckpointStore
 
 TRIES_AT_ONE_PLACE = 3
 """Starts that may die without a new checkpoint before the job is given up."""
+ERRORS_AT_ONE_PLACE = 2
+"""The same for starts that end with an error of the job: it will come again."""
 
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
+_ERROR = 1
 _ASKED_TO_STOP = (75, 129, 130, 143)
 
 StartOnce = Callable[[int], int]
@@ -71,7 +74,7 @@ def run_to_the_end(
         if status in _ASKED_TO_STOP or (newest is not None and newest.finished):
             return status
         at_one_place = at_one_place + 1 if _number(newest) == _number(place) else 1
-        why = _why_not(at_one_place, newest, deaths, policy)
+        why = _why_not(status, at_one_place, newest, deaths, policy)
         if why:
             _say(f"giving up: {why}; the last exit status was {status}")
             return status or 1
@@ -86,7 +89,11 @@ def run_to_the_end(
         sleep(wait_s)
 
 
-def _why_not(at_one_place: int, newest: Manifest | None, deaths: int, policy: Policy) -> str | None:
+def _why_not(
+    status: int, at_one_place: int, newest: Manifest | None, deaths: int, policy: Policy
+) -> str | None:
+    if status == _ERROR and at_one_place >= ERRORS_AT_ONE_PLACE:
+        return f"the job failed again at the same place, after {_shown(newest)}, see above why"
     if at_one_place >= TRIES_AT_ONE_PLACE:
         return f"the job died {at_one_place} times at the same place, after {_shown(newest)}"
     if deaths >= policy.restarts:

@@ -23,6 +23,8 @@ from hpcstream.connectors.part_formats import (
 )
 from hpcstream.errors import ConnectorError
 
+HDF5_PART_BYTES = 256 << 20
+
 Mode = Literal["overwrite", "append", "error"]
 
 
@@ -82,11 +84,12 @@ def Hdf5Sink(
     table: str = "/",
     compression: str | None = None,
     max_rows: int | None = None,
-    max_bytes: int | None = None,
+    max_bytes: int = HDF5_PART_BYTES,
 ) -> FileSink:
     """Return a sink of HDF5 parts: in group ``table`` one dataset a column.
 
-    ``compression`` is None, ``"gzip"`` or ``"lzf"``. See `FileSink` for the others.
+    ``compression`` is None, ``"gzip"`` or ``"lzf"``. A part is kept in memory until it is
+    complete, so it has at most ``max_bytes`` of rows, about. See `FileSink` for the others.
     """
     from hpcstream.connectors.hdf5 import Hdf5Parts
 

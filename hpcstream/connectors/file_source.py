@@ -23,7 +23,10 @@ class FileListing(NamedTuple):
 
 
 class FileFormat(Protocol):
-    """How files of one format are read."""
+    """How files of one format are read.
+
+    Optional attribute ``bounded`` (True if absent): False for files that still grow.
+    """
 
     @property
     def name(self) -> str:
@@ -69,8 +72,6 @@ class FileSource:
         ``event_time`` is no column that carries time.
     """
 
-    bounded = True
-
     def __init__(
         self,
         paths: Paths,
@@ -82,6 +83,7 @@ class FileSource:
     ) -> None:
         self._patterns = as_patterns(paths)
         self._format = file_format
+        self.bounded: bool = getattr(file_format, "bounded", True)
         self._event_time = event_time
         if schema is None:
             schema = file_format.read_schema(first_file(self._patterns, file_format.extensions))

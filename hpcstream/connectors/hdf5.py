@@ -72,12 +72,12 @@ class Hdf5Format:
     def read_schema(self, path: str) -> pa.Schema:
         """Return the schema of the table in a file."""
         with _opened(path, self._table) as group:
-            return _schema(group, path)
+            return table_schema(group, path)
 
     def list_file(self, path: str, schema: pa.Schema, event_time: str | None) -> FileListing:
         """Return schema and splits; touches only the event-time column, if there is one."""
         with _opened(path, self._table) as group:
-            found = _schema(group, path)
+            found = table_schema(group, path)
             n_rows = group[found.names[0]].shape[0] if found.names else 0
             known = event_time if event_time in found.names else None
             splits = []
@@ -85,7 +85,7 @@ class Hdf5Format:
                 length = min(self._split_rows, n_rows - start)
                 bounds: Bounds = (None, None)
                 if known is not None:
-                    column = _column(group, known, found.field(known).type, start, length)
+                    column = read_column(group, known, found.field(known).type, start, length)
                     bounds = bounds_of_column(column)
                 info: dict[str, JSON] = {"path": path, "start": start}
                 splits.append(Split(f"{path}#row{start}", info, length, *bounds))
@@ -100,11 +100,11 @@ class Hdf5Format:
         def batches(max_rows: int) -> Iterator[pa.RecordBatch]:
             schema = scan.read_schema
             with _opened(path, self._table) as group:
-                names = schema.names or _schema(group, path).names[:1]
-                full = _schema(group, path)
+                names = schema.names or table_schema(group, path).names[:1]
+                full = table_schema(group, path)
                 for at in range(start + position, stop, max_rows):
                     length = min(max_rows, stop - at)
-                    columns = [_column(group, n, full.field(n).type, at, length) for n in names]
+                    columns = [read_column(group, n, full.field(n).type, at, length) for n in names]
                     batch = pa.RecordBatch.from_arrays(columns, names=names)
                     yield (
                         batch.select(schema.names).cast(schema)
@@ -131,11 +131,14 @@ def _opened(path: str, table: str) -> Iterator[Any]:
         ) from error
 
 
-def _schema(group: Any, path: str) -> pa.Schema:
-    return plain_schema(stored_schema(group, f"{path}: {group.name}"), path)
+def table_schema(group: Any, path: str, *, same_length: bool = True) -> pa.Schema:
+    """Return the schema of a table, as the engine has it."""
+    where = f"{path}: {group.name}"
+    return plain_schema(stored_schema(group, where, same_length=same_length), path)
 
 
-def _column(group: Any, name: str, data_type: pa.DataType, start: int, length: int) -> pa.Array:
+def read_column(group: Any, name: str, data_type: pa.DataType, start: int, length: int) -> pa.Array:
+    """Return rows of a column."""
     rows = slice(start, start + length)
     dataset = group[name]
     is_text = pa.types.is_string(data_type) or pa.types.is_large_string(data_type)

@@ -32,8 +32,14 @@ def schema_text(schema: pa.Schema) -> str:
     return base64.b64encode(schema.serialize().to_pybytes()).decode()
 
 
-def stored_schema(group: Any, where: str) -> pa.Schema:
-    """Return the schema of a group: as it was written, or as its datasets are."""
+def stored_schema(group: Any, where: str, *, same_length: bool = True) -> pa.Schema:
+    """Return the schema of a group: as it was written, or as its datasets are.
+
+    Raises
+    ------
+    ConnectorError
+        No datasets, one of another type, or of another length unless they may grow.
+    """
     text = group.attrs.get(SCHEMA)
     if text is not None:
         schema: pa.Schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
@@ -43,7 +49,7 @@ def stored_schema(group: Any, where: str) -> pa.Schema:
     if not columns:
         raise ConnectorError(f"{where}: no datasets with rows; name the group with table=")
     lengths = {name: one.shape[0] for name, one in columns.items()}
-    if len(set(lengths.values())) > 1:
+    if same_length and len(set(lengths.values())) > 1:
         raise ConnectorError(f"{where}: datasets differ in length: {lengths}; name another group")
     return pa.schema([(name, _type_of(one, where)) for name, one in columns.items()])
 

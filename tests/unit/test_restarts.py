@@ -58,11 +58,19 @@ def test_a_launcher_that_says_0_after_a_lost_host_is_not_believed(store):
 
 
 def test_a_job_that_dies_at_the_same_place_again_and_again_is_given_up(store, capsys):
-    script = Script(store, (1, "some"), (1, None), (1, None), (1, None))
-    assert script.run() == 1
+    script = Script(store, (137, "some"), (137, None), (137, None), (137, None))
+    assert script.run() == 137
     assert len(script.ranks) == 3
     assert "died 3 times at the same place, after checkpoint 1" in capsys.readouterr().err
     assert script.waits == [0.5, 1.0]
+
+
+def test_an_error_that_comes_again_at_the_same_place_needs_no_third_time(store, capsys):
+    script = Script(store, (1, "some"), (1, "some"), (1, None), (1, None))
+    assert script.run() == 1
+    assert len(script.ranks) == 3
+    said = capsys.readouterr().err
+    assert "the job failed again at the same place, after checkpoint 2" in said
 
 
 def test_restarts_are_counted(store, capsys):

@@ -1,0 +1,167 @@
+"""HDF5 files that another process is still writing: followed in SWMR mode, as rows appear.
+
+The writer opens the file with ``libver="latest"``, makes its datasets, sets
+``file.swmr_mode = True``, and appends: resize, write, flush. A row counts once every
+column has it. A file has ended when nothing was appended for a while.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import pyarrow as pa
+
+from hpcstream.connectors.base import Chunk, Split
+from hpcstream.connectors.file_source import FileListing, FileSource
+from hpcstream.connectors.files import Paths
+from hpcstream.connectors.hdf5 import Hdf5Format, read_column, table_schema
+from hpcstream.connectors.hdf5_columns import VALID
+from hpcstream.connectors.scan import Scan, empty_batch
+from hpcstream.errors import ConnectorError
+
+LOOK_EVERY_S = 0.02
+
+
+def GrowingHdf5Source(
+    paths: Paths,
+    *,
+    follow_s: float,
+    table: str = "/",
+    event_time: str | None = None,
+    unit: str | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> FileSource:
+    """Return a live source of HDF5 files that grow.
+
+    Parameters
+    ----------
+    follow_s : float
+        A file that did not grow for so long has ended.
+
+    See `Hdf5Source` for the others.
+    """
+    if follow_s <= 0:
+        raise ValueError(f"follow must be positive, got {follow_s:g} s")
+    return FileSource(
+        paths, GrowingHdf5Format(table, follow_s, clock), event_time=event_time, unit=unit
+    )
+
+
+class GrowingHdf5Format:
+    """`FileFormat` of HDF5 files that grow: each is one split, read as rows appear."""
+
+    name = "hdf5"
+    extensions = Hdf5Format.extensions
+    bounded = False
+
+    def __init__(self, table: str, follow_s: float, clock: Callable[[], float]) -> None:
+        self._table = table
+        self._follow_s = follow_s
+        self._clock = clock
+
+    def read_schema(self, path: str) -> pa.Schema:
+        """Return the schema of the table in a file, whose columns may differ in length."""
+        with _Growing(path, self._table) as growing:
+            return growing.schema
+
+    def list_file(self, path: str, schema: pa.Schema, event_time: str | None) -> FileListing:
+        """Return the schema and one split."""
+        return FileListing(self.read_schema(path), [Split(path, {"path": path})])
+
+    def open(self, split: Split, scan: Scan, position: int) -> GrowingReader:
+        """Return a reader."""
+        growing = _Growing(cast("str", split.info["path"]), self._table)
+        return GrowingReader(growing, scan, position, self._follow_s, self._clock)
+
+
+class _Growing:
+    """A table in a file that grows. A context manager."""
+
+    def __init__(self, path: str, table: str) -> None:
+        import h5py
+
+        self.path = path
+        try:
+            self._file = h5py.File(path, "r", libver="latest", swmr=True, locking=False)
+        except (OSError, ValueError) as error:
+            raise ConnectorError(
+                f"{path!r} cannot be followed: {error}; its writer must use libver='latest' and "
+                "swmr_mode=True"
+            ) from error
+        if table not in self._file:
+            raise ConnectorError(f"{path!r} has no group {table!r}; it has {sorted(self._file)}")
+        self.group = self._file[table]
+        self.schema = table_schema(self.group, path, same_length=False)
+        valid = (n + VALID for n in self.schema.names if n + VALID in self.group)
+        self._datasets = [self.group[name] for name in (*self.schema.names, *valid)]
+
+    def __enter__(self) -> _Growing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def n_rows(self) -> int:
+        """Return how many rows there are in all columns now."""
+        for dataset in self._datasets:
+            dataset.id.refresh()
+        return min(int(dataset.shape[0]) for dataset in self._datasets)
+
+    def column(self, name: str, start: int, length: int) -> pa.Array:
+        """Return rows of a column."""
+        return read_column(self.group, name, self.schema.field(name).type, start, length)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class GrowingReader:
+    """`SplitReader` of a file that grows."""
+
+    def __init__(
+        self,
+        growing: Any,
+        scan: Scan,
+        position: int,
+        follow_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._growing = growing
+        self._scan = scan
+        self._nothing = Chunk(empty_batch(scan.schema), 0)
+        self._follow_s = follow_s
+        self._clock = clock
+        self._n_rows = 0
+        self._grown_s, self._looked_s = clock(), -math.inf
+        self.position = position
+
+    def read(self, max_rows: int) -> Chunk | None:
+        """Return rows that are there; None when there were no new ones for long enough."""
+        now_s = self._clock()
+        if self.position >= self._n_rows and now_s - self._looked_s >= LOOK_EVERY_S:
+            self._look(now_s)
+        length = min(max_rows, self._n_rows - self.position)
+        if length > 0:
+            return self._rows(length)
+        return None if now_s - self._grown_s >= self._follow_s else self._nothing
+
+    def _look(self, now_s: float) -> None:
+        n_rows, self._looked_s = self._growing.n_rows(), now_s
+        if n_rows > self._n_rows:
+            self._n_rows, self._grown_s = n_rows, now_s
+
+    def _rows(self, length: int) -> Chunk:
+        names = self._scan.read_columns or self._growing.schema.names[:1]
+        columns = [self._growing.column(name, self.position, length) for name in names]
+        batch = pa.RecordBatch.from_arrays(columns, names=names)
+        batch = batch.select(self._scan.read_columns).cast(self._scan.read_schema)
+        self.position += length
+        return Chunk(self._scan.apply(batch), length)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._growing.close()
