@@ -48,6 +48,9 @@ class JobConfig:
         How long the ranks may take to agree on a failure before all are killed.
     local_aggregation : bool
         Aggregate before the exchange where that is possible.
+    reproducible : bool
+        Make sums, means and variances of floats from all their values, in the order of
+        the values: the same bits on any number of ranks.
     progress : bool or None
         Show a live line; None: if standard error is a terminal.
     checkpoint_dir : str or None
@@ -78,6 +81,7 @@ class JobConfig:
     stall_timeout_s: float | None = None
     abort_timeout_s: float = 5.0
     local_aggregation: bool = True
+    reproducible: bool = False
     progress: bool | None = None
     checkpoint_dir: str | None = None
     scratch_dir: str | None = None

@@ -281,6 +281,7 @@ class Job:
         checkpoint_dir: str | Path | None = None,
         checkpoint_interval: Duration = "10s",
         restore_from: str | Path | None = "auto",
+        reproducible: bool = False,
         comm: Any = None,
         show: bool = True,
         **options: Any,
@@ -305,6 +306,11 @@ class Job:
         restore_from : str, path or None
             ``"auto"``: go on from the newest checkpoint if there is one; ``"latest"``:
             there must be one; the path of a checkpoint or savepoint; None: start afresh.
+        reproducible : bool
+            Same bits on any number of ranks, sums of floats included: for jobs without late
+            rows. Sums, means, variances and deviations of floats then keep their values until
+            their window closes, so memory and time grow with the rows of open windows. Without
+            it, two runs on the same number of ranks give the same bits.
         show : bool
             Print the summary, on rank 0.
         **options
@@ -333,6 +339,7 @@ class Job:
                 checkpoint_dir=_text(checkpoint_dir or os.environ.get(CHECKPOINT_DIR) or None),
                 checkpoint_interval_s=parse_duration(checkpoint_interval) / 1e9,
                 restore_from=_text(restore_from),
+                reproducible=reproducible,
                 **options,
             )
         except TypeError as error:

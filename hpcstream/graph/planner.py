@@ -67,7 +67,9 @@ class Port:
     is_shared: bool = False
 
 
-def plan(graph: LogicalGraph, size: int, *, local_aggregation: bool = True) -> PhysicalGraph:
+def plan(
+    graph: LogicalGraph, size: int, *, local_aggregation: bool = True, reproducible: bool = False
+) -> PhysicalGraph:
     """Return the physical graph of a job on ``size`` ranks.
 
     Raises
@@ -81,7 +83,7 @@ def plan(graph: LogicalGraph, size: int, *, local_aggregation: bool = True) -> P
             "collect() or sink()"
         )
     _check_targets(graph)
-    return _Planner(optimized(graph), size, local_aggregation).run()
+    return _Planner(optimized(graph), size, local_aggregation, reproducible).run()
 
 
 def _check_targets(graph: LogicalGraph) -> None:
@@ -100,10 +102,13 @@ def _check_targets(graph: LogicalGraph) -> None:
 
 
 class _Planner:
-    def __init__(self, graph: LogicalGraph, size: int, local_aggregation: bool) -> None:
+    def __init__(
+        self, graph: LogicalGraph, size: int, local_aggregation: bool, reproducible: bool
+    ) -> None:
         self.graph = graph
         self.size = size
         self.local_aggregation = local_aggregation
+        self.reproducible = reproducible
         self.tasks: list[TaskPlan] = []
         self.notes = list(graph.rewrites)
         self.has_order = any(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from hpcstream.exchange.partitioning import ForwardPartitioning, HashPartitionin
 from hpcstream.graph.logical import WindowNode
 from hpcstream.graph.physical import MAIN, TaskPlan
 from hpcstream.memory.pool import process_pool
-from hpcstream.operators.aggregates import NamedAggregate
+from hpcstream.operators.aggregates import REPRODUCIBLE, NamedAggregate, depends_on_order
 from hpcstream.operators.expressions import Expression, col
 from hpcstream.operators.local_aggregate import LocalWindowAggregate
 from hpcstream.operators.stateless import Project
@@ -77,6 +78,8 @@ class WindowPlan:
             )
             for index, call in enumerate(node.aggregates)
         )
+        if self._planner.reproducible:
+            aggregates = tuple(self._reproducible(each, schema) for each in aggregates)
         return WindowAggregateSpec(
             keys=node.keys,
             assigner=node.assigner,
@@ -86,6 +89,12 @@ class WindowPlan:
             time_type=node.inputs[0].time.data_type,
             late_output=node.wants_late,
         )
+
+    def _reproducible(self, aggregate: NamedAggregate, schema: pa.Schema) -> NamedAggregate:
+        if not depends_on_order(aggregate, schema):
+            return aggregate
+        self._planner.notes.append(f"reproducible: {aggregate} is computed from all its values")
+        return replace(aggregate, parameters=(*aggregate.parameters, (REPRODUCIBLE, True)))
 
     # -- shapes ------------------------------------------------------------------------
 

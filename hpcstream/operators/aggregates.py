@@ -35,6 +35,10 @@ _WORD_FUNCTIONS = frozenset(
 )
 
 
+REPRODUCIBLE = "reproducible"
+"""A parameter: the result does not depend on the order of rows, to the last bit."""
+
+
 @dataclass(frozen=True)
 class NamedAggregate:
     """One aggregate of a window.
@@ -90,12 +94,22 @@ def kept_type(data_type: pa.DataType) -> pa.DataType:
     return pa.float32() if pa.types.is_float16(values) else values
 
 
+def depends_on_order(aggregate: NamedAggregate, schema: pa.Schema) -> bool:
+    """Whether another order of rows may change the last bits of an aggregate's results."""
+    if aggregate.input is None or aggregate.function not in ("sum", "mean", "var", "std"):
+        return False
+    is_float = pa.types.is_floating(value_type(schema.field(aggregate.input).type))
+    return is_float or aggregate.function in ("var", "std")
+
+
 def is_word_aggregate(aggregate: NamedAggregate, schema: pa.Schema) -> bool:
     """Whether an aggregate's state is a few 8-byte words per key, which can be merged."""
     if aggregate.function not in _WORD_FUNCTIONS:
         return False
     if aggregate.input is None or aggregate.function == "count":
         return True
+    if aggregate.parameter(REPRODUCIBLE, False):
+        return False
     data_type = schema.field(aggregate.input).type
     return not pa.types.is_decimal(data_type) and (
         is_word_type(data_type) or pa.types.is_floating(data_type)

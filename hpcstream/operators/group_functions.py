@@ -63,6 +63,9 @@ def _arrow_function(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
 
 def _sum(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
     values = rows.values
+    if pa.types.is_floating(values.type):
+        counts, totals = _counts_and_sums(rows, _floats(values))
+        return pa.array(totals, mask=counts == 0)
     if not pa.types.is_decimal(values.type):
         return _arrow_function(aggregate, rows)
     scale = values.type.scale
@@ -140,9 +143,13 @@ def _edge(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
 
 
 def _counts_and_sums(rows: GroupedValues, values: Floats) -> tuple[Ints, Floats]:
-    counts: Ints = np.bincount(rows.groups, minlength=rows.n_groups).astype(np.int64)
-    sums = np.bincount(rows.groups, weights=values, minlength=rows.n_groups)
-    return counts, sums.astype(np.float64, copy=False)
+    """Return how many values each group has, and their sum, which no order of rows changes."""
+    offsets = np.empty(rows.n_groups + 1, dtype=np.int64)
+    in_order = np.empty(len(values), dtype=np.float64)
+    order_statistics.sort_groups(rows.groups, values, rows.n_groups, offsets, in_order)
+    sums = np.empty(rows.n_groups, dtype=np.float64)
+    order_statistics.sum_groups(offsets, in_order, sums)
+    return np.diff(offsets), sums
 
 
 def _floats(values: pa.Array) -> Floats:

@@ -129,7 +129,10 @@ class JobRun:
         error, physical = None, None
         try:
             physical = plan(
-                self.graph, self.comm.size, local_aggregation=self.config.local_aggregation
+                self.graph,
+                self.comm.size,
+                local_aggregation=self.config.local_aggregation,
+                reproducible=self.config.reproducible,
             )
         except BaseException as failure:
             error = failure
