@@ -25,6 +25,7 @@ FAMILIES = (
     "key_regions",
     "snapshots",
     "key_bytes",
+    "interning",
     "accumulate",
     "order_statistics",
 )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hpcstream.kernels import hashing, key_bytes
+from hpcstream.kernels import interning, key_bytes
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
-Hashes = npt.NDArray[np.uint64]
-BinaryHash = Callable[[npt.NDArray[Any], Bytes, Hashes], None]
 
 _LEAST_IDS = 1 << 10
 _LEAST_BYTES = 1 << 14
@@ -22,42 +19,40 @@ _LEAST_BYTES = 1 << 14
 class KeyIndex:
     """Gives every distinct key an id, counting from 0, and the key back for the id.
 
-    The 64-bit hash finds the place, the bytes decide: two keys with one hash
-    stay two keys. Ids stay until `keep` throws some away.
+    A hash finds the place, the bytes decide: two keys with one hash stay two
+    keys. Ids stay until `keep` throws some away.
 
     Parameters
     ----------
-    hash_binary : (offsets, data, out_hashes) -> None
-        Hash of each key; tests put in a bad one.
+    hash_mask : int
+        Bits of the hash that count; tests leave few.
     """
 
-    def __init__(self, hash_binary: BinaryHash = hashing.hash_binary) -> None:
-        self._hash_binary = hash_binary
+    def __init__(self, hash_mask: int = -1) -> None:
+        self._hash_mask = hash_mask
         self._reset(_LEAST_IDS, _LEAST_BYTES)
 
     def __len__(self) -> int:
-        return int(self._book[key_bytes.N_IDS])
+        return int(self._book[interning.N_IDS])
 
     @property
     def n_bytes(self) -> int:
         """Bytes reserved."""
-        arrays = (self._table, self._hashes, self._offsets, self._data)
+        arrays = (self._table, self._records, self._offsets, self._data)
         return sum(array.nbytes for array in arrays)
 
     def ids(self, offsets: npt.NDArray[Any], data: Bytes) -> Ints:
         """Return the id of each key ``data[offsets[i]:offsets[i + 1]]``, new ones made."""
-        words = np.empty(len(offsets) - 1, dtype=np.uint64)
-        self._hash_binary(offsets, data, words)
+        ids = np.empty(len(offsets) - 1, dtype=np.int64)
         done = 0
         while True:
-            done += key_bytes.intern(
-                self._book, self._table, self._hashes, self._offsets, self._data,
-                offsets[done:], data, words[done:],
+            done += interning.intern(
+                self._book, self._table, self._records, self._offsets, self._data,
+                offsets[done:], data, ids[done:],
             )  # fmt: skip
-            if done == len(words):
+            if done == len(ids):
                 break
             self._make_room(int(offsets[done + 1]) - int(offsets[done]))
-        ids = words.view(np.int64)
         ids.setflags(write=False)
         return ids
 
@@ -93,36 +88,32 @@ class KeyIndex:
         self._take_over(offsets, np.ascontiguousarray(state["key_bytes"]))
 
     def _reset(self, n_ids: int, n_bytes: int) -> None:
-        self._book = np.zeros(key_bytes.N_FIELDS, dtype=np.int64)
+        self._book = np.zeros(interning.N_FIELDS, dtype=np.int64)
+        self._book[interning.HASH_MASK] = self._hash_mask
         self._table = np.zeros(4 * (1 << (n_ids - 1).bit_length()), dtype=np.uint32)
-        self._hashes: Hashes = np.empty(n_ids, dtype=np.uint64)
+        self._records = np.empty(4 * n_ids, dtype=np.uint64)
         self._offsets: Ints = np.zeros(n_ids + 1, dtype=np.int64)
         self._data: Bytes = np.empty(n_bytes, dtype=np.uint8)
 
     def _take_over(self, offsets: Ints, data: Bytes) -> None:
-        """Replace everything by distinct keys."""
+        """Replace everything by distinct keys, whose ids count from 0."""
         n_ids = len(offsets) - 1
         self._reset(max(_LEAST_IDS, 2 * n_ids), max(_LEAST_BYTES, 2 * len(data)))
         for array in (offsets, data):
             array.setflags(write=False)
-        self._hash_binary(offsets, data, self._hashes[:n_ids])
-        self._offsets[: n_ids + 1] = offsets
-        self._data[: len(data)] = data
-        self._book[key_bytes.N_IDS] = n_ids
-        key_bytes.fill_table(self._table, self._hashes, n_ids)
+        self.ids(offsets, data)
 
     def _make_room(self, key_length: int) -> None:
-        need = self._book[key_bytes.NEED]
-        if need == key_bytes.NEED_BYTES:
+        need = self._book[interning.NEED]
+        if need == interning.NEED_BYTES:
             self._data = _grown(self._data, 2 * len(self._data) + key_length)
-        elif need == key_bytes.NEED_IDS:
-            n_ids = 2 * len(self._hashes)
-            self._hashes = _grown(self._hashes, n_ids)
-            self._offsets = _grown(self._offsets, n_ids + 1)
+        elif need == interning.NEED_IDS:
+            self._records = _grown(self._records, 2 * len(self._records))
+            self._offsets = _grown(self._offsets, len(self._records) // 4 + 1)
         else:
-            assert need == key_bytes.NEED_TABLE, f"stopped for need {need}"
+            assert need == interning.NEED_TABLE, f"stopped for need {need}"
             self._table = np.zeros(4 * len(self._table), dtype=np.uint32)
-            key_bytes.fill_table(self._table, self._hashes, len(self))
+            interning.fill_table(self._book, self._table, self._records)
 
 
 def _grown(array: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:

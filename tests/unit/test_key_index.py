@@ -15,7 +15,11 @@ def _integers_wrap():
         yield
 
 
-keys = st.lists(st.binary(max_size=20), max_size=60)
+LENGTHS = st.sampled_from([0, 1, 7, 8, 9, 16, 17, 23, 24, 25, 32, 40])
+alike = LENGTHS.flatmap(
+    lambda n: st.builds(bytes, st.lists(st.integers(0, 1), min_size=n, max_size=n))
+)
+keys = st.lists(st.binary(max_size=20) | alike, max_size=60)
 
 
 def views(strings, dtype=np.int32):
@@ -30,20 +34,27 @@ def strings_of(index, ids):
     return [data[a:b].tobytes() for a, b in pairwise(offsets)]
 
 
-def one_hash_for_all(offsets, data, out_hashes):
-    out_hashes[:] = 7
-
-
-@pytest.mark.parametrize("hashing", [{}, {"hash_binary": one_hash_for_all}])
+@pytest.mark.parametrize("hash_mask", [-1, 0, 1 << 30])
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
 @given(first=keys, second=keys)
-def test_equal_keys_have_one_id_and_distinct_keys_two(hashing, dtype, first, second):
-    index = KeyIndex(**hashing)
+def test_equal_keys_have_one_id_and_distinct_keys_two(hash_mask, dtype, first, second):
+    index = KeyIndex(hash_mask)
     known = {}
     for strings in (first, second):
         ids = index.ids(*views(strings, dtype)).tolist()
         assert ids == [known.setdefault(string, len(known)) for string in strings]
     assert strings_of(index, list(known.values())) == list(known)
+
+
+@given(strings=keys, before=st.binary(max_size=9), n_left_out=st.integers(0, 3))
+def test_a_slice_of_a_column_gives_the_ids_of_its_keys(strings, before, n_left_out):
+    offsets, data = views([before, *strings])
+
+    ids = KeyIndex().ids(offsets[1 : len(offsets) - min(n_left_out, len(strings))], data)
+
+    known = {}
+    kept = strings[: len(strings) - min(n_left_out, len(strings))]
+    assert ids.tolist() == [known.setdefault(string, len(known)) for string in kept]
 
 
 @given(strings=keys, data=st.data())
@@ -61,7 +72,7 @@ def test_kept_keys_get_new_ids_and_others_are_gone(strings, data):
 
 
 def test_it_grows_and_survives_a_restart():
-    strings = [b"key-%d" % (i * 7919) for i in range(20_000)]
+    strings = [b"key-%d" % (i * 7919) * (i % 4) + b"%d" % i for i in range(20_000)]
     index = KeyIndex()
     index.ids(*views(strings))
     other = KeyIndex()

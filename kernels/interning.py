@@ -1,0 +1,268 @@
+"""Interning: small numbers for keys that are strings of bytes.
+
+An interned key has a small number, its *id*: a hash finds the place in the table,
+the bytes decide. The bytes of key ``i`` are ``data[offsets[i]:offsets[i + 1]]``.
+"""
+
+import numpy as np
+from numba import njit
+
+from hpcstream.kernels.hashing import load_word
+
+# Fields of ``book``.
+N_IDS = 0
+NEED = 1  # why a call stopped early
+HASH_MASK = 2  # bits of the hash that count: all, but in tests
+N_FIELDS = 3
+
+INLINE_BYTES = 24  # keys up to here are compared as three words
+BLOCK = 256  # keys that are looked up together
+
+NEED_NOTHING = 0
+NEED_IDS = 1
+NEED_BYTES = 2
+NEED_TABLE = 3
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _head(data, start, n_bytes):
+    """Return the first ``n_bytes`` (clipped to 0..8) from ``start`` on: one load, no branch."""
+    unused = np.uint64(32 - 4 * min(max(n_bytes, np.int64(0)), np.int64(8)))
+    all_bits = np.uint64(0xFFFFFFFFFFFFFFFF)
+    return load_word(data, start) & ((all_bits >> unused) >> unused)
+
+
+@njit(cache=True, nogil=True)
+def _head_at_end(data, start, n_bytes):
+    """As `_head`, reading nothing but those bytes."""
+    word = np.uint64(0)
+    for byte in range(min(n_bytes, np.int64(8))):
+        word |= np.uint64(data[start + byte]) << np.uint64(8 * byte)
+    return word
+
+
+@njit(cache=True, nogil=True)
+def _digest(data, start, n_bytes):
+    """Return a hash of more than `INLINE_BYTES` bytes."""
+    state = np.uint64(n_bytes)
+    position = start
+    last = start + n_bytes - 8
+    while position < last:
+        state = (state ^ load_word(data, position)) * np.uint64(0x9E3779B185EBCA87)
+        state ^= state >> np.uint64(29)
+        position += 8
+    state = (state ^ load_word(data, last)) * np.uint64(0xC2B2AE3D27D4EB4F)
+    return state ^ (state >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)
+def _describe_one(in_data, start, n_bytes, at, out_words):
+    """Write the record of one key of any length, wherever it lies."""
+    out_words[at + 3] = np.uint64(n_bytes)
+    if n_bytes > INLINE_BYTES:
+        out_words[at] = _digest(in_data, start, n_bytes)
+        out_words[at + 1] = 0
+        out_words[at + 2] = 0
+    else:
+        out_words[at] = _head_at_end(in_data, start, n_bytes)
+        out_words[at + 1] = _head_at_end(in_data, start + 8, n_bytes - 8)
+        out_words[at + 2] = _head_at_end(in_data, start + 16, n_bytes - 16)
+
+
+@njit(cache=True, nogil=True)
+def _describe(in_offsets, in_data, n_rows, out_words):
+    """Write the record of each key.
+
+    Keys of one block are mostly of like length: the longest says which loop, and in
+    the loops nothing depends on a length, so that no branch is mispredicted.
+    """
+    longest = np.int64(0)
+    for row in range(n_rows):
+        longest = max(longest, np.int64(in_offsets[row + 1]) - np.int64(in_offsets[row]))
+    n_loaded = 8 if longest <= 8 else INLINE_BYTES
+    n_fast = n_rows if longest <= INLINE_BYTES else 0
+    while n_fast > 0 and np.int64(in_offsets[n_fast - 1]) + n_loaded > in_data.shape[0]:
+        n_fast -= 1
+    if longest <= 8:
+        for row in range(n_fast):
+            start = np.int64(in_offsets[row])
+            n_bytes = np.int64(in_offsets[row + 1]) - start
+            out_words[4 * row] = _head(in_data, start, n_bytes)
+            out_words[4 * row + 1] = 0
+            out_words[4 * row + 2] = 0
+            out_words[4 * row + 3] = np.uint64(n_bytes)
+    else:
+        for row in range(n_fast):
+            start = np.int64(in_offsets[row])
+            n_bytes = np.int64(in_offsets[row + 1]) - start
+            out_words[4 * row] = _head(in_data, start, n_bytes)
+            out_words[4 * row + 1] = _head(in_data, start + 8, n_bytes - 8)
+            out_words[4 * row + 2] = _head(in_data, start + 16, n_bytes - 16)
+            out_words[4 * row + 3] = np.uint64(n_bytes)
+    for row in range(n_fast, n_rows):
+        start = np.int64(in_offsets[row])
+        _describe_one(in_data, start, np.int64(in_offsets[row + 1]) - start, 4 * row, out_words)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _first_place(records, at, hash_mask, table_size):
+    """Return where to look first for the record at ``records[at:at + 4]``.
+
+    Nothing to do with the hash that routes keys to ranks.
+    """
+    mixed = records[at] * np.uint64(0x9E3779B97F4A7C15)
+    word = records[at + 1] * np.uint64(0xC2B2AE3D27D4EB4F)
+    mixed += (word << np.uint64(21)) | (word >> np.uint64(43))
+    word = records[at + 2] * np.uint64(0x9E3779B185EBCA87)
+    mixed += (word << np.uint64(42)) | (word >> np.uint64(22))
+    mixed += records[at + 3] * np.uint64(0x85EBCA77C2B2AE63)
+    mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
+    return np.int64(((mixed & hash_mask) >> np.uint64(30)) & np.uint64(table_size - 1))
+
+
+@njit(cache=True, nogil=True)
+def _same_bytes(left, left_at, right, right_at, n_bytes):
+    """Compare at least 8 bytes, the last word perhaps twice in part."""
+    last = n_bytes - 8
+    done = np.int64(0)
+    while done < last:
+        if load_word(left, left_at + done) != load_word(right, right_at + done):
+            return False
+        done += 8
+    return load_word(left, left_at + last) == load_word(right, right_at + last)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _same_record(records, found, words, row):
+    left, right = 4 * found, 4 * row
+    difference = records[left] ^ words[right]
+    difference |= records[left + 1] ^ words[right + 1]
+    difference |= records[left + 2] ^ words[right + 2]
+    difference |= records[left + 3] ^ words[right + 3]
+    return difference == 0
+
+
+@njit(cache=True, nogil=True)
+def intern(book, table, records, offsets, data, in_offsets, in_data, out_ids):
+    """Find or make the id of each key.
+
+    Parameters
+    ----------
+    book : int64[N_FIELDS]
+    table : uint32[power of two]
+        Id plus one, open addressing, at most a quarter full.
+    records : uint64[4 * capacity]
+        For each id the key itself, up to 24 bytes as three words, and its length; of
+        a longer key a hash, 0, 0 and its length.
+    offsets : int64[capacity + 1]
+    data : uint8[capacity]
+    in_offsets : int32[n + 1] or int64[n + 1]
+        Key ``i`` is ``in_data[in_offsets[i]:in_offsets[i + 1]]``.
+    in_data : uint8[n_bytes]
+    out_ids : int64[n]
+
+    Returns
+    -------
+    int64
+        Number of keys done. Less than n: ``book[NEED]`` says what is missing;
+        call again with the rest.
+
+    Notes
+    -----
+    Keys are described and looked up at their first place block by block: loads that
+    need not wait for one another.
+    """
+    book[NEED] = NEED_NOTHING
+    hash_mask = np.uint64(book[HASH_MASK])
+    n_rows = out_ids.shape[0]
+    words = np.empty(4 * min(np.int64(BLOCK), n_rows), dtype=np.uint64)
+    done = np.int64(0)
+    while done < n_rows:
+        n_block = min(np.int64(BLOCK), n_rows - done)
+        block_offsets = in_offsets[done : done + n_block + 1]
+        ids = out_ids[done : done + n_block]
+        _describe(block_offsets, in_data, n_block, words)
+        for row in range(n_block):
+            ids[row] = table[_first_place(words, 4 * row, hash_mask, table.shape[0])]
+        for row in range(n_block):
+            found = ids[row] - 1
+            is_found = found >= 0 and _same_record(records, found, words, row)
+            if not is_found or words[4 * row + 3] > np.uint64(INLINE_BYTES):
+                start = np.int64(block_offsets[row])
+                found = _find_or_add(
+                    book, table, records, offsets, data, words, row, in_data, start
+                )
+                if found < 0:
+                    return done + row
+            ids[row] = found
+        done += n_block
+    return done
+
+
+@njit(cache=True, nogil=True)
+def _find_or_add(book, table, records, offsets, data, words, row, in_data, start):
+    """Return the id of one key, -1 for want of room."""
+    n_bytes = np.int64(words[4 * row + 3])
+    place = _first_place(words, 4 * row, np.uint64(book[HASH_MASK]), table.shape[0])
+    found = np.int64(table[place]) - 1
+    while found >= 0:
+        if _same_record(records, found, words, row) and (
+            n_bytes <= INLINE_BYTES or _same_bytes(data, offsets[found], in_data, start, n_bytes)
+        ):
+            return found
+        place = (place + 1) & (table.shape[0] - 1)
+        found = np.int64(table[place]) - 1
+    found = _add(book, table, records, offsets, data, n_bytes)
+    if found >= 0:
+        first = offsets[found]
+        for position in range(n_bytes):
+            data[first + position] = in_data[start + position]
+        for word in range(4):
+            records[4 * found + word] = words[4 * row + word]
+        table[place] = np.uint32(found + 1)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _add(book, table, records, offsets, data, n_bytes):
+    """Return the next id, its length noted; -1 for want of room."""
+    new = book[N_IDS]
+    if 4 * new == records.shape[0]:
+        book[NEED] = NEED_IDS
+        return np.int64(-1)
+    if offsets[new] + n_bytes > data.shape[0]:
+        book[NEED] = NEED_BYTES
+        return np.int64(-1)
+    if 4 * (new + 1) > table.shape[0]:
+        book[NEED] = NEED_TABLE
+        return np.int64(-1)
+    offsets[new + 1] = offsets[new] + n_bytes
+    book[N_IDS] = new + 1
+    return new
+
+
+@njit(cache=True, nogil=True)
+def fill_table(book, table, records):
+    """Put all ids, which are distinct keys, into an empty table."""
+    hash_mask = np.uint64(book[HASH_MASK])
+    for found in range(book[N_IDS]):
+        place = _first_place(records, 4 * found, hash_mask, table.shape[0])
+        while table[place] != 0:
+            place = (place + 1) & (table.shape[0] - 1)
+        table[place] = np.uint32(found + 1)
+
+
+def _read_only(n_items, dtype):
+    array = np.zeros(n_items, dtype=dtype)
+    array.setflags(write=False)
+    return array
+
+
+def warm_up():
+    """Compile every kernel for the arguments the engine passes."""
+    book, table = np.zeros(N_FIELDS, np.int64), np.zeros(4, np.uint32)
+    records, offsets, data = np.zeros(4, np.uint64), np.zeros(2, np.int64), np.zeros(0, np.uint8)
+    for dtype in (np.int32, np.int64):
+        in_offsets, in_data = _read_only(1, dtype), _read_only(0, np.uint8)
+        intern(book, table, records, offsets, data, in_offsets, in_data, np.zeros(0, np.int64))
+    fill_table(book, table, records)
