@@ -103,3 +103,13 @@ def test_the_guard_judges_by_the_median_of_ratios():
     assert slower.ratio == 0.85
     assert slower.cells(0.9)[-1] == "SLOWER"
     assert not slower.cells(0.8)[-1]
+
+
+def test_the_single_parts_are_measured_on_two_ranks(run_ranks):
+    arguments = ["-m", "benchmarks.micro", "--rows", "20000", "--rounds", "3"]
+
+    done = run_ranks(2, arguments, timeout=120)
+
+    assert done.returncode == 0, done.stdout
+    assert "an edge of ours" in done.stdout
+    assert "round of 16,384 rows" in done.stdout
