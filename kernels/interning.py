@@ -13,7 +13,8 @@ from hpcstream.kernels.hashing import load_word
 N_IDS = 0
 NEED = 1  # why a call stopped early
 HASH_MASK = 2  # bits of the hash that count: all, but in tests
-N_FIELDS = 3
+START = 3  # where the key begins that is looked for one by one
+N_FIELDS = 4
 
 INLINE_BYTES = 24  # keys up to here are compared as three words
 BLOCK = 256  # keys that are looked up together
@@ -188,10 +189,8 @@ def intern(book, table, records, offsets, data, in_offsets, in_data, out_ids):
             found = ids[row] - 1
             is_found = found >= 0 and _same_record(records, found, words, row)
             if not is_found or words[4 * row + 3] > np.uint64(INLINE_BYTES):
-                start = np.int64(block_offsets[row])
-                found = _find_or_add(
-                    book, table, records, offsets, data, words, row, in_data, start
-                )
+                book[START] = block_offsets[row]
+                found = _find_or_add(book, table, records, offsets, data, words, row, in_data)
                 if found < 0:
                     return done + row
             ids[row] = found
@@ -200,8 +199,9 @@ def intern(book, table, records, offsets, data, in_offsets, in_data, out_ids):
 
 
 @njit(cache=True, nogil=True)
-def _find_or_add(book, table, records, offsets, data, words, row, in_data, start):
+def _find_or_add(book, table, records, offsets, data, words, row, in_data):
     """Return the id of one key, -1 for want of room."""
+    start = book[START]
     n_bytes = np.int64(words[4 * row + 3])
     place = _first_place(words, 4 * row, np.uint64(book[HASH_MASK]), table.shape[0])
     found = np.int64(table[place]) - 1
