@@ -9,6 +9,7 @@ import pytest
 from benchmarks.command import main
 from benchmarks.datasets import build
 from benchmarks.guard import Comparison
+from benchmarks.micro import command as micro
 from benchmarks.results import read_results
 from benchmarks.systems import SYSTEMS, is_installed, make
 from benchmarks.systems.one_pass import OnePass
@@ -103,3 +104,16 @@ def test_the_guard_judges_by_the_median_of_ratios():
     assert slower.ratio == 0.85
     assert slower.cells(0.9)[-1] == "SLOWER"
     assert not slower.cells(0.8)[-1]
+
+
+def test_the_small_parts_are_measured_against_the_machine(tmp_path, capsys):
+    arguments = ["--quick", "--budget-s", "0.01", "--repeats", "1", "--rows", "0", "500"]
+
+    assert micro.main([*arguments, "--ranks", "2", "--out", str(tmp_path), "--name", "micro"]) == 0
+
+    records = read_results([tmp_path / "micro.jsonl"])
+    assert [r["rows"] for r in records if r["kind"] == "exchange"] == [0, 500]
+    assert all(r["bytes_per_second"] > 0 for r in records if r["kind"] == "kernel")
+    printed = capsys.readouterr().out
+    assert "hash, partition and pack" in printed
+    assert "2 ranks, 12,000 B" in printed
