@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.campaign import VARIANTS, Campaign, Plan, say
+from benchmarks.endurance import measure_endurance
 from benchmarks.latency import LINGER_S, measure_latency
 from benchmarks.launch import Place
 from benchmarks.machine import describe_machine
@@ -38,11 +39,15 @@ def _run(options: argparse.Namespace) -> int:
     place = _place(options)
     results = ResultFile(options.out / f"{options.name}.jsonl")
     results.add(describe_machine(place))
-    campaign = Campaign(_plan(options), place, results, options.data or options.out / "data")
+    data = options.data or options.out / "data"
+    campaign = Campaign(_plan(options), place, results, data)
     campaign.run()
     faults = campaign.faults
     if options.latency_seconds > 0:
         faults += _measure_latency(options, place, results)
+    if options.long_rows > 0:
+        say(f"\nmemory: {options.long_rows:,} rows of tumbling")
+        faults += measure_endurance(options.long_rows, options.rows, place, results, data)
     print_tables(results)
     print(f"\nreport: {write_report([results.path], options.out / options.name)}", flush=True)
     for fault in faults:
@@ -131,6 +136,12 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=10.0,
         help="of each paced run (0: none); open loop, so that a stall shows",
+    )
+    run.add_argument(
+        "--long-rows",
+        type=int,
+        default=1_000_000_000,
+        help="rows of the run that shows whether memory stays flat (0: none)",
     )
     run.add_argument("--rates", nargs="+", type=int, default=[100_000, 1_000_000])
     run.add_argument("--latency-ranks", type=int, default=2)

@@ -106,13 +106,14 @@ def _latency(records: Sequence[Record]) -> Any:
 
 
 def _memory(records: Sequence[Record]) -> Any:
-    series = [r for r in records if r["kind"] == "memory"]
+    series = [r for r in records if r["kind"] in ("memory", "endurance")]
     if not series:
         return None
     figure, (axis,) = _axes(1, 6, 4)
     for record in series:
         seconds, sizes = zip(*record["series"], strict=True)
-        axis.plot(seconds, [size / 1e6 for size in sizes], label=record["label"], lw=1)
+        label = f"{record['label']}{', long run' if record['kind'] == 'endurance' else ''}"
+        axis.plot(seconds, [size / 1e6 for size in sizes], label=label, lw=1)
     axis.set(xlabel="seconds", ylabel="memory of the largest process, MB", ylim=(0, None))
     axis.set_title("tumbling")
     axis.legend(frameon=False, fontsize=7)

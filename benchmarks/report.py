@@ -7,6 +7,12 @@ from pathlib import Path
 
 from benchmarks.latency import HEADER as LATENCY_HEADER
 from benchmarks.latency import latency_row
+from benchmarks.micro.command import (
+    EXCHANGE_HEADER,
+    KERNEL_HEADER,
+    exchange_rows,
+    kernel_rows,
+)
 from benchmarks.plots import draw_all
 from benchmarks.results import Record, read_results, summarize
 from benchmarks.tables import HEADER, as_markdown, workload_rows
@@ -38,7 +44,7 @@ def write_report(paths: Sequence[Path], folder: Path) -> Path:
     plots = draw_all(records, folder)
     parts = ["# Benchmarks of hpcstream", *_machines(records), *_targets(records)]
     parts += [f"![{plot.stem}]({plot.name})" for plot in plots]
-    parts += [*_workloads(records), *_latency(records), *_inputs(records)]
+    parts += [*_workloads(records), *_latency(records), *_micro(records), *_inputs(records)]
     parts += ["## What is unfair, in either direction", UNFAIR]
     path = folder / "report.md"
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -92,6 +98,20 @@ def _latency(records: Sequence[Record]) -> list[str]:
         "to when its result was in the sink."
     )
     return ["## Latency", intro, as_markdown(LATENCY_HEADER, rows)]
+
+
+def _micro(records: Sequence[Record]) -> list[str]:
+    """Return the tables of `benchmarks.micro`, if its file of records is among those given."""
+    tables = (
+        ("Kernels, one core", KERNEL_HEADER, kernel_rows(records)),
+        ("Exchange", EXCHANGE_HEADER, exchange_rows(records)),
+    )
+    return [
+        part
+        for title, header, rows in tables
+        if rows
+        for part in (f"## {title}", as_markdown(header, rows))
+    ]
 
 
 def _inputs(records: Sequence[Record]) -> list[str]:

@@ -11,6 +11,7 @@ from benchmarks.results import Record, summarize
 HEADER = ("target", "aim", "measured", "reached")
 _TWO = "hpcstream, 2 ranks"
 _BYTES = 300e6
+_GROWTH = 0.05
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def outcomes(records: Sequence[Record]) -> list[Outcome]:
         found.ratio("8 ranks on the same cores", 0.7, None, other="hpcstream, 8 ranks"),
         found.ratio("one process, no mpirun", 0.5, None, other="hpcstream, 1 rank"),
         found.memory(),
+        found.flatness(),
         found.latency("p50_ms", 0.7),
         found.latency("p99_ms", 5.0),
     ]
@@ -60,12 +62,14 @@ class _Found:
     def __init__(self, records: Sequence[Record]) -> None:
         self._by_name = {(s.workload, s.label): s for s in summarize(records)}
         self._latency = [record for record in records if record["kind"] == "latency"]
+        self._endurance = [record for record in records if record["kind"] == "endurance"]
 
     def against(self, workload: str, factor: float, peers: Sequence[str]) -> Outcome:
         """Return the outcome of a target that is a multiple of the best peer's throughput."""
         aim = f"{factor:g} x {'DuckDB' if len(peers) == 1 else 'the best of DuckDB and Polars'}"
         ours = self._by_name.get((workload, _TWO))
-        theirs = [s for peer in peers if (s := self._by_name.get((workload, peer)))]
+        found = [self._by_name.get((workload, peer)) for peer in peers]
+        theirs = [summary for summary in found if summary and not summary.faults]
         if ours is None or not theirs or ours.faults:
             return Outcome(workload, aim, "-", None)
         best = max(theirs, key=lambda summary: summary.median)
@@ -81,7 +85,7 @@ class _Found:
         label = other or f"{_TWO}, {option}"
         ours, whole = (self._by_name.get(("tumbling", one)) for one in (label, _TWO))
         aim = f"at least {least:g} x 2 ranks"
-        if ours is None or whole is None:
+        if ours is None or whole is None or ours.faults or whole.faults:
             return Outcome(name, aim, "-", None)
         ratio = ours.median / whole.median
         return Outcome(name, aim, f"{ratio:.2f} x", ratio >= least)
@@ -92,6 +96,16 @@ class _Found:
         measured = "-" if ours is None else f"{ours.memory / 1e6:.0f} MB"
         reached = None if ours is None else ours.memory < _BYTES
         return Outcome("memory of a rank on tumbling", "below 300 MB", measured, reached)
+
+    def flatness(self) -> Outcome:
+        """Return the outcome of the bound on how memory grows, by the longest run."""
+        name, aim = "memory over a long run", f"grows by less than {_GROWTH:.0%}, 1,000 M rows"
+        longest = max(self._endurance, key=lambda record: record["rows"], default=None)
+        if longest is None:
+            return Outcome(name, aim, "-", None)
+        text = f"{longest['growth']:+.1%} over {longest['rows'] / 1e6:,.0f} M rows"
+        enough = longest["rows"] >= 1e9 and not longest["fault"]
+        return Outcome(name, aim, text, longest["growth"] < _GROWTH if enough else None)
 
     def latency(self, name: str, most_ms: float) -> Outcome:
         """Return the outcome of a bound on the latency at a million rows a second."""

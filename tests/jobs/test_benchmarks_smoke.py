@@ -8,7 +8,9 @@ import pytest
 
 from benchmarks.command import main
 from benchmarks.datasets import build
+from benchmarks.endurance import growth_of
 from benchmarks.guard import Comparison
+from benchmarks.micro import command as micro
 from benchmarks.results import read_results
 from benchmarks.systems import SYSTEMS, is_installed, make
 from benchmarks.systems.one_pass import OnePass
@@ -47,7 +49,7 @@ def test_every_system_gives_the_answer_of_the_one_pass_loop(data, workload, syst
 def test_the_first_benchmark_measures_one_and_two_ranks_beside_the_one_pass_loop(data, capsys):
     arguments = ["run", "--workloads", "tumbling", "--ranks", "1", "2", "--peers", "one-pass"]
     arguments += ["--no-variants", "--rows", str(ROWS), "--passes", "2", "--repeats", "1"]
-    arguments += ["--latency-seconds", "1.5", "--rates", "10000"]
+    arguments += ["--latency-seconds", "1.5", "--rates", "10000", "--long-rows", "100000"]
     status = main([*arguments, "--out", str(data), "--data", str(data), "--name", "first"])
 
     records = read_results([data / "first.jsonl"])
@@ -58,6 +60,8 @@ def test_the_first_benchmark_measures_one_and_two_ranks_beside_the_one_pass_loop
     assert "of one-pass" in capsys.readouterr().out
     (paced,) = [record for record in records if record["kind"] == "latency"]
     assert paced["counted"] == paced["rows"] == 15_000
+    (long,) = [record for record in records if record["kind"] == "endurance"]
+    assert long["rows"] == 100_000
     report = (data / "first" / "report.md").read_text()
     assert "| tumbling |" in report
     assert "10,000 rows/s" in report
@@ -95,6 +99,21 @@ def test_a_target_is_reached_by_the_ratio_of_medians():
     assert found["skew"] is None
 
 
+def test_a_target_does_not_count_a_peer_whose_answer_was_wrong():
+    records = trial_records("tumbling", "hpcstream, 2 ranks", 16e6)
+    records += [r | {"fault": "wrong"} for r in trial_records("tumbling", "duckdb", 1e6)]
+
+    found = {outcome.name: outcome.reached for outcome in outcomes(records)}
+
+    assert found["tumbling"] is None
+
+
+def test_memory_grows_by_what_the_last_third_has_more_than_the_first():
+    series = [(float(at), 50 if at < 10 else 100 + at) for at in range(41)]
+
+    assert growth_of(series, 30.0) == pytest.approx(135.5 / 114.5 - 1.0)
+
+
 def test_the_guard_judges_by_the_median_of_ratios():
     trial = Trial("tumbling", "hpcstream", "rows.arrow", 1)
 
@@ -105,11 +124,14 @@ def test_the_guard_judges_by_the_median_of_ratios():
     assert not slower.cells(0.8)[-1]
 
 
-def test_the_single_parts_are_measured_on_two_ranks(run_ranks):
-    arguments = ["-m", "benchmarks.micro", "--rows", "20000", "--rounds", "3"]
+def test_the_small_parts_are_measured_against_the_machine(tmp_path, capsys):
+    arguments = ["--quick", "--budget-s", "0.01", "--repeats", "1", "--rows", "0", "500"]
 
-    done = run_ranks(2, arguments, timeout=120)
+    assert micro.main([*arguments, "--ranks", "2", "--out", str(tmp_path), "--name", "micro"]) == 0
 
-    assert done.returncode == 0, done.stdout
-    assert "an edge of ours" in done.stdout
-    assert "round of 16,384 rows" in done.stdout
+    records = read_results([tmp_path / "micro.jsonl"])
+    assert [r["rows"] for r in records if r["kind"] == "exchange"] == [0, 500]
+    assert all(r["bytes_per_second"] > 0 for r in records if r["kind"] == "kernel")
+    printed = capsys.readouterr().out
+    assert "hash, partition and pack" in printed
+    assert "2 ranks, 12,000 B" in printed

@@ -1,0 +1,109 @@
+"""Kernels against the bandwidth of memory: a STREAM-like loop is measured in the same turns.
+
+Bytes are those that a kernel must read and write once. A batch of the engine fits a cache, so
+there are two loops to compare with: one over arrays larger than any cache, one over arrays as
+large as the kernels'.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from benchmarks.contestant import MARK
+from benchmarks.trial import Trial
+
+STREAM = "STREAM triad, from memory"
+CACHED = "STREAM triad, arrays as large as the kernels'"
+_KEYS = 10_000
+
+
+@njit(cache=True, nogil=True)
+def triad(a, b, out):
+    """Add one array to three times another, as STREAM's triad does."""
+    for i in range(len(a)):
+        out[i] = a[i] + 3.0 * b[i]
+
+
+Work = tuple[str, int, Callable[[], Any]]
+
+
+def works(rows: int, scale: int) -> Iterator[Work]:
+    """Yield a name, the bytes moved, and what to time; each over ``rows`` rows.
+
+    STREAM's arrays have ``scale`` times as many, to be larger than any cache.
+    """
+    from hpcstream.kernels.accumulate import add_counts, add_floats, keep_greatest_float
+    from hpcstream.kernels.hashing import hash_words
+    from hpcstream.kernels.partition import partition_rows
+
+    random = np.random.default_rng(1)
+    a, b, c = (np.ones(rows * scale) for _ in range(3))
+    yield STREAM, 24 * rows * scale, lambda: triad(a, b, c)
+    near = [array[:rows].copy() for array in (a, b, c)]
+    yield CACHED, 24 * rows, lambda: triad(*near)
+    keys, values = random.integers(0, _KEYS, rows), random.random(rows)
+    hashes, order = np.empty(rows, np.uint64), np.empty(rows, np.int32)
+    offsets = np.empty(3, np.int64)
+    hash_words(keys, hashes)
+    sums, tops, ones = np.zeros(_KEYS), np.zeros(_KEYS), np.ones(rows, np.int64)
+    counts = np.zeros(_KEYS, np.int64)
+    yield "hash_words", 16 * rows, lambda: hash_words(keys, hashes)
+    yield "partition_rows, 2", 20 * rows, lambda: partition_rows(hashes, 2, order, offsets)
+    eight = np.empty(9, np.int64)
+    yield "partition_rows, 8", 20 * rows, lambda: partition_rows(hashes, 8, order, eight)
+    yield "add_floats", 32 * rows, lambda: add_floats(keys, values, sums)
+    yield "add_counts", 32 * rows, lambda: add_counts(keys, ones, counts)
+    yield "keep_greatest_float", 24 * rows, lambda: keep_greatest_float(keys, values, tops)
+    yield from _packing(rows, keys, values)
+
+
+def _packing(rows: int, keys: np.ndarray, values: np.ndarray) -> Iterator[Work]:
+    """Yield the wire format: rows to messages for two ranks, three columns of 8 bytes."""
+    import pyarrow as pa
+
+    from hpcstream.exchange.partitioning import HashPartitioning, encode_partitioned
+    from hpcstream.exchange.wire import WireFormat
+    from hpcstream.memory.pool import process_pool
+
+    batch = pa.record_batch({"ts": np.arange(rows), "key": keys, "value": values})
+    wire = WireFormat(batch.schema, process_pool())
+    by_key = HashPartitioning(("key",))
+    yield (
+        "hash, partition and pack",
+        (2 * 24 + 16 + 20) * rows,
+        lambda: encode_partitioned(by_key, wire, batch, 2, 0, 0),
+    )
+
+
+def rate(n_bytes: int, work: Callable[[], Any], budget_s: float) -> float:
+    """Return the bytes a second of the best of many calls."""
+    work()
+    best, end = np.inf, time.perf_counter() + budget_s
+    while time.perf_counter() < end:
+        begin = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - begin)
+    return float(n_bytes / best)
+
+
+def main() -> None:
+    """Measure every kernel in turns, on one core."""
+    options = Trial.from_json(sys.argv[1]).options
+    all_works = list(works(options["rows"], options["scale"]))
+    found = [
+        {"repetition": k, "name": name, "bytes_per_second": rate(n, work, options["budget_s"])}
+        for k in range(options["repeats"])
+        for name, n, work in all_works
+    ]
+    print(MARK + json.dumps({"kernels": found}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
