@@ -107,7 +107,9 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
 def _compare(trial: Trial, places: Sequence[Place], repeats: int) -> Comparison:
     pairs = []
     for repetition in range(repeats):
-        old, new = (run_trial(trial, place)["rows_per_second"] for place in places)
+        in_turn = places if repetition % 2 == 0 else places[::-1]  # neither is always first
+        values = [run_trial(trial, place)["rows_per_second"] for place in in_turn]
+        old, new = values if repetition % 2 == 0 else values[::-1]
         say(f"  {repetition + 1}/{repeats} {trial.workload}, {trial.label}: {new / old:.2f}")
         pairs.append((old, new))
     return Comparison(trial, tuple(pairs))
