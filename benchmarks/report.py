@@ -27,9 +27,9 @@ UNFAIR = """\
   time of each replay, so that it reads one endless stream.
 - hpcstream's results go through a sink in the timed part; those of DuckDB and Polars stay where
   they are.
-- Bytewax runs with one worker. Event by event it gets a file of 50,000 rows, which are Python values
-  before its clock starts, filtered and joined already. With batches, its Polars has all cores, and
-  it makes windows at the end of the file.
+- Bytewax runs with one worker. Event by event it gets a file of 50,000 rows, as Python values
+  made before its clock starts, filtered and joined already. With batches, its Polars has all cores,
+  and it makes windows at the end of the file.
 - The one-pass loop knows the keys as dense numbers before the clock starts, does not hash, and
   runs on one core.
 - Start-up, import and compilation are outside the timed part, and are shown for all."""
