@@ -27,7 +27,7 @@ from hpcstream.testing import assert_same_rows
 RUNS = int(os.environ.get("HPCSTREAM_CHAOS_RUNS", "4"))
 SEED = int(os.environ.get("HPCSTREAM_CHAOS_SEED", "1"))
 JOB = Path(__file__).parent / "job.py"
-GIVE_UP_S = 120
+GIVE_UP_S = 300
 GONE_AFTER_S = 10
 MOST_KILLS = 3
 MOMENTS = ("anywhere", "writing", "committing")

@@ -17,7 +17,7 @@ from hpcstream.cli.supervise import descendants, kill_tree
 from hpcstream.testing import assert_same_rows
 
 JOB = Path(__file__).parent / "job.py"
-GIVE_UP_S = 120
+GIVE_UP_S = 300
 
 
 def start(out, run, log, launcher=None):
@@ -38,7 +38,7 @@ def visible(out):
 
 
 def await_checkpoints(run, number):
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + GIVE_UP_S
     while len(list(run.glob("ckpt-*/manifest.json"))) < number:
         assert time.monotonic() < give_up, "no checkpoint came"
         time.sleep(0.01)
@@ -93,10 +93,10 @@ def test_two_jobs_cannot_run_in_one_directory(tmp_path):
         await_checkpoints(run, 1)
         second = start(tmp_path / "other", run, tmp_path / "second")
 
-        assert second.wait(60) == 1
+        assert second.wait(GIVE_UP_S) == 1
         said = (tmp_path / "second").read_text()
         assert f"another job runs in '{run}': 'chaos', process {first.pid} on" in said
-        assert first.wait(120) == 0, log.read_text()
+        assert first.wait(GIVE_UP_S) == 0, log.read_text()
     finally:
         first.kill()
         first.wait()
