@@ -190,6 +190,8 @@ def _as_batches(given: Any) -> list[pa.RecordBatch] | Callable[[], Any] | Iterat
         return dealt or _no_rows(given.schema)
     if _is_data_frame(given):
         return _as_batches(pa.Table.from_pandas(given, preserve_index=False))
+    if hasattr(given, "__arrow_c_stream__"):  # Polars, DuckDB and their kin
+        return _as_batches(pa.table(given))
     if isinstance(given, Iterable):
         return list(_flatten(given))
     raise TypeError(

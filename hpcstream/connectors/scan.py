@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 from hpcstream.errors import ConnectorError, PlanError
 from hpcstream.event_time import RESERVED_PREFIXES, TimeUnit
 
+_PLAIN_TYPES = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -96,7 +98,10 @@ class Scan:
 
 
 def plain_schema(schema: pa.Schema, where: str) -> pa.Schema:
-    """Return a schema without metadata and with every field nullable, as the engine has it.
+    """Return a schema as the engine has it: no metadata, every field nullable, no views.
+
+    Arrow can neither take nor filter string_view and binary_view: they are read as
+    large_string and large_binary.
 
     Raises
     ------
@@ -109,15 +114,33 @@ def plain_schema(schema: pa.Schema, where: str) -> pa.Schema:
             raise ConnectorError(f"{where}: {names.count(name)} columns are named {name!r}")
         if name.startswith(RESERVED_PREFIXES):
             raise ConnectorError(f"{where}: the name {name!r} is reserved; rename the column")
-    return pa.schema([pa.field(f.name, f.type) for f in schema])
+    return pa.schema([pa.field(f.name, plain_type(f.type)) for f in schema])
+
+
+def plain_type(data_type: pa.DataType) -> pa.DataType:
+    """Return the type as which the engine reads a column of this type."""
+    if pa.types.is_dictionary(data_type) and data_type.value_type in _PLAIN_TYPES:
+        values = _PLAIN_TYPES[data_type.value_type]
+        return pa.dictionary(data_type.index_type, values, data_type.ordered)
+    return _PLAIN_TYPES.get(data_type, data_type)
+
+
+def _plain_column(column: pa.Array, data_type: pa.DataType) -> pa.Array:
+    if column.type == data_type:
+        return column
+    if pa.types.is_dictionary(column.type):
+        values = column.dictionary.cast(data_type.value_type)
+        return pa.DictionaryArray.from_arrays(column.indices, values, ordered=data_type.ordered)
+    return column.cast(data_type)
 
 
 def relabel(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return the same columns under ``schema`` (same types, without metadata); copies nothing."""
+    """Return the same columns under a `plain_schema`; copies nothing but views."""
     if batch.schema.equals(schema, check_metadata=True):
         return batch
     if schema.names:
-        return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+        columns = [_plain_column(batch.column(i), field.type) for i, field in enumerate(schema)]
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
     return batch.replace_schema_metadata(None)
 
 
@@ -126,7 +149,7 @@ def first_difference(schema: pa.Schema, other: pa.Schema) -> str | None:
     for name in schema.names:
         if name not in other.names:
             return f"column {name!r} ({schema.field(name).type}) is missing"
-        found, wanted = other.field(name).type, schema.field(name).type
+        found, wanted = plain_type(other.field(name).type), schema.field(name).type
         if found != wanted:
             return f"column {name!r} is {found}, not {wanted}"
     for name in other.names:

@@ -189,6 +189,11 @@ def communicator(comm: Any = None) -> MPICommunicator:
     return MPICommunicator(comm.Dup())
 
 
+def abort_world(code: int) -> None:
+    """End every rank of the world at once."""
+    MPI.COMM_WORLD.Abort(code)
+
+
 def mpi_facts() -> dict[str, Any]:
     """Return what this process knows of its MPI: library, version, world size, threads."""
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 import hpcstream as hs
 from hpcstream.errors import PlanError
+from hpcstream.exchange import tracebacks
 from hpcstream.exchange.tracebacks import FULL, shorten
 
 
@@ -115,3 +117,26 @@ def test_causes_are_shortened_too():
     text = shown(caught.value)
     assert "no such airport" in text
     assert "/hpcstream/runtime/" not in text
+
+
+@pytest.mark.parametrize(
+    ("environ", "waits"),
+    [
+        ({"PMI_SIZE": "3", "PMI_RANK": "1"}, True),
+        ({"PMI_SIZE": "1", "PMI_RANK": "0"}, False),
+        ({"OMPI_COMM_WORLD_SIZE": "3", "PMI_SIZE": "3"}, False),
+        ({}, False),
+    ],
+)
+def test_a_rank_that_fails_before_mpi_starts_ends_the_others_where_the_launcher_does_not(
+    environ, waits, monkeypatch, capsys
+):
+    ended = []
+    monkeypatch.setattr(tracebacks, "_end_all_ranks", lambda: ended.append(1))
+    monkeypatch.setattr(tracebacks, "let_earlier_ranks_speak", lambda rank: None)
+    monkeypatch.setattr(os, "environ", environ)
+
+    tracebacks._excepthook(ValueError, ValueError("of the script"), None)
+
+    assert bool(ended) is waits
+    assert "of the script" in capsys.readouterr().err

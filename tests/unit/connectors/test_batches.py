@@ -111,3 +111,39 @@ def test_batches_per_rank_say_so():
     assert source.per_rank
     assert "each rank" in source.describe()
     assert source.project(["key"]).per_rank
+
+
+class Frame:
+    """What Polars and DuckDB give: nothing but an Arrow stream."""
+
+    def __init__(self, table):
+        self._table = table
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self._table.__arrow_c_stream__(requested_schema)
+
+
+def test_whatever_hands_out_an_arrow_stream_is_taken():
+    table = pa.table({"x": [1, 2, 3]})
+
+    assert read_all(BatchesSource(Frame(table))) == table.to_pylist()
+
+
+def test_views_are_read_as_types_that_arrow_can_filter():
+    texts = pa.array(["a", None, "b" * 20])
+    views = pa.table(
+        {
+            "s": texts.cast(pa.string_view()),
+            "b": texts.cast(pa.binary()).cast(pa.binary_view()),
+            "d": pa.DictionaryArray.from_arrays([0, None, 1], pa.array(["a", "b" * 20])),
+        }
+    )
+    of_views = pa.DictionaryArray.from_arrays(
+        [0, None, 1], texts.drop_null().cast(pa.string_view())
+    )
+
+    source = BatchesSource(views.set_column(2, "d", of_views))
+
+    assert source.schema.types[:2] == [pa.large_string(), pa.large_binary()]
+    assert source.schema.field("d").type.value_type == pa.large_string()
+    assert read_all(source) == views.to_pylist()
