@@ -23,6 +23,9 @@ from hpcstream.connectors.scan import Scan, empty_batch
 from hpcstream.errors import ConnectorError
 
 LOOK_EVERY_S = 0.02
+REOPEN_AFTER_S = 1.0
+"""A file that did not grow for so long is opened afresh: a refresh was seen to miss rows for
+seconds on a busy machine, and a file must not be taken for ended because of that."""
 
 
 def GrowingHdf5Source(
@@ -83,7 +86,7 @@ class _Growing:
     def __init__(self, path: str, table: str) -> None:
         import h5py
 
-        self.path = path
+        self.path, self._table = path, table
         try:
             self._file = h5py.File(path, "r", libver="latest", swmr=True, locking=False)
         except (OSError, ValueError) as error:
@@ -103,6 +106,11 @@ class _Growing:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def reopened(self) -> _Growing:
+        """Close the file and return it as it is now."""
+        self.close()
+        return _Growing(self.path, self._table)
 
     def n_rows(self) -> int:
         """Return how many rows there are in all columns now."""
@@ -137,6 +145,7 @@ class GrowingReader:
         self._clock = clock
         self._n_rows = 0
         self._grown_s, self._looked_s = clock(), -math.inf
+        self._reopened_s = self._grown_s
         self.position = position
 
     def read(self, max_rows: int) -> Chunk | None:
@@ -144,10 +153,20 @@ class GrowingReader:
         now_s = self._clock()
         if self.position >= self._n_rows and now_s - self._looked_s >= LOOK_EVERY_S:
             self._look(now_s)
+            if now_s - max(self._grown_s, self._reopened_s) >= REOPEN_AFTER_S:
+                self._reopen(now_s)
         length = min(max_rows, self._n_rows - self.position)
         if length > 0:
             return self._rows(length)
-        return None if now_s - self._grown_s >= self._follow_s else self._nothing
+        has_ended = now_s - self._grown_s >= self._follow_s
+        if has_ended and self._reopened_s != now_s:
+            self._reopen(now_s)
+            has_ended = self.position >= self._n_rows
+        return None if has_ended else self._nothing
+
+    def _reopen(self, now_s: float) -> None:
+        self._growing, self._reopened_s = self._growing.reopened(), now_s
+        self._look(now_s)
 
     def _look(self, now_s: float) -> None:
         n_rows, self._looked_s = self._growing.n_rows(), now_s
