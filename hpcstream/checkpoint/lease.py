@@ -170,6 +170,6 @@ def _owner(path: str) -> dict[str, Any] | None:
 
 def _read(path: str) -> str | None:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8", errors="replace")  # it may be damaged
     except OSError:
         return None

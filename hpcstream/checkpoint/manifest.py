@@ -148,7 +148,7 @@ def read_manifest(directory: str) -> Manifest:
             outer = json.load(file)
         body = outer["body"]
         intact = outer["checksum"] == _digest(body)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedCheckpoint(f"{path}: {error}") from error
     if not intact:
         raise DamagedCheckpoint(f"{path}: not what was written")

@@ -3,6 +3,7 @@
 ::
 
     run/attempt-000007/             made by mkdir, so each number exists once
+    run/attempt-000007/from-000041  it went on from there: what others did after that is void
     run/ckpt-000042/rank-00003.h5
     run/ckpt-000042/manifest.json   written last: without it there is no checkpoint
     run/savepoint-000040/           kept until removed by hand
@@ -35,6 +36,7 @@ CHECKPOINT, SAVEPOINT = "ckpt", "savepoint"
 _NAME = re.compile(rf"({CHECKPOINT}|{SAVEPOINT})-(\d{{6,}})")
 _ATTEMPT = re.compile(r"attempt-(\d{6,})")
 _FRESH = "fresh"
+_FROM = re.compile(r"from-(\d{6,})")
 REQUEST = "savepoint-request.json"
 
 
@@ -118,21 +120,38 @@ class CheckpointStore:
                 "has begun, so this one commits nothing more"
             )
 
-    def _first_counting_attempt(self) -> int:
-        """Return the last attempt that was begun afresh."""
-        fresh = [
-            number
-            for number in self.attempts()
-            if os.path.exists(os.path.join(self.directory, f"attempt-{number:06d}", _FRESH))
-        ]
-        return max(fresh, default=0)
+    def goes_on_from(self, attempt: int, path: str | None) -> None:
+        """Write down, durably, what an attempt goes on from, before it touches any output.
+
+        From now on whatever earlier attempts completed after that is void, also what one
+        that still lives is about to complete. None: the attempt begins from nothing.
+        """
+        name = _FRESH
+        if path is not None:
+            here = os.path.realpath(os.path.dirname(path)) == os.path.realpath(self.directory)
+            name = f"from-{_number_of(os.path.basename(path)) if here else 0:06d}"
+        made = os.path.join(self.directory, f"attempt-{attempt:06d}")
+        with open(os.path.join(made, name), "w"):
+            pass
+        sync_directory(made)
+
+    def _markers(self) -> dict[int, list[str]]:
+        """Return the names of the files in the directory of each attempt."""
+        found = {}
+        for number in self.attempts():
+            with suppress(OSError):
+                path = os.path.join(self.directory, f"attempt-{number:06d}")
+                found[number] = os.listdir(path)
+        return found
 
     def _forget_attempts(self, newest: int) -> None:
-        first = self._first_counting_attempt()
+        """Remove the oldest attempts, but none that makes a checkpoint void."""
+        if len(self.candidates()) < len(self.stored()):
+            return
         for number in self.attempts():
-            if number < newest - 100 and number != first:
-                with suppress(OSError):
-                    os.rmdir(os.path.join(self.directory, f"attempt-{number:06d}"))
+            if number < newest - 100:
+                path = os.path.join(self.directory, f"attempt-{number:06d}")
+                shutil.rmtree(path, ignore_errors=True)
 
     # -- finding -----------------------------------------------------------------------
 
@@ -142,8 +161,26 @@ class CheckpointStore:
 
     def candidates(self) -> list[Stored]:
         """Return those that a restart may go on from, newest first."""
-        first = self._first_counting_attempt()
-        return [one for one in self.stored() if _attempt_of(one) >= first]
+        markers = self._markers()
+        first = max((a for a, names in markers.items() if _FRESH in names), default=0)
+        bases = [
+            (attempt, int(match[1]))
+            for attempt, names in markers.items()
+            for match in map(_FROM.fullmatch, names)
+            if match
+        ]
+        found = []
+        for one in self.stored():
+            by = _attempt_of(one)
+            if by >= first and all(by >= a or one.number <= base for a, base in bases):
+                found.append(one)
+        return found
+
+    def left_behind(self) -> list[Stored]:
+        """Return the checkpoints that no longer fit the output: a later attempt went back."""
+        counting = self.candidates()
+        first = max((a for a, n in self._markers().items() if _FRESH in n), default=0)
+        return [o for o in self.stored() if o not in counting and _attempt_of(o) >= first]
 
     def next_number(self) -> int:
         """Return a number above that of every checkpoint, whole or not."""
@@ -194,12 +231,14 @@ class CheckpointStore:
         self._sweep([o.path for o in self._directories() if not os.path.exists(_manifest_of(o))])
 
     def prune(self, keep: int) -> None:
-        """Remove all checkpoints but the newest ``keep``; savepoints stay."""
+        """Remove all checkpoints but the newest ``keep`` that count; savepoints stay."""
         directories = self._directories()
         stored = [one for one in directories if os.path.exists(_manifest_of(one))]
-        for one in [one for one in stored if one.kind == CHECKPOINT][keep:]:
-            with suppress(OSError):
-                os.remove(_manifest_of(one))
+        kept = [one for one in self.candidates() if one.kind == CHECKPOINT][:keep]
+        for one in stored:
+            if one.kind == CHECKPOINT and one not in kept:
+                with suppress(OSError):
+                    os.remove(_manifest_of(one))
         newest = max((one.number for one in stored), default=0)  # those after it are being written
         self._sweep([one.path for one in directories if one.number < newest])
 
@@ -214,9 +253,11 @@ class CheckpointStore:
     def _sweep(self, paths: Iterable[str]) -> None:
         """Remove directories without a manifest, but for the files that manifests refer to."""
         found = [path for path in paths if not os.path.exists(os.path.join(path, MANIFEST))]
-        needed = _referred_to(self.stored()) if found else set()
+        needed, unknown_below = _referred_to(self.stored()) if found else (set(), 0)
         for path in found:
             directory = os.path.basename(path)
+            if _number_of(directory) < unknown_below:
+                continue
             kept = {place for place in needed if place.startswith(f"{directory}/")}
             if not kept:
                 shutil.rmtree(path, ignore_errors=True)
@@ -232,12 +273,15 @@ class CheckpointStore:
         """Return, once, what `hpcstream savepoint` asks for."""
         path = os.path.join(self.directory, REQUEST)
         try:
-            with open(path, encoding="utf-8") as file:
-                value = json.load(file)
+            with open(path, encoding="utf-8", errors="replace") as file:
+                text = file.read()
             os.remove(path)
-        except (OSError, ValueError):
+            value = json.loads(text)
+        except OSError:
             return None
-        return value if isinstance(value, dict) else None
+        except ValueError:
+            return {}  # damaged, but somebody asked
+        return value if isinstance(value, dict) else {}
 
 
 def _manifest_of(stored: Stored) -> str:
@@ -252,13 +296,25 @@ def _attempt_of(stored: Stored) -> int:
         return 2**62
 
 
-def _referred_to(stored: Iterable[Stored]) -> set[str]:
-    """Return the files of other checkpoints that whole ones refer to."""
+def _number_of(directory: str) -> int:
+    match = _NAME.fullmatch(directory)
+    return int(match[2]) if match else 0
+
+
+def _referred_to(stored: Iterable[Stored]) -> tuple[set[str], int]:
+    """Return the files that checkpoints refer to, and the number below which there may be more.
+
+    A manifest that is damaged now may be mended later, from a copy of the user's: until it is
+    pruned itself, nothing that it could refer to is removed. Savepoints refer to nothing.
+    """
     found: set[str] = set()
+    unknown_below = 0
     for one in stored:
-        with suppress(CheckpointError):
+        try:
             found.update(read_manifest(one.path).shared)
-    return found
+        except CheckpointError:
+            unknown_below = max(unknown_below, one.number if one.kind == CHECKPOINT else 0)
+    return found, unknown_below
 
 
 def verify(path: str) -> Iterator[tuple[str, int | CheckpointError]]:

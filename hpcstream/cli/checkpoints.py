@@ -62,9 +62,11 @@ def _chosen(store: CheckpointStore, number: int | None) -> list[Stored]:
 
 
 def _list(store: CheckpointStore, number: int | None) -> int:
+    counting = store.candidates()
     for one in _chosen(store, number):
+        void = "" if one in counting else "  void: a later start went back behind it"
         try:
-            print(_line(one, read_manifest(one.path)))
+            print(_line(one, read_manifest(one.path)) + void)
         except CheckpointError as error:
             print(f"{os.path.basename(one.path)}  DAMAGED: {error}")
     return 0

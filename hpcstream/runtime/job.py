@@ -211,11 +211,11 @@ class JobRun:
     def _leave_directory(self) -> None:
         if self._restored is not None:
             self._restored.close()
-        if self._lease is not None:
-            self._lease.release()
         self.writer.close()
         if self._checkpoints is not None:
             self._checkpoints.close()
+        if self._lease is not None:
+            self._lease.release()  # last: until now something was still written
 
     def _set_up(self, physical: PhysicalGraph) -> Generator[bool, None, Setup]:
         self._stage = "listing the splits of sources"

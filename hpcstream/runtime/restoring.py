@@ -257,6 +257,7 @@ def open_directory(
         (first, *_) = yield from gather_bytes(comm, text.encode())
         opening = Opening(**json.loads(first))
         restored = yield from _choose(opening, config, plan, comm)
+        yield from _mark(store, opening, restored, comm)
     except BaseException:
         if lease is not None:
             lease.release()
@@ -273,8 +274,9 @@ def _begin(store: CheckpointStore, config: JobConfig, job: str) -> tuple[Lease, 
     try:
         attempt = store.new_attempt(fresh=config.restore_from is None)
         candidates = _candidates(store, config.restore_from)
+        number = store.next_number()  # also above what is removed now: its writer may still live
         store.remove_unfinished()
-        return lease, Opening(attempt, store.next_number(), candidates)
+        return lease, Opening(attempt, number, candidates)
     except BaseException:
         lease.release()
         raise
@@ -284,10 +286,15 @@ def _candidates(store: CheckpointStore, restore_from: str | None) -> list[str]:
     if restore_from is None:
         return []
     found = [one.path for one in store.candidates()]
-    if restore_from == "auto":
-        return found
-    if restore_from == "latest":
-        if not found:
+    left_behind = [one.path for one in store.left_behind()]
+    if restore_from in ("auto", "latest"):
+        if not found and left_behind:
+            raise CheckpointError(
+                f"an earlier start in {store.directory!r} went on from a checkpoint that is not "
+                f"there, so {os.path.basename(left_behind[0])} no longer fits the output; give "
+                "restore_from=PATH of that checkpoint, or start afresh with restore_from=None"
+            )
+        if not found and restore_from == "latest":
             raise CheckpointError(
                 f"restore_from='latest': there is no checkpoint in {store.directory!r}"
             )
@@ -295,7 +302,32 @@ def _candidates(store: CheckpointStore, restore_from: str | None) -> list[str]:
     path = os.path.abspath(os.path.expanduser(restore_from))
     if not os.path.isdir(path):
         raise CheckpointError(f"restore_from={restore_from!r}: there is no such checkpoint")
+    if os.path.realpath(path) in map(os.path.realpath, left_behind):
+        raise CheckpointError(
+            f"restore_from={restore_from!r}: a later start went on from an earlier checkpoint and "
+            "removed the rows that were committed after it, so this one no longer fits the output; "
+            "`hpcstream checkpoints ls` marks those that count"
+        )
     return [path]
+
+
+def _mark(
+    store: CheckpointStore, opening: Opening, restored: Restored | None, comm: Communicator
+) -> Generator[None, None, None]:
+    """Write down what this attempt goes on from; no rank touches a sink before. Collective."""
+    error = None
+    if comm.rank == 0:
+        try:
+            path = None if restored is None else restored.path
+            store.goes_on_from(opening.attempt, path)
+        except OSError as failure:
+            error = CheckpointError(f"cannot write to {store.directory!r}: {failure.strerror}")
+    try:
+        yield from raise_together(error, comm)
+    except BaseException:
+        if restored is not None:
+            restored.close()
+        raise
 
 
 def _choose(

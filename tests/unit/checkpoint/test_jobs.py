@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sys
 from pathlib import Path
 
@@ -106,6 +107,42 @@ def test_when_no_checkpoint_is_whole_the_job_refuses_to_begin_from_nothing(tmp_p
 
     with pytest.raises(CheckpointError, match=r"no checkpoint of .* is whole"):
         start(sliding, tmp_path).finish()
+
+
+def test_who_went_back_and_was_killed_goes_on_from_there_not_from_what_no_longer_fits(
+    expected, tmp_path, capsys
+):
+    kill_with_checkpoints(sliding, tmp_path)
+    newest, *_, oldest = stored(tmp_path)
+    back = start(sliding, tmp_path, restore_from=oldest.path, checkpoint_interval_s=1e6)
+    with back as ranks:
+        assert ranks.until(lambda: ranks.workers and min(ranks.rounds, default=0) > 2)
+    assert newest in stored(tmp_path), "it was killed before it could take a checkpoint"
+
+    with pytest.raises(CheckpointError, match="no longer fits the output"):
+        start(sliding, tmp_path, restore_from=newest.path).finish()
+    assert main(["checkpoints", "ls", str(tmp_path / "run")]) == 0
+    assert "void: a later start went back behind it" in capsys.readouterr().out.splitlines()[0]
+    start(sliding, tmp_path).finish()
+
+    assert f"going on from {oldest.path}" in capsys.readouterr().err
+    assert visible(tmp_path / "out").equals(expected)
+    assert not Path(newest.path).exists() or newest not in stored(tmp_path)
+
+
+def test_who_went_on_from_elsewhere_does_not_go_on_from_what_is_here(expected, tmp_path):
+    kill_with_checkpoints(sliding, tmp_path)
+    (tmp_path / "moved").mkdir()
+    moved = shutil.copytree(stored(tmp_path)[-1].path, tmp_path / "moved" / "ckpt-000001")
+    elsewhere = {"restore_from": str(moved), "checkpoint_interval_s": 1e6}
+    with start(sliding, tmp_path, **elsewhere) as ranks:
+        assert ranks.until(lambda: ranks.workers and min(ranks.rounds, default=0) > 2)
+
+    with pytest.raises(CheckpointError, match="give restore_from=PATH of that checkpoint"):
+        start(sliding, tmp_path).finish()
+    start(sliding, tmp_path, restore_from=str(moved)).finish()
+
+    assert visible(tmp_path / "out").equals(expected)
 
 
 def test_latest_needs_a_checkpoint(tmp_path):

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from hpcstream.checkpoint import lease
 from hpcstream.checkpoint.format import CheckpointError
-from hpcstream.checkpoint.manifest import Manifest
-from hpcstream.checkpoint.store import CheckpointStore, Superseded
+from hpcstream.checkpoint.manifest import MANIFEST, Manifest, write_manifest
+from hpcstream.checkpoint.store import REQUEST, CheckpointStore, Superseded
 
 
 @pytest.fixture
@@ -76,6 +77,69 @@ def test_an_attempt_that_looked_too_early_finds_its_directory_gone(store):
     manifest = Manifest(number=1, attempt=old, round=0, size=1, job="j", fingerprint="")
     with pytest.raises((Superseded, OSError)):
         store.complete(path, manifest)
+
+
+def test_what_an_old_attempt_completes_after_a_newer_one_has_chosen_does_not_count(store):
+    """It looked for newer attempts just before one began, and wrote its manifest just after."""
+    old = store.new_attempt(fresh=False)
+    kept = complete(store, 1, old)
+    new = store.new_attempt(fresh=False)
+    store.goes_on_from(new, kept)
+    path = store.begin(2)
+    write_manifest(path, Manifest(number=2, attempt=old, round=0, size=1, job="j", fingerprint=""))
+
+    assert numbers(store.candidates()) == [1]
+    assert numbers(store.left_behind()) == [2]
+    complete(store, 3, new)
+    store.prune(3)
+    assert numbers(store.stored()) == [3, 1], "what does not count takes no place of what does"
+
+
+def test_when_the_first_attempts_begin_from_nothing_late_checkpoints_do_not_count(store):
+    old = store.new_attempt(fresh=False)
+    store.goes_on_from(store.new_attempt(fresh=False), None)
+    write_manifest(
+        store.begin(1), Manifest(number=1, attempt=old, round=0, size=1, job="j", fingerprint="")
+    )
+
+    assert store.candidates() == []
+    assert store.left_behind() == []
+
+
+def test_attempts_are_forgotten_but_not_what_they_made_void(store):
+    first = complete(store, 1, store.new_attempt(fresh=False))
+    void = complete(store, 2, 1, kind="savepoint")
+    store.goes_on_from(store.new_attempt(fresh=False), first)
+    for _ in range(103):
+        store.new_attempt(fresh=False)
+    assert len(store.attempts()) == 105
+    assert numbers(store.candidates()) == [1]
+
+    store.discard(void)
+    store.new_attempt(fresh=False)
+    assert len(store.attempts()) == 101
+
+
+def test_a_damaged_manifest_keeps_the_files_that_it_may_refer_to(store):
+    for number in (1, 2, 3):
+        complete(store, number)
+        (Path(store.path(number)) / "rank-00000.h5").write_text("state")
+    Path(store.path(3), MANIFEST).write_text("{")
+    os.remove(Path(store.path(1), MANIFEST))
+
+    store.remove_unfinished()
+    assert Path(store.path(1), "rank-00000.h5").exists()
+
+    store.discard(store.path(3))
+    store.remove_unfinished()
+    assert not Path(store.path(1)).exists()
+
+
+def test_a_request_that_is_damaged_still_asks_for_a_savepoint(store):
+    Path(store.directory, REQUEST).write_bytes(b'{"stop": \xff\xfe')
+
+    assert store.take_request() == {}
+    assert store.take_request() is None
 
 
 def test_a_fresh_attempt_makes_earlier_checkpoints_count_no_more(store):
