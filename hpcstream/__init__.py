@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from hpcstream._version import __version__
+from hpcstream.exchange.leaving import watch_exit
 
 if TYPE_CHECKING:
     from hpcstream.api.job import Job
@@ -67,6 +68,8 @@ __all__ = [
     "tumbling",
     "when",
 ]
+
+watch_exit()
 
 
 def __getattr__(name: str) -> Any:

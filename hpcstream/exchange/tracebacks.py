@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-import threading
 import time
 import traceback
 from collections.abc import Mapping
@@ -20,12 +19,10 @@ from pathlib import Path
 from types import TracebackType
 
 from hpcstream.errors import HpcstreamError
+from hpcstream.exchange import leaving
 
 FULL = "HPCSTREAM_FULL_TRACEBACK"
 """Set to 1 to see every frame."""
-
-_JOIN_S = 10.0
-"""How long a rank that failed before MPI started waits for the others, to end them too."""
 
 _HINT = f"frames of hpcstream are left out; {FULL}=1 shows them"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -119,33 +116,8 @@ def _excepthook(
 ) -> None:
     let_earlier_ranks_speak(_launched_rank(os.environ))
     sys.__excepthook__(kind, error, shorten(error).__traceback__)
-    if _would_be_waited_for(os.environ):
-        _end_all_ranks()
-
-
-def _would_be_waited_for(environ: Mapping[str, str]) -> bool:
-    """Return whether the launcher lets the other ranks wait in MPI's start for one that is gone.
-
-    MPICH's mpiexec does; Open MPI's ends them.
-    """
-    if "OMPI_COMM_WORLD_SIZE" in environ:
-        return False
-    size = environ.get("PMI_SIZE", "")
-    return size.isdecimal() and int(size) > 1
-
-
-def _end_all_ranks() -> None:
-    """Join the others in MPI's start, and abort; leave alone if they do not come."""
-    sys.stderr.flush()
-    threading.Thread(target=_leave_after, args=(_JOIN_S,), daemon=True).start()
-    from hpcstream.exchange import mpi
-
-    mpi.abort_world(1)
-
-
-def _leave_after(seconds: float) -> None:
-    time.sleep(seconds)
-    os._exit(1)
+    if leaving.would_be_waited_for(os.environ):
+        leaving.end_all_ranks(1)
 
 
 def let_earlier_ranks_speak(rank: int) -> None:

@@ -84,6 +84,24 @@ def test_an_error_of_the_script_itself_is_shown_once(run_ranks, tmp_path):
     assert run.stdout.count("did you mean 'time'?") == 1
 
 
+def test_a_rank_that_leaves_the_script_with_an_error_ends_the_others(run_ranks, tmp_path):
+    """Before MPI starts; Open MPI's launcher sees to it, MPICH's does not."""
+    path = tmp_path / "job.py"
+    path.write_text(
+        "import os, sys\n"
+        "import hpcstream as hs\n"
+        "if '1' in (os.environ.get('OMPI_COMM_WORLD_RANK'), os.environ.get('PMI_RANK')):\n"
+        "    sys.exit(7)\n"
+        "job = hs.Job('waits')\n"
+        "job.generate(lambda start, n: {'t': range(n)}, rows=9).collect()\n"
+        "job.run()\n"
+    )
+
+    run = run_ranks(3, [path], timeout=60)
+
+    assert run.returncode == 7, run.stdout
+
+
 @pytest.mark.parametrize("stuck", [0, 2])
 def test_a_rank_stuck_in_user_code_is_named_and_the_job_ends(run_ranks, script, stuck):
     path = script("time.sleep(600)", rank=stuck, options="stall_timeout_s=4")

@@ -11,7 +11,7 @@ import pytest
 
 import hpcstream as hs
 from hpcstream.errors import PlanError
-from hpcstream.exchange import tracebacks
+from hpcstream.exchange import leaving, tracebacks
 from hpcstream.exchange.tracebacks import FULL, shorten
 
 
@@ -132,7 +132,7 @@ def test_a_rank_that_fails_before_mpi_starts_ends_the_others_where_the_launcher_
     environ, waits, monkeypatch, capsys
 ):
     ended = []
-    monkeypatch.setattr(tracebacks, "_end_all_ranks", lambda: ended.append(1))
+    monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
     monkeypatch.setattr(tracebacks, "let_earlier_ranks_speak", lambda rank: None)
     monkeypatch.setattr(os, "environ", environ)
 

@@ -1,0 +1,83 @@
+"""Who leaves the script with an error before MPI starts, and what that says to the others."""
+
+from __future__ import annotations
+
+import atexit
+import socket
+import sys
+
+import pytest
+
+from hpcstream.exchange import leaving
+
+UNDER_MPICH = {"PMI_SIZE": "3", "PMI_RANK": "1"}
+
+
+@pytest.fixture
+def at_exit(monkeypatch):
+    """Watch ``sys.exit`` as under MPICH; return what Python calls at exit."""
+    registered = []
+    monkeypatch.setattr(atexit, "register", lambda *call: registered.append(call))
+    monkeypatch.setattr(sys, "exit", sys.exit)  # put back after the test
+    monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
+    leaving.watch_exit(UNDER_MPICH)
+    leaving.watch_exit(UNDER_MPICH)  # watched once only
+    ((call, *arguments),) = registered
+    return lambda: call(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("status", "ends_with"), [(7, [7]), ("no input", [1]), (256 + 3, [3]), (0, []), (None, [])]
+)
+def test_the_status_of_an_exit_ends_the_others_unless_it_is_success(
+    status, ends_with, at_exit, monkeypatch
+):
+    ended = []
+    monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
+
+    with pytest.raises(SystemExit) as left:
+        sys.exit(status)
+    at_exit()
+
+    assert left.value.code == status
+    assert ended == ends_with
+
+
+def test_once_mpi_has_started_others_are_not_ended(at_exit, monkeypatch):
+    ended = []
+    monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", object())
+
+    with pytest.raises(SystemExit):
+        sys.exit(7)
+    at_exit()
+
+    assert not ended
+
+
+@pytest.mark.parametrize("environ", [{}, {"PMI_SIZE": "1"}, {"OMPI_COMM_WORLD_SIZE": "3"}])
+def test_elsewhere_exit_is_left_alone(environ, monkeypatch):
+    before = sys.exit
+    monkeypatch.setattr(sys, "exit", before)
+
+    leaving.watch_exit(environ)
+
+    assert sys.exit is before
+
+
+def test_the_launcher_is_asked_in_its_own_words(monkeypatch):
+    """Answered as MPICH's does; that it does what is asked is shown in tests/jobs."""
+    ours, launchers = socket.socketpair()
+    monkeypatch.setattr(leaving, "_ANSWER_S", 0.01)
+    launchers.sendall(b"cmd=response_to_init rc=0 pmi_version=1 pmi_subversion=2\n")
+
+    with ours, launchers:
+        leaving._ask_launcher(7, {"PMI_FD": str(ours.fileno())})
+        said = launchers.recv(1000).decode().splitlines()
+
+    assert said == ["cmd=init pmi_version=1 pmi_subversion=1", "cmd=abort exitcode=7"]
+
+
+@pytest.mark.parametrize("environ", [{}, {"PMI_FD": "none"}, {"PMI_FD": "999999"}])
+def test_a_launcher_that_cannot_be_asked_is_passed_over(environ):
+    leaving._ask_launcher(7, environ)
