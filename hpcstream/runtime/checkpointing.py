@@ -31,6 +31,7 @@ from hpcstream.checkpoint.writer import Outcome, Writer
 from hpcstream.connectors.base import Part
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.kernels import warm_up
+from hpcstream.memory.pool import process_pool
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.cut import Cut, Plan, Session, Written
 from hpcstream.runtime.cut_reports import (
@@ -43,6 +44,7 @@ from hpcstream.runtime.cut_reports import (
 )
 from hpcstream.runtime.cut_writer import CutWriter, sink_error
 from hpcstream.runtime.pieces import PieceMemory
+from hpcstream.runtime.reserve import PREPARE_AT, Reserve, wanted_sizes
 from hpcstream.runtime.task import Task
 from hpcstream.runtime.task_state import operator_state, task_facts
 
@@ -96,7 +98,8 @@ class Checkpointing:
         self.last_path: str | None = None
         self.comm = comm
         self._pieces = PieceMemory()
-        self._cut_writer = CutWriter(session.store, comm.rank)
+        self._reserve = Reserve(process_pool())
+        self._cut_writer = CutWriter(session.store, comm.rank, self._reserve)
         self._plan = plan
         self._clock = clock
         self._numbers: dict[int, int] = {}  # id of a task to its number in the plan
@@ -108,6 +111,8 @@ class Checkpointing:
         self._abandoned = False
         self._due_s = clock()
         self._look_s = clock()
+        self._prepare_s: deque[float] = deque()
+        self._tasks: Sequence[Task] = ()
         self._wants_savepoint = 0
         self.wants_stop = 0
 
@@ -117,7 +122,9 @@ class Checkpointing:
         """Say what a checkpoint of this rank is taken of."""
         self._numbers = {id(task): number for task, number in zip(tasks, numbers, strict=True)}
         self._sinks = dict(sinks)
+        self._tasks = tasks
         self._due_s = self._clock() + self.interval_s
+        self._prepare_later()
         warm_up(["snapshots"])  # else the first copy waits for them
         for task in tasks:
             task.on_cut = self._take
@@ -125,7 +132,8 @@ class Checkpointing:
     def write_by_way_of(self, scratch: str) -> None:
         """Write files to a disk of the node first. Raises `CheckpointError`."""
         rank, store = self.comm.rank, self.session.store
-        self._cut_writer = CutWriter(store, rank, Staging(scratch, store.directory, rank, say))
+        staging = Staging(scratch, store.directory, rank, say)
+        self._cut_writer = CutWriter(store, rank, self._reserve, staging)
 
     def close(self) -> None:
         """Leave nothing on a disk of the node; after the writer is closed."""
@@ -135,9 +143,13 @@ class Checkpointing:
 
     def wanted(self) -> int:
         """Return, on rank 0, whether a checkpoint is due: for the next status."""
-        if self.comm.rank or self._asked or self._queue or self._abandoned:
+        if self._queue or self._abandoned:
             return 0
         now_s = self._clock()
+        if self._prepare_s and now_s >= self._prepare_s[0]:
+            self._prepare()
+        if self.comm.rank or self._asked:
+            return 0
         if now_s >= self._look_s:
             self._look_s = now_s + _LOOK_EVERY_S
             self._look_for_request()
@@ -148,6 +160,23 @@ class Checkpointing:
         self._due_s = now_s + self.interval_s
         self._asked = True
         return kind
+
+    def _prepare_later(self) -> None:
+        now_s = self._clock()
+        self._prepare_s = deque(now_s + part * self.interval_s for part in PREPARE_AT)
+
+    def _prepare(self) -> None:
+        """Have memory for the next copies ready. On every rank for itself."""
+        self._prepare_s.popleft()
+        sizes: list[int] = []
+        for task in self._tasks:
+            for place, operator in enumerate(task.chain.operators):
+                in_pieces = getattr(operator, "snapshot_in_pieces", None)
+                snapshot = None if in_pieces is None else in_pieces()
+                if snapshot is not None:
+                    path = f"{self._numbers[id(task)]}/{place}"
+                    sizes += wanted_sizes(snapshot, self._pieces.known(path))
+        self.writer.submit(lambda: self._reserve.fill(sizes))
 
     def want_savepoint(self, *, stop: bool) -> None:
         """Take a savepoint as soon as possible; ``stop``: and end the job with it."""
@@ -175,6 +204,7 @@ class Checkpointing:
         cut.abandoned = self._abandoned
         cut.began_s = self._clock()
         self._next_number += 1
+        self._prepare_later()
         self._queue.append((cut, self._procedure(cut)))
         return cut
 
@@ -182,6 +212,7 @@ class Checkpointing:
         """Copy the state of a task that has come to the cut."""
         cut = next(cut for cut, _ in self._queue if self._numbers[id(task)] in cut.waiting)
         started = time.perf_counter()
+        self._reserve.release()
         number = self._numbers[id(task)]
         for operator in task.chain.operators:
             if isinstance(operator, SinkOperator):

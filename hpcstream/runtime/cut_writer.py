@@ -12,6 +12,7 @@ from hpcstream.checkpoint.staging import Staging
 from hpcstream.checkpoint.store import CheckpointStore, rank_file
 from hpcstream.connectors.base import Part
 from hpcstream.runtime.cut import TASKS, Cut, SinkFailed, Written
+from hpcstream.runtime.reserve import Reserve
 
 _SINK = "sink: "
 
@@ -23,12 +24,17 @@ class CutWriter:
     ----------
     store : CheckpointStore
     rank : int
+    reserve : Reserve
+        Gets the memory of what is written.
     staging : Staging, optional
         Files go by way of a disk of the node.
     """
 
-    def __init__(self, store: CheckpointStore, rank: int, staging: Staging | None = None) -> None:
+    def __init__(
+        self, store: CheckpointStore, rank: int, reserve: Reserve, staging: Staging | None = None
+    ) -> None:
         self._store = store
+        self._reserve = reserve
         self._rank = rank
         self._staging = staging
 
@@ -48,11 +54,16 @@ class CutWriter:
             if self._staging is None:
                 file = write_file(path, cut.sections)
             else:
-                file = self._staging.write(path, cut.sections, cut.sections.clear)
+                file = self._staging.write(path, cut.sections, lambda: self._let_go(cut))
         except Exception as error:
             return Written(None, parts, f"{type(error).__name__}: {error}")
-        cut.sections.clear()
+        self._let_go(cut)
         return Written(file, parts)
+
+    def _let_go(self, cut: Cut) -> None:
+        for section in cut.sections:
+            self._reserve.keep(section.arrays.values())
+        cut.sections.clear()
 
     def close(self) -> None:
         """Leave nothing on the disk of the node."""

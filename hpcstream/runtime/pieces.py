@@ -94,6 +94,10 @@ class PieceMemory:
         copies = snapshot.copies(np.array(places, dtype=np.int64))
         return {**snapshot.whole, **copies}, Table(list(copies), pieces)
 
+    def known(self, path: str) -> Mapping[str, StoredPiece]:
+        """Return the pieces of an operator that need not be written again, by name."""
+        return self._known.get(path, {})
+
     def files_of(self, table: Table) -> dict[str, WrittenFile]:
         """Return the files of earlier checkpoints that a table of `take` refers to."""
         return {name: self._files[name] for name in table.files()}

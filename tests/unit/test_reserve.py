@@ -1,0 +1,71 @@
+"""Memory for the next checkpoint is there, and touched, before it is needed."""
+
+from __future__ import annotations
+
+import resource
+
+import numpy as np
+import pytest
+
+from hpcstream.memory.pool import BufferPool
+from hpcstream.operators.base import Piece, PiecewiseSnapshot
+from hpcstream.runtime.reserve import Reserve, wanted_sizes
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def pool():
+    return BufferPool(spare_bytes=0)
+
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def copy_faults(pool, size):
+    before = faults()
+    pool.empty(size, np.uint8).fill(1)
+    return faults() - before
+
+
+def test_a_copy_into_the_reserve_touches_no_fresh_page(pool):
+    reserve = Reserve(pool)
+    reserve.fill([24 * MIB, 5 * MIB])
+    arenas = pool.statistics().arenas
+    reserve.release()
+
+    assert copy_faults(pool, 16 * MIB) <= 2
+    assert copy_faults(pool, 4 * MIB) <= 2
+    assert pool.statistics().arenas == arenas
+    assert copy_faults(pool, 64 * MIB) >= 32, "fresh memory is told apart, huge pages too"
+
+
+def test_blocks_of_copies_that_are_written_are_kept_and_used_again(pool):
+    reserve = Reserve(pool)
+    copies = {"words": pool.empty(2 * MIB, np.uint8), "small": pool.empty(8, np.uint8)}
+    copies["heap"] = np.zeros(2 * MIB, dtype=np.uint8)
+    reserve.keep(copies.values())
+    del copies
+    arenas = pool.statistics().arenas
+
+    reserve.fill([3 * MIB // 2])  # fits into what is kept
+    assert pool.statistics().arenas == arenas
+    assert pool.statistics().bytes_in_use == 2 * MIB
+
+    reserve.fill([])  # too much goes back
+    assert pool.statistics().bytes_in_use == 0
+
+
+def test_only_the_pieces_that_will_be_copied_need_memory():
+    pieces = [Piece("a", "1", 1_000_000), Piece("b", "1", 2_000_000), Piece("c", "2", 4_000_000)]
+
+    def copies(places):
+        assert not len(places), "nothing is copied to find out"
+        return {"keys": np.empty(0, dtype=np.int64), "is_null": np.empty(0, dtype=np.uint8)}
+
+    known = {"a": Piece("a", "1", 1_000_000), "c": Piece("c", "1", 4_000_000)}
+    sizes = wanted_sizes(PiecewiseSnapshot({}, pieces, copies), known)
+
+    assert [round(size / 6_000_000, 2) for size in sizes] == [8 * 1.45, 1.45]
+    assert wanted_sizes(PiecewiseSnapshot({}, pieces[:0], copies), known) == []
