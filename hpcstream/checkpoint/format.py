@@ -130,9 +130,9 @@ def _write_structure(path: str, sections: Sequence[Section]) -> list[tuple[Array
             for name, given in section.arrays.items():
                 array = np.asarray(given, order="C")
                 dataset = _create(h5py, group, name, array)
-                dataset.attrs[_CHECKSUM] = checksum(array)
+                _write_checksum(h5py, dataset, checksum(array))
                 if array.nbytes:
-                    placed.append((array, dataset.id))
+                    placed.append((array, dataset))
         file.flush()
         return [(array, dataset_id.get_offset()) for array, dataset_id in placed]
 
@@ -148,7 +148,7 @@ def _raise_cause(path: str, sections: Sequence[Section]) -> None:
 
 
 def _create(h5py: Any, group: Any, name: str, array: Array) -> Any:
-    """Create a contiguous dataset whose place in the file is fixed at once."""
+    """Create a contiguous dataset whose place in the file is fixed at once; return its id."""
     if array.dtype.hasobject:
         raise TypeError(f"{group.name}/{name}: a snapshot holds numbers, not {array.dtype}")
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -160,8 +160,14 @@ def _create(h5py: Any, group: Any, name: str, array: Array) -> Any:
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
     links.set_char_encoding(h5py.h5t.CSET_UTF8)
-    made = h5py.h5d.create(group.id, escaped(name).encode(), kind, space, creation, links)
-    return h5py.Dataset(made)
+    return h5py.h5d.create(group.id, escaped(name).encode(), kind, space, creation, links)
+
+
+def _write_checksum(h5py: Any, dataset: Any, value: np.uint32) -> None:
+    """Write the attribute in one step; `Dataset.attrs` writes another first, and renames it."""
+    space = h5py.h5s.create(h5py.h5s.SCALAR)
+    attribute = h5py.h5a.create(dataset, _CHECKSUM.encode(), h5py.h5t.STD_U32LE, space)
+    attribute.write(np.asarray(value))
 
 
 def escaped(name: str) -> str:
