@@ -26,7 +26,8 @@ def checkpoints(options: argparse.Namespace) -> int:
 def savepoint(options: argparse.Namespace) -> int:
     """Ask a running job for a savepoint, and wait for it."""
     store = _store(options.directory)
-    if not os.path.exists(os.path.join(store.directory, LOCK)):
+    lock = os.path.join(store.directory, LOCK)
+    if not os.path.exists(lock):
         raise CheckpointError(f"no job runs in {store.directory!r}")
     before = {one.number for one in store.stored()}
     path = os.path.join(store.directory, REQUEST)
@@ -34,12 +35,17 @@ def savepoint(options: argparse.Namespace) -> int:
         json.dump({"stop": options.stop}, file)
     os.replace(f"{path}.tmp", path)
     give_up = time.monotonic() + options.timeout
-    while time.monotonic() < give_up:
+    runs = True
+    while runs and time.monotonic() < give_up:
+        runs = os.path.exists(lock)  # before we look: its last checkpoint may be a savepoint
         for one in store.stored():
             if one.kind == SAVEPOINT and one.number not in before:
                 print(one.path)
                 return 0
         time.sleep(0.1)
+    store.take_request()  # else the next start would answer it
+    if not runs:
+        raise CheckpointError(f"the job in {store.directory!r} ended without a savepoint")
     raise CheckpointError(
         f"no savepoint within {options.timeout:g} s: does the job in {store.directory!r} still run?"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -22,7 +23,7 @@ def rows(start, n):
 
 
 def paced(batch):
-    time.sleep(0.01)
+    time.sleep(float(os.environ.get("CHAOS_JOB_PACE_S", "0.01")))
     return batch
 
 
