@@ -164,8 +164,8 @@ def assert_clear(refusal: str, said: str, done: dict[Path, str]) -> None:
 
 
 def put_back_damaged(killed: Killed, done: dict[Path, str]) -> None:
-    """Give the files back: a refusal has destroyed nothing, so the job can go on."""
-    for path in done:
+    """Give the files back: a refusal has destroyed nothing that counts, so the job can go on."""
+    for path in done.keys() & set().union(*killed.needed):
         shutil.copyfile(killed.left / path.relative_to(killed.folder), path)
 
 
