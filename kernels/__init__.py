@@ -21,6 +21,7 @@ FAMILIES = (
     "dictionary",
     "join",
     "key_table",
+    "key_direct",
     "key_resolve",
     "key_regions",
     "snapshots",

@@ -16,7 +16,6 @@ from hpcstream.kernels.key_table import (
     INDEX_BASE,
     INDEX_BITS,
     INDEX_END,
-    LAST_CHUNK,
     LAST_COUNT,
     LAST_REGION,
     N_KEPT,
@@ -32,6 +31,7 @@ from hpcstream.kernels.key_table import (
     REGIONS_AT,
     STATE,
     directory_home,
+    kept_slots,
 )
 
 
@@ -72,6 +72,35 @@ def listed_regions(book, limit, out_numbers, out_regions):
             out_regions[n_found] = region
             n_found += 1
     return n_found
+
+
+@njit(cache=True, nogil=True)
+def key_range(book, keys, regions):
+    """Return the least and the greatest key of regions (int64[n]); (0, -1) if they have none."""
+    low, high = np.int64(2**63 - 1), np.int64(-(2**63))
+    for position in range(regions.shape[0]):
+        at = REGIONS_AT + regions[position] * REGION_FIELDS
+        left = book[at + COUNT]
+        link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
+        while left > 0:
+            n_here = min(left, book[link + 1])
+            for slot in range(book[link], book[link] + n_here):
+                if slot != book[at + NULL_SLOT]:
+                    low = min(low, keys[slot])
+                    high = max(high, keys[slot])
+            left -= n_here
+            link = book[CHUNKS_AT] + book[link + 2] * CHUNK_FIELDS
+    return (low, high) if low <= high else (np.int64(0), np.int64(-1))
+
+
+@njit(cache=True, nogil=True)
+def open_regions(book, out_regions):
+    """Write all regions in use, merged ones too, into ``out_regions`` (int64[n_open])."""
+    done = 0
+    for region in range(book[REGION_END]):
+        if book[REGIONS_AT + region * REGION_FIELDS + STATE] != 0:
+            out_regions[done] = region
+            done += 1
 
 
 @njit(cache=True, nogil=True)
@@ -123,11 +152,11 @@ def _release(book, at):
     """Let go of the storage of a region that closes: to the arenas, or for another slice.
 
     What lies at the ends of the arenas is given back to them, as after a merged
-    window; else a region of one chunk keeps it, and its index.
+    window; else a region keeps its chunks and its index.
     """
     chunk = book[at + FIRST_CHUNK]
     link = book[CHUNKS_AT] + chunk * CHUNK_FIELDS
-    is_one_chunk = chunk == book[at + LAST_CHUNK]
+    is_one_chunk = book[link + 2] == NO_CHUNK
     is_last_index = (
         book[at + INDEX_BASE] + (np.int64(1) << book[at + INDEX_BITS]) == book[INDEX_END]
     )
@@ -137,10 +166,9 @@ def _release(book, at):
         book[CHUNK_END] = chunk
     if is_last_index:
         book[INDEX_END] = book[at + INDEX_BASE]
-    if is_one_chunk and not is_last_chunk and not is_last_index:
-        book[N_KEPT] += book[link + 1]
-    else:
+    if is_last_chunk or is_last_index:
         book[at + FIRST_CHUNK] = NO_CHUNK
+    book[N_KEPT] += kept_slots(book, at)
 
 
 @njit(cache=True, nogil=True)
@@ -157,9 +185,9 @@ def close_regions(book, regions):
         if book[at + STATE] == 1:
             _unlist_region(book, region)
             book[N_LISTED] -= 1
+            book[LAST_COUNT] = book[at + COUNT]
         if book[LAST_REGION] == region:
             book[LAST_REGION] = -1
-            book[LAST_COUNT] = book[at + COUNT]
         _release(book, at)
         book[N_LIVE] -= book[at + COUNT]
         book[N_OPEN] -= 1
@@ -192,3 +220,5 @@ def warm_up():
     close_regions(book, none)
     clear_slots(book, none, 0, none.copy())
     live_slots(book, slots)
+    open_regions(book, none.copy())
+    key_range(book, none.copy(), none)

@@ -3,18 +3,27 @@
 A block of rows is looked up in three passes, so that cache misses overlap and most
 rows meet no branch: where each key's first place in its slice's index is; what is
 there (a guess); whether the entry there is of that key. What the guess got wrong
-goes the long way, row by row: new keys, collisions, late rows, nulls.
+goes the long way, row by row: new keys, collisions, late rows, nulls. In a direct
+table a guess is right or empty: `key_direct` has its passes.
 """
 
 import numpy as np
 from numba import njit
 
+from hpcstream.kernels.key_direct import (
+    count_direct,
+    direct_slot,
+    guess_direct,
+    guess_direct_in_two,
+)
 from hpcstream.kernels.key_table import (
     BATCH_MAX,
     BATCH_MIN,
     CHUNK_FIELDS,
     CHUNKS_AT,
     COUNT,
+    DIRECT_BITS,
+    DIRECT_LOW,
     DIRECTORY_AT,
     DIRECTORY_SIZE,
     FIRST_OPEN,
@@ -102,40 +111,39 @@ def resolve_rows(book, index, keys, rows, times, words, valid, out_slots):
     for number in range(n_slices):
         _prepare_span(book, first, number)
     boundary = (first + 1) * size + book[SLICE_OFFSET]
+    is_direct = book[DIRECT_BITS] > 0
     done = np.int64(0)
     while done < times.shape[0]:
         stop = min(done + BLOCK, times.shape[0])
-        if n_slices <= 2:
-            _guess_in_two(
-                book, index, times[done:stop], words[done:stop], boundary, out_slots[done:stop]
-            )
-        else:
+        here, out = words[done:stop], out_slots[done:stop]
+        if n_slices > 2:
             _place_in_span(book, times[done:stop], first, n_slices, relative)
-            _guess_slots(book, index, words[done:stop], relative, out_slots[done:stop])
+            _guess_slots(book, index, here, relative, out)
+        elif is_direct:
+            guess_direct_in_two(book, index, times[done:stop], here, boundary, out)
+        else:
+            _guess_in_two(book, index, times[done:stop], here, boundary, out)
         if valid.shape[0] > 0:
             for row in range(done, stop):
                 out_slots[row] = out_slots[row] if valid[row] else np.uint32(0)
-        n_right = _count_right_guesses(
-            keys, rows, words[done:stop], book[STEP], out_slots[done:stop]
-        )
-        for row in range(done + n_right, stop):
+        if is_direct:
+            row = done + count_direct(rows, book[STEP], out)
+        else:
+            row = done + _count_right_guesses(keys, rows, here, book[STEP], out)
+        while row < stop:
             slot = np.int64(out_slots[row])
-            if slot == 0 or keys[slot] != words[row]:
+            if slot == 0 or (not is_direct and keys[slot] != words[row]):
                 is_null = valid.shape[0] > 0 and not valid[row]
                 if n_slices <= 2:
                     nth = np.int64(times[row] >= boundary)
                 else:
                     nth = np.int64(relative[row - done]) // 3
-                at = SPAN_AT + 3 * nth
-                slot = np.int64(0)
-                if not is_null and book[at + 2] >= 0:
-                    slot = _new_slot_at_home(book, index, keys, at, words[row])
-                if slot == 0:
-                    slot = _span_slot(book, index, keys, first, nth, words[row], is_null)
+                slot = _slot_of_row(book, index, keys, first, nth, words[row], is_null)
                 if slot < 0:
                     return row
                 out_slots[row] = np.uint32(slot)
             rows[slot] += book[STEP]
+            row += 1
         done = stop
     return done
 
@@ -145,7 +153,7 @@ def _prepare_span(book, first, number):
     """Note where the index of a slice begins, if the slice is open."""
     at = SPAN_AT + 3 * number
     book[at] = 0
-    book[at + 1] = 61  # so that a guess is one of places 0 to 7
+    book[at + 1] = 0 if book[DIRECT_BITS] > 0 else 61  # so that a guess is one of places 0 to 7
     book[at + 2] = UNKNOWN
     if first + number < book[FIRST_OPEN]:
         book[at + 2] = IS_LATE
@@ -162,7 +170,8 @@ def _note_region(book, at, region):
     if region >= 0:
         fields = REGIONS_AT + region * REGION_FIELDS
         book[at] = book[fields + INDEX_BASE]
-        book[at + 1] = 64 - book[fields + INDEX_BITS]
+        bits = book[fields + INDEX_BITS]
+        book[at + 1] = np.int64(1) << bits if book[DIRECT_BITS] > 0 else 64 - bits
 
 
 @njit(cache=True, nogil=True)
@@ -204,6 +213,9 @@ def _guess_in_two(book, index, times, words, boundary, out_slots):
 @njit(cache=True, nogil=True)
 def _guess_slots(book, index, words, relative, out_slots):
     """Write what the index holds at the first place of each key: loads that need not wait."""
+    if book[DIRECT_BITS] > 0:
+        guess_direct(book, index, words, relative, out_slots)
+        return
     for row in range(words.shape[0]):
         at = relative[row] + np.uint64(SPAN_AT)
         shift = np.uint64(book[at + np.uint64(1)])
@@ -243,6 +255,21 @@ def _new_slot_at_home(book, index, keys, at, key):
     book[N_LIVE] += 1
     keys[slot] = key
     index[place] = np.uint32(slot)
+    return slot
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _slot_of_row(book, index, keys, first, nth, key, is_null):
+    """Return the slot of a row whose guess was wrong; 0 if it is late, -1 for want of room."""
+    at = SPAN_AT + 3 * nth
+    slot = np.int64(0)
+    if not is_null and book[at + 2] >= 0:
+        if book[DIRECT_BITS] > 0:
+            slot = direct_slot(book, index, keys, at, key)
+        else:
+            slot = _new_slot_at_home(book, index, keys, at, key)
+    if slot == 0:
+        slot = _span_slot(book, index, keys, first, nth, key, is_null)
     return slot
 
 
@@ -309,18 +336,31 @@ def resolve_entries(book, index, keys, source, of_null, region, out_slots):
     """
     book[NEED] = NEED_NOTHING
     at = REGIONS_AT + region * REGION_FIELDS
+    is_direct = book[DIRECT_BITS] > 0
+    shift = np.uint64(64 - book[at + INDEX_BITS])
+    base = np.uint64(book[at + INDEX_BASE])
     for row in range(source.shape[0]):  # guesses, as in `_guess_slots`
-        place = mix(keys[source[row]]) >> np.uint64(64 - book[at + INDEX_BITS])
-        out_slots[row] = index[np.uint64(book[at + INDEX_BASE]) + place]
+        key = keys[source[row]]
+        place = np.uint64(key - book[DIRECT_LOW]) if is_direct else mix(key) >> shift
+        # The null key is a zero, which may be none of the keys of a direct table.
+        place = base + place if np.int64(source[row]) != of_null else np.uint64(0)
+        out_slots[row] = index[place]
+    _note_region(book, SPAN_AT, region)
     for row in range(source.shape[0]):
         slot = np.int64(source[row])
         guess = out_slots[row]
+        if guess != 0 and (is_direct or keys[guess] == keys[slot]):
+            continue
+        found = np.int64(0)
         if slot == of_null:
             found = null_slot(book, index, keys, at)
-        elif guess != 0 and keys[guess] == keys[slot]:
-            continue
+        elif is_direct:
+            found = direct_slot(book, index, keys, SPAN_AT, keys[slot])
         else:
+            found = _new_slot_at_home(book, index, keys, SPAN_AT, keys[slot])
+        if found == 0 and slot != of_null:
             found = key_slot(book, index, keys, at, keys[slot])
+            _note_region(book, SPAN_AT, region)
         if found == 0:
             return row
         out_slots[row] = np.uint32(found)

@@ -11,17 +11,24 @@ accumulating needs no branch for them.
                           regions    the fields of each open slice (`NUMBER` ...)
                           chunks     base, size, next: a region's slots, in insertion order
                           directory  slice number -> region + 1, open addressing
-    index    uint32[]   key -> slot, one part a region, open addressing, load <= 1/2
+    index    uint32[]   key -> slot, one part a region, in one of two ways:
+                          hashed: open addressing, load <= 1/2
+                          direct: the place of a key is ``key - DIRECT_LOW``
     keys     int64[]    key word of each slot
     rows     int64[]    number of rows of each slot; zero where no slot was given out
 
 A region grows by another chunk, so no slot ever moves while a batch is
 resolved; only its part of the index is rebuilt, twice as large. A closed region
-keeps its only chunk and its index for the next slice of about its size, which is
+keeps its chunks and its index for the next slice of about its size, which is
 why a job whose slices come and go needs no other memory than the first few took.
 What is left behind else stays until `relocate` packs everything into fresh
 arenas. Regions that are not in the directory (merged slices) live in the same
 arenas.
+
+Keys that lie close together (small integers, interned strings) need no hashing: a
+table whose keys span at most a few times as many values as a slice has entries
+is *direct*. Nothing collides there and no key is compared, for a word of index
+a value, which is what hashing needs, too. `reindex` changes from one to the other.
 """
 
 import numpy as np
@@ -32,8 +39,8 @@ from numba import njit
 # closed regions form a list that begins at FREE_REGION (-1: none), N_OPEN are in use,
 # N_LISTED of them in the directory; N_LIVE entries are in use;
 (REGION_END, REGION_CAPACITY, FREE_REGION, N_OPEN, N_LISTED, N_LIVE) = range(6, 12)
-# the slice opened last (-1: closed since) and its entries when it was closed; no slice
-# of the directory is below LEAST_SLICE;
+# the slice opened last (-1: closed since); entries of the one closed last; no slice of the
+# directory is below LEAST_SLICE;
 (LAST_REGION, LAST_COUNT, LEAST_SLICE) = range(12, 15)
 # of the last call: why it stopped early and how much room it needs, late rows, times;
 (NEED, NEED_SIZE, N_LATE, BATCH_MIN, BATCH_MAX) = range(15, 20)
@@ -44,14 +51,16 @@ from numba import njit
 (CHUNKS_AT, DIRECTORY_AT, DIRECTORY_SIZE) = range(26, 29)
 # the most entries that were in use of late, and slots of closed regions kept for others.
 (PEAK_LIVE, N_KEPT) = range(29, 31)
-N_CONTROL = 32
+# the table is direct if DIRECT_BITS > 0: its keys are DIRECT_LOW to DIRECT_LOW + 2**bits - 1.
+(DIRECT_LOW, DIRECT_BITS) = range(31, 33)
+N_CONTROL = 40
 
-SPAN_AT = 32  # scratch: index base, shift, region of each slice of the batch
+SPAN_AT = 40  # scratch: index base, shift (direct: width), region of each slice of the batch
 SPAN = 1024
-REGIONS_AT = 32 + 3 * 1024
+REGIONS_AT = 40 + 3 * 1024
 
 NEED_NOTHING, NEED_ENTRIES, NEED_INDEX, NEED_CHUNKS, NEED_REGIONS, NEED_DIRECTORY = range(6)
-NEED_OTHER_TIMES = 6
+NEED_OTHER_TIMES, NEED_OTHER_KEYS = 6, 7
 
 # Fields of a region: slice number (of a closed one: the next closed one); 0 closed, 1 in the
 # directory, 2 open but not there; its part of the index; its entries and chunks; slots left
@@ -63,7 +72,7 @@ CHUNK_FIELDS = 3
 
 FIRST_INDEX = 8  # index places 0 to 7 stay empty
 LEAST_CHUNK = 8
-NO_CHUNK = -1  # first chunk of a closed region that kept nothing
+NO_CHUNK = -1  # after the last chunk; instead of the first one of a closed region without any
 LOOK_AT = 8  # closed regions that are looked at for one to use again
 UNKNOWN = -1  # instead of a region in the span: not looked up yet
 IS_LATE = -2
@@ -92,6 +101,12 @@ def _bits_for(n_entries):
     while (np.int64(1) << bits) < 2 * n_entries:
         bits += 1
     return bits
+
+
+@njit(cache=True, nogil=True)
+def _index_bits(book, n_entries):
+    """Return the binary logarithm of the size of an index for so many entries."""
+    return book[DIRECT_BITS] if book[DIRECT_BITS] > 0 else _bits_for(n_entries)
 
 
 @njit(cache=True, nogil=True)
@@ -153,7 +168,7 @@ def open_region(book, index, number, listed, expected):
         _stop(book, NEED_DIRECTORY, 1)
         return np.int64(-1)
     reserve = max(np.int64(LEAST_CHUNK), expected)
-    bits = _bits_for(reserve)
+    bits = _index_bits(book, reserve)
     region = _reopen(book, index, reserve, bits)
     if region < 0:
         region = _open_fresh(book, index, reserve, bits)
@@ -171,31 +186,39 @@ def open_region(book, index, number, listed, expected):
 
 
 @njit(cache=True, nogil=True)
+def kept_slots(book, at):
+    """Return how many slots a closed region kept."""
+    n_slots = np.int64(0)
+    chunk = book[at + FIRST_CHUNK]
+    while chunk != NO_CHUNK:
+        n_slots += book[book[CHUNKS_AT] + chunk * CHUNK_FIELDS + 1]
+        chunk = book[book[CHUNKS_AT] + chunk * CHUNK_FIELDS + 2]
+    return n_slots
+
+
+@njit(cache=True, nogil=True)
 def _reopen(book, index, reserve, bits):
-    """Take a closed region whose chunk and index are of about the right size; -1 if none is."""
+    """Take a closed region whose chunks and index are of about the right size; -1 if none is."""
     before = np.int64(-1)
     region = book[FREE_REGION]
     for _ in range(LOOK_AT):
         if region < 0:
             break
         at = REGIONS_AT + region * REGION_FIELDS
-        if book[at + FIRST_CHUNK] != NO_CHUNK:
-            link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
-            room = book[link + 1]
-            kept_bits = book[at + INDEX_BITS]
-            if reserve <= room <= 4 * reserve and bits <= kept_bits <= bits + 2:
-                if before < 0:
-                    book[FREE_REGION] = book[at + NUMBER]
-                else:
-                    book[REGIONS_AT + before * REGION_FIELDS + NUMBER] = book[at + NUMBER]
-                book[N_KEPT] -= room
-                book[at + COUNT] = 0
-                book[at + NULL_SLOT] = 0
-                book[at + NEXT_SLOT] = book[link]
-                book[at + ROOM] = room
-                base = book[at + INDEX_BASE]
-                index[base : base + (np.int64(1) << kept_bits)] = np.uint32(0)
-                return region
+        n_kept = kept_slots(book, at)
+        kept_bits = book[at + INDEX_BITS]
+        if reserve <= n_kept <= 4 * reserve and bits <= kept_bits <= bits + 2:
+            if before < 0:
+                book[FREE_REGION] = book[at + NUMBER]
+            else:
+                book[REGIONS_AT + before * REGION_FIELDS + NUMBER] = book[at + NUMBER]
+            book[N_KEPT] -= n_kept
+            book[at + COUNT] = 0
+            book[at + NULL_SLOT] = 0
+            _enter_chunk(book, at, book[at + FIRST_CHUNK])
+            base = book[at + INDEX_BASE]
+            index[base : base + (np.int64(1) << kept_bits)] = np.uint32(0)
+            return region
         before = region
         region = book[at + NUMBER]
     return np.int64(-1)
@@ -215,8 +238,7 @@ def _open_fresh(book, index, reserve, bits):
     at = REGIONS_AT + region * REGION_FIELDS
     if book[FREE_REGION] >= 0:
         book[FREE_REGION] = book[at + NUMBER]
-        if book[at + FIRST_CHUNK] != NO_CHUNK:
-            book[N_KEPT] -= book[book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS + 1]
+        book[N_KEPT] -= kept_slots(book, at)
     else:
         book[REGION_END] += 1
     _start_region(book, index, at, bits, reserve)
@@ -239,12 +261,19 @@ def _start_chunk(book, at, reserve):
     link = book[CHUNKS_AT] + chunk * CHUNK_FIELDS
     book[link] = book[ENTRY_END]
     book[link + 1] = reserve
-    book[link + 2] = -1
-    book[at + LAST_CHUNK] = chunk
-    book[at + NEXT_SLOT] = book[ENTRY_END]
-    book[at + ROOM] = reserve
+    book[link + 2] = NO_CHUNK
     book[CHUNK_END] += 1
     book[ENTRY_END] += reserve
+    _enter_chunk(book, at, chunk)
+
+
+@njit(cache=True, nogil=True)
+def _enter_chunk(book, at, chunk):
+    """Let a region's next entries go into one of its chunks."""
+    link = book[CHUNKS_AT] + chunk * CHUNK_FIELDS
+    book[at + LAST_CHUNK] = chunk
+    book[at + NEXT_SLOT] = book[link]
+    book[at + ROOM] = book[link + 1]
 
 
 @njit(cache=True, nogil=True)
@@ -263,6 +292,8 @@ def _index_entries(book, index, keys, at):
     base = np.uint64(book[at + INDEX_BASE])
     shift = np.uint64(64 - book[at + INDEX_BITS])
     mask = (np.uint64(1) << (np.uint64(64) - shift)) - np.uint64(1)
+    is_direct = book[DIRECT_BITS] > 0
+    low = book[DIRECT_LOW]
     null_slot = book[at + NULL_SLOT]
     left = book[at + COUNT]
     link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
@@ -270,6 +301,9 @@ def _index_entries(book, index, keys, at):
         n_here = min(left, book[link + 1])
         for slot in range(book[link], book[link] + n_here):
             if slot == null_slot:
+                continue
+            if is_direct:
+                index[base + np.uint64(keys[slot] - low)] = np.uint32(slot)
                 continue
             place = mix(keys[slot]) >> shift
             while index[base + place] != 0:
@@ -279,19 +313,31 @@ def _index_entries(book, index, keys, at):
         link = book[CHUNKS_AT] + book[link + 2] * CHUNK_FIELDS
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _is_full(book, at):
+    """Whether one more entry would be too many for a region's index."""
+    return book[DIRECT_BITS] == 0 and 2 * (book[at + COUNT] + 1) > (
+        np.int64(1) << book[at + INDEX_BITS]
+    )
+
+
 @njit(cache=True, nogil=True)
 def _make_way(book, index, keys, at):
     """Make room for one more entry in a region; False for want of room in the arenas."""
     count = book[at + COUNT]
     bits = book[at + INDEX_BITS]
-    reserve = max(np.int64(LEAST_CHUNK), count) if book[at + ROOM] == 0 else np.int64(0)
-    n_places = np.int64(4) << bits if 2 * (count + 1) > (np.int64(1) << bits) else np.int64(0)
+    last_link = book[CHUNKS_AT] + book[at + LAST_CHUNK] * CHUNK_FIELDS
+    reserve = np.int64(0)
+    if book[at + ROOM] == 0 and book[last_link + 2] == NO_CHUNK:
+        reserve = max(np.int64(LEAST_CHUNK), count)
+    n_places = np.int64(4) << bits if _is_full(book, at) else np.int64(0)
     if _lacks_room(book, 1, reserve, n_places):
         return False
     if reserve > 0:
-        last_link = book[CHUNKS_AT] + book[at + LAST_CHUNK] * CHUNK_FIELDS
         book[last_link + 2] = book[CHUNK_END]
         _start_chunk(book, at, reserve)
+    elif book[at + ROOM] == 0:
+        _enter_chunk(book, at, book[last_link + 2])
     if n_places > 0:
         _start_index(book, index, at, bits + 2)
         _index_entries(book, index, keys, at)
@@ -300,8 +346,14 @@ def _make_way(book, index, keys, at):
 
 @njit(cache=True, nogil=True, inline="always")
 def _find_place(book, index, keys, at, key):
-    """Return the place of a key in the whole index, or the empty place where it belongs."""
+    """Return the place of a key in the whole index, or the empty place where it belongs.
+
+    Return place 0 if the table is direct and the key is none of its keys.
+    """
     base = np.uint64(book[at + INDEX_BASE])
+    if book[DIRECT_BITS] > 0:
+        place = np.uint64(key - book[DIRECT_LOW])
+        return np.uint64(0) if place >> np.uint64(book[DIRECT_BITS]) else base + place
     shift = np.uint64(64 - book[at + INDEX_BITS])
     mask = (np.uint64(1) << (np.uint64(64) - shift)) - np.uint64(1)
     place = mix(key) >> shift
@@ -315,8 +367,7 @@ def _find_place(book, index, keys, at, key):
 @njit(cache=True, nogil=True, inline="always")
 def _next_slot(book, index, keys, at):
     """Return a new slot of a region, or 0 for want of room in the arenas."""
-    is_full = 2 * (book[at + COUNT] + 1) > (np.int64(1) << book[at + INDEX_BITS])
-    if (is_full or book[at + ROOM] == 0) and not _make_way(book, index, keys, at):
+    if (_is_full(book, at) or book[at + ROOM] == 0) and not _make_way(book, index, keys, at):
         return np.int64(0)
     slot = book[at + NEXT_SLOT]
     book[at + NEXT_SLOT] = slot + 1
@@ -332,6 +383,9 @@ def key_slot(book, index, keys, at, key):
     place = _find_place(book, index, keys, at, key)
     if index[place] != 0:
         return np.int64(index[place])
+    if place == 0:
+        _stop(book, NEED_OTHER_KEYS, 0)
+        return np.int64(0)
     base = book[at + INDEX_BASE]
     slot = _next_slot(book, index, keys, at)
     if slot == 0:
@@ -363,7 +417,8 @@ def slice_region(book, index, number):
         return region
     expected = book[LAST_COUNT]
     if book[LAST_REGION] >= 0:
-        expected = book[REGIONS_AT + book[LAST_REGION] * REGION_FIELDS + COUNT]
+        last = book[REGIONS_AT + book[LAST_REGION] * REGION_FIELDS + COUNT]
+        expected = max(expected, last)
     region = open_region(book, index, number, True, expected + (expected >> 3))
     if region >= 0:
         book[LAST_REGION] = region
@@ -390,11 +445,31 @@ def relocate(book, index, keys):
         count = book[at + COUNT]
         null_place = book[at + NULL_SLOT]
         first = book[ENTRY_END]
-        _start_region(book, index, at, _bits_for(max(np.int64(4), count)), count)
+        _start_region(book, index, at, _index_bits(book, max(np.int64(4), count)), count)
         book[at + COUNT] = count
         book[at + NEXT_SLOT] = first + count
         book[at + ROOM] = 0
         book[at + NULL_SLOT] = first + null_place - 1 if null_place > 0 else 0
+        _index_entries(book, index, keys, at)
+
+
+@njit(cache=True, nogil=True)
+def reindex(book, index, keys, low, bits):
+    """Make the table direct for keys from ``low`` to ``low + 2**bits - 1``; hashed if bits are 0.
+
+    ``index`` is large enough for all regions in use. Entries stay where they are;
+    what closed regions kept is lost.
+    """
+    book[DIRECT_LOW] = low
+    book[DIRECT_BITS] = bits
+    book[INDEX_END] = FIRST_INDEX
+    book[N_KEPT] = 0
+    for region in range(book[REGION_END]):
+        at = REGIONS_AT + region * REGION_FIELDS
+        if book[at + STATE] == 0:
+            book[at + FIRST_CHUNK] = NO_CHUNK
+            continue
+        _start_index(book, index, at, _index_bits(book, max(np.int64(4), book[at + COUNT])))
         _index_entries(book, index, keys, at)
 
 
@@ -404,9 +479,11 @@ def warm_up():
     book[CHUNKS_AT] = REGIONS_AT + 2 * REGION_FIELDS
     book[DIRECTORY_AT] = book[CHUNKS_AT] + 8 * CHUNK_FIELDS
     book[DIRECTORY_SIZE] = 4
+    book[FREE_REGION] = -1
     keys = np.zeros(1, dtype=np.int64)
     index = np.zeros(8, dtype=np.uint32)
     open_region(book, index, 0, False, 0)
     find_region(book, 0)
     relist(book)
     relocate(book, index, keys)
+    reindex(book, index, keys, 0, 0)

@@ -9,7 +9,7 @@
     close(region)
 
 Memory follows what is open: a closed slice leaves its place to the next one of
-about its size, and what nobody can use is packed away once it is more than half.
+about its size, and once less than a third of the arenas is in use they are packed.
 Slots that are not in use hold no rows and the words of a new entry. Slots are
 stable between two calls of `resolve` and `merge`; keep none beyond.
 """
@@ -24,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcstream.kernels import accumulate, key_regions, key_resolve, key_table, snapshots
+from hpcstream.state.book import new_book, resized_book
+from hpcstream.state.direct_keys import Patience, direct_layout, is_sparse
 
 Ints = npt.NDArray[np.int64]
 Slots = npt.NDArray[np.uint32]
@@ -107,7 +109,7 @@ class SliceStore:
     ) -> None:
         self._allocator = allocator
         self._specs = tuple(words)
-        self._book = _new_book(4, 16, 16)
+        self._book = new_book(4, 16, 16)
         self._book[key_table.SLICE_SIZE] = slice_size
         self._book[key_table.SLICE_OFFSET] = offset
         margin += 2 * slice_size + abs(offset)
@@ -121,6 +123,7 @@ class SliceStore:
         self._identities = [_bits_of(word) for word in words]
         self._grow_entries(_LEAST_ENTRIES)
         self._slots: Slots = np.empty(0, dtype=np.uint32)
+        self._patience = Patience()
         self.n_late = 0
         self.on_move: Callable[[Slots, int], None] | None = None
 
@@ -196,7 +199,7 @@ class SliceStore:
         """
         book = self._book
         in_use = max(book[key_table.N_LIVE], book[key_table.PEAK_LIVE])
-        if book[key_table.ENTRY_END] > 2 * in_use + _SPARE_ENTRIES:
+        if book[key_table.ENTRY_END] > 3 * in_use + _SPARE_ENTRIES:
             self.pack()
             book = self._book
         book[key_table.FIRST_OPEN] = first_open
@@ -221,7 +224,7 @@ class SliceStore:
     def _resolve_rest(self, times: Ints, keys: Ints, valid: Bools, slots: Slots, done: int) -> None:
         least = self._book[key_table.BATCH_MIN]
         while done < times.shape[0]:
-            self._make_room(times)
+            self._make_room(times, _valid_keys(keys[done:], valid[done:]))
             rest = valid[done:] if valid.shape[0] else valid
             done += key_resolve.resolve_rows(
                 self._book, self._index, self._keys, self.rows,
@@ -273,10 +276,13 @@ class SliceStore:
     def close(self, regions: Ints) -> None:
         """Forget regions and their entries."""
         book = self._book
+        layout = self._layout_after(regions)
         key_regions.clear_slots(book, regions, 0, self.rows)
         for identity, array in zip(self._identities, self.words, strict=True):
             key_regions.clear_slots(book, regions, identity, array.view(np.int64))
         key_regions.close_regions(book, regions)
+        if layout is not None:
+            self._reindex(*layout)
 
     def forget_below(self, limit: int) -> None:
         """Note that no slice below ``limit`` is open any more."""
@@ -338,7 +344,7 @@ class SliceStore:
             np.take(array, old, out=target[1 : n_live + 1])
         self._keys, self.rows, *self.words = packed
         self._clear_from(n_live + 1)
-        places = 8 * n_live + 8 * self.n_regions + 2 * _LEAST_ENTRIES
+        places = self._places(int(self._book[key_table.DIRECT_BITS]))
         self._grow_index(_kept_capacity(self._index.shape[0], places), keep=False)
         self._book[key_table.ENTRY_CAPACITY] = capacity
         if self._book[key_table.CHUNK_CAPACITY] < self.n_regions:
@@ -414,14 +420,70 @@ class SliceStore:
         for spec, array in zip(self._specs, self.words, strict=True):
             array[start:] = spec.identity
 
-    def _make_room(self, times: Ints | None) -> None:
+    def _layout_after(self, closing: Ints) -> tuple[int, int] | None:
+        """Return how the table had better be direct once regions are closed; None: no change."""
+        if self._book[key_table.DIRECT_BITS] or not self._patience.is_over(len(closing)):
+            return None
+        regions = np.empty(self.n_regions, dtype=np.int64)
+        key_regions.open_regions(self._book, regions)
+        n_left = len(regions) - len(closing) + 1
+        mean_count = int(self.counts(closing).sum()) // max(1, len(closing))
+        low, high = key_regions.key_range(self._book, self._keys, regions)
+        layout = direct_layout(int(low), int(high), n_left, n_left * mean_count)
+        if layout is None:
+            self._patience.lost()
+        return layout
+
+    def _reindex(self, low: int, bits: int) -> None:
+        """Make the table direct for 2**bits keys from ``low`` on, or hashed if bits are 0."""
+        if self._index.shape[0] < self._places(bits):
+            self._grow_index(self._places(bits), keep=False)
+        key_table.reindex(self._book, self._index, self._keys, low, bits)
+
+    def _places(self, bits: int) -> int:
+        """Return the size of the index for what is open and a little more."""
+        if bits:
+            return ((self.n_regions + 2) << bits) + _LEAST_ENTRIES
+        return 8 * self.n_entries + 8 * self.n_regions + 2 * _LEAST_ENTRIES
+
+    def _enlarge_index(self, size: int) -> None:
+        """Make room in the index, or need less of it the other way."""
+        bits = int(self._book[key_table.DIRECT_BITS])
+        n_regions = self.n_regions + 1
+        n_expected = max(self.n_entries, n_regions * int(self._book[key_table.LAST_COUNT]))
+        if bits and is_sparse(bits, n_regions, 2 * n_expected + _LEAST_ENTRIES):
+            self._patience.lost()
+            self._reindex(0, 0)
+        elif bits or not self._patience.is_over(0) or not self._widen(_NONE):
+            self._grow_index(2 * self._index.shape[0] + size, keep=True)
+
+    def _widen(self, words: Ints) -> bool:
+        """Make the table direct for its keys and ``words``; return False if it should not be."""
+        regions = np.empty(self.n_regions, dtype=np.int64)
+        key_regions.open_regions(self._book, regions)
+        low, high = (int(k) for k in key_regions.key_range(self._book, self._keys, regions))
+        if len(words):
+            least, most = int(words.min()), int(words.max())
+            low, high = (min(low, least), max(high, most)) if low <= high else (least, most)
+        n_entries = max(self.n_entries, len(regions) * int(self._book[key_table.LAST_COUNT]))
+        layout = direct_layout(low, high, len(regions), n_entries)
+        if layout is not None:
+            self._reindex(*layout)
+        return layout is not None
+
+    def _make_room(self, times: Ints | None, words: Ints | None = None) -> None:
         """Enlarge whatever the last call stopped for."""
         need = self._book[key_table.NEED]
         size = int(self._book[key_table.NEED_SIZE])
         if need == key_table.NEED_ENTRIES:
             self._grow_entries(2 * self._keys.shape[0] + size)
         elif need == key_table.NEED_INDEX:
-            self._grow_index(2 * self._index.shape[0] + size, keep=True)
+            self._enlarge_index(size)
+        elif need == key_table.NEED_OTHER_KEYS:
+            assert words is not None, "merged regions hold no other keys than slices"
+            if not self._widen(words):
+                self._patience.lost()
+                self._reindex(0, 0)
         elif need == key_table.NEED_CHUNKS:
             self._resize_book(chunks=2 * int(self._book[key_table.CHUNK_CAPACITY]) + size)
         elif need == key_table.NEED_REGIONS:
@@ -457,24 +519,7 @@ class SliceStore:
         self._book[key_table.INDEX_CAPACITY] = capacity
 
     def _resize_book(self, regions: int = 0, chunks: int = 0, directory: int = 0) -> None:
-        old = self._book
-        book = _new_book(
-            regions or int(old[key_table.REGION_CAPACITY]),
-            chunks or int(old[key_table.CHUNK_CAPACITY]),
-            directory or int(old[key_table.DIRECTORY_SIZE]),
-        )
-        kept = [*_SECTION_FIELDS]
-        sections = book[kept].copy()
-        book[: key_table.N_CONTROL] = old[: key_table.N_CONTROL]
-        book[kept] = sections
-        n_fields = int(old[key_table.REGION_END]) * key_table.REGION_FIELDS
-        n_links = int(old[key_table.CHUNK_END]) * key_table.CHUNK_FIELDS
-        _copy_section(old, key_table.REGIONS_AT, book, key_table.REGIONS_AT, n_fields)
-        _copy_section(
-            old, int(old[key_table.CHUNKS_AT]), book, int(book[key_table.CHUNKS_AT]), n_links
-        )
-        key_table.relist(book)
-        self._book = book
+        self._book = resized_book(self._book, regions, chunks, directory)
 
 
 def _bits_of(word: Word) -> np.int64:
@@ -483,41 +528,11 @@ def _bits_of(word: Word) -> np.int64:
 
 
 _NONE: Ints = np.zeros(0, dtype=np.int64)
-_SECTION_FIELDS = (
-    key_table.REGION_CAPACITY,
-    key_table.CHUNK_CAPACITY,
-    key_table.CHUNKS_AT,
-    key_table.DIRECTORY_AT,
-    key_table.DIRECTORY_SIZE,
-)
 
 
 def _kept_capacity(capacity: int, needed: int) -> int:
     """Return the size of an arena after packing: as it was, unless that is far too much."""
     return capacity if needed <= capacity <= 4 * needed else needed
-
-
-def _new_book(regions: int, chunks: int, directory: int) -> Ints:
-    """Return an empty book; it is small and lives on the heap."""
-    chunks_at = key_table.REGIONS_AT + regions * key_table.REGION_FIELDS
-    directory_at = chunks_at + chunks * key_table.CHUNK_FIELDS
-    book = np.zeros(directory_at + directory, dtype=np.int64)
-    book[key_table.REGION_CAPACITY] = regions
-    book[key_table.CHUNK_CAPACITY] = chunks
-    book[key_table.CHUNKS_AT] = chunks_at
-    book[key_table.DIRECTORY_AT] = directory_at
-    book[key_table.DIRECTORY_SIZE] = directory
-    book[key_table.ENTRY_END] = 1
-    book[key_table.INDEX_END] = key_table.FIRST_INDEX
-    book[key_table.INDEX_CAPACITY] = key_table.FIRST_INDEX
-    book[key_table.FREE_REGION] = -1
-    book[key_table.LAST_REGION] = -1
-    book[key_table.LEAST_SLICE] = 2**63 - 1
-    return book
-
-
-def _copy_section(old: Ints, old_at: int, new: Ints, new_at: int, length: int) -> None:
-    new[new_at : new_at + length] = old[old_at : old_at + length]
 
 
 def values_at(array: npt.NDArray[Any], slots: Slots) -> npt.NDArray[Any]:
@@ -532,6 +547,10 @@ def values_at(array: npt.NDArray[Any], slots: Slots) -> npt.NDArray[Any]:
         values = array[slots]
     values.setflags(write=False)
     return values
+
+
+def _valid_keys(keys: Ints, valid: Bools) -> Ints:
+    return keys[valid] if valid.shape[0] else keys
 
 
 def _region_at(region: Any) -> Any:

@@ -1,0 +1,59 @@
+"""The book of a `SliceStore`: the array of control fields of `hpcstream.kernels.key_table`."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcstream.kernels import key_table
+
+Book = npt.NDArray[np.int64]
+
+_SECTION_FIELDS = (
+    key_table.REGION_CAPACITY,
+    key_table.CHUNK_CAPACITY,
+    key_table.CHUNKS_AT,
+    key_table.DIRECTORY_AT,
+    key_table.DIRECTORY_SIZE,
+)
+
+
+def new_book(regions: int, chunks: int, directory: int) -> Book:
+    """Return an empty book; it is small and lives on the heap."""
+    chunks_at = key_table.REGIONS_AT + regions * key_table.REGION_FIELDS
+    directory_at = chunks_at + chunks * key_table.CHUNK_FIELDS
+    book = np.zeros(directory_at + directory, dtype=np.int64)
+    book[key_table.REGION_CAPACITY] = regions
+    book[key_table.CHUNK_CAPACITY] = chunks
+    book[key_table.CHUNKS_AT] = chunks_at
+    book[key_table.DIRECTORY_AT] = directory_at
+    book[key_table.DIRECTORY_SIZE] = directory
+    book[key_table.ENTRY_END] = 1
+    book[key_table.INDEX_END] = key_table.FIRST_INDEX
+    book[key_table.INDEX_CAPACITY] = key_table.FIRST_INDEX
+    book[key_table.FREE_REGION] = -1
+    book[key_table.LAST_REGION] = -1
+    book[key_table.LEAST_SLICE] = 2**63 - 1
+    return book
+
+
+def resized_book(old: Book, regions: int = 0, chunks: int = 0, directory: int = 0) -> Book:
+    """Return a copy of a book with larger sections; those not given stay as large."""
+    book = new_book(
+        regions or int(old[key_table.REGION_CAPACITY]),
+        chunks or int(old[key_table.CHUNK_CAPACITY]),
+        directory or int(old[key_table.DIRECTORY_SIZE]),
+    )
+    kept = [*_SECTION_FIELDS]
+    sections = book[kept].copy()
+    book[: key_table.N_CONTROL] = old[: key_table.N_CONTROL]
+    book[kept] = sections
+    n_fields = int(old[key_table.REGION_END]) * key_table.REGION_FIELDS
+    n_links = int(old[key_table.CHUNK_END]) * key_table.CHUNK_FIELDS
+    for field, length in ((None, n_fields), (key_table.CHUNKS_AT, n_links)):
+        source, target = (
+            key_table.REGIONS_AT if field is None else int(one[field]) for one in (old, book)
+        )
+        book[target : target + length] = old[source : source + length]
+    key_table.relist(book)
+    return book
