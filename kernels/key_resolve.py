@@ -352,14 +352,15 @@ def resolve_entries(book, index, keys, source, of_null, region, out_slots):
         if guess != 0 and (is_direct or keys[guess] == keys[slot]):
             continue
         found = np.int64(0)
-        if slot == of_null:
-            found = null_slot(book, index, keys, at)
-        elif is_direct:
+        if slot != of_null and is_direct:
             found = direct_slot(book, index, keys, SPAN_AT, keys[slot])
-        else:
+        elif slot != of_null:
             found = _new_slot_at_home(book, index, keys, SPAN_AT, keys[slot])
-        if found == 0 and slot != of_null:
-            found = key_slot(book, index, keys, at, keys[slot])
+        if found == 0:  # the long way, after which the index may be elsewhere
+            if slot == of_null:
+                found = null_slot(book, index, keys, at)
+            else:
+                found = key_slot(book, index, keys, at, keys[slot])
             _note_region(book, SPAN_AT, region)
         if found == 0:
             return row

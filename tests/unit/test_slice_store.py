@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from naive_key_table import NaiveSlices
@@ -130,6 +130,7 @@ TestStore = StoreMachine.TestCase
 
 
 @given(first=st.lists(some_keys, max_size=40), second=st.lists(some_keys, max_size=40))
+@example(first=[0, 1, -1, 2, -2, 3, -3, -4092, None, 4], second=[4])  # the null enlarges the index
 def test_merged_slices_hold_the_keys_of_both(first, second):
     store = store_of()
     add(store, [0] * len(first) + [10] * len(second), first + second)
