@@ -161,6 +161,14 @@ class CheckpointStore:
 
     def candidates(self) -> list[Stored]:
         """Return those that a restart may go on from, newest first."""
+        return self._judged()[0]
+
+    def left_behind(self) -> list[Stored]:
+        """Return the checkpoints that no longer fit the output: a later attempt went back."""
+        return self._judged()[1]
+
+    def _judged(self) -> tuple[list[Stored], list[Stored]]:
+        """Return `candidates` and `left_behind`; those before a fresh start are neither."""
         markers = self._markers()
         first = max((a for a, names in markers.items() if _FRESH in names), default=0)
         bases = [
@@ -169,18 +177,14 @@ class CheckpointStore:
             for match in map(_FROM.fullmatch, names)
             if match
         ]
-        found = []
+        counting: list[Stored] = []
+        left_behind: list[Stored] = []
         for one in self.stored():
             by = _attempt_of(one)
-            if by >= first and all(by >= a or one.number <= base for a, base in bases):
-                found.append(one)
-        return found
-
-    def left_behind(self) -> list[Stored]:
-        """Return the checkpoints that no longer fit the output: a later attempt went back."""
-        counting = self.candidates()
-        first = max((a for a, n in self._markers().items() if _FRESH in n), default=0)
-        return [o for o in self.stored() if o not in counting and _attempt_of(o) >= first]
+            if by >= first:
+                fits = all(by >= a or one.number <= base for a, base in bases)
+                (counting if fits else left_behind).append(one)
+        return counting, left_behind
 
     def next_number(self) -> int:
         """Return a number above that of every checkpoint, whole or not."""

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from hpcstream.checkpoint.format import Array, WrittenFile
-from hpcstream.operators.base import PiecewiseSnapshot, Snapshot
+from hpcstream.operators.base import Piece, PiecewiseSnapshot, Snapshot
 
 MOST_FILES = 16
 """Files that a checkpoint of one rank refers to, at most."""
@@ -68,6 +68,11 @@ class Table:
         return sorted({piece.file for piece in self.pieces} - {OWN})
 
 
+def is_known(piece: Piece, known: Mapping[str, Any]) -> bool:
+    """Whether a piece is among known ones, by name, as it is now: with the same ``version``."""
+    return piece.name in known and known[piece.name].version == piece.version
+
+
 class PieceMemory:
     """The pieces that the newest complete checkpoint of this run has on this rank."""
 
@@ -85,8 +90,9 @@ class PieceMemory:
         known = self._known.get(path, {})
         places, pieces, n_fresh = [], [], 0
         for place, piece in enumerate(snapshot.pieces):
-            stored = known.get(piece.name)
-            if stored is None or stored.version != piece.version:
+            if is_known(piece, known):
+                stored = known[piece.name]
+            else:
                 stored = StoredPiece(piece.name, piece.version, OWN, n_fresh, piece.n_entries)
                 n_fresh += piece.n_entries
                 places.append(place)

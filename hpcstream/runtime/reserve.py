@@ -22,6 +22,7 @@ from hpcstream.checkpoint.format import Array
 from hpcstream.memory.blocks import Lease
 from hpcstream.memory.pool import BufferPool
 from hpcstream.operators.base import PiecewiseSnapshot
+from hpcstream.runtime.pieces import is_known
 
 PREPARE_AT = (0.5, 0.7, 0.9)
 """Parts of the interval after which memory for the next checkpoint is prepared: it may grow."""
@@ -87,11 +88,7 @@ def wanted_sizes(snapshot: PiecewiseSnapshot, known: Mapping[str, Any]) -> list[
     known : mapping
         Pieces by name that earlier checkpoints have, each with its ``version``.
     """
-    n_entries = sum(
-        piece.n_entries
-        for piece in snapshot.pieces
-        if piece.name not in known or known[piece.name].version != piece.version
-    )
+    n_entries = sum(one.n_entries for one in snapshot.pieces if not is_known(one, known))
     arrays = snapshot.copies(np.empty(0, dtype=np.int64))
     sizes = [int(_HEADROOM * n_entries) * array.itemsize for array in arrays.values()]
     return [size for size in sizes if size >= _LEAST_BYTES]

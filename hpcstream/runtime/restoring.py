@@ -322,6 +322,13 @@ def _mark(
             store.goes_on_from(opening.attempt, path)
         except OSError as failure:
             error = CheckpointError(f"cannot write to {store.directory!r}: {failure.strerror}")
+    yield from _raise_or_go_on(error, restored, comm)
+
+
+def _raise_or_go_on(
+    error: Exception | None, restored: Restored | None, comm: Communicator
+) -> Generator[None, None, None]:
+    """Raise an error of any rank on all, with nothing left open. Collective."""
     try:
         yield from raise_together(error, comm)
     except BaseException:
@@ -341,12 +348,7 @@ def _choose(
             damage = str(failure)
         except Exception as failure:
             error = failure
-        try:
-            yield from raise_together(error, comm)
-        except BaseException:
-            if restored is not None:
-                restored.close()
-            raise
+        yield from _raise_or_go_on(error, restored, comm)
         texts = yield from gather_bytes(comm, damage.encode())
         found = [text.decode() for text in texts if text]
         if not found:
