@@ -10,14 +10,12 @@ from numba import njit
 from hpcstream.kernels.key_table import (
     CHUNK_FIELDS,
     CHUNKS_AT,
-    COUNT,
     DIRECT_LOW,
-    N_LIVE,
-    NEXT_SLOT,
     REGION_FIELDS,
     REGIONS_AT,
     ROOM,
     SPAN_AT,
+    take_slot,
 )
 
 
@@ -75,11 +73,7 @@ def direct_slot(book, index, keys, at, key):
     slot = np.int64(index[place])
     fields = REGIONS_AT + book[at + 2] * REGION_FIELDS
     if slot == 0 and book[fields + ROOM] > 0:
-        slot = book[fields + NEXT_SLOT]
-        book[fields + NEXT_SLOT] = slot + 1
-        book[fields + ROOM] -= 1
-        book[fields + COUNT] += 1
-        book[N_LIVE] += 1
+        slot = take_slot(book, fields)
         keys[slot] = key
         index[place] = np.uint32(slot)
     return slot

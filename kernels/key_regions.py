@@ -75,12 +75,12 @@ def listed_regions(book, limit, out_numbers, out_regions):
 
 
 @njit(cache=True, nogil=True)
-def key_range(book, keys, regions):
-    """Return the least and the greatest key of regions (int64[n]); (0, -1) if they have none."""
+def key_range(book, keys):
+    """Return the least and the greatest key of all regions in use; least > greatest: no key."""
     low, high = np.int64(2**63 - 1), np.int64(-(2**63))
-    for position in range(regions.shape[0]):
-        at = REGIONS_AT + regions[position] * REGION_FIELDS
-        left = book[at + COUNT]
+    for region in range(book[REGION_END]):
+        at = REGIONS_AT + region * REGION_FIELDS
+        left = book[at + COUNT] if book[at + STATE] != 0 else 0
         link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
         while left > 0:
             n_here = min(left, book[link + 1])
@@ -90,17 +90,7 @@ def key_range(book, keys, regions):
                     high = max(high, keys[slot])
             left -= n_here
             link = book[CHUNKS_AT] + book[link + 2] * CHUNK_FIELDS
-    return (low, high) if low <= high else (np.int64(0), np.int64(-1))
-
-
-@njit(cache=True, nogil=True)
-def open_regions(book, out_regions):
-    """Write all regions in use, merged ones too, into ``out_regions`` (int64[n_open])."""
-    done = 0
-    for region in range(book[REGION_END]):
-        if book[REGIONS_AT + region * REGION_FIELDS + STATE] != 0:
-            out_regions[done] = region
-            done += 1
+    return low, high
 
 
 @njit(cache=True, nogil=True)
@@ -220,5 +210,4 @@ def warm_up():
     close_regions(book, none)
     clear_slots(book, none, 0, none.copy())
     live_slots(book, slots)
-    open_regions(book, none.copy())
-    key_range(book, none.copy(), none)
+    key_range(book, none.copy())

@@ -31,11 +31,9 @@ from hpcstream.kernels.key_table import (
     INDEX_BITS,
     IS_LATE,
     N_LATE,
-    N_LIVE,
     NEED,
     NEED_NOTHING,
     NEED_OTHER_TIMES,
-    NEXT_SLOT,
     REGION_FIELDS,
     REGIONS_AT,
     ROOM,
@@ -52,6 +50,7 @@ from hpcstream.kernels.key_table import (
     mix,
     null_slot,
     slice_region,
+    take_slot,
 )
 
 BLOCK = 1024  # rows that are guessed together
@@ -248,11 +247,7 @@ def _new_slot_at_home(book, index, keys, at, key):
     count = book[fields + COUNT] + 1
     if book[fields + ROOM] == 0 or 2 * count > (np.int64(1) << book[fields + INDEX_BITS]):
         return np.int64(0)
-    slot = book[fields + NEXT_SLOT]
-    book[fields + NEXT_SLOT] = slot + 1
-    book[fields + ROOM] -= 1
-    book[fields + COUNT] = count
-    book[N_LIVE] += 1
+    slot = take_slot(book, fields)
     keys[slot] = key
     index[place] = np.uint32(slot)
     return slot

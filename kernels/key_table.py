@@ -365,16 +365,22 @@ def _find_place(book, index, keys, at, key):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _next_slot(book, index, keys, at):
-    """Return a new slot of a region, or 0 for want of room in the arenas."""
-    if (_is_full(book, at) or book[at + ROOM] == 0) and not _make_way(book, index, keys, at):
-        return np.int64(0)
+def take_slot(book, at):
+    """Return a new slot of a region that has room."""
     slot = book[at + NEXT_SLOT]
     book[at + NEXT_SLOT] = slot + 1
     book[at + ROOM] -= 1
     book[at + COUNT] += 1
     book[N_LIVE] += 1
     return slot
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _next_slot(book, index, keys, at):
+    """Return a new slot of a region, or 0 for want of room in the arenas."""
+    if (_is_full(book, at) or book[at + ROOM] == 0) and not _make_way(book, index, keys, at):
+        return np.int64(0)
+    return take_slot(book, at)
 
 
 @njit(cache=True, nogil=True, inline="always")

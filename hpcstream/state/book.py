@@ -9,13 +9,13 @@ from hpcstream.kernels import key_table
 
 Book = npt.NDArray[np.int64]
 
-_SECTION_FIELDS = (
+_SECTION_FIELDS = [
     key_table.REGION_CAPACITY,
     key_table.CHUNK_CAPACITY,
     key_table.CHUNKS_AT,
     key_table.DIRECTORY_AT,
     key_table.DIRECTORY_SIZE,
-)
+]
 
 
 def new_book(regions: int, chunks: int, directory: int) -> Book:
@@ -44,16 +44,12 @@ def resized_book(old: Book, regions: int = 0, chunks: int = 0, directory: int = 
         chunks or int(old[key_table.CHUNK_CAPACITY]),
         directory or int(old[key_table.DIRECTORY_SIZE]),
     )
-    kept = [*_SECTION_FIELDS]
-    sections = book[kept].copy()
-    book[: key_table.N_CONTROL] = old[: key_table.N_CONTROL]
-    book[kept] = sections
-    n_fields = int(old[key_table.REGION_END]) * key_table.REGION_FIELDS
+    sections = book[_SECTION_FIELDS].copy()
+    regions_end = key_table.REGIONS_AT + int(old[key_table.REGION_END]) * key_table.REGION_FIELDS
+    book[:regions_end] = old[:regions_end]
+    book[_SECTION_FIELDS] = sections
     n_links = int(old[key_table.CHUNK_END]) * key_table.CHUNK_FIELDS
-    for field, length in ((None, n_fields), (key_table.CHUNKS_AT, n_links)):
-        source, target = (
-            key_table.REGIONS_AT if field is None else int(one[field]) for one in (old, book)
-        )
-        book[target : target + length] = old[source : source + length]
+    source, target = (int(one[key_table.CHUNKS_AT]) for one in (old, book))
+    book[target : target + n_links] = old[source : source + n_links]
     key_table.relist(book)
     return book

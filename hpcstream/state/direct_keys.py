@@ -47,8 +47,7 @@ def is_sparse(bits: int, n_regions: int, n_entries: int) -> bool:
 class Patience:
     """How many slices are closed before it is tried again whether a table could be direct.
 
-    Looking costs a nanosecond a key, changing a few; each time in vain the wait
-    becomes twice as long.
+    Looking reads every key; each time in vain the wait becomes twice as long.
     """
 
     def __init__(self) -> None:

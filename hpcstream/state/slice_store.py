@@ -424,12 +424,9 @@ class SliceStore:
         """Return how the table had better be direct once regions are closed; None: no change."""
         if self._book[key_table.DIRECT_BITS] or not self._patience.is_over(len(closing)):
             return None
-        regions = np.empty(self.n_regions, dtype=np.int64)
-        key_regions.open_regions(self._book, regions)
-        n_left = len(regions) - len(closing) + 1
+        n_left = self.n_regions - len(closing) + 1
         mean_count = int(self.counts(closing).sum()) // max(1, len(closing))
-        low, high = key_regions.key_range(self._book, self._keys, regions)
-        layout = direct_layout(int(low), int(high), n_left, n_left * mean_count)
+        layout = self._direct_layout(_NONE, n_left, n_left * mean_count)
         if layout is None:
             self._patience.lost()
         return layout
@@ -450,8 +447,8 @@ class SliceStore:
         """Make room in the index, or need less of it the other way."""
         bits = int(self._book[key_table.DIRECT_BITS])
         n_regions = self.n_regions + 1
-        n_expected = max(self.n_entries, n_regions * int(self._book[key_table.LAST_COUNT]))
-        if bits and is_sparse(bits, n_regions, 2 * n_expected + _LEAST_ENTRIES):
+        n_entries = 2 * self._expected_entries(n_regions) + _LEAST_ENTRIES
+        if bits and is_sparse(bits, n_regions, n_entries):
             self._patience.lost()
             self._reindex(0, 0)
         elif bits or not self._patience.is_over(0) or not self._widen(_NONE):
@@ -459,17 +456,21 @@ class SliceStore:
 
     def _widen(self, words: Ints) -> bool:
         """Make the table direct for its keys and ``words``; return False if it should not be."""
-        regions = np.empty(self.n_regions, dtype=np.int64)
-        key_regions.open_regions(self._book, regions)
-        low, high = (int(k) for k in key_regions.key_range(self._book, self._keys, regions))
-        if len(words):
-            least, most = int(words.min()), int(words.max())
-            low, high = (min(low, least), max(high, most)) if low <= high else (least, most)
-        n_entries = max(self.n_entries, len(regions) * int(self._book[key_table.LAST_COUNT]))
-        layout = direct_layout(low, high, len(regions), n_entries)
+        layout = self._direct_layout(words, self.n_regions, self._expected_entries(self.n_regions))
         if layout is not None:
             self._reindex(*layout)
         return layout is not None
+
+    def _direct_layout(self, words: Ints, n_regions: int, n_entries: int) -> tuple[int, int] | None:
+        """Return the `direct_layout` for the keys of all entries and for ``words``."""
+        low, high = (int(key) for key in key_regions.key_range(self._book, self._keys))
+        if len(words):
+            low, high = min(low, int(words.min())), max(high, int(words.max()))
+        return direct_layout(low, high, n_regions, n_entries)
+
+    def _expected_entries(self, n_regions: int) -> int:
+        """Return how many entries there are, or will be if slices become as large as the last."""
+        return max(self.n_entries, n_regions * int(self._book[key_table.LAST_COUNT]))
 
     def _make_room(self, times: Ints | None, words: Ints | None = None) -> None:
         """Enlarge whatever the last call stopped for."""
