@@ -1,7 +1,8 @@
 """Looking up rows in a direct table: the counterparts of the passes in `key_resolve`.
 
 The place of a key is its distance from the least one, so what the index holds
-there is right or empty: there is nothing to compare and nothing to search.
+there is right or empty: there is nothing to compare and nothing to search. If the
+slices are dense, that place is the slot.
 """
 
 import numpy as np
@@ -10,54 +11,88 @@ from numba import njit
 from hpcstream.kernels.key_table import (
     CHUNK_FIELDS,
     CHUNKS_AT,
-    DIRECT_LOW,
     REGION_FIELDS,
     REGIONS_AT,
     ROOM,
     SPAN_AT,
+    SPAN_BASE,
+    SPAN_FIELDS,
+    SPAN_LOW,
+    SPAN_REGION,
+    SPAN_WIDTH,
     take_slot,
 )
 
 
 @njit(cache=True, nogil=True)
-def guess_direct_in_two(book, index, times, words, boundary, out_slots):
-    """Write what the index holds for each key, for two slices at most; 0 beyond their widths."""
-    low = book[DIRECT_LOW]
-    base, next_base = np.uint64(book[SPAN_AT]), np.uint64(book[SPAN_AT + 3])
-    width, next_width = np.uint64(book[SPAN_AT + 1]), np.uint64(book[SPAN_AT + 4])
+def place_in_two(book, times, words, boundary, out_places):
+    """Write the place of each key in the arena, for two slices at most; 0 if it has none there.
+
+    The arena is the index, or that of the slots if the slices are dense: the span
+    of the batch says where each slice begins, and for how many keys.
+    """
+    first, following = SPAN_AT, SPAN_AT + SPAN_FIELDS
+    low, next_low = book[first + SPAN_LOW], book[following + SPAN_LOW]
+    base, next_base = np.uint64(book[first + SPAN_BASE]), np.uint64(book[following + SPAN_BASE])
+    width = np.uint64(book[first + SPAN_WIDTH])
+    next_width = np.uint64(book[following + SPAN_WIDTH])
     for row in range(words.shape[0]):
         is_next = times[row] >= boundary
-        place = np.uint64(words[row] - low)
+        place = np.uint64(words[row] - (next_low if is_next else low))
         is_there = place < (next_width if is_next else width)
         place += next_base if is_next else base
-        out_slots[row] = np.uint32(place) if is_there else np.uint32(0)
-    for row in range(words.shape[0]):
-        out_slots[row] = index[out_slots[row]]
+        out_places[row] = np.uint32(place) if is_there else np.uint32(0)
 
 
 @njit(cache=True, nogil=True)
-def guess_direct(book, index, words, relative, out_slots):
-    """Write what the index holds for each key; ``relative`` is three times the relative slice."""
-    low = book[DIRECT_LOW]
+def place_in_many(book, words, relative, out_places):
+    """Do the same for many slices; ``relative`` is where the slice of each row is in the span."""
     for row in range(words.shape[0]):
         at = relative[row] + np.uint64(SPAN_AT)
-        place = np.uint64(words[row] - low)
-        is_there = place < np.uint64(book[at + np.uint64(1)])
-        place += np.uint64(book[at])
-        out_slots[row] = np.uint32(place) if is_there else np.uint32(0)
-    for row in range(words.shape[0]):
+        place = np.uint64(words[row] - book[at + np.uint64(SPAN_LOW)])
+        is_there = place < np.uint64(book[at + np.uint64(SPAN_WIDTH)])
+        place += np.uint64(book[at + np.uint64(SPAN_BASE)])
+        out_places[row] = np.uint32(place) if is_there else np.uint32(0)
+
+
+@njit(cache=True, nogil=True)
+def look_up(index, out_slots):
+    """Replace each place in the index by what it holds."""
+    for row in range(out_slots.shape[0]):
         out_slots[row] = index[out_slots[row]]
 
 
 @njit(cache=True, nogil=True)
-def count_direct(rows, step, slots):
+def count_direct(rows, counts, slots):
     """Count rows up to the first without an entry; return how many."""
     for row in range(slots.shape[0]):
         slot = slots[row]
         if slot == 0:
             return row
-        rows[slot] += step
+        rows[slot] += counts[row] if counts.shape[0] > 0 else 1
     return slots.shape[0]
+
+
+@njit(cache=True, nogil=True)
+def count_dense(rows, counts, slots, out_first):
+    """Count rows up to the first without a slot; return how many.
+
+    Writes which ones are the first in their slots into ``out_first`` (uint64[n]).
+
+    Returns
+    -------
+    done, n_first : int64
+    """
+    n_first = np.int64(0)
+    for row in range(slots.shape[0]):
+        slot = slots[row]
+        if slot == 0:
+            return row, n_first
+        before = rows[slot]
+        out_first[n_first] = np.uint64(row)
+        n_first += before == 0
+        rows[slot] = before + (counts[row] if counts.shape[0] > 0 else 1)
+    return slots.shape[0], n_first
 
 
 @njit(cache=True, nogil=True)
@@ -66,12 +101,12 @@ def direct_slot(book, index, keys, at, key):
 
     ``at`` is the place in the span of a slice whose region is known.
     """
-    place = np.uint64(key - book[DIRECT_LOW])
-    if place >= np.uint64(book[at + 1]):
+    place = np.uint64(key - book[at + SPAN_LOW])
+    if place >= np.uint64(book[at + SPAN_WIDTH]):
         return np.int64(0)
-    place += np.uint64(book[at])
+    place += np.uint64(book[at + SPAN_BASE])
     slot = np.int64(index[place])
-    fields = REGIONS_AT + book[at + 2] * REGION_FIELDS
+    fields = REGIONS_AT + book[at + SPAN_REGION] * REGION_FIELDS
     if slot == 0 and book[fields + ROOM] > 0:
         slot = take_slot(book, fields)
         keys[slot] = key
@@ -87,7 +122,9 @@ def warm_up():
     index, slots = np.zeros(8, dtype=np.uint32), np.zeros(0, dtype=np.uint32)
     words = np.zeros(0, dtype=np.int64)
     words.setflags(write=False)
-    guess_direct_in_two(book, index, words, words, 0, slots)
-    guess_direct(book, index, words, np.zeros(0, dtype=np.uint64), slots)
-    count_direct(keys, 1, slots)
+    place_in_two(book, words, words, 0, slots)
+    place_in_many(book, words, np.zeros(0, dtype=np.uint64), slots)
+    look_up(index, slots)
+    count_direct(keys, words, slots)
+    count_dense(keys, words, slots, np.zeros(0, dtype=np.uint64))
     direct_slot(book, index, keys, SPAN_AT, 0)

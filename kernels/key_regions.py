@@ -8,6 +8,9 @@ from hpcstream.kernels.key_table import (
     CHUNK_FIELDS,
     CHUNKS_AT,
     COUNT,
+    DENSE_BASE,
+    DENSE_LIVE,
+    DENSE_SLOTS,
     DIRECTORY_AT,
     DIRECTORY_SIZE,
     ENTRY_END,
@@ -18,27 +21,42 @@ from hpcstream.kernels.key_table import (
     INDEX_END,
     LAST_COUNT,
     LAST_REGION,
-    N_KEPT,
+    N_DENSE,
+    N_HELD,
     N_LISTED,
     N_LIVE,
     N_OPEN,
     NO_CHUNK,
     NULL_SLOT,
     NUMBER,
-    PEAK_LIVE,
+    PEAK_HELD,
     REGION_END,
     REGION_FIELDS,
     REGIONS_AT,
     STATE,
+    WIDTH,
     directory_home,
-    kept_slots,
 )
 
 
 @njit(cache=True, nogil=True)
-def region_slots(book, region, out_slots):
-    """Write the slots of a region, in insertion order, into ``out_slots`` (uint32[count])."""
-    at = REGIONS_AT + region * REGION_FIELDS
+def dense_slots(book, rows, at, out_slots):
+    """Write the slots of a region that have rows among those it is dense for; return how many.
+
+    ``at`` is where the region's fields are.
+    """
+    base = np.uint64(book[at + DENSE_BASE])
+    n_found = np.uint64(0)
+    if book[at + N_DENSE] > 0:
+        for slot in range(base, base + np.uint64(book[at + WIDTH])):
+            out_slots[n_found] = np.uint32(slot)
+            n_found += np.uint64(rows[slot] != 0)
+    return np.int64(n_found)
+
+
+@njit(cache=True, nogil=True)
+def other_slots(book, at, out_slots):
+    """Write the slots of a region's other entries, in insertion order (uint32[count])."""
     left = book[at + COUNT]
     link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
     done = 0
@@ -52,13 +70,17 @@ def region_slots(book, region, out_slots):
 
 
 @njit(cache=True, nogil=True)
-def slots_of_regions(book, regions, out_slots):
-    """Write the slots of several regions (int64[n]), one after the other."""
+def slots_of_regions(book, rows, regions, out_slots):
+    """Write the slots of several regions (int64[n]), one after the other.
+
+    ``out_slots`` (uint32[...]) has room for one more than there are.
+    """
     done = np.int64(0)
     for position in range(regions.shape[0]):
-        count = book[REGIONS_AT + regions[position] * REGION_FIELDS + COUNT]
-        region_slots(book, regions[position], out_slots[done : done + count])
-        done += count
+        at = REGIONS_AT + regions[position] * REGION_FIELDS
+        done += dense_slots(book, rows, at, out_slots[done:])
+        other_slots(book, at, out_slots[done : done + book[at + COUNT]])
+        done += book[at + COUNT]
 
 
 @njit(cache=True, nogil=True)
@@ -75,43 +97,87 @@ def listed_regions(book, limit, out_numbers, out_regions):
 
 
 @njit(cache=True, nogil=True)
-def key_range(book, keys):
-    """Return the least and the greatest key of all regions in use; least > greatest: no key."""
-    low, high = np.int64(2**63 - 1), np.int64(-(2**63))
-    for region in range(book[REGION_END]):
-        at = REGIONS_AT + region * REGION_FIELDS
-        left = book[at + COUNT] if book[at + STATE] != 0 else 0
-        link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
-        while left > 0:
-            n_here = min(left, book[link + 1])
-            for slot in range(book[link], book[link] + n_here):
-                if slot != book[at + NULL_SLOT]:
-                    low = min(low, keys[slot])
-                    high = max(high, keys[slot])
-            left -= n_here
-            link = book[CHUNKS_AT] + book[link + 2] * CHUNK_FIELDS
+def _widened(book, keys, region, low, high):
+    """Return a range of keys and with it those in the index of a region."""
+    at = REGIONS_AT + region * REGION_FIELDS
+    left = book[at + COUNT]
+    link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
+    while left > 0:
+        n_here = min(left, book[link + 1])
+        for slot in range(book[link], book[link] + n_here):
+            if slot != book[at + NULL_SLOT]:
+                low = min(low, keys[slot])
+                high = max(high, keys[slot])
+        left -= n_here
+        link = book[CHUNKS_AT] + book[link + 2] * CHUNK_FIELDS
     return low, high
 
 
 @njit(cache=True, nogil=True)
-def live_slots(book, out_slots):
-    """Write the slots of all regions, region by region, into ``out_slots`` (uint32[n_live]).
+def key_range(book, keys):
+    """Return the least and the greatest key of all indexes; least > greatest: no key."""
+    low, high = np.int64(2**63 - 1), np.int64(-(2**63))
+    for region in range(book[REGION_END]):
+        if book[REGIONS_AT + region * REGION_FIELDS + STATE] != 0:
+            low, high = _widened(book, keys, region, low, high)
+    return low, high
 
-    Each region's null slot is replaced by one plus its place among the region's
-    slots: `relocate` must follow.
+
+@njit(cache=True, nogil=True)
+def range_of_keys(book, keys, regions):
+    """Return what `key_range` does for the indexes of some regions (int64[n])."""
+    low, high = np.int64(2**63 - 1), np.int64(-(2**63))
+    for position in range(regions.shape[0]):
+        low, high = _widened(book, keys, regions[position], low, high)
+    return low, high
+
+
+@njit(cache=True, nogil=True)
+def held_slots(book, out_slots):
+    """Write the slots that regions hold, region by region, into ``out_slots`` (uint32[n_held]).
+
+    Each region's null slot is replaced by one plus its place among the entries that
+    it is not dense for: `relocate` must follow.
     """
     done = 0
     for region in range(book[REGION_END]):
         at = REGIONS_AT + region * REGION_FIELDS
         if book[at + STATE] == 0:
             continue
+        for place in range(book[at + WIDTH]):
+            out_slots[done + place] = np.uint32(book[at + DENSE_BASE] + place)
+        done += book[at + WIDTH]
         slots = out_slots[done : done + book[at + COUNT]]
-        region_slots(book, region, slots)
+        other_slots(book, at, slots)
         if book[at + NULL_SLOT] != 0:
             for place in range(slots.shape[0]):
                 if np.int64(slots[place]) == book[at + NULL_SLOT]:
                     book[at + NULL_SLOT] = place + 1
                     break
+        done += book[at + COUNT]
+
+
+@njit(cache=True, nogil=True)
+def give_up_dense(book, rows, out_slots):
+    """Write the slots of all entries, of regions that are no longer dense, as `held_slots`."""
+    done = 0
+    book[N_HELD] = book[N_LIVE]
+    book[DENSE_SLOTS] = book[DENSE_LIVE] = 0
+    for region in range(book[REGION_END]):
+        at = REGIONS_AT + region * REGION_FIELDS
+        if book[at + STATE] == 0:
+            continue
+        n_dense = dense_slots(book, rows, at, out_slots[done:])
+        slots = out_slots[done + n_dense : done + n_dense + book[at + COUNT]]
+        other_slots(book, at, slots)
+        if book[at + NULL_SLOT] != 0:
+            for place in range(slots.shape[0]):
+                if np.int64(slots[place]) == book[at + NULL_SLOT]:
+                    book[at + NULL_SLOT] = n_dense + place + 1
+                    break
+        book[at + COUNT] += n_dense
+        book[at + N_DENSE] = 0
+        book[at + WIDTH] = 0
         done += book[at + COUNT]
 
 
@@ -152,13 +218,12 @@ def _release(book, at):
     )
     is_last_chunk = is_one_chunk and book[link] + book[link + 1] == book[ENTRY_END]
     if is_last_chunk:  # the last of the chunks, too: both go up together
-        book[ENTRY_END] = book[link]
+        book[ENTRY_END] = book[at + DENSE_BASE]
         book[CHUNK_END] = chunk
     if is_last_index:
         book[INDEX_END] = book[at + INDEX_BASE]
     if is_last_chunk or is_last_index:
         book[at + FIRST_CHUNK] = NO_CHUNK
-    book[N_KEPT] += kept_slots(book, at)
 
 
 @njit(cache=True, nogil=True)
@@ -167,19 +232,21 @@ def close_regions(book, regions):
 
     Slots that no other slice can use stay where they are until `relocate`.
     """
-    live = book[N_LIVE]
-    book[PEAK_LIVE] = max(live, book[PEAK_LIVE] - (book[PEAK_LIVE] >> 4))
+    book[PEAK_HELD] = max(book[N_HELD], book[PEAK_HELD] - (book[PEAK_HELD] >> 4))
     for position in range(regions.shape[0]):
         region = regions[position]
         at = REGIONS_AT + region * REGION_FIELDS
         if book[at + STATE] == 1:
             _unlist_region(book, region)
             book[N_LISTED] -= 1
+            book[DENSE_SLOTS] -= book[at + WIDTH]
+            book[DENSE_LIVE] -= book[at + N_DENSE]
             book[LAST_COUNT] = book[at + COUNT]
         if book[LAST_REGION] == region:
             book[LAST_REGION] = -1
         _release(book, at)
-        book[N_LIVE] -= book[at + COUNT]
+        book[N_LIVE] -= book[at + COUNT] + book[at + N_DENSE]
+        book[N_HELD] -= book[at + COUNT] + book[at + WIDTH]
         book[N_OPEN] -= 1
         book[at + STATE] = 0
         book[at + NUMBER] = book[FREE_REGION]
@@ -191,6 +258,8 @@ def clear_slots(book, regions, identity, out_words):
     """Set the word (int64[capacity]) of every slot of some regions to its ``identity``."""
     for position in range(regions.shape[0]):
         at = REGIONS_AT + regions[position] * REGION_FIELDS
+        base = book[at + DENSE_BASE]
+        out_words[base : base + book[at + WIDTH]] = identity
         left = book[at + COUNT]
         link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
         while left > 0:
@@ -204,10 +273,12 @@ def warm_up():
     """Compile every kernel for the arguments the engine passes."""
     book = np.zeros(REGIONS_AT + REGION_FIELDS, dtype=np.int64)
     none, slots = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint32)
-    region_slots(book, 0, slots)
-    slots_of_regions(book, none, slots)
+    rows = none.copy()
+    slots_of_regions(book, rows, none, slots)
     listed_regions(book, 0, none, none)
     close_regions(book, none)
-    clear_slots(book, none, 0, none.copy())
-    live_slots(book, slots)
-    key_range(book, none.copy())
+    clear_slots(book, none, 0, rows)
+    held_slots(book, slots)
+    give_up_dense(book, rows, slots)
+    key_range(book, rows)
+    range_of_keys(book, rows, none)

@@ -4,24 +4,30 @@ A block of rows is looked up in three passes, so that cache misses overlap and m
 rows meet no branch: where each key's first place in its slice's index is; what is
 there (a guess); whether the entry there is of that key. What the guess got wrong
 goes the long way, row by row: new keys, collisions, late rows, nulls. In a direct
-table a guess is right or empty: `key_direct` has its passes.
+table a guess is right or empty, in dense slices not even looked up: `key_direct` has
+the passes for these.
 """
 
 import numpy as np
 from numba import njit
 
 from hpcstream.kernels.key_direct import (
+    count_dense,
     count_direct,
     direct_slot,
-    guess_direct,
-    guess_direct_in_two,
+    look_up,
+    place_in_many,
+    place_in_two,
 )
 from hpcstream.kernels.key_table import (
+    BATCH_DENSE,
     BATCH_MAX,
     BATCH_MIN,
     CHUNK_FIELDS,
     CHUNKS_AT,
     COUNT,
+    DENSE_BASE,
+    DENSE_WIDTH,
     DIRECT_BITS,
     DIRECT_LOW,
     DIRECTORY_AT,
@@ -30,7 +36,10 @@ from hpcstream.kernels.key_table import (
     INDEX_BASE,
     INDEX_BITS,
     IS_LATE,
+    LOW,
+    N_DENSE,
     N_LATE,
+    N_LIVE,
     NEED,
     NEED_NOTHING,
     NEED_OTHER_TIMES,
@@ -41,13 +50,20 @@ from hpcstream.kernels.key_table import (
     SLICE_SIZE,
     SPAN,
     SPAN_AT,
-    STEP,
+    SPAN_BASE,
+    SPAN_FIELDS,
+    SPAN_LOW,
+    SPAN_REGION,
+    SPAN_WIDTH,
     TIME_CEILING,
     TIME_FLOOR,
     UNKNOWN,
+    WIDTH,
+    count_rows,
     find_region,
     key_slot,
     mix,
+    note_dense,
     null_slot,
     slice_region,
     take_slot,
@@ -57,20 +73,18 @@ BLOCK = 1024  # rows that are guessed together
 
 
 @njit(cache=True, nogil=True)
-def resolve_rows(book, index, keys, rows, times, words, valid, out_slots):
+def resolve_rows(book, index, keys, rows, columns, out_slots):
     """Find or make the slot of each row; count the row there.
 
     Parameters
     ----------
     book, index, keys, rows : the table
-        ``book`` says the slice size and offset, which slices are late, and what
-        a row adds to ``rows``. ``rows[0]`` means nothing.
-    times : int64[n]
-        Event times. A row belongs to slice ``floor((time - offset) / size)``.
-    words : int64[n]
-        Keys.
-    valid : bool[n] or bool[0]
-        False where the key is null; empty if none is.
+        ``book`` says the slice size and offset, and which slices are late.
+        ``rows[0]`` means nothing.
+    columns : (times, words, valid, counts)
+        int64[n], event times: a row belongs to slice ``floor((time - offset) / size)``;
+        int64[n], keys; bool[n], False where the key is null, empty if none is;
+        int64[n], how many rows each stands for, empty if for one.
     out_slots : uint32[n]
         Slot of each row, 0 for late rows.
 
@@ -87,6 +101,7 @@ def resolve_rows(book, index, keys, rows, times, words, valid, out_slots):
     quotient comes from a multiplication by the reciprocal, put right by
     comparing the remainder: exact below 2**52.
     """
+    times, words, valid, counts = columns
     book[NEED] = NEED_NOTHING
     book[N_LATE] = 0
     if times.shape[0] == 0:
@@ -104,78 +119,153 @@ def resolve_rows(book, index, keys, rows, times, words, valid, out_slots):
     size = book[SLICE_SIZE]
     first = (low - book[SLICE_OFFSET]) // size
     n_slices = (high - book[SLICE_OFFSET]) // size - first + 1
+    table = (book, index, keys, rows)
     if n_slices > SPAN or size > (np.int64(1) << 52) // n_slices:
-        return _resolve_far(book, index, keys, rows, times, words, valid, out_slots)
+        return _resolve_far(table, columns, out_slots)
     relative = np.empty(BLOCK, dtype=np.uint64)
-    for number in range(n_slices):
-        _prepare_span(book, first, number)
-    boundary = (first + 1) * size + book[SLICE_OFFSET]
-    is_direct = book[DIRECT_BITS] > 0
+    _prepare_span(book, first, n_slices)
+    span = (first, n_slices, (first + 1) * size + book[SLICE_OFFSET])
     done = np.int64(0)
     while done < times.shape[0]:
         stop = min(done + BLOCK, times.shape[0])
-        here, out = words[done:stop], out_slots[done:stop]
-        if n_slices > 2:
-            _place_in_span(book, times[done:stop], first, n_slices, relative)
-            _guess_slots(book, index, here, relative, out)
-        elif is_direct:
-            guess_direct_in_two(book, index, times[done:stop], here, boundary, out)
-        else:
-            _guess_in_two(book, index, times[done:stop], here, boundary, out)
-        if valid.shape[0] > 0:
-            for row in range(done, stop):
-                out_slots[row] = out_slots[row] if valid[row] else np.uint32(0)
-        if is_direct:
-            row = done + count_direct(rows, book[STEP], out)
-        else:
-            row = done + _count_right_guesses(keys, rows, here, book[STEP], out)
-        while row < stop:
-            slot = np.int64(out_slots[row])
-            if slot == 0 or (not is_direct and keys[slot] != words[row]):
-                is_null = valid.shape[0] > 0 and not valid[row]
-                if n_slices <= 2:
-                    nth = np.int64(times[row] >= boundary)
-                else:
-                    nth = np.int64(relative[row - done]) // 3
-                slot = _slot_of_row(book, index, keys, first, nth, words[row], is_null)
-                if slot < 0:
-                    return row
-                out_slots[row] = np.uint32(slot)
-            rows[slot] += book[STEP]
-            row += 1
-        done = stop
+        block = (times[done:stop], words[done:stop], valid[done:stop], counts[done:stop])
+        _guess_block(table, block, span, relative, out_slots[done:stop])
+        n_here = _count_block(table, block, span, relative, out_slots[done:stop])
+        done += n_here
+        if done < stop:
+            break
     return done
 
 
 @njit(cache=True, nogil=True)
-def _prepare_span(book, first, number):
-    """Note where the index of a slice begins, if the slice is open."""
-    at = SPAN_AT + 3 * number
-    book[at] = 0
-    book[at + 1] = 0 if book[DIRECT_BITS] > 0 else 61  # so that a guess is one of places 0 to 7
-    book[at + 2] = UNKNOWN
-    if first + number < book[FIRST_OPEN]:
-        book[at + 2] = IS_LATE
-        return
-    region = find_region(book, first + number)
-    if region >= 0:
-        _note_region(book, at, region)
+def _guess_block(table, block, span, relative, out_slots):
+    """Write a slot for each row that is likely right, in a direct table right for sure, or 0."""
+    book, index, _, _ = table
+    times, words, valid, _ = block
+    first, n_slices, boundary = span
+    is_direct = book[DIRECT_BITS] > 0 or book[BATCH_DENSE]
+    if n_slices > 2:
+        _place_in_span(book, times, first, n_slices, relative)
+    if is_direct:
+        if n_slices > 2:
+            place_in_many(book, words, relative, out_slots)
+        else:
+            place_in_two(book, times, words, boundary, out_slots)
+        if not book[BATCH_DENSE]:
+            look_up(index, out_slots)
+    elif n_slices > 2:
+        _guess_in_many(book, index, words, relative, out_slots)
+    else:
+        _guess_in_two(book, index, times, words, boundary, out_slots)
+    for row in range(valid.shape[0]):
+        out_slots[row] = out_slots[row] if valid[row] else np.uint32(0)
+
+
+@njit(cache=True, nogil=True)
+def _count_block(table, block, span, relative, out_slots):
+    """Count rows where they belong, put wrong guesses right; return how many rows are done."""
+    book, index, keys, rows = table
+    times, words, valid, counts = block
+    first, n_slices, boundary = span
+    is_direct = book[DIRECT_BITS] > 0
+    if book[BATCH_DENSE]:
+        row = _count_in_dense(table, block, span, relative, out_slots)
+    elif is_direct:
+        row = count_direct(rows, counts, out_slots)
+    else:
+        row = _count_right_guesses(keys, rows, words, counts, out_slots)
+    is_dense = book[BATCH_DENSE] > 0
+    while row < words.shape[0]:
+        slot = np.int64(out_slots[row])
+        n_rows = counts[row] if counts.shape[0] > 0 else 1
+        if slot != 0 and not is_dense and (is_direct or keys[slot] == words[row]):
+            rows[slot] += n_rows
+            row += 1
+            continue
+        nth = _nth_slice(times[row], boundary, n_slices, relative[row])
+        if slot == 0 or not is_dense:
+            is_null = valid.shape[0] > 0 and not valid[row]
+            slot = _slot_of_row(book, index, keys, first, nth, words[row], is_null)
+            if slot < 0:
+                break
+            out_slots[row] = np.uint32(slot)
+        if slot > 0:
+            region = book[SPAN_AT + SPAN_FIELDS * nth + SPAN_REGION]
+            count_rows(book, rows, REGIONS_AT + region * REGION_FIELDS, slot, n_rows)
+        row += 1
+    return row
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _nth_slice(time, boundary, n_slices, relative):
+    """Return which slice of the batch a row is in; ``relative`` says it if there are many."""
+    return np.int64(time >= boundary) if n_slices <= 2 else np.int64(relative) // SPAN_FIELDS
+
+
+@njit(cache=True, nogil=True)
+def _count_in_dense(table, block, span, relative, out_slots):
+    """Count rows of dense slices up to the first without a slot; return how many."""
+    book, _, _, rows = table
+    times, _, _, counts = block
+    _, n_slices, boundary = span
+    of_first = np.empty(out_slots.shape[0], dtype=np.uint64)
+    n_done, n_first = count_dense(rows, counts, out_slots, of_first)
+    for row in of_first[:n_first]:
+        nth = _nth_slice(times[row], boundary, n_slices, relative[row])
+        region = book[SPAN_AT + SPAN_FIELDS * nth + SPAN_REGION]
+        note_dense(book, REGIONS_AT + region * REGION_FIELDS, 1)
+    return n_done
+
+
+@njit(cache=True, nogil=True)
+def _prepare_span(book, first, n_slices):
+    """Note where each slice of the batch begins, if it is open.
+
+    The batch is dense if all its open slices are: those of a table that has only
+    just become dense, or has ceased to be, may differ.
+    """
+    book[BATCH_DENSE] = book[DENSE_WIDTH] > 0
+    for number in range(n_slices):
+        at = SPAN_AT + SPAN_FIELDS * number
+        book[at + SPAN_REGION] = IS_LATE
+        if first + number >= book[FIRST_OPEN]:
+            region = find_region(book, first + number)
+            book[at + SPAN_REGION] = UNKNOWN if region < 0 else region
+            if region >= 0 and book[REGIONS_AT + region * REGION_FIELDS + WIDTH] == 0:
+                book[BATCH_DENSE] = 0
+    for number in range(n_slices):
+        at = SPAN_AT + SPAN_FIELDS * number
+        _note_region(book, at, book[at + SPAN_REGION])
 
 
 @njit(cache=True, nogil=True)
 def _note_region(book, at, region):
-    """Note in the span where the index of a slice's region begins."""
-    book[at + 2] = region
-    if region >= 0:
-        fields = REGIONS_AT + region * REGION_FIELDS
-        book[at] = book[fields + INDEX_BASE]
+    """Note in the span where a slice begins in the index, or its slots if the batch is dense.
+
+    A slice that is not there, or cannot be looked up as the others are, gets no
+    width, so that a guess is empty.
+    """
+    is_direct = book[DIRECT_BITS] > 0 or book[BATCH_DENSE]
+    book[at + SPAN_BASE] = 0
+    book[at + SPAN_WIDTH] = 0 if is_direct else 61  # a guess is one of places 0 to 7
+    book[at + SPAN_LOW] = book[DIRECT_LOW]
+    book[at + SPAN_REGION] = region
+    if region < 0:
+        return
+    fields = REGIONS_AT + region * REGION_FIELDS
+    if book[BATCH_DENSE]:
+        book[at + SPAN_BASE] = book[fields + DENSE_BASE]
+        book[at + SPAN_WIDTH] = book[fields + WIDTH]
+        book[at + SPAN_LOW] = book[fields + LOW]
+    elif book[fields + WIDTH] == 0:
         bits = book[fields + INDEX_BITS]
-        book[at + 1] = np.int64(1) << bits if book[DIRECT_BITS] > 0 else 64 - bits
+        book[at + SPAN_BASE] = book[fields + INDEX_BASE]
+        book[at + SPAN_WIDTH] = np.int64(1) << bits if is_direct else 64 - bits
 
 
 @njit(cache=True, nogil=True)
 def _place_in_span(book, times, first, n_slices, out_relative):
-    """Write three times the relative slice of each row."""
+    """Write where the slice of each row is in the span."""
     size = book[SLICE_SIZE]
     origin = first * size + book[SLICE_OFFSET]
     if n_slices == 1:
@@ -184,7 +274,7 @@ def _place_in_span(book, times, first, n_slices, out_relative):
     elif n_slices == 2:
         boundary = origin + size
         for row in range(times.shape[0]):
-            out_relative[row] = np.uint64(3) if times[row] >= boundary else np.uint64(0)
+            out_relative[row] = np.uint64(SPAN_FIELDS if times[row] >= boundary else 0)
     else:
         width = np.float64(size)
         reciprocal = 1.0 / width
@@ -193,14 +283,16 @@ def _place_in_span(book, times, first, n_slices, out_relative):
             quotient = np.floor(elapsed * reciprocal)
             rest = elapsed - quotient * width
             quotient += (1.0 if rest >= width else 0.0) - (1.0 if rest < 0.0 else 0.0)
-            out_relative[row] = np.uint64(3 * np.int64(quotient))
+            out_relative[row] = np.uint64(SPAN_FIELDS * np.int64(quotient))
 
 
 @njit(cache=True, nogil=True)
 def _guess_in_two(book, index, times, words, boundary, out_slots):
     """Write what the index holds at the first place of each key, for two slices at most."""
-    base, next_base = np.uint64(book[SPAN_AT]), np.uint64(book[SPAN_AT + 3])
-    shift, next_shift = np.uint64(book[SPAN_AT + 1]), np.uint64(book[SPAN_AT + 4])
+    first, following = SPAN_AT, SPAN_AT + SPAN_FIELDS
+    base, next_base = np.uint64(book[first + SPAN_BASE]), np.uint64(book[following + SPAN_BASE])
+    shift = np.uint64(book[first + SPAN_WIDTH])
+    next_shift = np.uint64(book[following + SPAN_WIDTH])
     for row in range(words.shape[0]):
         is_next = times[row] >= boundary
         place = mix(words[row]) >> (next_shift if is_next else shift)
@@ -210,27 +302,25 @@ def _guess_in_two(book, index, times, words, boundary, out_slots):
 
 
 @njit(cache=True, nogil=True)
-def _guess_slots(book, index, words, relative, out_slots):
+def _guess_in_many(book, index, words, relative, out_slots):
     """Write what the index holds at the first place of each key: loads that need not wait."""
-    if book[DIRECT_BITS] > 0:
-        guess_direct(book, index, words, relative, out_slots)
-        return
     for row in range(words.shape[0]):
         at = relative[row] + np.uint64(SPAN_AT)
-        shift = np.uint64(book[at + np.uint64(1)])
-        out_slots[row] = np.uint32(np.uint64(book[at]) + (mix(words[row]) >> shift))
+        shift = np.uint64(book[at + np.uint64(SPAN_WIDTH)])
+        base = np.uint64(book[at + np.uint64(SPAN_BASE)])
+        out_slots[row] = np.uint32(base + (mix(words[row]) >> shift))
     for row in range(words.shape[0]):
         out_slots[row] = index[out_slots[row]]
 
 
 @njit(cache=True, nogil=True)
-def _count_right_guesses(keys, rows, words, step, slots):
+def _count_right_guesses(keys, rows, words, counts, slots):
     """Count rows up to the first whose guess is wrong; return how many."""
     for row in range(words.shape[0]):
         slot = slots[row]
         if slot == 0 or keys[slot] != words[row]:
             return row
-        rows[slot] += step
+        rows[slot] += counts[row] if counts.shape[0] > 0 else 1
     return words.shape[0]
 
 
@@ -240,10 +330,10 @@ def _new_slot_at_home(book, index, keys, at, key):
 
     ``at`` is the place in the span of a slice whose region is known.
     """
-    place = np.uint64(book[at]) + (mix(key) >> np.uint64(book[at + 1]))
+    place = np.uint64(book[at + SPAN_BASE]) + (mix(key) >> np.uint64(book[at + SPAN_WIDTH]))
     if index[place] != 0:
         return np.int64(0)
-    fields = REGIONS_AT + book[at + 2] * REGION_FIELDS
+    fields = REGIONS_AT + book[at + SPAN_REGION] * REGION_FIELDS
     count = book[fields + COUNT] + 1
     if book[fields + ROOM] == 0 or 2 * count > (np.int64(1) << book[fields + INDEX_BITS]):
         return np.int64(0)
@@ -256,9 +346,11 @@ def _new_slot_at_home(book, index, keys, at, key):
 @njit(cache=True, nogil=True, inline="always")
 def _slot_of_row(book, index, keys, first, nth, key, is_null):
     """Return the slot of a row whose guess was wrong; 0 if it is late, -1 for want of room."""
-    at = SPAN_AT + 3 * nth
+    at = SPAN_AT + SPAN_FIELDS * nth
     slot = np.int64(0)
-    if not is_null and book[at + 2] >= 0:
+    region = book[at + SPAN_REGION]
+    has_guesses = region >= 0 and not book[BATCH_DENSE]
+    if not is_null and has_guesses and book[REGIONS_AT + region * REGION_FIELDS + WIDTH] == 0:
         if book[DIRECT_BITS] > 0:
             slot = direct_slot(book, index, keys, at, key)
         else:
@@ -271,10 +363,10 @@ def _slot_of_row(book, index, keys, first, nth, key, is_null):
 @njit(cache=True, nogil=True)
 def _span_slot(book, index, keys, first, number, key, is_null):
     """Return the slot of a row the long way; 0 if it is late, -1 for want of room."""
-    at = SPAN_AT + 3 * number
-    region = book[at + 2]
+    at = SPAN_AT + SPAN_FIELDS * number
+    region = book[at + SPAN_REGION]
     if region == UNKNOWN:
-        region = slice_region(book, index, first + number)
+        region = slice_region(book, index, keys, first + number)
         if region == UNKNOWN:
             return np.int64(-1)
         _note_region(book, at, region)
@@ -293,8 +385,10 @@ def _span_slot(book, index, keys, first, number, key, is_null):
 
 
 @njit(cache=True, nogil=True)
-def _resolve_far(book, index, keys, rows, times, words, valid, out_slots):
+def _resolve_far(table, columns, out_slots):
     """Resolve rows of any number of slices, one by one."""
+    book, index, keys, rows = table
+    times, words, valid, counts = columns
     size = book[SLICE_SIZE]
     offset = book[SLICE_OFFSET]
     number = np.int64(0)
@@ -303,7 +397,7 @@ def _resolve_far(book, index, keys, rows, times, words, valid, out_slots):
         wanted = (times[row] - offset) // size
         if region == UNKNOWN or wanted != number:
             number = wanted
-            region = slice_region(book, index, number)
+            region = slice_region(book, index, keys, number)
             if region == UNKNOWN:
                 return row
         if region == IS_LATE:
@@ -317,50 +411,78 @@ def _resolve_far(book, index, keys, rows, times, words, valid, out_slots):
             slot = key_slot(book, index, keys, fields, words[row])
         if slot == 0:
             return row
-        rows[slot] += book[STEP]
+        n_rows = counts[row] if counts.shape[0] > 0 else 1
+        count_rows(book, rows, fields, slot, n_rows)
         out_slots[row] = np.uint32(slot)
     return times.shape[0]
 
 
 @njit(cache=True, nogil=True)
-def resolve_entries(book, index, keys, source, of_null, region, out_slots):
-    """Find or make, in ``region``, the slot of each entry of another region.
+def resolve_entries(book, index, keys, rows, source, of_null, region, out_slots):
+    """Find or make, in ``region``, the slot of each entry of another region; add its rows.
 
     ``source`` (uint32[n]) are the entries' slots, ``of_null`` the one of the null
-    key or 0. Returns the number of entries done, as `resolve_rows`.
+    key or 0; none is of a key that ``region`` is dense for. Returns the number of
+    entries done, as `resolve_rows`.
     """
     book[NEED] = NEED_NOTHING
     at = REGIONS_AT + region * REGION_FIELDS
     is_direct = book[DIRECT_BITS] > 0
     shift = np.uint64(64 - book[at + INDEX_BITS])
     base = np.uint64(book[at + INDEX_BASE])
-    for row in range(source.shape[0]):  # guesses, as in `_guess_slots`
+    size = np.uint64(1) << np.uint64(book[at + INDEX_BITS])
+    for row in range(source.shape[0]):  # guesses, as in `_guess_in_many`
         key = keys[source[row]]
         place = np.uint64(key - book[DIRECT_LOW]) if is_direct else mix(key) >> shift
         # The null key is a zero, which may be none of the keys of a direct table.
-        place = base + place if np.int64(source[row]) != of_null else np.uint64(0)
-        out_slots[row] = index[place]
+        has_place = place < size and np.int64(source[row]) != of_null
+        out_slots[row] = index[base + place if has_place else np.uint64(0)]
+    book[BATCH_DENSE] = 0
     _note_region(book, SPAN_AT, region)
     for row in range(source.shape[0]):
         slot = np.int64(source[row])
-        guess = out_slots[row]
-        if guess != 0 and (is_direct or keys[guess] == keys[slot]):
-            continue
-        found = np.int64(0)
-        if slot != of_null and is_direct:
-            found = direct_slot(book, index, keys, SPAN_AT, keys[slot])
-        elif slot != of_null:
-            found = _new_slot_at_home(book, index, keys, SPAN_AT, keys[slot])
-        if found == 0:  # the long way, after which the index may be elsewhere
-            if slot == of_null:
-                found = null_slot(book, index, keys, at)
-            else:
-                found = key_slot(book, index, keys, at, keys[slot])
-            _note_region(book, SPAN_AT, region)
-        if found == 0:
-            return row
-        out_slots[row] = np.uint32(found)
+        found = np.int64(out_slots[row])
+        if found == 0 or not (is_direct or keys[found] == keys[slot]):
+            found = _entry_slot(book, index, keys, region, slot, of_null)
+            if found == 0:
+                return row
+            out_slots[row] = np.uint32(found)
+        rows[found] += rows[slot]
     return source.shape[0]
+
+
+@njit(cache=True, nogil=True)
+def _entry_slot(book, index, keys, region, slot, of_null):
+    """Return the slot, in a region noted first in the span, of an entry; 0 for want of room."""
+    found = np.int64(0)
+    at = REGIONS_AT + region * REGION_FIELDS
+    if slot != of_null and book[at + WIDTH] == 0:
+        if book[DIRECT_BITS] > 0:
+            found = direct_slot(book, index, keys, SPAN_AT, keys[slot])
+        else:
+            found = _new_slot_at_home(book, index, keys, SPAN_AT, keys[slot])
+    if found == 0:  # the long way, after which the index may be elsewhere
+        if slot == of_null:
+            found = null_slot(book, index, keys, at)
+        else:
+            found = key_slot(book, index, keys, at, keys[slot])
+        _note_region(book, SPAN_AT, region)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def merge_dense(book, rows, source, region):
+    """Add the rows of the keys that two regions are dense for to those of the second."""
+    from_, to = REGIONS_AT + source * REGION_FIELDS, REGIONS_AT + region * REGION_FIELDS
+    width = book[to + WIDTH]
+    more = rows[book[from_ + DENSE_BASE] : book[from_ + DENSE_BASE] + width]
+    sums = rows[book[to + DENSE_BASE] : book[to + DENSE_BASE] + width]
+    n_new = np.int64(0)
+    for place in range(width):
+        n_new += (sums[place] == 0) & (more[place] != 0)
+        sums[place] += more[place]
+    book[to + N_DENSE] += n_new
+    book[N_LIVE] += n_new
 
 
 def warm_up():
@@ -376,5 +498,6 @@ def warm_up():
     words = np.zeros(0, dtype=np.int64)
     for array in (valid, words):
         array.setflags(write=False)
-    resolve_rows(book, index, keys, rows, words, words, valid, slots)
-    resolve_entries(book, index, keys, slots, 0, 0, slots)
+    resolve_rows(book, index, keys, rows, (words, words, valid, words), slots)
+    resolve_entries(book, index, keys, rows, slots, 0, 0, slots)
+    merge_dense(book, rows, 0, 0)

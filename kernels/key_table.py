@@ -29,6 +29,13 @@ Keys that lie close together (small integers, interned strings) need no hashing:
 table whose keys span at most a few times as many values as a slice has entries
 is *direct*. Nothing collides there and no key is compared, for a word of index
 a value, which is what hashing needs, too. `reindex` changes from one to the other.
+
+Where slices hold most of the keys of a range, even looking in the index is too much: a
+*dense* region has a slot for each of these keys, in order, so that the key alone gives
+the slot; it has rows, or it is vacant and no entry. Other keys, and the null key, are
+entries of the region like those of any other. Which regions are dense decides the order
+of their entries (keys of the range in their order, then the others as they came), so it
+must not depend on how much room there is: `hpcstream.state.dense_range` decides.
 """
 
 import numpy as np
@@ -44,36 +51,46 @@ from numba import njit
 (LAST_REGION, LAST_COUNT, LEAST_SLICE) = range(12, 15)
 # of the last call: why it stopped early and how much room it needs, late rows, times;
 (NEED, NEED_SIZE, N_LATE, BATCH_MIN, BATCH_MAX) = range(15, 20)
-# set by the caller: slices, the first that is not late, what a row adds to ``rows``, and
-# the range of times;
-(SLICE_SIZE, SLICE_OFFSET, FIRST_OPEN, STEP, TIME_FLOOR, TIME_CEILING) = range(20, 26)
+# set by the caller: slices, the first that is not late, and the range of times;
+(SLICE_SIZE, SLICE_OFFSET, FIRST_OPEN, TIME_FLOOR, TIME_CEILING) = range(20, 25)
 # where the sections are;
 (CHUNKS_AT, DIRECTORY_AT, DIRECTORY_SIZE) = range(26, 29)
-# the most entries that were in use of late, and slots of closed regions kept for others.
-(PEAK_LIVE, N_KEPT) = range(29, 31)
+# slots that regions in use have been given, and the most of late.
+(N_HELD, PEAK_HELD) = range(29, 31)
 # the table is direct if DIRECT_BITS > 0: its keys are DIRECT_LOW to DIRECT_LOW + 2**bits - 1.
 (DIRECT_LOW, DIRECT_BITS) = range(31, 33)
+# The next slices are dense for the DENSE_WIDTH keys from DENSE_LOW on; for how many the open
+# slices are, and how many of these have rows; whether all slices of the last batch are dense.
+(DENSE_LOW, DENSE_WIDTH, DENSE_SLOTS, DENSE_LIVE, BATCH_DENSE) = range(33, 38)
 N_CONTROL = 40
 
-SPAN_AT = 40  # scratch: index base, shift (direct: width), region of each slice of the batch
+# Scratch: what is needed of each slice of a batch to look a key up: where it begins in the
+# index; for how many keys, and from which one on, if the table is direct, else a shift; its
+# region. In a dense batch it is the slots that begin there.
+SPAN_AT = 40
 SPAN = 1024
-REGIONS_AT = 40 + 3 * 1024
+SPAN_FIELDS = 4
+(SPAN_BASE, SPAN_WIDTH, SPAN_LOW, SPAN_REGION) = range(4)
+REGIONS_AT = 40 + 4 * 1024
 
 NEED_NOTHING, NEED_ENTRIES, NEED_INDEX, NEED_CHUNKS, NEED_REGIONS, NEED_DIRECTORY = range(6)
 NEED_OTHER_TIMES, NEED_OTHER_KEYS = 6, 7
 
 # Fields of a region: slice number (of a closed one: the next closed one); 0 closed, 1 in the
 # directory, 2 open but not there; its part of the index; its entries and chunks; slots left
-# in the last chunk; the slot of the null key, 0 if none.
+# in the last chunk; the slot of the null key, 0 if none; how many keys it is dense for, from
+# which on, the slot of that, and how many of these have rows (COUNT has the other entries).
 (NUMBER, STATE, INDEX_BASE, INDEX_BITS, COUNT) = range(5)
 (FIRST_CHUNK, LAST_CHUNK, NEXT_SLOT, ROOM, NULL_SLOT) = range(5, 10)
-REGION_FIELDS = 10
+(WIDTH, LOW, DENSE_BASE, N_DENSE) = range(10, 14)
+REGION_FIELDS = 14
 CHUNK_FIELDS = 3
 
 FIRST_INDEX = 8  # index places 0 to 7 stay empty
 LEAST_CHUNK = 8
 NO_CHUNK = -1  # after the last chunk; instead of the first one of a closed region without any
 LOOK_AT = 8  # closed regions that are looked at for one to use again
+MOST_VACANT = 8  # slots for each one in use, beyond which opening large slices is a waste
 UNKNOWN = -1  # instead of a region in the span: not looked up yet
 IS_LATE = -2
 
@@ -159,35 +176,45 @@ def _lacks_room(book, n_chunks, n_entries, n_places):
 
 
 @njit(cache=True, nogil=True)
-def open_region(book, index, number, listed, expected):
-    """Open a region for about ``expected`` entries; return it, or -1 for want of room.
+def open_region(book, index, keys, number, kind, low, width, expected):
+    """Open a region; return it, or -1 for want of room.
 
-    The directory finds it by ``number`` if it is to be ``listed``.
+    ``kind`` is its STATE: the directory finds it by ``number`` if that is 1. It is
+    dense for the ``width`` keys from ``low`` on, and has room for about ``expected``
+    entries of other keys.
     """
-    if listed and 2 * (book[N_LISTED] + 1) > book[DIRECTORY_SIZE]:
+    if kind == 1 and 2 * (book[N_LISTED] + 1) > book[DIRECTORY_SIZE]:
         _stop(book, NEED_DIRECTORY, 1)
         return np.int64(-1)
     reserve = max(np.int64(LEAST_CHUNK), expected)
     bits = _index_bits(book, reserve)
-    region = _reopen(book, index, reserve, bits)
-    if region < 0:
-        region = _open_fresh(book, index, reserve, bits)
+    region = _reopen(book, index, reserve, bits, width)
+    is_fresh = region < 0
+    if is_fresh:
+        region = _open_fresh(book, index, reserve, bits, width)
     if region < 0:
         return region
     at = REGIONS_AT + region * REGION_FIELDS
+    if width > 0 and (is_fresh or book[at + LOW] != low):
+        book[at + LOW] = low
+        for place in range(width):
+            keys[book[at + DENSE_BASE] + place] = low + place
+    book[at + N_DENSE] = 0
     book[at + NUMBER] = number
-    book[at + STATE] = 1 if listed else 2
+    book[at + STATE] = kind
+    book[N_HELD] += width
     book[N_OPEN] += 1
-    if listed:
+    if kind == 1:
         _list_region(book, region)
         book[N_LISTED] += 1
+        book[DENSE_SLOTS] += width
         book[LEAST_SLICE] = min(book[LEAST_SLICE], number)
     return region
 
 
 @njit(cache=True, nogil=True)
 def kept_slots(book, at):
-    """Return how many slots a closed region kept."""
+    """Return how many slots a closed region kept, besides those of the keys it was dense for."""
     n_slots = np.int64(0)
     chunk = book[at + FIRST_CHUNK]
     while chunk != NO_CHUNK:
@@ -197,7 +224,7 @@ def kept_slots(book, at):
 
 
 @njit(cache=True, nogil=True)
-def _reopen(book, index, reserve, bits):
+def _reopen(book, index, reserve, bits, width):
     """Take a closed region whose chunks and index are of about the right size; -1 if none is."""
     before = np.int64(-1)
     region = book[FREE_REGION]
@@ -207,12 +234,12 @@ def _reopen(book, index, reserve, bits):
         at = REGIONS_AT + region * REGION_FIELDS
         n_kept = kept_slots(book, at)
         kept_bits = book[at + INDEX_BITS]
-        if reserve <= n_kept <= 4 * reserve and bits <= kept_bits <= bits + 2:
+        suits = reserve <= n_kept <= 4 * reserve and bits <= kept_bits <= bits + 2
+        if suits and book[at + WIDTH] == width:
             if before < 0:
                 book[FREE_REGION] = book[at + NUMBER]
             else:
                 book[REGIONS_AT + before * REGION_FIELDS + NUMBER] = book[at + NUMBER]
-            book[N_KEPT] -= n_kept
             book[at + COUNT] = 0
             book[at + NULL_SLOT] = 0
             _enter_chunk(book, at, book[at + FIRST_CHUNK])
@@ -225,31 +252,33 @@ def _reopen(book, index, reserve, bits):
 
 
 @njit(cache=True, nogil=True)
-def _open_fresh(book, index, reserve, bits):
-    """Take fields, a chunk and a part of the index that nobody has had; -1 for want of room."""
+def _open_fresh(book, index, reserve, bits, width):
+    """Take fields, slots and a part of the index that nobody has had; -1 for want of room."""
     region = book[FREE_REGION]
     if region < 0:
         region = book[REGION_END]
     if region >= book[REGION_CAPACITY]:
         _stop(book, NEED_REGIONS, 1)
         return np.int64(-1)
-    if _lacks_room(book, 1, reserve, np.int64(1) << bits):
+    if _lacks_room(book, 1, width + reserve, np.int64(1) << bits):
         return np.int64(-1)
     at = REGIONS_AT + region * REGION_FIELDS
     if book[FREE_REGION] >= 0:
         book[FREE_REGION] = book[at + NUMBER]
-        book[N_KEPT] -= kept_slots(book, at)
     else:
         book[REGION_END] += 1
-    _start_region(book, index, at, bits, reserve)
+    _start_region(book, index, at, bits, reserve, width)
     return region
 
 
 @njit(cache=True, nogil=True)
-def _start_region(book, index, at, bits, reserve):
-    """Give a region its first chunk and an empty index."""
+def _start_region(book, index, at, bits, reserve, width):
+    """Give a region the slots it is dense for, its first chunk and an empty index."""
     book[at + COUNT] = 0
     book[at + NULL_SLOT] = 0
+    book[at + WIDTH] = width
+    book[at + DENSE_BASE] = book[ENTRY_END]
+    book[ENTRY_END] += width
     book[at + FIRST_CHUNK] = book[CHUNK_END]
     _start_chunk(book, at, reserve)
     _start_index(book, index, at, bits)
@@ -372,7 +401,24 @@ def take_slot(book, at):
     book[at + ROOM] -= 1
     book[at + COUNT] += 1
     book[N_LIVE] += 1
+    book[N_HELD] += 1
     return slot
+
+
+@njit(cache=True, nogil=True, inline="always")
+def note_dense(book, at, n_new):
+    """Note that slots of keys that a slice is dense for are vacant no more."""
+    book[at + N_DENSE] += n_new
+    book[N_LIVE] += n_new
+    book[DENSE_LIVE] += n_new
+
+
+@njit(cache=True, nogil=True, inline="always")
+def count_rows(book, rows, at, slot, n_rows):
+    """Note more rows of an entry of the slice with fields ``at``, which may have been vacant."""
+    if rows[slot] == 0 and np.uint64(slot - book[at + DENSE_BASE]) < np.uint64(book[at + WIDTH]):
+        note_dense(book, at, 1)
+    rows[slot] += n_rows
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -386,6 +432,9 @@ def _next_slot(book, index, keys, at):
 @njit(cache=True, nogil=True, inline="always")
 def key_slot(book, index, keys, at, key):
     """Return the slot of a key in the region with fields ``at``, adding it; 0 for want of room."""
+    distance = np.uint64(key - book[at + LOW])
+    if distance < np.uint64(book[at + WIDTH]):
+        return book[at + DENSE_BASE] + np.int64(distance)
     place = _find_place(book, index, keys, at, key)
     if index[place] != 0:
         return np.int64(index[place])
@@ -414,7 +463,7 @@ def null_slot(book, index, keys, at):
 
 
 @njit(cache=True, nogil=True)
-def slice_region(book, index, number):
+def slice_region(book, index, keys, number):
     """Return the region of a slice, opening it; UNKNOWN for want of room, or IS_LATE."""
     if number < book[FIRST_OPEN]:
         return np.int64(IS_LATE)
@@ -425,7 +474,14 @@ def slice_region(book, index, number):
     if book[LAST_REGION] >= 0:
         last = book[REGIONS_AT + book[LAST_REGION] * REGION_FIELDS + COUNT]
         expected = max(expected, last)
-    region = open_region(book, index, number, True, expected + (expected >> 3))
+    expected += expected >> 3
+    # Slices in a stretch of time with few rows should not be as large as those before it.
+    if book[ENTRY_END] > MOST_VACANT * book[N_HELD] + 2 * expected:
+        expected = np.int64(0)
+    width = book[DENSE_WIDTH]
+    if book[DENSE_SLOTS] > MOST_VACANT * book[DENSE_LIVE] + 2 * width:
+        width = np.int64(0)
+    region = open_region(book, index, keys, number, 1, book[DENSE_LOW], width, expected)
     if region >= 0:
         book[LAST_REGION] = region
     return region
@@ -433,7 +489,7 @@ def slice_region(book, index, number):
 
 @njit(cache=True, nogil=True)
 def relocate(book, index, keys):
-    """Lay out all regions afresh, for entries packed in the order of `live_slots`.
+    """Lay out all regions afresh, for entries packed in the order of `held_slots`.
 
     ``keys`` are the packed ones already (from slot 1 on); ``index`` and the
     chunk section are large enough and hold nothing that is still needed.
@@ -441,7 +497,6 @@ def relocate(book, index, keys):
     book[ENTRY_END] = 1
     book[INDEX_END] = FIRST_INDEX
     book[CHUNK_END] = 0
-    book[N_KEPT] = 0
     index[:FIRST_INDEX] = np.uint32(0)
     for region in range(book[REGION_END]):
         at = REGIONS_AT + region * REGION_FIELDS
@@ -450,8 +505,9 @@ def relocate(book, index, keys):
             continue
         count = book[at + COUNT]
         null_place = book[at + NULL_SLOT]
-        first = book[ENTRY_END]
-        _start_region(book, index, at, _index_bits(book, max(np.int64(4), count)), count)
+        bits = _index_bits(book, max(np.int64(4), count))
+        _start_region(book, index, at, bits, count, book[at + WIDTH])
+        first = book[at + NEXT_SLOT]
         book[at + COUNT] = count
         book[at + NEXT_SLOT] = first + count
         book[at + ROOM] = 0
@@ -469,7 +525,6 @@ def reindex(book, index, keys, low, bits):
     book[DIRECT_LOW] = low
     book[DIRECT_BITS] = bits
     book[INDEX_END] = FIRST_INDEX
-    book[N_KEPT] = 0
     for region in range(book[REGION_END]):
         at = REGIONS_AT + region * REGION_FIELDS
         if book[at + STATE] == 0:
@@ -488,7 +543,7 @@ def warm_up():
     book[FREE_REGION] = -1
     keys = np.zeros(1, dtype=np.int64)
     index = np.zeros(8, dtype=np.uint32)
-    open_region(book, index, 0, False, 0)
+    open_region(book, index, keys, 0, 2, 0, 0, 0)
     find_region(book, 0)
     relist(book)
     relocate(book, index, keys)

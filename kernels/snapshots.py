@@ -7,60 +7,63 @@ from hpcstream.kernels.key_table import (
     CHUNK_FIELDS,
     CHUNKS_AT,
     COUNT,
+    DENSE_BASE,
     FIRST_CHUNK,
-    NULL_SLOT,
+    N_DENSE,
     REGION_FIELDS,
     REGIONS_AT,
+    WIDTH,
 )
 
 
 @njit(cache=True, nogil=True)
-def copy_regions(book, regions, source, out):
-    """Copy the values of the slots of regions (int64[n]), each in insertion order.
+def gather_words(source, slots, out):
+    """Copy the words (uint64) at some slots (uint32[n])."""
+    for place in range(slots.shape[0]):
+        out[place] = source[slots[place]]
+
+
+@njit(cache=True, nogil=True)
+def copy_regions(book, rows, regions, source, out):
+    """Copy the values of the slots of regions (int64[n]), in the order of `slots_of_regions`.
 
     ``source`` and ``out`` are uint64: views of whatever a slot has.
     """
-    done = np.int64(0)
+    done = np.uint64(0)
     for position in range(regions.shape[0]):
         at = REGIONS_AT + regions[position] * REGION_FIELDS
+        if book[at + N_DENSE] == book[at + WIDTH]:
+            n_dense = np.uint64(book[at + WIDTH])
+            first = np.uint64(book[at + DENSE_BASE])
+            out[done : done + n_dense] = source[first : first + n_dense]
+            done += n_dense
+        else:
+            for slot in range(book[at + DENSE_BASE], book[at + DENSE_BASE] + book[at + WIDTH]):
+                if rows[slot] != 0:
+                    out[done] = source[slot]
+                    done += np.uint64(1)
         left = book[at + COUNT]
         link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
         while left > 0:
             n_here = min(left, book[link + 1])
-            first = book[link]
-            out[done : done + n_here] = source[first : first + n_here]
-            done += n_here
+            first_here = book[link]
+            end = done + np.uint64(n_here)
+            out[done:end] = source[first_here : first_here + n_here]
+            done = end
             left -= n_here
             link = book[CHUNKS_AT] + book[link + 2] * CHUNK_FIELDS
 
 
 @njit(cache=True, nogil=True)
-def mark_null_keys(book, regions, out):
-    """Write 1 into ``out`` (uint8[n_slots], ordered as by `copy_regions`) for null keys."""
-    done = np.int64(0)
-    for position in range(regions.shape[0]):
-        at = REGIONS_AT + regions[position] * REGION_FIELDS
-        null_slot = book[at + NULL_SLOT]
-        left = book[at + COUNT]
-        link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
-        while left > 0:
-            n_here = min(left, book[link + 1])
-            first = book[link]
-            if null_slot != 0 and first <= null_slot < first + n_here:
-                out[done + null_slot - first] = 1
-            done += n_here
-            left -= n_here
-            link = book[CHUNKS_AT] + book[link + 2] * CHUNK_FIELDS
-
-
-@njit(cache=True, nogil=True)
-def rows_of_regions(book, regions, rows, out_totals):
+def rows_of_regions(book, rows, regions, out_totals):
     """Write the number of rows (int64[n_slots]) of each region: it grows with every row."""
     for position in range(regions.shape[0]):
         at = REGIONS_AT + regions[position] * REGION_FIELDS
         left = book[at + COUNT]
         link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
         total = np.int64(0)
+        for slot in range(book[at + DENSE_BASE], book[at + DENSE_BASE] + book[at + WIDTH]):
+            total += rows[slot]
         while left > 0:
             n_here = min(left, book[link + 1])
             for slot in range(book[link], book[link] + n_here):
@@ -74,6 +77,6 @@ def warm_up():
     """Compile every kernel for the arguments the engine passes."""
     book = np.zeros(REGIONS_AT + REGION_FIELDS, dtype=np.int64)
     none, words = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
-    copy_regions(book, none, words, words)
-    mark_null_keys(book, none, np.zeros(0, dtype=np.uint8))
+    gather_words(words, np.zeros(0, dtype=np.uint32), words)
+    copy_regions(book, none, none, words, words)
     rows_of_regions(book, none, none, none)

@@ -19,10 +19,12 @@ import pyarrow as pa
 from hpcstream.event_time import MAX_TIME, MIN_TIME
 from hpcstream.kernels import accumulate
 from hpcstream.memory.columns import fixed_values, validity
-from hpcstream.state.slice_store import Slots, Word
+from hpcstream.state.arrays import Slots, Word
 
 Values = npt.NDArray[Any]
 Words = Sequence[Values]
+Targets = Slots | np.uint64
+"""Where partial results go: their slots, or the slot of the first of a row of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,8 @@ class Accumulator(Protocol):
     def update(self, state: Words, rows: ColumnRows) -> None:
         """Take in the rows of a batch."""
 
-    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
-        """Take in partial results, one for each of ``slots``."""
+    def merge(self, state: Words, slots: Targets, parts: Words) -> None:
+        """Take in partial results, one for each of ``slots``, or for as many from one slot on."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class NullCount:
         if rows.valid is not None:
             accumulate.count_nulls(rows.all_slots, rows.valid, state[0])
 
-    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+    def merge(self, state: Words, slots: Targets, parts: Words) -> None:
         """Take in partial results."""
         accumulate.add_counts(slots, parts[0], state[0])
 
@@ -110,7 +112,7 @@ class IntegerSum:
         else:
             accumulate.add_integers(rows.slots, rows.values, state[0], state[1])
 
-    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+    def merge(self, state: Words, slots: Targets, parts: Words) -> None:
         """Take in partial results."""
         accumulate.add_integers(slots, parts[0], state[0], state[1])
         if parts[1].any():
@@ -132,7 +134,7 @@ class FloatSum:
         """Take in rows."""
         accumulate.add_floats(rows.slots, rows.values, state[0])
 
-    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+    def merge(self, state: Words, slots: Targets, parts: Words) -> None:
         """Take in partial results."""
         accumulate.add_floats(slots, parts[0], state[0])
 
@@ -154,7 +156,7 @@ class Least:
         """Take in rows."""
         self.merge(state, rows.slots, (rows.values,))
 
-    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+    def merge(self, state: Words, slots: Targets, parts: Words) -> None:
         """Take in partial results."""
         if self.dtype == "float64":
             accumulate.keep_least_float(slots, parts[0], state[0])
@@ -179,7 +181,7 @@ class Greatest:
         """Take in rows."""
         self.merge(state, rows.slots, (rows.values,))
 
-    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+    def merge(self, state: Words, slots: Targets, parts: Words) -> None:
         """Take in partial results."""
         if self.dtype == "float64":
             accumulate.keep_greatest_float(slots, parts[0], state[0])
@@ -207,7 +209,7 @@ class Moments:
             values = _frozen(values.astype(np.float64))
         accumulate.add_moments(rows.slots, values, *state)
 
-    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+    def merge(self, state: Words, slots: Targets, parts: Words) -> None:
         """Take in partial results."""
         accumulate.merge_moments(slots, *parts, *state)
 
@@ -232,7 +234,7 @@ class FirstValue:
         bits = rows.values.view(np.int64)
         accumulate.keep_first(rows.slots, rows.times, rows.orders, bits, *state)
 
-    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+    def merge(self, state: Words, slots: Targets, parts: Words) -> None:
         """Take in partial results."""
         accumulate.keep_first(slots, *parts, *state)
 
@@ -257,7 +259,7 @@ class LastValue:
         bits = rows.values.view(np.int64)
         accumulate.keep_last(rows.slots, rows.times, rows.orders, bits, *state)
 
-    def merge(self, state: Words, slots: Slots, parts: Words) -> None:
+    def merge(self, state: Words, slots: Targets, parts: Words) -> None:
         """Take in partial results."""
         accumulate.keep_last(slots, *parts, *state)
 

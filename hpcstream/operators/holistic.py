@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from hpcstream.operators.aggregates import NamedAggregate, kept_type, result_type
 from hpcstream.operators.group_functions import GroupedValues, group_result
-from hpcstream.state.slice_store import Ints, SliceStore, Slots
+from hpcstream.state.arrays import Ints, Places, Slots
+from hpcstream.state.slice_store import SliceStore
 
 if TYPE_CHECKING:
     from hpcstream.operators.window_spec import WindowAggregateSpec
@@ -173,7 +174,7 @@ class HolisticRows:
             name: ColumnBuffer(name, self._schema.field(name).type, functions[name])
             for name in functions
         }
-        self._parts: list[tuple[Slots, Slots]] = []
+        self._parts: list[tuple[Places, Places]] = []
         store.on_move = self._move
 
     @property
@@ -191,7 +192,7 @@ class HolisticRows:
         for name, buffer in self.buffers.items():
             buffer.take_over(other.buffers[name], new_of_old)
 
-    def set_parts(self, parts: list[tuple[Slots, Slots]]) -> None:
+    def set_parts(self, parts: list[tuple[Places, Places]]) -> None:
         """Say which entries (first) went into which of the window's (second)."""
         self._parts = parts
 
@@ -202,7 +203,7 @@ class HolisticRows:
         if self._parts:
             of_window, ordinals = ordinals, np.full_like(ordinals, -1)
             for source, target in self._parts:
-                ordinals[source] = of_window[target]
+                ordinals[_as_index(source)] = of_window[_as_index(target)]
         return {n: buffer.select(ordinals, len(slots)) for n, buffer in self.buffers.items()}
 
     def forget(self, regions: Ints) -> None:
@@ -240,6 +241,10 @@ class HolisticRows:
         new_of_old[old] = np.arange(1, len(old) + 1)
         for buffer in self.buffers.values():
             buffer.move(new_of_old)
+
+
+def _as_index(places: Places) -> Slots | slice:
+    return slice(places.start, places.stop) if isinstance(places, range) else places
 
 
 def array_bytes(values: pa.Array) -> npt.NDArray[np.uint8]:

@@ -19,8 +19,9 @@ from hpcstream.memory.columns import (
     validity,
     words_to_array,
 )
+from hpcstream.state.arrays import NO_NULLS, Bools, Ints
 from hpcstream.state.key_index import Bytes, KeyIndex
-from hpcstream.state.slice_store import NO_NULLS, Bools, Ints, SliceStore
+from hpcstream.state.slice_store import SliceStore
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -73,8 +74,12 @@ class InternedKeys:
         return [_from_bytes(offsets, data, valid, self._fields[0].type)]
 
     def forget_dead(self, store: SliceStore) -> None:
-        """Throw away keys without entries, when they are more than half."""
-        if len(self._index) <= 2 * store.n_entries + _SPARE_KEYS:
+        """Throw away keys without entries, when they are more than half.
+
+        When that is depends on the slices alone: ids say in which order results come.
+        """
+        n_spare = len(self._index) - _SPARE_KEYS
+        if n_spare <= 0 or n_spare <= 2 * store.n_slice_entries():
             return
         self.generation += 1
         self._last = None

@@ -24,7 +24,7 @@ from hpcstream.event_time import MIN_TIME
 from hpcstream.operators.base import Emitted, Share, SideOutput, Snapshot
 from hpcstream.operators.window_spec import WindowAggregateSpec
 from hpcstream.operators.window_state import WindowState
-from hpcstream.state.slice_store import Allocator
+from hpcstream.state.arrays import Allocator
 
 MAX_ENTRIES = 1 << 20
 """With more entries than this, all slices are shipped."""

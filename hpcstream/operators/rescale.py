@@ -14,7 +14,7 @@ from hpcstream.exchange.partitioning import HashPartitioning
 from hpcstream.operators.base import Share, Snapshot
 from hpcstream.operators.window_spec import WindowAggregateSpec
 from hpcstream.operators.window_state import WindowState
-from hpcstream.state.slice_store import HeapAllocator, Ints
+from hpcstream.state.arrays import HeapAllocator, Ints
 
 Owned = Callable[[Ints, pa.RecordBatch], npt.NDArray[np.int64]]
 """Which of some entries, with their slice numbers and keys, an instance takes over."""

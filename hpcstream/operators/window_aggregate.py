@@ -26,7 +26,7 @@ from hpcstream.operators.window_merge import WindowMerger
 from hpcstream.operators.window_progress import WindowProgress
 from hpcstream.operators.window_spec import WindowAggregateSpec
 from hpcstream.operators.window_state import WindowState
-from hpcstream.state.slice_store import Allocator, Bools, Ints, Slots
+from hpcstream.state.arrays import Allocator, Bools, Ints, Slots
 
 _NOTHING: tuple[Emitted, ...] = ()
 

@@ -45,7 +45,7 @@ from hpcstream.operators.window_merge import Entries, WindowMerger
 from hpcstream.operators.window_progress import WindowProgress
 from hpcstream.operators.window_spec import ROWS_COLUMN, WindowAggregateSpec
 from hpcstream.operators.window_state import WindowState
-from hpcstream.state.slice_store import Allocator, HeapAllocator, Ints, Slots
+from hpcstream.state.arrays import Allocator, HeapAllocator, Ints, Slots
 
 __all__ = ["WINDOW_COLUMN", "WindowAllFinal", "WindowAllLocal", "reduction_ops"]
 

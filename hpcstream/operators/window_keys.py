@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hpcstream.memory.columns import is_word_type, key_words, validity, words_to_array
-from hpcstream.state.slice_store import NO_NULLS, Bools, Ints, SliceStore
+from hpcstream.state.arrays import NO_NULLS, Bools, Ints
+from hpcstream.state.slice_store import SliceStore
 
 if TYPE_CHECKING:
     from hpcstream.operators.window_spec import WindowAggregateSpec

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from hpcstream.operators.window_state import MAX_BATCH_ROWS, WindowState
-from hpcstream.state.slice_store import Bools, Ints, Slots, values_at
+from hpcstream.state.arrays import Bools, Ints, Places, Slots, values_at
 
 Entries = tuple[Ints, Slots, Bools | None]
 """Window of each entry, its slot, and whether its key is null (None: no key is)."""
@@ -137,23 +137,22 @@ class WindowMerger:
                 self._owned.add(merged)
         return self._nodes[node]
 
-    def _merge(self, regions: Sequence[int]) -> tuple[int, list[tuple[Slots, Slots]]]:
+    def _merge(self, regions: Sequence[int]) -> tuple[int, list[tuple[Places, Places]]]:
         """Merge regions, in this order, into a new one.
 
         Returns
         -------
         region : int
-        slots : list of (uint32[n], uint32[n])
-            For each of ``regions``: its slots, and those of the same keys in the new one.
+        slots : list of (uint32[n] or range, uint32[n] or range)
+            Slots of ``regions``, and those of the same keys in the new one.
         """
-        counts = self._store.counts(np.array(regions, dtype=np.int64))
-        merged = self._store.open_merged(int(counts.max()))
+        merged = self._store.open_merged(np.array(regions, dtype=np.int64))
         merged_slots = []
         for region in regions:
-            source, slots = self._store.merge(merged, region)
-            merged_slots.append((source, slots))
-            parts = [values_at(array, source) for array in self._store.words]
-            self._state.merge_words(slots, parts)
+            for source, slots in self._store.merge(merged, region):
+                merged_slots.append((source, slots))
+                parts = [values_at(array, source) for array in self._store.words]
+                self._state.merge_words(slots, parts)
         return merged, merged_slots
 
     def _drop(self, nodes: Sequence[tuple[int, int]]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from hpcstream.event_time import MIN_TIME
 from hpcstream.operators.windows import Slicing
-from hpcstream.state.slice_store import Ints, Slots
+from hpcstream.state.arrays import Ints, Slots
 
 
 class WindowProgress:

@@ -19,7 +19,7 @@ from hpcstream.operators.aggregates import (
 )
 from hpcstream.operators.window_all_columns import WINDOW_COLUMN, list_fields, transport_of
 from hpcstream.operators.windows import Slicing, WindowAssigner
-from hpcstream.state.slice_store import Word
+from hpcstream.state.arrays import Word
 
 SLICE_COLUMN = "__slice"
 ROWS_COLUMN = "__rows"

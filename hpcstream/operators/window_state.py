@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN
-from hpcstream.kernels import accumulate
 from hpcstream.memory.columns import fixed_values
 from hpcstream.operators.accumulators import Accumulator, ColumnRows, NullCount, column_rows
 from hpcstream.operators.aggregates import finish
@@ -27,7 +26,8 @@ from hpcstream.operators.window_spec import (
     WORD_PREFIX,
     WindowAggregateSpec,
 )
-from hpcstream.state.slice_store import Allocator, Arrays, Bools, Ints, SliceStore, Slots
+from hpcstream.state.arrays import Allocator, Arrays, Bools, Ints, Places, Slots
+from hpcstream.state.slice_store import SliceStore
 
 MAX_BATCH_ROWS = 65_536
 """Most rows of an emitted batch."""
@@ -90,8 +90,8 @@ class WindowState:
         times = numbers * slicing.slice_size + slicing.offset
         times.setflags(write=False)
         words, valid = self.codec.encode(batch)
-        slots = self.store.resolve(times, words, valid, first_open=first_open, step=0)
-        accumulate.add_counts(slots, fixed_values(batch.column(ROWS_COLUMN)), self.store.rows)
+        rows = fixed_values(batch.column(ROWS_COLUMN))
+        slots = self.store.resolve(times, words, valid, first_open=first_open, counts=rows)
         parts = [fixed_values(batch.column(f"{WORD_PREFIX}{name}")) for name in self._names]
         self.merge_words(slots, parts)
         return slots
@@ -100,8 +100,7 @@ class WindowState:
         """Merge partial results without a key into labelled slices; return their slots."""
         no_keys = np.zeros(len(labels), dtype=np.int64)
         no_keys.setflags(write=False)
-        slots = self.store.resolve(labels, no_keys, step=0)
-        accumulate.add_counts(slots, rows, self.store.rows)
+        slots = self.store.resolve(labels, no_keys, counts=rows)
         self.merge_words(slots, parts)
         return slots
 
@@ -111,20 +110,19 @@ class WindowState:
         times = numbers * book.slice_size + book.slice_offset
         times.setflags(write=False)
         words, valid = self.codec.encode(keys)
-        own = book.resolve(times, words, valid, step=0)
-        rows = other.store.rows[slots]
-        parts = [array[slots] for array in other.store.words]
+        rows, *parts = (array[slots] for array in (other.store.rows, *other.store.words))
         for array in (rows, *parts):
             array.setflags(write=False)
-        accumulate.add_counts(own, rows, book.rows)
+        own = book.resolve(times, words, valid, counts=rows)
         self.merge_words(own, parts)
         if self.holistic is not None and other.holistic is not None:
             new_of_old = np.zeros(other.store.slots_end, dtype=np.uint32)
             new_of_old[slots] = own
             self.holistic.take_over(other.holistic, new_of_old)
 
-    def merge_words(self, slots: Slots, parts: list[npt.NDArray[Any]]) -> None:
+    def merge_words(self, places: Places, parts: list[npt.NDArray[Any]]) -> None:
         """Merge words, given in the order of the specification, into entries."""
+        slots = np.uint64(places.start) if isinstance(places, range) else places
         at = 0
         for accumulator in self.spec.accumulators:
             end = at + len(accumulator.words)
@@ -133,8 +131,9 @@ class WindowState:
 
     def entries(self, slots: Slots) -> dict[str, npt.NDArray[Any]]:
         """Return the words of entries by name, and their ``"rows"``."""
-        words = {n: a[slots] for n, a in zip(self._names, self.store.words, strict=True)}
-        return words | {"rows": self.store.rows[slots]}
+        store = self.store
+        arrays = {**dict(zip(self._names, store.words, strict=True)), "rows": store.rows}
+        return {name: store.copy_at(array, slots) for name, array in arrays.items()}
 
     def key_columns(self, slots: Slots, is_null: Bools | None) -> list[pa.Array]:
         """Return the key columns of entries."""
@@ -201,9 +200,9 @@ class WindowState:
     def snapshot_in_pieces(self) -> PiecewiseSnapshot:
         """Return what `snapshot` does, slice by slice: most of them change no more."""
         store = self.store
-        numbers, regions = store.slices_below(2**63)
-        counts = store.counts(regions)
-        whole = {"slice_numbers": numbers, "slice_counts": counts, **self.codec.snapshot()}
+        outline, regions = store.outline()
+        numbers, counts = outline["slice_numbers"], outline["slice_counts"]
+        whole = {**outline, **self.codec.snapshot()}
         facts = zip(*(a.tolist() for a in (numbers, counts, store.rows_of(regions))), strict=True)
         generation = self.codec.generation
         pieces = [Piece(str(n), f"{count}/{rows}/{generation}", count) for n, count, rows in facts]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -53,3 +55,8 @@ def resized_book(old: Book, regions: int = 0, chunks: int = 0, directory: int = 
     book[target : target + n_links] = old[source : source + n_links]
     key_table.relist(book)
     return book
+
+
+def region_at(region: Any) -> Any:
+    """Return where the fields of a region (or of each of many) are in the book."""
+    return key_table.REGIONS_AT + region * key_table.REGION_FIELDS

@@ -10,7 +10,6 @@ from __future__ import annotations
 _PLACES_PER_ENTRY = 8
 _FREE_PLACES = 1 << 12  # so few cost nothing
 _MOST_BITS = 28
-_LONGEST_WAIT = 1 << 10
 
 
 def direct_layout(low: int, high: int, n_regions: int, n_entries: int) -> tuple[int, int] | None:
@@ -42,23 +41,3 @@ def direct_layout(low: int, high: int, n_regions: int, n_entries: int) -> tuple[
 def is_sparse(bits: int, n_regions: int, n_entries: int) -> bool:
     """Whether a direct table of this width has far more places than entries."""
     return (n_regions << bits) > _PLACES_PER_ENTRY * n_entries + _FREE_PLACES
-
-
-class Patience:
-    """How many slices are closed before it is tried again whether a table could be direct.
-
-    Looking reads every key; each time in vain the wait becomes twice as long.
-    """
-
-    def __init__(self) -> None:
-        self._wait = self._left = 0
-
-    def is_over(self, n_closed: int) -> bool:
-        """Note closed slices; return whether it is time to look."""
-        self._left -= n_closed
-        return self._left <= 0
-
-    def lost(self) -> None:
-        """Note that the table could not be direct, or could not stay so."""
-        self._wait = min(2 * self._wait + 1, _LONGEST_WAIT)
-        self._left = self._wait

@@ -16,60 +16,34 @@ stable between two calls of `resolve` and `merge`; keep none beyond.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hpcstream.kernels import accumulate, key_regions, key_resolve, key_table, snapshots
-from hpcstream.state.book import new_book, resized_book
-from hpcstream.state.direct_keys import Patience, direct_layout, is_sparse
+from hpcstream.kernels import key_regions, key_resolve, key_table, snapshots
+from hpcstream.state.arrays import (
+    NO_COUNTS,
+    NO_NULLS,
+    Allocator,
+    Arrays,
+    Bools,
+    Ints,
+    Places,
+    Slots,
+    Word,
+    as_range,
+    read_only,
+)
+from hpcstream.state.book import new_book, region_at, resized_book
+from hpcstream.state.dense_range import DenseRange
+from hpcstream.state.direct_keys import direct_layout, is_sparse
+from hpcstream.state.patience import Patience
 
-Ints = npt.NDArray[np.int64]
-Slots = npt.NDArray[np.uint32]
-Bools = npt.NDArray[np.bool_]
-Arrays = Mapping[str, npt.NDArray[Any]]
-
+_LISTED, _MERGED = 1, 2  # the STATE of slices, and of regions that are merged from some
 _LEAST_ENTRIES = 1 << 12
 _SPARE_ENTRIES = 1 << 14  # garbage below this is not worth packing
-NO_NULLS: Bools = np.zeros(0, dtype=np.bool_)
-NO_NULLS.setflags(write=False)
-
-
-class Allocator(Protocol):
-    """Where arenas come from; `hpcstream.memory.pool.BufferPool` is one."""
-
-    def empty(self, n: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Return a writable array with anything in it."""
-
-
-class HeapAllocator:
-    """Arenas from NumPy's own memory, for tests."""
-
-    def empty(self, n: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Return a writable array with anything in it."""
-        return np.empty(n, dtype=dtype)
-
-
-@dataclass(frozen=True)
-class Word:
-    """One value of state per entry.
-
-    Attributes
-    ----------
-    name : str
-        Unique within a store; names the array in snapshots.
-    dtype : str
-        NumPy's name of its type.
-    identity : int or float
-        What a new entry holds.
-    """
-
-    name: str
-    dtype: str
-    identity: int | float
 
 
 class SliceStore:
@@ -93,6 +67,8 @@ class SliceStore:
         The accumulators of each slot, in the order given.
     n_late : int
         Late rows of the last call of `resolve`.
+    dense_range : DenseRange
+        Decides which keys the next slices are dense for.
     on_move : (old_slots, slots_end) -> None, or None
         Called when entries have moved: the one at ``old_slots[i]`` is at ``i + 1``
         now, and all were below ``slots_end``.
@@ -120,10 +96,11 @@ class SliceStore:
         self.words: list[npt.NDArray[Any]] = [allocator.empty(0, w.dtype) for w in words]
         self._index: Slots = allocator.empty(key_table.FIRST_INDEX, np.uint32)
         self._index[:] = 0
-        self._identities = [_bits_of(word) for word in words]
+        self._identities = [word.bits for word in words]
         self._grow_entries(_LEAST_ENTRIES)
         self._slots: Slots = np.empty(0, dtype=np.uint32)
         self._patience = Patience()
+        self.dense_range = DenseRange()
         self.n_late = 0
         self.on_move: Callable[[Slots, int], None] | None = None
 
@@ -136,6 +113,10 @@ class SliceStore:
     def n_entries(self) -> int:
         """Number of open (slice, key) pairs."""
         return int(self._book[key_table.N_LIVE])
+
+    def n_slice_entries(self) -> int:
+        """Return the number of (slice, key) pairs, without what is merged from slices."""
+        return int(self.counts(self.slices_below(2**63)[1]).sum())
 
     @property
     def n_regions(self) -> int:
@@ -175,15 +156,17 @@ class SliceStore:
         valid: Bools = NO_NULLS,
         *,
         first_open: int = -(2**63),
-        step: int = 1,
+        counts: Ints = NO_COUNTS,
     ) -> Slots:
-        """Find or make the slot of each row; add ``step`` to the rows counted there.
+        """Find or make the slot of each row, and count it there.
 
         Parameters
         ----------
         times, keys : int64[n]
         valid : bool[n] or bool[0]
             False where the key is null.
+        counts : int64[n] or int64[0]
+            How many rows each stands for, at least one; one if not given.
         first_open : int
             Rows of lesser slices are late: they get slot 0 and count in ``n_late``.
 
@@ -198,22 +181,20 @@ class SliceStore:
             A time is too close to the ends of int64.
         """
         book = self._book
-        in_use = max(book[key_table.N_LIVE], book[key_table.PEAK_LIVE])
+        in_use = max(book[key_table.N_HELD], book[key_table.PEAK_HELD])
         if book[key_table.ENTRY_END] > 3 * in_use + _SPARE_ENTRIES:
             self.pack()
             book = self._book
         book[key_table.FIRST_OPEN] = first_open
-        book[key_table.STEP] = step
+        columns = (times, keys, valid, counts)
         n_rows = times.shape[0]
         if self._slots.shape[0] < n_rows:
             self._slots = np.empty(n_rows, dtype=np.uint32)
         slots = self._slots[:n_rows]
-        done = key_resolve.resolve_rows(
-            book, self._index, self._keys, self.rows, times, keys, valid, slots
-        )
+        done = key_resolve.resolve_rows(book, self._index, self._keys, self.rows, columns, slots)
         self.n_late = int(book[key_table.N_LATE])
         if done < n_rows:
-            self._resolve_rest(times, keys, valid, slots, done)
+            self._resolve_rest(columns, slots, done)
         return slots
 
     @property
@@ -221,15 +202,17 @@ class SliceStore:
         """The least time of the last batch that was resolved."""
         return int(self._book[key_table.BATCH_MIN])
 
-    def _resolve_rest(self, times: Ints, keys: Ints, valid: Bools, slots: Slots, done: int) -> None:
+    def _resolve_rest(
+        self, columns: tuple[Ints, Ints, Bools, Ints], slots: Slots, done: int
+    ) -> None:
         least = self._book[key_table.BATCH_MIN]
-        while done < times.shape[0]:
-            self._make_room(times, _valid_keys(keys[done:], valid[done:]))
-            rest = valid[done:] if valid.shape[0] else valid
+        while done < slots.shape[0]:
+            times, keys, valid, counts = columns
+            rest = (times[done:], keys[done:], valid[done:], counts[done:])  # or empty ones
+            self._make_room(rest[0], _valid_keys(rest[1], rest[2]))
             done += key_resolve.resolve_rows(
-                self._book, self._index, self._keys, self.rows,
-                times[done:], keys[done:], rest, slots[done:],
-            )  # fmt: skip
+                self._book, self._index, self._keys, self.rows, rest, slots[done:]
+            )
             self.n_late += int(self._book[key_table.N_LATE])
         self._book[key_table.BATCH_MIN] = least
 
@@ -250,10 +233,10 @@ class SliceStore:
 
     def counts(self, regions: Ints) -> Ints:
         """Return the number of entries of each region."""
-        return self._fields(regions, key_table.COUNT)
+        return self._fields(regions, key_table.COUNT) + self._fields(regions, key_table.N_DENSE)
 
     def slots_of(self, regions: Ints) -> tuple[Slots, Bools | None]:
-        """Return the slots of some regions, each in insertion order.
+        """Return the slots of some regions: keys that one is dense for, then others as they came.
 
         Returns
         -------
@@ -262,8 +245,10 @@ class SliceStore:
             Which entries are of the null key; None if none is.
         """
         counts = self.counts(regions)
-        slots = np.empty(int(counts.sum()), dtype=np.uint32)
-        key_regions.slots_of_regions(self._book, regions, slots)
+        n_slots = int(counts.sum())
+        slots = np.empty(n_slots + 1, dtype=np.uint32)
+        key_regions.slots_of_regions(self._book, self.rows, regions, slots)
+        slots = slots[:n_slots]
         nulls = self._fields(regions, key_table.NULL_SLOT)
         if not nulls.any():
             return slots, None
@@ -271,7 +256,14 @@ class SliceStore:
 
     def keys_of(self, slots: Slots) -> Ints:
         """Return the key words of entries."""
-        return self._keys[slots]
+        return self.copy_at(self._keys, slots)
+
+    @staticmethod
+    def copy_at(array: npt.NDArray[Any], slots: Slots) -> npt.NDArray[Any]:
+        """Return a copy of what ``array``, which has a word for every slot, holds at some."""
+        copy = np.empty(slots.shape[0], dtype=array.dtype)
+        snapshots.gather_words(array.view(np.uint64), slots, copy.view(np.uint64))
+        return copy
 
     def close(self, regions: Ints) -> None:
         """Forget regions and their entries."""
@@ -291,59 +283,91 @@ class SliceStore:
         else:
             self._book[key_table.LEAST_SLICE] = max(self.least_slice, limit)
 
-    def open_merged(self, expected: int) -> int:
-        """Open a region outside the directory, to merge slices into."""
-        return self._open(0, expected, listed=False)
+    def open_merged(self, sources: Ints) -> int:
+        """Open a region outside the directory, to merge some others into."""
+        expected = int(self.counts(sources).max())
+        lows, widths = (self._fields(sources, f) for f in (key_table.LOW, key_table.WIDTH))
+        if widths[0] and (widths == widths[0]).all() and (lows == lows[0]).all():
+            return self._open(0, _MERGED, 0, int(lows[0]), int(widths[0]))
+        return self._open(0, _MERGED, expected)
 
-    def _open(self, number: int, expected: int, *, listed: bool) -> int:
+    def _open(self, number: int, kind: int, expected: int, low: int = 0, width: int = 0) -> int:
         while True:
-            region = key_table.open_region(self._book, self._index, number, listed, expected)
+            region = key_table.open_region(
+                self._book, self._index, self._keys, number, kind, low, width, expected
+            )
             if region >= 0:
                 return int(region)
             self._make_room(None)
 
-    def merge(self, region: int, source: int) -> tuple[Slots, Slots]:
+    def merge(self, region: int, source: int) -> list[tuple[Places, Places]]:
         """Find or make, in ``region``, the entries of ``source``; rows are added.
 
         Returns
         -------
-        uint32[n], uint32[n]
-            Slots in ``source`` and the ones of the same keys in ``region``.
+        list of (uint32[n] or range, uint32[n] or range)
+            Slots in ``source`` and the ones of the same keys in ``region``; what they
+            are dense for is there whether it has rows or not.
         """
-        source_slots, _ = self.slots_of(np.array([source], dtype=np.int64))
-        slots = np.empty(source_slots.shape[0], dtype=np.uint32)
-        null_slot = int(self._book[_region_at(source) + key_table.NULL_SLOT])
+        width = int(self._book[region_at(region) + key_table.WIDTH])
+        if not width:
+            return [self._merge_entries(region, source, self._slots_of(source))]
+        key_resolve.merge_dense(self._book, self.rows, source, region)
+        from_, to = (int(self._book[region_at(r) + key_table.DENSE_BASE]) for r in (source, region))
+        done: list[tuple[Places, Places]] = [(range(from_, from_ + width), range(to, to + width))]
+        n_others = int(self._book[region_at(source) + key_table.COUNT])
+        if n_others:
+            others = self._slots_of(source)[-n_others:]
+            done.append(self._merge_entries(region, source, others))
+        return done
+
+    def _slots_of(self, region: int) -> Slots:
+        return self.slots_of(np.array([region], dtype=np.int64))[0]
+
+    def _merge_entries(self, region: int, source: int, entries: Slots) -> tuple[Places, Places]:
+        null_slot = int(self._book[region_at(source) + key_table.NULL_SLOT])
+        slots = np.empty(entries.shape[0], dtype=np.uint32)
         done = 0
         while True:
             done += key_resolve.resolve_entries(
-                self._book, self._index, self._keys, source_slots[done:], null_slot, region,
-                slots[done:],
+                self._book, self._index, self._keys, self.rows,
+                entries[done:], null_slot, region, slots[done:],
             )  # fmt: skip
             if done == slots.shape[0]:
-                break
-            self._make_room(None)
-        accumulate.add_counts(slots, values_at(self.rows, source_slots), self.rows)
-        return source_slots, slots
+                return as_range(entries), slots
+            self._make_room(None, self.keys_of(entries))
 
     def pack(self) -> npt.NDArray[np.uint32]:
-        """Move all entries together, into arenas of the right size.
+        """Move all slots in use together, into arenas of the right size.
 
         Returns
         -------
-        uint32[n_entries]
-            Slot that an entry had before; its slot now is the position plus one.
+        uint32[n]
+            What a slot was before; what it is now is the position plus one.
         """
-        n_live = self.n_entries
-        old = np.empty(n_live, dtype=np.uint32)
-        slots_end = self.slots_end
-        key_regions.live_slots(self._book, old)
-        capacity = _kept_capacity(self._keys.shape[0], 2 * n_live + _SPARE_ENTRIES)
+        old = np.empty(int(self._book[key_table.N_HELD]), dtype=np.uint32)
+        key_regions.held_slots(self._book, old)
+        self._move(old)
+        return old
+
+    def _give_up_dense(self) -> None:
+        """Let no slice be dense, nor the next ones, and pack."""
+        self.dense_range.forget()
+        self._announce_dense()
+        old = np.empty(self.n_entries + 1, dtype=np.uint32)
+        key_regions.give_up_dense(self._book, self.rows, old)
+        self._move(old[:-1])
+
+    def _move(self, old: npt.NDArray[np.uint32]) -> None:
+        """Move slots together; lay out their regions afresh."""
+        n_slots, slots_end = old.shape[0], self.slots_end
+        capacity = _kept_capacity(self._keys.shape[0], 2 * n_slots + _SPARE_ENTRIES)
         arrays = [self._keys, self.rows, *self.words]
         packed = [self._allocator.empty(capacity, array.dtype) for array in arrays]
         for array, target in zip(arrays, packed, strict=True):
-            np.take(array, old, out=target[1 : n_live + 1])
+            np.take(array, old, out=target[1 : n_slots + 1])
         self._keys, self.rows, *self.words = packed
-        self._clear_from(n_live + 1)
+        self._clear_from(n_slots + 1)
         places = self._places(int(self._book[key_table.DIRECT_BITS]))
         self._grow_index(_kept_capacity(self._index.shape[0], places), keep=False)
         self._book[key_table.ENTRY_CAPACITY] = capacity
@@ -352,18 +376,17 @@ class SliceStore:
         key_table.relocate(self._book, self._index, self._keys)
         if self.on_move is not None:
             self.on_move(old, slots_end)
-        return old
 
     def replace_keys(self, new_key_of: Ints) -> None:
         """Replace each key ``k`` by ``new_key_of[k]``, for keys that are small numbers."""
-        old = self.pack()
-        live = self._keys[1 : old.shape[0] + 1]
+        self._give_up_dense()
+        live = self._keys[1 : self.n_entries + 1]
         live[:] = new_key_of[live]
         self.pack()
 
     def live_keys(self) -> Ints:
         """Return the key words of all entries, repeated as they are."""
-        self.pack()
+        self._give_up_dense()
         return self._keys[1 : self.n_entries + 1]
 
     def snapshot_slots(self) -> Slots:
@@ -372,46 +395,66 @@ class SliceStore:
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return all slices as arrays; merged regions are left out."""
+        return {**self.outline()[0], **self.copies_of(self.slices_below(2**63)[1])}
+
+    def outline(self) -> tuple[dict[str, npt.NDArray[Any]], Ints]:
+        """Return what a snapshot says of the slices beside their entries, and their regions."""
         numbers, regions = self.slices_below(2**63)
-        counts = self.counts(regions)
-        return {"slice_numbers": numbers, "slice_counts": counts, **self.copies_of(regions)}
+        outline = {
+            "slice_numbers": numbers,
+            "slice_counts": self.counts(regions),
+            "slice_lows": self._fields(regions, key_table.LOW),
+            "slice_widths": self._fields(regions, key_table.WIDTH),
+            "dense_range": self.dense_range.snapshot(),
+        }
+        return outline, regions
 
     def copies_of(self, regions: Ints) -> dict[str, npt.NDArray[Any]]:
         """Return copies of what the entries of regions hold, each in insertion order."""
-        n_entries = int(self.counts(regions).sum())
-        is_null = np.zeros(n_entries, dtype=np.uint8)
-        snapshots.mark_null_keys(self._book, regions, is_null)
+        slots, is_null_key = self.slots_of(regions)
+        n_entries = slots.shape[0]
+        no_nulls = np.zeros(n_entries, dtype=np.uint8)
+        is_null = no_nulls if is_null_key is None else is_null_key.view(np.uint8)
         arrays = {"keys": self._keys, "rows": self.rows}
         arrays |= {f"word:{s.name}": a for s, a in zip(self._specs, self.words, strict=True)}
         state: dict[str, npt.NDArray[Any]] = {"is_null": is_null}
         for name, array in arrays.items():
             state[name] = copy = self._allocator.empty(n_entries, array.dtype)
-            snapshots.copy_regions(self._book, regions, array.view(np.uint64), copy.view(np.uint64))
+            views = array.view(np.uint64), copy.view(np.uint64)
+            snapshots.copy_regions(self._book, self.rows, regions, *views)
         return state
 
     def rows_of(self, regions: Ints) -> Ints:
         """Return the number of rows of regions; it has grown if a region has changed."""
         totals = np.empty(len(regions), dtype=np.int64)
-        snapshots.rows_of_regions(self._book, regions, self.rows, totals)
+        snapshots.rows_of_regions(self._book, self.rows, regions, totals)
         return totals
 
     def restore(self, state: Arrays) -> None:
         """Take over the slices of a snapshot, entries in the same order."""
         numbers, counts = state["slice_numbers"], state["slice_counts"]
-        self._grow_entries(self.slots_end + int(np.maximum(counts, 8).sum()) + _LEAST_ENTRIES)
-        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
-            self._open(number, count, listed=True)  # at once as large as it will be
-        self._book[key_table.PEAK_LIVE] = max(self._book[key_table.PEAK_LIVE], counts.sum())
+        none = np.zeros_like(numbers)  # as in snapshots of earlier versions
+        lows, widths = state.get("slice_lows", none), state.get("slice_widths", none)
+        if "dense_range" in state:
+            self.dense_range.restore(state["dense_range"])
+            self._announce_dense()
+        n_slots = int(np.maximum(counts, 8).sum() + widths.sum())
+        self._grow_entries(self.slots_end + n_slots + _LEAST_ENTRIES)
+        expected = np.where(widths > 0, 0, counts)  # at once as large as it will be
+        slices = zip(*(a.tolist() for a in (numbers, expected, lows, widths)), strict=True)
+        for number, n_expected, low, width in slices:
+            self._open(number, _LISTED, n_expected, low, width)
+        self._book[key_table.PEAK_HELD] = max(self._book[key_table.PEAK_HELD], n_slots)
         times = np.repeat(numbers * self.slice_size + self.slice_offset, counts)
         is_null = state["is_null"].astype(np.bool_)
-        valid = _read_only(~is_null) if is_null.any() else NO_NULLS
-        slots = self.resolve(_read_only(times), _read_only(state["keys"]), valid, step=0)
-        self.rows[slots] = state["rows"]
+        valid = read_only(~is_null) if is_null.any() else NO_NULLS
+        keys, rows = read_only(state["keys"]), read_only(state["rows"])
+        slots = self.resolve(read_only(times), keys, valid, counts=rows)
         for spec, array in zip(self._specs, self.words, strict=True):
             array[slots] = state[f"word:{spec.name}"]
 
     def _fields(self, regions: Ints, field: int) -> Ints:
-        values: Ints = self._book[_region_at(regions) + field]
+        values: Ints = self._book[region_at(regions) + field]
         return values
 
     def _clear_from(self, start: int) -> None:
@@ -420,12 +463,34 @@ class SliceStore:
         for spec, array in zip(self._specs, self.words, strict=True):
             array[start:] = spec.identity
 
+    def _announce_dense(self) -> None:
+        """Let the next slices be dense for the range of keys that is decided on."""
+        self._book[key_table.DENSE_LOW] = self.dense_range.low
+        self._book[key_table.DENSE_WIDTH] = self.dense_range.width
+
+    def _reconsider_dense(self, slices: Ints) -> None:
+        """Decide, from slices that are about to close, which keys the next ones are dense for."""
+        n_dense, n_others, widths = (
+            self._fields(slices, f) for f in (key_table.N_DENSE, key_table.COUNT, key_table.WIDTH)
+        )
+        is_dense = widths > 0
+        if is_dense.any():
+            self.dense_range.note_dense(widths[is_dense], n_dense[is_dense], n_others[is_dense])
+        elif self.dense_range.wants_look(len(slices)):
+            low, high = key_regions.range_of_keys(self._book, self._keys, slices)
+            self.dense_range.look(int(low), int(high), int(n_others.sum()) // len(slices))
+        self._announce_dense()
+
     def _layout_after(self, closing: Ints) -> tuple[int, int] | None:
         """Return how the table had better be direct once regions are closed; None: no change."""
-        if self._book[key_table.DIRECT_BITS] or not self._patience.is_over(len(closing)):
+        listed = closing[self._fields(closing, key_table.STATE) == _LISTED]
+        if len(listed) == 0:
+            return None
+        self._reconsider_dense(listed)
+        if self._book[key_table.DIRECT_BITS] or not self._patience.is_over(len(listed)):
             return None
         n_left = self.n_regions - len(closing) + 1
-        mean_count = int(self.counts(closing).sum()) // max(1, len(closing))
+        mean_count = int(self._fields(listed, key_table.COUNT).sum()) // len(listed)
         layout = self._direct_layout(_NONE, n_left, n_left * mean_count)
         if layout is None:
             self._patience.lost()
@@ -447,7 +512,7 @@ class SliceStore:
         """Make room in the index, or need less of it the other way."""
         bits = int(self._book[key_table.DIRECT_BITS])
         n_regions = self.n_regions + 1
-        n_entries = 2 * self._expected_entries(n_regions) + _LEAST_ENTRIES
+        n_entries = 2 * self._expected_entries() + _LEAST_ENTRIES
         if bits and is_sparse(bits, n_regions, n_entries):
             self._patience.lost()
             self._reindex(0, 0)
@@ -456,7 +521,7 @@ class SliceStore:
 
     def _widen(self, words: Ints) -> bool:
         """Make the table direct for its keys and ``words``; return False if it should not be."""
-        layout = self._direct_layout(words, self.n_regions, self._expected_entries(self.n_regions))
+        layout = self._direct_layout(words, self.n_regions, self._expected_entries())
         if layout is not None:
             self._reindex(*layout)
         return layout is not None
@@ -468,9 +533,9 @@ class SliceStore:
             low, high = min(low, int(words.min())), max(high, int(words.max()))
         return direct_layout(low, high, n_regions, n_entries)
 
-    def _expected_entries(self, n_regions: int) -> int:
-        """Return how many entries there are, or will be if slices become as large as the last."""
-        return max(self.n_entries, n_regions * int(self._book[key_table.LAST_COUNT]))
+    def _expected_entries(self) -> int:
+        """Return how many entries there will be if two slices become as large as the last."""
+        return self.n_entries + 2 * int(self._book[key_table.LAST_COUNT])
 
     def _make_room(self, times: Ints | None, words: Ints | None = None) -> None:
         """Enlarge whatever the last call stopped for."""
@@ -481,7 +546,7 @@ class SliceStore:
         elif need == key_table.NEED_INDEX:
             self._enlarge_index(size)
         elif need == key_table.NEED_OTHER_KEYS:
-            assert words is not None, "merged regions hold no other keys than slices"
+            assert words is not None, "opening a region needs no keys"
             if not self._widen(words):
                 self._patience.lost()
                 self._reindex(0, 0)
@@ -523,11 +588,6 @@ class SliceStore:
         self._book = resized_book(self._book, regions, chunks, directory)
 
 
-def _bits_of(word: Word) -> np.int64:
-    """Return what a new entry holds, as the bits of an int64."""
-    return np.int64(np.array([word.identity], dtype=word.dtype).view(np.int64)[0])
-
-
 _NONE: Ints = np.zeros(0, dtype=np.int64)
 
 
@@ -536,30 +596,5 @@ def _kept_capacity(capacity: int, needed: int) -> int:
     return capacity if needed <= capacity <= 4 * needed else needed
 
 
-def values_at(array: npt.NDArray[Any], slots: Slots) -> npt.NDArray[Any]:
-    """Return the values of a region's entries, read-only; a view where they lie together.
-
-    The slots of a region ascend, so the first and the last tell.
-    """
-    n_slots = len(slots)
-    if n_slots and int(slots[-1]) - int(slots[0]) + 1 == n_slots:
-        values = array[int(slots[0]) : int(slots[-1]) + 1]
-    else:
-        values = array[slots]
-    values.setflags(write=False)
-    return values
-
-
 def _valid_keys(keys: Ints, valid: Bools) -> Ints:
     return keys[valid] if valid.shape[0] else keys
-
-
-def _region_at(region: Any) -> Any:
-    """Return where the fields of a region (or of each of many) are in the book."""
-    return key_table.REGIONS_AT + region * key_table.REGION_FIELDS
-
-
-def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    view = np.ascontiguousarray(array).view()
-    view.setflags(write=False)
-    return view

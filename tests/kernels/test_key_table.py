@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from naive_key_table import NaiveSlices
 
 from hpcstream.kernels import key_bytes, key_regions, key_resolve, key_table, snapshots
-from hpcstream.state.slice_store import HeapAllocator, SliceStore
+from hpcstream.state.arrays import HeapAllocator
+from hpcstream.state.slice_store import SliceStore
 
 
 @pytest.fixture(autouse=True, scope="module")

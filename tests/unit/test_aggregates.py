@@ -16,7 +16,7 @@ from hpcstream.operators.aggregates import (
 from hpcstream.operators.window_aggregate import WindowAggregate
 from hpcstream.operators.window_spec import WindowAggregateSpec
 from hpcstream.operators.windows import TumblingWindows
-from hpcstream.state.slice_store import HeapAllocator
+from hpcstream.state.arrays import HeapAllocator
 from hpcstream.testing.harness import run_operator
 
 SQL = {

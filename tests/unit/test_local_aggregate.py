@@ -13,7 +13,7 @@ from hpcstream.operators.local_aggregate import LocalWindowAggregate, ReductionJ
 from hpcstream.operators.window_aggregate import WindowAggregate
 from hpcstream.operators.window_spec import SLICE_COLUMN, WindowAggregateSpec
 from hpcstream.operators.windows import SlidingWindows, TumblingWindows
-from hpcstream.state.slice_store import HeapAllocator
+from hpcstream.state.arrays import HeapAllocator
 
 SCHEMA = pa.schema(
     [("key", pa.int64()), ("x", pa.int64()), (TIME_COLUMN, pa.int64()), (ORDER_COLUMN, pa.int64())]

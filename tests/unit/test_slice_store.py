@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from naive_key_table import NaiveSlices
 
-from hpcstream.state.slice_store import NO_NULLS, HeapAllocator, SliceStore, Word
+from hpcstream.state.arrays import NO_NULLS, HeapAllocator, Word
+from hpcstream.state.slice_store import SliceStore
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -135,14 +136,16 @@ def test_merged_slices_hold_the_keys_of_both(first, second):
     store = store_of()
     add(store, [0] * len(first) + [10] * len(second), first + second)
     regions = [store.region_of(0), store.region_of(1)]
-    merged = store.open_merged(0)
+    assume(first or second)
+    merged = store.open_merged(np.array([region for region in regions if region is not None]))
     expected = {}
     for region, keys in zip(regions, (first, second), strict=True):
         for key in keys:
             expected[key] = expected.get(key, 0) + 1
         if region is not None:
-            source, slots = store.merge(merged, region)
-            assert store.keys_of(source).tolist() == store.keys_of(slots).tolist()
+            for source, slots in store.merge(merged, region):
+                keys_of_both = [store.keys_of(np.array(places)) for places in (source, slots)]
+                assert keys_of_both[0].tolist() == keys_of_both[1].tolist()
 
     slots, is_null = store.slots_of(np.array([merged]))
 
@@ -175,7 +178,7 @@ def test_memory_follows_open_entries_over_many_distinct_keys():
         store.forget_below(number)
         sizes.append(store.n_bytes)
     assert store.n_entries == n_rows
-    assert max(sizes[10:]) == max(sizes[:10])
+    assert max(sizes[10:]) <= max(sizes[:10])
 
 
 def test_colliding_and_adversarial_keys_are_told_apart():

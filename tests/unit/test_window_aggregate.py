@@ -15,7 +15,7 @@ from hpcstream.operators.aggregates import NamedAggregate
 from hpcstream.operators.window_aggregate import WindowAggregate
 from hpcstream.operators.window_spec import WindowAggregateSpec
 from hpcstream.operators.windows import SlidingWindows, TumblingWindows
-from hpcstream.state.slice_store import HeapAllocator
+from hpcstream.state.arrays import HeapAllocator
 from hpcstream.testing.harness import run_events, run_operator
 
 FUNCTIONS = ("count_rows", "count", "sum", "mean", "min", "max", "var", "std", "first", "last")

@@ -21,7 +21,7 @@ from hpcstream.operators.window_all import (
 )
 from hpcstream.operators.window_spec import WindowAggregateSpec
 from hpcstream.operators.windows import SlidingWindows, TumblingWindows
-from hpcstream.state.slice_store import HeapAllocator
+from hpcstream.state.arrays import HeapAllocator
 
 REDUCIBLE = ("count_rows", "count", "sum", "mean", "min", "max")
 MERGED = ("count", "sum", "mean", "min", "max", "var", "std", "first", "last")
