@@ -106,10 +106,12 @@ def state(options: argparse.Namespace, say: Any) -> None:
     found = list(manifests(options.directory))[::-1]
     for manifest in found:
         facts = manifest.facts
-        memcpy_s = memcpy(facts["copied_bytes"])
+        memcpy_s, memcpy_cpu_s = memcpy(facts["copied_bytes"])
         say(f"  checkpoint {manifest.number}: {facts['copied_bytes'] / 1e6:.0f} MB copied on a "
             f"rank, written in {facts['seconds']:.2f} s, pause {1e3 * facts['pause_s']:.1f} ms, "
-            f"{facts['pause_s'] / memcpy_s:.2f} times a memcpy ({1e3 * memcpy_s:.1f} ms)"
+            f"{facts['pause_s'] / memcpy_s:.2f} times a memcpy ({1e3 * memcpy_s:.1f} ms); "
+            f"by processor time {1e3 * facts['pause_cpu_s']:.1f} ms, "
+            f"{facts['pause_cpu_s'] / memcpy_cpu_s:.2f} times ({1e3 * memcpy_cpu_s:.1f} ms)"
         )  # fmt: skip
     n_bytes = sum(one.state_bytes for one in found[-1].operators)
     say(f"state: {n_bytes / 1e9:.2f} GB on {found[-1].size} ranks")
@@ -160,16 +162,17 @@ def manifests(directory: str) -> Iterator[Manifest]:
     return (read_manifest(one.path) for one in CheckpointStore(directory).stored())
 
 
-def memcpy(n_bytes: int) -> float:
-    """Return how long a copy of so many bytes to fresh memory takes: the median of five."""
+def memcpy(n_bytes: int) -> tuple[float, float]:
+    """Return how long a copy to fresh memory takes, and its processor time: medians of five."""
     source = np.ones(n_bytes, dtype=np.uint8)
-    times = []
+    times, cpu_times = [], []
     for _ in range(5):
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.thread_time()
         copy = source.copy()
         times.append(time.perf_counter() - started)
+        cpu_times.append(time.thread_time() - cpu_started)
         del copy
-    return statistics.median(times)
+    return statistics.median(times), statistics.median(cpu_times)
 
 
 def size() -> int:
