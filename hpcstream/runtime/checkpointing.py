@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
-from hpcstream.checkpoint.format import CheckpointError, Section
+from hpcstream.checkpoint.format import CheckpointError, Section, load_hdf5
 from hpcstream.checkpoint.staging import Staging
 from hpcstream.checkpoint.store import CHECKPOINT, SAVEPOINT, Superseded, rank_file
 from hpcstream.checkpoint.writer import Outcome, Writer
@@ -127,6 +127,7 @@ class Checkpointing:
         self._preparation.attach(tasks, self._numbers)
         self._preparation.schedule(self.interval_s)
         warm_up(["snapshots"])  # else the first copy waits for them
+        load_hdf5()
         for task in tasks:
             task.on_cut = self._take
 
