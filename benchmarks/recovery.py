@@ -27,6 +27,7 @@ import hpcstream as hs
 from hpcstream import col
 from hpcstream.checkpoint.manifest import Manifest, read_manifest
 from hpcstream.checkpoint.store import CheckpointStore
+from hpcstream.graph.identity import LOCAL
 
 KEYS = 1000
 ROWS_A_SECOND = 1_000_000  # of event time
@@ -68,27 +69,33 @@ def cost(options: argparse.Namespace, say: Any) -> None:
 
     Where others use the machine too, the processor time says more than the rate.
     """
-    rates: dict[bool, list[float]] = {False: [], True: []}
-    cpu: dict[bool, list[float]] = {False: [], True: []}
-    taken = []
-    windows(few_keys, options.rows // 20, hs.tumbling("1s")).run(show=False)
-    for turn in range(2 * options.repeats):
-        with_checkpoints = turn % 2 == 1
+
+    def run(*, rows: int, checked: bool) -> tuple[float, float, int]:
         where = {"checkpoint_dir": options.directory, "checkpoint_interval": "1s"}
-        more: dict[str, Any] = {**where, "restore_from": None} if with_checkpoints else {}
+        more: dict[str, Any] = {**where, "restore_from": None} if checked else {}
         began = time.process_time()
-        result = windows(few_keys, options.rows, hs.tumbling("1s")).run(show=False, **more)
-        cpu[with_checkpoints].append(time.process_time() - began)
-        rates[with_checkpoints].append(result.rows_in / result.seconds)
-        taken += [result.checkpoints] if with_checkpoints else []
-    plain, checked = (statistics.median(rates[one]) for one in (False, True))
-    say(f"tumbling: {plain / 1e6:.2f} M rows/s without checkpoints, {checked / 1e6:.2f} with one a "
-        f"second ({taken} taken): {100 * (1 - checked / plain):+.1f} %")  # fmt: skip
-    say(f"  all: {[round(r / 1e6, 2) for r in rates[False]]}, "
-        f"{[round(r / 1e6, 2) for r in rates[True]]}")  # fmt: skip
-    each = (statistics.median(cpu[True]) - statistics.median(cpu[False])) / max(taken[0], 1)
-    say(f"  processor time of rank 0: {statistics.median(cpu[False]):.2f} s without, "
-        f"{statistics.median(cpu[True]):.2f} s with, {1e3 * each:.0f} ms a checkpoint")  # fmt: skip
+        result = windows(few_keys, rows, hs.tumbling("1s")).run(show=False, **more)
+        cpu_s = time.process_time() - began
+        return result.rows_in / result.seconds / 1e6, cpu_s, result.checkpoints or 0
+
+    for checked in (False, True):
+        run(rows=options.rows // 20, checked=checked)
+    turns = [
+        [run(rows=options.rows, checked=checked) for checked in (False, True)]
+        for _ in range(options.repeats)
+    ]
+    plain, checked_ = ([turn[which] for turn in turns] for which in (0, 1))
+    costs = sorted(100 * (1 - with_[0] / without[0]) for without, with_ in turns)
+    say(f"tumbling: {statistics.median(one[0] for one in plain):.2f} M rows/s without checkpoints, "
+        f"{statistics.median(one[0] for one in checked_):.2f} with one a second; cost in "
+        f"{len(turns)} pairs of runs {costs[0]:+.1f} to {costs[-1]:+.1f} %, median "
+        f"{statistics.median(costs):+.1f} %")  # fmt: skip
+    say(f"  all: {[round(one[0], 1) for one in plain]}, {[round(one[0], 1) for one in checked_]}")
+    before_s, after_s = (statistics.median(one[1] for one in runs) for runs in (plain, checked_))
+    n_taken = statistics.median(one[2] for one in checked_)
+    say(f"  processor time of rank 0: {before_s:.2f} s without, {after_s:.2f} s with "
+        f"{n_taken:g} checkpoints: {1e3 * (after_s - before_s) / max(n_taken, 1):.0f} ms "
+        "each, the start and the end of a job with them counted in")  # fmt: skip
 
 
 def state(options: argparse.Namespace, say: Any) -> None:
@@ -106,10 +113,12 @@ def state(options: argparse.Namespace, say: Any) -> None:
     found = list(manifests(options.directory))[::-1]
     for manifest in found:
         facts = manifest.facts
-        memcpy_s = memcpy(facts["copied_bytes"])
+        memcpy_s, memcpy_cpu_s = memcpy(facts["copied_bytes"])
         say(f"  checkpoint {manifest.number}: {facts['copied_bytes'] / 1e6:.0f} MB copied on a "
             f"rank, written in {facts['seconds']:.2f} s, pause {1e3 * facts['pause_s']:.1f} ms, "
-            f"{facts['pause_s'] / memcpy_s:.2f} times a memcpy ({1e3 * memcpy_s:.1f} ms)"
+            f"{facts['pause_s'] / memcpy_s:.2f} times a memcpy ({1e3 * memcpy_s:.1f} ms); "
+            f"by processor time {1e3 * facts['pause_cpu_s']:.1f} ms, "
+            f"{facts['pause_cpu_s'] / memcpy_cpu_s:.2f} times ({1e3 * memcpy_cpu_s:.1f} ms)"
         )  # fmt: skip
     n_bytes = sum(one.state_bytes for one in found[-1].operators)
     say(f"state: {n_bytes / 1e9:.2f} GB on {found[-1].size} ranks")
@@ -118,7 +127,10 @@ def state(options: argparse.Namespace, say: Any) -> None:
 
 
 def incremental(options: argparse.Namespace, say: Any) -> None:
-    """Show what each checkpoint copies of a state that grows by slices."""
+    """Show what each checkpoint copies of a state that grows by slices.
+
+    What local stages hold goes to other ranks later, and is written there once more.
+    """
     # Windows that fired would hand out all keys so far, again and again: none does.
     make = stopping(new_keys, options.entries // 2)
     job = windows(make, options.entries, hs.sliding("1h", "100ms"), delay="1d")
@@ -126,8 +138,10 @@ def incremental(options: argparse.Namespace, say: Any) -> None:
     before = 0
     for manifest in reversed(list(manifests(options.directory))):
         n_bytes = sum(one.state_bytes for one in manifest.operators)
+        on_its_way = sum(one.state_bytes for one in manifest.operators if one.role == LOCAL)
         say(f"  checkpoint {manifest.number}: state {n_bytes / 1e6:8.1f} MB, grown by "
-            f"{(n_bytes - before) / 1e6:6.1f} MB; written {manifest.facts['bytes'] / 1e6:6.1f} MB, "
+            f"{(n_bytes - before) / 1e6:6.1f} MB, {on_its_way / 1e6:.1f} MB of it in local stages; "
+            f"written {manifest.facts['bytes'] / 1e6:6.1f} MB, "
             f"{len(manifest.shared)} files referred to, pause "
             f"{1e3 * manifest.facts['pause_s']:.1f} ms")  # fmt: skip
         before = n_bytes
@@ -160,16 +174,17 @@ def manifests(directory: str) -> Iterator[Manifest]:
     return (read_manifest(one.path) for one in CheckpointStore(directory).stored())
 
 
-def memcpy(n_bytes: int) -> float:
-    """Return how long a copy of so many bytes to fresh memory takes: the median of five."""
+def memcpy(n_bytes: int) -> tuple[float, float]:
+    """Return how long a copy to fresh memory takes, and its processor time: medians of five."""
     source = np.ones(n_bytes, dtype=np.uint8)
-    times = []
+    times, cpu_times = [], []
     for _ in range(5):
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.thread_time()
         copy = source.copy()
         times.append(time.perf_counter() - started)
+        cpu_times.append(time.thread_time() - cpu_started)
         del copy
-    return statistics.median(times)
+    return statistics.median(times), statistics.median(cpu_times)
 
 
 def size() -> int:

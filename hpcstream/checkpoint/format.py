@@ -91,6 +91,11 @@ class WrittenFile:
         return cls(value["name"], value["bytes"], value["digest"], value["ranges"])
 
 
+def load_hdf5() -> None:
+    """Load the library, which takes a while: before rounds would wait for that."""
+    import h5py  # noqa: F401
+
+
 def write_file(path: str, sections: Sequence[Section]) -> WrittenFile:
     """Write sections to a new file, durably: hidden name, fsync, rename.
 
@@ -123,14 +128,14 @@ def _write_structure(path: str, sections: Sequence[Section]) -> list[tuple[Array
     placed: list[tuple[Array, Any]] = []
     with h5py.File(path, "w", libver="latest") as file:
         file.attrs[_VERSION] = FORMAT_VERSION
+        datasets = _Datasets(h5py)
         for section in sections:
             group = file.create_group(section.path)
             for name, value in section.attributes.items():
                 group.attrs[name] = value
             for name, given in section.arrays.items():
                 array = np.asarray(given, order="C")
-                dataset = _create(h5py, group, name, array)
-                _write_checksum(h5py, dataset, checksum(array))
+                dataset = datasets.create(group, name, array)
                 if array.nbytes:
                     placed.append((array, dataset))
         file.flush()
@@ -147,27 +152,40 @@ def _raise_cause(path: str, sections: Sequence[Section]) -> None:
         os.close(descriptor)
 
 
-def _create(h5py: Any, group: Any, name: str, array: Array) -> Any:
-    """Create a contiguous dataset whose place in the file is fixed at once; return its id."""
-    if array.dtype.hasobject:
-        raise TypeError(f"{group.name}/{name}: a snapshot holds numbers, not {array.dtype}")
-    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    creation.set_layout(h5py.h5d.CONTIGUOUS)
-    creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    space = h5py.h5s.create_simple(array.shape)
-    kind = h5py.h5t.py_create(array.dtype, logical=True)
-    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
-    links.set_create_intermediate_group(True)
-    links.set_char_encoding(h5py.h5t.CSET_UTF8)
-    return h5py.h5d.create(group.id, escaped(name).encode(), kind, space, creation, links)
+class _Datasets:
+    """Creates datasets: contiguous, each with a checksum, their places in the file fixed at once.
 
+    What HDF5 has to be told of all of them is told once; it holds Python's global lock
+    meanwhile, so each call saved is one that rounds do not wait for.
+    """
 
-def _write_checksum(h5py: Any, dataset: Any, value: np.uint32) -> None:
-    """Write the attribute in one step; `Dataset.attrs` writes another first, and renames it."""
-    space = h5py.h5s.create(h5py.h5s.SCALAR)
-    attribute = h5py.h5a.create(dataset, _CHECKSUM.encode(), h5py.h5t.STD_U32LE, space)
-    attribute.write(np.asarray(value))
+    def __init__(self, h5py: Any) -> None:
+        self._h5py = h5py
+        self._creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        self._creation.set_layout(h5py.h5d.CONTIGUOUS)
+        self._creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        self._creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        self._links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+        self._links.set_create_intermediate_group(True)
+        self._links.set_char_encoding(h5py.h5t.CSET_UTF8)
+        self._scalar = h5py.h5s.create(h5py.h5s.SCALAR)
+        self._kinds: dict[np.dtype[Any], Any] = {}
+
+    def create(self, group: Any, name: str, array: Array) -> Any:
+        """Create a dataset for an array, with its checksum; return its id."""
+        h5py = self._h5py
+        if array.dtype.hasobject:
+            raise TypeError(f"{group.name}/{name}: a snapshot holds numbers, not {array.dtype}")
+        kind = self._kinds.get(array.dtype)
+        if kind is None:
+            kind = self._kinds[array.dtype] = h5py.h5t.py_create(array.dtype, logical=True)
+        space = h5py.h5s.create_simple(array.shape)
+        path = escaped(name).encode()
+        dataset = h5py.h5d.create(group.id, path, kind, space, self._creation, self._links)
+        # In one step; `Dataset.attrs` writes another attribute first, and renames it.
+        attribute = h5py.h5a.create(dataset, _CHECKSUM.encode(), h5py.h5t.STD_U32LE, self._scalar)
+        attribute.write(np.asarray(checksum(array)))
+        return dataset
 
 
 def escaped(name: str) -> str:

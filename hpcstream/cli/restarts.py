@@ -7,6 +7,7 @@ status of a launcher: some return 0 after a host was lost.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -24,7 +25,10 @@ ERRORS_AT_ONE_PLACE = 2
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 _ERROR = 1
-_ASKED_TO_STOP = (75, 129, 130, 143)
+_TRY_AGAIN = 75
+_ASKED_TO_STOP = (_TRY_AGAIN, 129, 130, 143)
+_WARNED = 128 + signal.SIGUSR2
+"""Warned of the limit before the ranks could take a checkpoint: go on from the newest, later."""
 
 StartOnce = Callable[[int], int]
 
@@ -71,6 +75,8 @@ def run_to_the_end(
             if deaths:
                 _say(f"finished after {deaths} restarts, {time.monotonic() - began:.1f} s in all")
             return 0
+        if status == _WARNED:
+            return _TRY_AGAIN
         if status in _ASKED_TO_STOP or (newest is not None and newest.finished):
             return status
         at_one_place = at_one_place + 1 if _number(newest) == _number(place) else 1

@@ -1,9 +1,14 @@
-"""A rank that leaves its script before MPI starts, with an error, ends the other ranks.
+"""A rank that leaves its script before MPI starts does not leave the other ranks waiting.
 
-Open MPI's launcher does that by itself. MPICH's lets the others wait in MPI's start for
-ever, for one that is gone: so this rank asks the launcher to end the job, in the words
-that MPICH's library would use (PMI-1), without loading it. Where there is no such launcher
-to talk to, it joins the others in MPI's start, and aborts.
+::
+
+    left with an error      the other ranks are ended: Open MPI's launcher does so, MPICH's is asked
+    left with success       waits until the other ranks of this host have left, too, or stand in
+                            MPI's start, where they would wait for ever: then it ends them
+
+MPICH's launcher is spoken to in the words that MPICH's library would use (PMI-1), without
+loading it. Where there is no such launcher to talk to, this rank joins the others in MPI's
+start, and aborts. Of ranks on other hosts nothing is known.
 """
 
 from __future__ import annotations
@@ -16,10 +21,18 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
+
+from hpcstream.exchange.launcher import ALLOW_SINGLETONS
 
 _HELLO = b"cmd=init pmi_version=1 pmi_subversion=1\n"
 _ANSWER_S = 2.0
+_LOOK_EVERY_S = 0.5
+_LAUNCHERS = ("hydra_pmi_proxy", "prterun", "prted", "mpirun", "mpiexec", "slurmstepd")
+_RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK=", "PMI_RANK=")
+_MPI = "/mpi4py/MPI"
+_LEFT = "hpcstream-left"
 _JOIN_S = 10
 """How long the others may take to come to MPI's start before they are left alone."""
 
@@ -59,12 +72,13 @@ def _ask_launcher(status: int, environ: Mapping[str, str]) -> None:
 
 
 def watch_exit(environ: Mapping[str, str] = os.environ) -> None:
-    """Have ``sys.exit`` with an error end the other ranks, as long as MPI has not started.
+    """Have leaving the script not leave others waiting, as long as MPI has not started.
 
     At exit Python no longer tells the status, so ``sys.exit`` is wrapped to note it. Does
-    nothing where the launcher ends the others, or none started this process.
+    nothing where no launcher of several ranks started this process.
     """
-    if not would_be_waited_for(environ) or getattr(sys.exit, "is_watched", False):
+    size = environ.get("OMPI_COMM_WORLD_SIZE") or environ.get("PMI_SIZE", "")
+    if not size.isdecimal() or int(size) < 2 or getattr(sys.exit, "is_watched", False):
         return
     leave, statuses = sys.exit, [0]
 
@@ -74,7 +88,7 @@ def watch_exit(environ: Mapping[str, str] = os.environ) -> None:
 
     watched.is_watched = True  # type: ignore[attr-defined]
     sys.exit = watched
-    atexit.register(_at_exit, statuses)
+    atexit.register(_at_exit, statuses, environ)
 
 
 def _as_number(status: Any) -> int:
@@ -84,12 +98,60 @@ def _as_number(status: Any) -> int:
     return status & 0xFF if isinstance(status, int) else 1
 
 
-def _at_exit(statuses: list[int]) -> None:
+def _at_exit(statuses: list[int], environ: Mapping[str, str]) -> None:
     (status,) = statuses
-    if status and "mpi4py.MPI" not in sys.modules:
-        print(
-            f"hpcstream: this rank left the script with status {status} before job.run(), where "
-            "the other ranks wait for it; ending all ranks",
-            file=sys.stderr,
-        )
+    if "mpi4py.MPI" in sys.modules:
+        return
+    if status and would_be_waited_for(environ):
+        _say(f"left the script with status {status} before job.run(), where the other ranks wait")
         end_all_ranks(status)
+    elif not status and not hasattr(sys, "last_type") and environ.get(ALLOW_SINGLETONS) != "1":
+        leave_together(environ)
+
+
+def leave_together(environ: Mapping[str, str]) -> None:
+    """Wait until no rank of this host can come to wait for this one; end those that do."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(_LEFT)
+    while others := _others_here():
+        if any(map(_is_in_mpi, others)):
+            _say("left the script before job.run(), where others wait")
+            if would_be_waited_for(environ):
+                end_all_ranks(1)
+            os._exit(1)  # Open MPI's launcher ends the others
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _say(what: str) -> None:
+    print(f"hpcstream: this rank {what} for it; ending all ranks", file=sys.stderr, flush=True)
+
+
+def _others_here() -> list[Path]:
+    """Return where the system tells of the other ranks of this host that have not left.
+
+    No others if this process was not started by a launcher itself, but by a shell, or by a rank.
+    """
+    parent = os.getppid()
+    if _read(Path(f"/proc/{parent}/comm")).strip() not in _LAUNCHERS:
+        return []
+    children = _read(Path(f"/proc/{parent}/task/{parent}/children")).split()
+    others = [Path("/proc", child) for child in children if int(child) != os.getpid()]
+    return [one for one in others if _is_rank(one) and _read(one / "comm").strip() != _LEFT]
+
+
+def _is_rank(process: Path) -> bool:
+    """Whether a child of a launcher is a rank: it may have others, to reach other hosts."""
+    variables = _read(process / "environ").split("\0")
+    return any(one.startswith(_RANK_VARIABLES) for one in variables)
+
+
+def _is_in_mpi(process: Path) -> bool:
+    return _MPI in _read(process / "maps")
+
+
+def _read(path: Path) -> str:
+    """Return what a file says, or nothing if its process is gone or another user's."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
-from hpcstream.checkpoint.format import CheckpointError, Section
+from hpcstream.checkpoint.format import CheckpointError, Section, load_hdf5
 from hpcstream.checkpoint.staging import Staging
 from hpcstream.checkpoint.store import CHECKPOINT, SAVEPOINT, Superseded, rank_file
 from hpcstream.checkpoint.writer import Outcome, Writer
@@ -33,6 +33,7 @@ from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.kernels import warm_up
 from hpcstream.memory.pool import process_pool
 from hpcstream.operators.sink import SinkOperator
+from hpcstream.runtime.control import Status
 from hpcstream.runtime.cut import Cut, Plan, Session, Written
 from hpcstream.runtime.cut_reports import (
     Report,
@@ -44,7 +45,8 @@ from hpcstream.runtime.cut_reports import (
 )
 from hpcstream.runtime.cut_writer import CutWriter, sink_error
 from hpcstream.runtime.pieces import PieceMemory
-from hpcstream.runtime.reserve import PREPARE_AT, Reserve, wanted_sizes
+from hpcstream.runtime.preparing import Preparation
+from hpcstream.runtime.reserve import Reserve
 from hpcstream.runtime.task import Task
 from hpcstream.runtime.task_state import operator_state, task_facts
 
@@ -99,6 +101,7 @@ class Checkpointing:
         self.comm = comm
         self._pieces = PieceMemory()
         self._reserve = Reserve(process_pool())
+        self._preparation = Preparation(self._reserve, self._pieces, writer, clock)
         self._cut_writer = CutWriter(session.store, comm.rank, self._reserve)
         self._plan = plan
         self._clock = clock
@@ -107,12 +110,10 @@ class Checkpointing:
         self._next_number = session.next_number
         self._queue: deque[tuple[Cut, Waiting]] = deque()
         self._carried: dict[int, list[Part]] = {}
-        self._asked = False
+        self._asked_s: float | None = None
         self._abandoned = False
         self._due_s = clock()
         self._look_s = clock()
-        self._prepare_s: deque[float] = deque()
-        self._tasks: Sequence[Task] = ()
         self._wants_savepoint = 0
         self.wants_stop = 0
 
@@ -122,10 +123,11 @@ class Checkpointing:
         """Say what a checkpoint of this rank is taken of."""
         self._numbers = {id(task): number for task, number in zip(tasks, numbers, strict=True)}
         self._sinks = dict(sinks)
-        self._tasks = tasks
         self._due_s = self._clock() + self.interval_s
-        self._prepare_later()
+        self._preparation.attach(tasks, self._numbers)
+        self._preparation.schedule(self.interval_s)
         warm_up(["snapshots"])  # else the first copy waits for them
+        load_hdf5()
         for task in tasks:
             task.on_cut = self._take
 
@@ -145,38 +147,24 @@ class Checkpointing:
         """Return, on rank 0, whether a checkpoint is due: for the next status."""
         if self._queue or self._abandoned:
             return 0
-        now_s = self._clock()
-        if self._prepare_s and now_s >= self._prepare_s[0]:
-            self._prepare()
-        if self.comm.rank or self._asked:
+        self._preparation.go_on()
+        if self.comm.rank or self._asked_s is not None:
             return 0
+        now_s = self._clock()
         if now_s >= self._look_s:
             self._look_s = now_s + _LOOK_EVERY_S
             self._look_for_request()
         kind = SAVEPOINT_DUE if self._wants_savepoint else DUE
-        if kind == DUE and now_s < self._due_s:
+        if kind == DUE and (now_s < self._due_s or self.is_unready):
             return 0
         self._wants_savepoint = 0
-        self._due_s = now_s + self.interval_s
-        self._asked = True
+        self._asked_s = now_s
         return kind
 
-    def _prepare_later(self) -> None:
-        now_s = self._clock()
-        self._prepare_s = deque(now_s + part * self.interval_s for part in PREPARE_AT)
-
-    def _prepare(self) -> None:
-        """Have memory for the next copies ready. On every rank for itself."""
-        self._prepare_s.popleft()
-        sizes: list[int] = []
-        for task in self._tasks:
-            for place, operator in enumerate(task.chain.operators):
-                in_pieces = getattr(operator, "snapshot_in_pieces", None)
-                snapshot = None if in_pieces is None else in_pieces()
-                if snapshot is not None:
-                    path = f"{self._numbers[id(task)]}/{place}"
-                    sizes += wanted_sizes(snapshot, self._pieces.known(path))
-        self.writer.submit(lambda: self._reserve.fill(sizes))
+    @property
+    def is_unready(self) -> bool:
+        """Whether a copy now would make the rounds wait: for the next status, after `wanted`."""
+        return bool(self._queue) or self._preparation.is_under_way
 
     def want_savepoint(self, *, stop: bool) -> None:
         """Take a savepoint as soon as possible; ``stop``: and end the job with it."""
@@ -190,9 +178,17 @@ class Checkpointing:
         if request is not None:
             self.want_savepoint(stop=bool(request.get("stop")))
 
-    def begin(self, kind: int, round_number: int, tasks: Sequence[Task]) -> None:
-        """Begin a checkpoint at a round that no task has started. On all ranks alike."""
-        self._asked = False
+    def begin(self, outcome: Status, round_number: int, tasks: Sequence[Task]) -> None:
+        """Begin the checkpoint that is due at a round that no task has started. On all ranks alike.
+
+        As long as any rank is not ready the checkpoint is put off, unless it is a savepoint.
+        """
+        asked_s, self._asked_s = self._asked_s, None
+        kind = outcome.checkpoint
+        if kind == DUE and outcome.unready:
+            return
+        if asked_s is not None:
+            self._due_s = asked_s + self.interval_s
         name = SAVEPOINT if kind == SAVEPOINT_DUE else CHECKPOINT
         self._new_cut(name, round_number, tasks)
         for task in tasks:
@@ -204,15 +200,14 @@ class Checkpointing:
         cut.abandoned = self._abandoned
         cut.began_s = self._clock()
         self._next_number += 1
-        self._prepare_later()
+        self._preparation.schedule(self.interval_s)
         self._queue.append((cut, self._procedure(cut)))
         return cut
 
     def _take(self, task: Task) -> None:
         """Copy the state of a task that has come to the cut."""
         cut = next(cut for cut, _ in self._queue if self._numbers[id(task)] in cut.waiting)
-        started = time.perf_counter()
-        self._reserve.release()
+        started, cpu_started = time.perf_counter(), time.thread_time()
         number = self._numbers[id(task)]
         for operator in task.chain.operators:
             if isinstance(operator, SinkOperator):
@@ -224,6 +219,7 @@ class Checkpointing:
         facts["pieces"] = self._copy_states(cut, task, number)
         cut.waiting.discard(number)
         cut.copy_s += time.perf_counter() - started
+        cut.copy_cpu_s += time.thread_time() - cpu_started
         self.longest_copy_s = max(self.longest_copy_s, cut.copy_s)
 
     def _copy_states(self, cut: Cut, task: Task, number: int) -> dict[str, Any]:
@@ -233,6 +229,7 @@ class Checkpointing:
         memory = None if is_alone else self._pieces
         for place, operator in enumerate(task.chain.operators):
             path = f"{number}/{place}"
+            self._reserve.release(path)
             state, table, n_bytes = operator_state(operator, path, memory)
             if not state:
                 continue
@@ -284,7 +281,13 @@ class Checkpointing:
         return failed
 
     def finish(self, tasks: Sequence[Task], *, kind: str, finished: bool) -> Waiting:
-        """Take the last checkpoint, after the last round, and wait for it. Collective."""
+        """Take the last checkpoint, after the last round, and wait for it. Collective.
+
+        Those under way are waited for first: it refers to what they have written.
+        """
+        failed = yield from self.drain()
+        while self._preparation.is_under_way:
+            yield
         round_number = max((task.next_round for task in tasks), default=0)
         cut = self._new_cut(kind, round_number, tasks)
         cut.finished = finished
@@ -296,7 +299,7 @@ class Checkpointing:
                 parts = list(sink.sink.prepare())
                 cut.durable[number] = _joined(before, parts)
                 cut.positions[number] = sink.position()
-        failed = yield from self.drain()
+        failed = failed or (yield from self.drain())
         if failed is not None:
             raise failed
 

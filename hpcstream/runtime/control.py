@@ -23,7 +23,7 @@ class Status:
     """One rank's report, or the maximum of all. Integers; a flag is 0 or 1.
 
     ``stop`` is the exit status to stop with, ``checkpoint`` the kind of checkpoint
-    that is due: see `hpcstream.runtime.checkpointing`.
+    that is due, ``unready`` puts it off: see `hpcstream.runtime.checkpointing`.
     """
 
     has_input: int = 0
@@ -31,6 +31,7 @@ class Status:
     stop: int = 0
     metrics_due: int = 0
     checkpoint: int = 0
+    unready: int = 0
     round_us: int = 0
 
 

@@ -72,6 +72,8 @@ class Cut:
         Tasks that have not come to the round of the cut.
     copy_s : float
         How long rounds stood still for it.
+    copy_cpu_s : float
+        Processor time of that: less, where others use the machine too.
     copied_bytes : int
         Of state that was copied meanwhile.
     tables : dict of str to Table
@@ -88,6 +90,7 @@ class Cut:
     abandoned: bool = False
     began_s: float = 0.0
     copy_s: float = 0.0
+    copy_cpu_s: float = 0.0
     copied_bytes: int = 0
     sections: list[Section] = field(default_factory=list)
     tasks: dict[str, Any] = field(default_factory=dict)

@@ -29,6 +29,7 @@ def report(cut: Cut, written: Written, carried: Mapping[int, Sequence[Part]]) ->
             facts.get("source", facts)["watermark"] for facts in cut.tasks.values()
         ),
         "copy_s": cut.copy_s,
+        "copy_cpu_s": cut.copy_cpu_s,
         "copied_bytes": cut.copied_bytes,
     }
 
@@ -69,6 +70,7 @@ def manifest(
             "created": time.strftime("%Y-%m-%d %H:%M:%S"),
             "seconds": seconds,
             "pause_s": max(one["copy_s"] for one in reports),
+            "pause_cpu_s": max(one["copy_cpu_s"] for one in reports),
             "copied_bytes": max(one["copied_bytes"] for one in reports),
             "rows_in": sum(one["rows"] for one in reports),
             "watermark": _least(one["watermark"] for one in reports),

@@ -62,7 +62,7 @@ class CutWriter:
 
     def _let_go(self, cut: Cut) -> None:
         for section in cut.sections:
-            self._reserve.keep(section.arrays.values())
+            self._reserve.keep(section.path, section.arrays.values())
         cut.sections.clear()
 
     def close(self) -> None:

@@ -5,7 +5,8 @@
     begin      copies are taken from the pool; background writes them
     written    their blocks stay in the reserve
     later      the state is looked at; background takes what is missing and touches it
-    begin      the reserve goes back to the pool, just before the copies are taken from it
+    begin      an operator's blocks go back to the pool, just before its copies are taken from it:
+               the pool does not keep for long what lies free
 
 Fresh memory costs several times the copy itself: the kernel has to find and clear
 each page at its first touch.
@@ -40,39 +41,41 @@ class Reserve:
 
     def __init__(self, pool: BufferPool) -> None:
         self._pool = pool
-        self._held: list[Array] = []
+        self._held: dict[str, list[Array]] = {}  # by the path of an operator
 
-    def keep(self, arrays: Iterable[Array]) -> None:
+    def keep(self, path: str, arrays: Iterable[Array]) -> None:
         """Hold the blocks of copies that are written; arrays that are no block's are let go."""
-        self._held += [
+        self._held.setdefault(path, []).extend(
             one for one in arrays if one.nbytes >= _LEAST_BYTES and isinstance(one.base, Lease)
-        ]
+        )
 
-    def release(self) -> None:
-        """Give all blocks back to the pool, where the copies find them."""
-        self._held = []
+    def release(self, path: str) -> None:
+        """Give the blocks for an operator back to the pool, where its copies find them."""
+        self._held.pop(path, None)
 
-    def fill(self, sizes: Sequence[int]) -> None:
+    def fill(self, wanted: Mapping[str, Sequence[int]]) -> None:
         """Hold blocks for arrays of these sizes, every page touched; what is too much goes.
 
-        A release meanwhile gets those that are ready, and ends it.
+        A release meanwhile gets those that are ready, and ends it for that operator.
         """
-        spare = sorted(self._held, key=lambda one: one.nbytes)
-        held: list[Array] = []
+        spare = [one for blocks in self._held.values() for one in blocks]
+        spare.sort(key=lambda one: one.nbytes)
+        held: dict[str, list[Array]] = {path: [] for path in wanted}
         self._held = held
         missing = []
-        for size in sorted(sizes):
-            fitting = [place for place, one in enumerate(spare) if size <= one.nbytes <= 2 * size]
-            if fitting:
-                held.append(spare.pop(fitting[0]))
-            else:
-                missing.append(size)
+        for path, sizes in wanted.items():
+            for size in sorted(sizes):
+                places = (i for i, one in enumerate(spare) if size <= one.nbytes <= 2 * size)
+                place = next(places, None)
+                if place is None:
+                    missing.append((path, size))
+                else:
+                    held[path].append(spare.pop(place))
         del spare
-        for size in missing:
-            block = self._touched(size)
-            if self._held is not held:
-                return
-            held.append(block)
+        for path, size in missing:
+            blocks = held.get(path)
+            if blocks is not None:
+                blocks.append(self._touched(size))
 
     def _touched(self, size: int) -> Array:
         block = self._pool.take(size)

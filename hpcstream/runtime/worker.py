@@ -177,7 +177,7 @@ class Worker:
         if gate.end_round is not None:
             self._end_at(gate.end_round)
         elif self.outcome.checkpoint and self.checkpoints is not None:
-            self.checkpoints.begin(self.outcome.checkpoint, cut_round, self.tasks)
+            self.checkpoints.begin(self.outcome, cut_round, self.tasks)
         if self.on_control is not None:
             self.on_control(self.outcome)
         if self.telemetry is not None:
@@ -201,6 +201,7 @@ class Worker:
             failed=int(self.error is not None),
             stop=self._stop_status(),
             checkpoint=0 if self.checkpoints is None else self.checkpoints.wanted(),
+            unready=int(self.checkpoints is not None and self.checkpoints.is_unready),
             metrics_due=int(self.telemetry is not None and self.telemetry.is_due()),
             round_us=round_us,
         )

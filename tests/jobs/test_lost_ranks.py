@@ -84,22 +84,27 @@ def test_an_error_of_the_script_itself_is_shown_once(run_ranks, tmp_path):
     assert run.stdout.count("did you mean 'time'?") == 1
 
 
-def test_a_rank_that_leaves_the_script_with_an_error_ends_the_others(run_ranks, tmp_path):
-    """Before MPI starts; Open MPI's launcher sees to it, MPICH's does not."""
+@pytest.mark.parametrize(
+    ("leave", "status", "code"), [("1", 7, 7), ("1", 0, 1), ("02", 0, 1), ("012", 0, 0)]
+)
+def test_ranks_that_leave_the_script_leave_no_other_waiting(
+    leave, status, code, run_ranks, tmp_path
+):
+    """Before MPI starts, where launchers let the others wait for one that is gone."""
     path = tmp_path / "job.py"
     path.write_text(
         "import os, sys\n"
         "import hpcstream as hs\n"
-        "if '1' in (os.environ.get('OMPI_COMM_WORLD_RANK'), os.environ.get('PMI_RANK')):\n"
-        "    sys.exit(7)\n"
+        "if os.environ.get('OMPI_COMM_WORLD_RANK', os.environ.get('PMI_RANK')) in sys.argv[1]:\n"
+        "    sys.exit(int(sys.argv[2]))\n"
         "job = hs.Job('waits')\n"
         "job.generate(lambda start, n: {'t': range(n)}, rows=9).collect()\n"
         "job.run()\n"
     )
 
-    run = run_ranks(3, [path], timeout=60)
+    run = run_ranks(3, [path, leave, status], timeout=60)
 
-    assert run.returncode == 7, run.stdout
+    assert run.returncode == code, run.stdout
 
 
 @pytest.mark.parametrize("stuck", [0, 2])

@@ -1,10 +1,13 @@
-"""Who leaves the script with an error before MPI starts, and what that says to the others."""
+"""Who leaves the script before MPI starts, and what that says to the others."""
 
 from __future__ import annotations
 
 import atexit
+import os
 import socket
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +37,7 @@ def test_the_status_of_an_exit_ends_the_others_unless_it_is_success(
 ):
     ended = []
     monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
+    monkeypatch.setattr(leaving, "_others_here", list)
 
     with pytest.raises(SystemExit) as left:
         sys.exit(status)
@@ -46,6 +50,7 @@ def test_the_status_of_an_exit_ends_the_others_unless_it_is_success(
 def test_once_mpi_has_started_others_are_not_ended(at_exit, monkeypatch):
     ended = []
     monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
+    monkeypatch.setattr(leaving, "leave_together", ended.append)
     monkeypatch.setitem(sys.modules, "mpi4py.MPI", object())
 
     with pytest.raises(SystemExit):
@@ -55,7 +60,7 @@ def test_once_mpi_has_started_others_are_not_ended(at_exit, monkeypatch):
     assert not ended
 
 
-@pytest.mark.parametrize("environ", [{}, {"PMI_SIZE": "1"}, {"OMPI_COMM_WORLD_SIZE": "3"}])
+@pytest.mark.parametrize("environ", [{}, {"PMI_SIZE": "1"}, {"OMPI_COMM_WORLD_SIZE": "1"}])
 def test_elsewhere_exit_is_left_alone(environ, monkeypatch):
     before = sys.exit
     monkeypatch.setattr(sys, "exit", before)
@@ -63,6 +68,68 @@ def test_elsewhere_exit_is_left_alone(environ, monkeypatch):
     leaving.watch_exit(environ)
 
     assert sys.exit is before
+
+
+def test_who_leaves_with_success_waits_until_all_have_left(at_exit, monkeypatch):
+    ended, seen = [], [["other"], ["other"], []]
+    monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
+    monkeypatch.setattr(leaving, "_LOOK_EVERY_S", 0)
+    monkeypatch.setattr(leaving, "_others_here", lambda: seen.pop(0))
+    monkeypatch.setattr(leaving, "_is_in_mpi", lambda other: False)
+
+    at_exit()
+
+    assert not seen
+    assert not ended
+
+
+def test_who_leaves_with_success_ends_those_that_wait_in_mpi(at_exit, monkeypatch, capsys):
+    class Ended(Exception):
+        pass
+
+    def end(status):
+        raise Ended(status)
+
+    monkeypatch.setattr(leaving, "end_all_ranks", end)
+    monkeypatch.setattr(leaving, "_others_here", lambda: ["other"])
+    monkeypatch.setattr(leaving, "_is_in_mpi", lambda other: True)
+
+    with pytest.raises(Ended, match="1"):
+        at_exit()
+    assert "before job.run(), where others wait" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reason", ["an error", "singletons"])
+def test_who_is_not_waited_for_does_not_wait(reason, at_exit, monkeypatch):
+    waited = []
+    monkeypatch.setattr(leaving, "leave_together", waited.append)
+    if reason == "an error":
+        monkeypatch.setattr(sys, "last_type", ValueError, raising=False)
+    else:
+        monkeypatch.setitem(UNDER_MPICH, leaving.ALLOW_SINGLETONS, "1")
+
+    at_exit()
+
+    assert not waited
+
+
+def test_only_what_a_launcher_started_as_a_rank_is_another_rank():
+    program = "import time; print(flush=True); time.sleep(60)"
+    environ = {**os.environ, "PMI_RANK": "0"}
+    with (
+        subprocess.Popen([sys.executable, "-c", program], env=environ, stdout=subprocess.PIPE) as a,
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as b,
+    ):
+        try:
+            a.stdout.readline()
+            b.stdout.readline()
+            assert leaving._is_rank(Path("/proc", str(a.pid)))
+            assert not leaving._is_rank(Path("/proc", str(b.pid)))
+            assert not leaving._is_in_mpi(Path("/proc", str(a.pid)))
+        finally:
+            a.kill()
+            b.kill()
+    assert leaving._others_here() == [], "nobody's launcher is the parent of this process"
 
 
 def test_the_launcher_is_asked_in_its_own_words(monkeypatch):

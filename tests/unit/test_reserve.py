@@ -31,9 +31,9 @@ def copy_faults(pool, size):
 
 def test_a_copy_into_the_reserve_touches_no_fresh_page(pool):
     reserve = Reserve(pool)
-    reserve.fill([24 * MIB, 5 * MIB])
+    reserve.fill({"0/1": [24 * MIB, 5 * MIB]})
     arenas = pool.statistics().arenas
-    reserve.release()
+    reserve.release("0/1")
 
     assert copy_faults(pool, 16 * MIB) <= 2
     assert copy_faults(pool, 4 * MIB) <= 2
@@ -45,16 +45,40 @@ def test_blocks_of_copies_that_are_written_are_kept_and_used_again(pool):
     reserve = Reserve(pool)
     copies = {"words": pool.empty(2 * MIB, np.uint8), "small": pool.empty(8, np.uint8)}
     copies["heap"] = np.zeros(2 * MIB, dtype=np.uint8)
-    reserve.keep(copies.values())
+    reserve.keep("0/1", copies.values())
     del copies
     arenas = pool.statistics().arenas
 
-    reserve.fill([3 * MIB // 2])  # fits into what is kept
+    reserve.fill({"0/1": [3 * MIB // 2]})  # fits into what is kept
     assert pool.statistics().arenas == arenas
     assert pool.statistics().bytes_in_use == 2 * MIB
 
-    reserve.fill([])  # too much goes back
+    reserve.fill({})  # too much goes back
     assert pool.statistics().bytes_in_use == 0
+
+
+def test_what_one_operator_takes_leaves_the_others_theirs(pool):
+    reserve = Reserve(pool)
+    reserve.fill({"0/1": [2 * MIB], "1/0": [4 * MIB]})
+
+    reserve.release("0/1")
+    reserve.release("0/0")
+
+    assert pool.statistics().bytes_in_use == 4 * MIB
+
+
+def test_an_operator_that_is_copied_meanwhile_gets_no_more(pool):
+    reserve = Reserve(pool)
+    touched = reserve._touched
+
+    def and_a_checkpoint_begins(size):
+        reserve.release("0/1")
+        return touched(size)
+
+    reserve._touched = and_a_checkpoint_begins
+    reserve.fill({"0/1": [2 * MIB, 3 * MIB], "1/0": [4 * MIB]})
+
+    assert pool.statistics().bytes_in_use == 4 * MIB
 
 
 def test_only_the_pieces_that_will_be_copied_need_memory():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from hpcstream.checkpoint.manifest import Manifest
@@ -81,6 +83,10 @@ def test_restarts_are_counted(store, capsys):
 def test_a_job_that_was_asked_to_stop_is_not_started_again(store):
     assert Script(store, (75, "some")).run() == 75
     assert Script(store, (130, "some")).run() == 130
+
+
+def test_a_job_that_was_warned_before_it_began_is_to_be_tried_again_but_not_here(store):
+    assert Script(store, (128 + signal.SIGUSR2, None)).run() == 75
 
 
 def test_shrinking_takes_a_rank_less_each_time_but_leaves_one(store):
