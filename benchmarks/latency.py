@@ -48,7 +48,8 @@ def latency_row(record: dict) -> tuple[str, ...]:
     """Return the cells of one run, below `HEADER`."""
     percentiles = [f"{record[name]:.2f} ms" for name in ("p50_ms", "p99_ms", "p99.9_ms", "p100_ms")]
     rounds = record["rounds"] / record["seconds"]
-    return (f"{record['rate']:,} rows/s", *percentiles, f"{rounds:.0f}", str(record["late_rows"]))
+    load = f"{record['rate']:,} rows/s, {record['ranks']} ranks"
+    return (load, *percentiles, f"{rounds:.0f}", str(record["late_rows"]))
 
 
 def latency_table(records: Sequence[dict]) -> str:

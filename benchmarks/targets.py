@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.results import Record, summarize
+from benchmarks.tables import spread_of
 
 HEADER = ("target", "aim", "measured", "reached")
 _TWO = "hpcstream, 2 ranks"
@@ -76,7 +77,7 @@ class _Found:
         ratio = ours.median / best.median
         text = (
             f"{ratio:.2f} x {best.label} ({ours.median / 1e6:.1f} and {best.median / 1e6:.1f} "
-            f"M rows/s, spread {ours.spread:.0%} and {best.spread:.0%})"
+            f"M rows/s, spread {spread_of(ours.values)} and {spread_of(best.values)})"
         )
         return Outcome(workload, aim, text, ratio >= factor)
 
@@ -88,7 +89,8 @@ class _Found:
         if ours is None or whole is None or ours.faults or whole.faults:
             return Outcome(name, aim, "-", None)
         ratio = ours.median / whole.median
-        return Outcome(name, aim, f"{ratio:.2f} x", ratio >= least)
+        text = f"{ratio:.2f} x (spread {spread_of(ours.values)} and {spread_of(whole.values)})"
+        return Outcome(name, aim, text, ratio >= least)
 
     def memory(self) -> Outcome:
         """Return the outcome of the bound on the memory of a rank."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
@@ -11,7 +12,8 @@ from benchmarks.datasets import build
 from benchmarks.endurance import growth_of
 from benchmarks.guard import Comparison
 from benchmarks.micro import command as micro
-from benchmarks.results import read_results
+from benchmarks.report import write_report
+from benchmarks.results import ResultFile, read_results
 from benchmarks.systems import SYSTEMS, is_installed, make
 from benchmarks.systems.one_pass import OnePass
 from benchmarks.targets import outcomes
@@ -47,7 +49,8 @@ def test_every_system_gives_the_answer_of_the_one_pass_loop(data, workload, syst
 
 
 def test_the_first_benchmark_measures_one_and_two_ranks_beside_the_one_pass_loop(data, capsys):
-    arguments = ["run", "--workloads", "tumbling", "--ranks", "1", "2", "--peers", "one-pass"]
+    arguments = ["run", "--suites", "core", "--workloads", "tumbling", "--ranks", "1", "2"]
+    arguments += ["--peers", "one-pass"]
     arguments += ["--no-variants", "--rows", str(ROWS), "--passes", "2", "--repeats", "1"]
     arguments += ["--latency-seconds", "1.5", "--rates", "10000", "--long-rows", "100000"]
     status = main([*arguments, "--out", str(data), "--data", str(data), "--name", "first"])
@@ -67,14 +70,60 @@ def test_the_first_benchmark_measures_one_and_two_ranks_beside_the_one_pass_loop
     assert "10,000 rows/s" in report
 
 
+def test_one_command_runs_the_other_suites_and_puts_them_into_the_same_report(tmp_path):
+    arguments = ["run", "--quick", "--repeats", "1", "--suites", "shufflebench", "sprobench"]
+    status = main(
+        [*arguments, "--ranks", "1", "--rows", "5000", "--out", str(tmp_path), "--name", "suites"]
+    )
+
+    records = read_results([tmp_path / "suites.jsonl"])
+    assert status == 0, json.dumps(records, indent=1)
+    queries = [record["query"] for record in records if record["kind"] == "query"]
+    assert queries == ["count", "p0", "p1", "p2"]
+    report = (tmp_path / "suites" / "report.md").read_text()
+    assert "## ShuffleBench" in report
+    assert "## SProBench" in report
+    assert report.count("load average was") == 1
+
+
+def query_record(suite, query, *seconds):
+    record = {"kind": "query", "suite": suite, "query": query, "title": "Asks", "differs": ""}
+    record |= {"label": "hpcstream, 2 ranks", "rows": 100, "rows_in": 92, "rows_out": 7}
+    record |= {"windows": 3, "late_rows": 0, "all_seconds": seconds, "seconds": seconds[0]}
+    record |= {"rows_per_second": 100 / seconds[0], "answer": {"mix": "00ff"}, "fault": ""}
+    return record | {"duckdb_s": 1.0, "duckdb_rows_per_second": 1e6, "input": {"bid": "abc"}}
+
+
+def test_the_report_says_which_queries_wait_and_which_figures_are_of_one_run(tmp_path):
+    missing = {"kind": "missing", "suite": "nexmark", "query": "q4", "title": "Price"}
+    records = [missing | {"needs": "a join"}, query_record("nexmark", "q0", 1.0)]
+    records += [query_record("nexmark", "q5", 1.0, 1.5)]
+    results = ResultFile(tmp_path / "r.jsonl")
+    for record in [*records, *trial_records("tumbling", "hpcstream, 2 ranks", 1e6)]:
+        results.add(record)
+
+    report = write_report([results.path], tmp_path / "report").read_text()
+
+    assert "`q4` Price: needs a join" in report
+    assert "| q0 | 0.00 | one run |" in report
+    assert "| q5 | 0.00 | 40% |" in report
+    assert "One repetition each: no median" in report
+    assert "Hashes of inputs and results are published" in report
+
+
 def test_job_scripts_for_a_cluster_ask_for_as_many_ranks_as_they_measure(tmp_path, capsys):
     arguments = ["run", "--slurm", "00:30:00", "--ranks", "64", "128", "--out", str(tmp_path)]
+    arguments += ["--rows", "1000", "--weak"]
 
     assert main(arguments) == 0
 
     script = (tmp_path / "ranks-128.sbatch").read_text()
     assert "#SBATCH --ntasks=128" in script
     assert "--launcher 'srun -n' --ranks 128" in script
+    assert "--latency-ranks 128" in script
+    assert "--rows 1000 " in script
+    assert "--weak" in script
+    assert subprocess.run(["bash", "-n", tmp_path / "ranks-128.sbatch"]).returncode == 0
     assert f"sbatch {tmp_path}/ranks-64.sbatch" in capsys.readouterr().out
 
 
@@ -83,6 +132,7 @@ def trial_records(workload, label, *values):
     common = {"kind": "trial", "workload": workload, "label": label, "system": system}
     common |= {"ranks": 2, "memory_bytes": [1_000_000], "fault": "", "seconds": 1.0}
     common |= {"startup_s": 0.1, "import_s": 0.1, "compile_s": 0.1}
+    common |= {"once": {"rows": 1, "mix": "00"}}
     return [common | {"rows_per_second": value} for value in values]
 
 
