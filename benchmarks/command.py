@@ -16,6 +16,7 @@ from benchmarks.report import write_report
 from benchmarks.results import ResultFile, read_results, summarize
 from benchmarks.slurm import write_scripts
 from benchmarks.suites import measure_suites
+from benchmarks.sustained import measure_sustained
 from benchmarks.tables import HEADER, as_text, workload_rows
 
 
@@ -48,7 +49,7 @@ def _measure_core(options: argparse.Namespace, place: Place, results: ResultFile
     campaign.run()
     faults = campaign.faults
     if options.latency_seconds > 0:
-        faults += _measure_latency(options, place, results)
+        faults += _measure_paced(options, place, results)
     if options.long_rows > 0:
         say(f"\nmemory: {options.long_rows:,} rows of tumbling")
         faults += measure_endurance(options.long_rows, options.rows, place, results, data)
@@ -69,17 +70,25 @@ def _plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def _measure_latency(options: argparse.Namespace, place: Place, results: ResultFile) -> list[str]:
+def _measure_paced(options: argparse.Namespace, place: Place, results: ResultFile) -> list[str]:
     say("\nlatency: rows on a schedule")
-    return measure_latency(
+    ranks, seconds, linger_s = options.latency_ranks, options.latency_seconds, options.linger_s
+    faults = measure_latency(
+        options.paced,
         options.rates,
-        options.latency_ranks,
+        ranks,
         place,
         results,
-        seconds=options.latency_seconds,
+        seconds=seconds,
         repeats=options.repeats,
-        linger_s=options.linger_s,
+        linger_s=linger_s,
     )
+    if options.sustained:
+        say("\nsustained rate: the highest without growing lag")
+        faults += measure_sustained(
+            options.paced, ranks, place, results, seconds=seconds, linger_s=linger_s
+        )
+    return faults
 
 
 def _write_slurm(options: argparse.Namespace) -> int:
@@ -99,7 +108,8 @@ def _for_script(options: argparse.Namespace) -> list[str]:
         value = getattr(options, name)
         if value is not None:
             given += [f"--{name.replace('_', '-')}", str(value)]
-    given += ["--rates", *map(str, options.rates)]
+    given += ["--rates", *map(str, options.rates), "--paced", *options.paced]
+    given += [] if options.sustained else ["--no-sustained"]
     return given + [f"--{name}" for name in ("quick", "weak") if getattr(options, name)]
 
 

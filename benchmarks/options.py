@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.latency import LINGER_S
+from benchmarks.paced_queries import PACED
 from benchmarks.suites import SUITES
 from benchmarks.systems import SYSTEMS
 from benchmarks.workloads import WORKLOADS
@@ -110,6 +111,13 @@ def _add_paced(run: argparse.ArgumentParser) -> None:
         type=float,
         help="of each paced run (0: none; default: 10; --quick: 4; --slurm: none); open loop, so "
         "that a stall shows",
+    )
+    run.add_argument("--paced", nargs="+", choices=PACED, default=list(PACED), help="what is paced")
+    run.add_argument(
+        "--no-sustained",
+        dest="sustained",
+        action="store_false",
+        help="without the search for the highest rate at which lag does not grow",
     )
     run.add_argument("--rates", nargs="+", type=int, default=[100_000, 1_000_000])
     run.add_argument("--latency-ranks", type=int, default=2)

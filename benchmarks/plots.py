@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import Record, Summary, summarize
+from benchmarks.sustained import MOST_GROWTH, outcome, searches
 
 _OURS, _THEIRS = "#c1440e", "#7a8b99"
 
@@ -89,19 +90,46 @@ def _scaling(records: Sequence[Record]) -> Any:
 
 
 def _latency(records: Sequence[Record]) -> Any:
-    runs = [record for record in records if record["kind"] == "latency"]
-    if not runs:
+    groups: dict[str, list[Record]] = {}
+    for run in records:
+        if run["kind"] == "latency":
+            title = f"{run.get('workload', 'latency')}, {run['ranks']} ranks"
+            groups.setdefault(title, []).append(run)
+    if not groups:
         return None
-    figure, (axis,) = _axes(1, 6, 4)
-    for name in ("p50_ms", "p99_ms", "p99.9_ms", "p100_ms"):
-        points = [
-            (rate, statistics.median(run[name] for run in runs if run["rate"] == rate))
-            for rate in sorted({run["rate"] for run in runs})
-        ]
-        label = name.removesuffix("_ms").replace("p100", "max")
-        axis.plot(*zip(*points, strict=True), "o-", label=label)
-    axis.set(xlabel="rows/s offered", ylabel="latency, ms", xscale="log", yscale="log")
-    axis.legend(frameon=False)
+    figure, axes = _axes(len(groups))
+    for axis, (title, runs) in zip(axes, groups.items(), strict=True):
+        for name in ("p50_ms", "p99_ms", "p99.9_ms", "p100_ms"):
+            points = [
+                (rate, statistics.median(run[name] for run in runs if run["rate"] == rate))
+                for rate in sorted({run["rate"] for run in runs})
+            ]
+            label = name.removesuffix("_ms").replace("p100", "max")
+            axis.plot(*zip(*points, strict=True), "o-", label=label)
+        axis.set(xlabel="rows/s offered", ylabel="latency, ms", xscale="log", yscale="log")
+        axis.set_title(title)
+        axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _sustained(records: Sequence[Record]) -> Any:
+    groups = searches(records)
+    if not groups:
+        return None
+    figure, axes = _axes(len(groups))
+    for axis, ((workload, ranks), runs) in zip(axes, groups.items(), strict=True):
+        for held, color in ((True, _THEIRS), (False, _OURS)):
+            mine = [run for run in runs if run["sustained"] == held]
+            rates, growths = [r["rate"] / 1e6 for r in mine], [1e3 * r["lag_growth"] for r in mine]
+            axis.plot(
+                rates, growths, "o", color=color, label="keeps up" if held else "falls behind"
+            )
+        axis.axhline(1e3 * MOST_GROWTH, ls=":", color="#333333")
+        axis.axvline(outcome(runs)[0] / 1e6, lw=0.5, color="#333333")
+        axis.set(xlabel="M rows/s offered", ylabel="growth of lag, ms/s", xscale="log")
+        axis.set_yscale("symlog", linthresh=20)
+        axis.set_title(f"{workload}, {ranks} ranks")
+        axis.legend(frameon=False, fontsize=7)
     return figure
 
 
@@ -138,6 +166,7 @@ _PLOTS: dict[str, Callable[[Sequence[Record]], Any]] = {
     "throughput": _throughput,
     "scaling": _scaling,
     "latency": _latency,
+    "sustained": _sustained,
     "memory": _memory,
     "checkpoints": _checkpoints,
 }

@@ -17,6 +17,8 @@ from benchmarks.nexmark import query_tables
 from benchmarks.plots import draw_all
 from benchmarks.results import Record, Summary, read_results, summarize
 from benchmarks.rules import RULES, UNFAIR
+from benchmarks.sustained import DEFINITION, sustained_rows
+from benchmarks.sustained import HEADER as SUSTAINED_HEADER
 from benchmarks.tables import HEADER, as_markdown, workload_rows
 from benchmarks.targets import HEADER as TARGETS_HEADER
 from benchmarks.targets import outcomes
@@ -29,8 +31,8 @@ def write_report(paths: Sequence[Path], folder: Path) -> Path:
     plots = draw_all(records, folder)
     parts = ["# Benchmarks of hpcstream", *_machines(records), *_targets(records)]
     parts += [f"![{plot.stem}]({plot.name})" for plot in plots]
-    parts += [*_workloads(records), *_latency(records), *_inputs(records)]
-    parts += [*query_tables.sections(records), *_micro(records)]
+    parts += [*_workloads(records), *_latency(records), *_sustained(records)]
+    parts += [*_inputs(records), *query_tables.sections(records), *_micro(records)]
     parts += ["## How it was measured", RULES]
     parts += ["## What is unfair, in either direction", UNFAIR]
     path = folder / "report.md"
@@ -103,10 +105,17 @@ def _latency(records: Sequence[Record]) -> list[str]:
     lingers = {record["linger_s"] for record in records if record["kind"] == "latency"}
     shown = ", ".join(f"{1e3 * linger:g} ms" for linger in sorted(lingers))
     intro = (
-        f"Open loop, linger {shown}: from when the last row of a 10 ms window was due "
-        "to when its result was in the sink. One row for each run."
+        f"Open loop, linger {shown}, one row for each run. `latency`: from when the last row of a "
+        "10 ms window was due to when its result was in the sink; every row crosses the exchange. "
+        "`ysb`: from the end of a window of 1 s to when its last result was in the sink, as the "
+        "Yahoo benchmark has it (its windows have 10 s, so that few would end in a run)."
     )
     return ["## Latency", intro, as_markdown(LATENCY_HEADER, rows)]
+
+
+def _sustained(records: Sequence[Record]) -> list[str]:
+    rows = sustained_rows(records)
+    return ["## Sustained rate", DEFINITION, as_markdown(SUSTAINED_HEADER, rows)] if rows else []
 
 
 def _micro(records: Sequence[Record]) -> list[str]:

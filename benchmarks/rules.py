@@ -14,7 +14,9 @@ RULES = """\
 - The driver is apart. Core workloads read a file that lies in memory. NEXMark, ShuffleBench and
   SProBench make their rows while the query runs, so that its cost is inside the figure, unless they
   are told otherwise (`python -m benchmarks.nexmark --driver` measures it alone, `--input ipc` reads
-  files). Paced rows are made by the ranks, before they are due.
+  files). The ranks make paced rows themselves, a block ahead, inside the run.
+- A paced load is open: rows are due whatever the engine does. The sustained rate is the highest
+  without growing lag; its section says how that is judged.
 - Input is columnar (Arrow). Text as input has rows of its own: the lines of SProBench.
 - Start-up, import and compilation are outside the timed part, and are shown for all.
 - Systems take turns on the same cores, repetition by repetition."""

@@ -62,7 +62,12 @@ _THROUGHPUT = (
 class _Found:
     def __init__(self, records: Sequence[Record]) -> None:
         self._by_name = {(s.workload, s.label): s for s in summarize(records)}
-        self._latency = [record for record in records if record["kind"] == "latency"]
+        self._latency = [
+            record
+            for record in records
+            if record["kind"] == "latency"
+            and (record.get("workload", "latency"), record["ranks"]) == ("latency", 2)
+        ]
         self._endurance = [record for record in records if record["kind"] == "endurance"]
 
     def against(self, workload: str, factor: float, peers: Sequence[str]) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 
+import numpy as np
 import pytest
 
 from benchmarks.command import main
@@ -12,8 +13,10 @@ from benchmarks.datasets import build
 from benchmarks.endurance import growth_of
 from benchmarks.guard import Comparison
 from benchmarks.micro import command as micro
+from benchmarks.paced import trend_of
 from benchmarks.report import write_report
 from benchmarks.results import ResultFile, read_results
+from benchmarks.sustained import STEP, is_sustained, search
 from benchmarks.systems import SYSTEMS, is_installed, make
 from benchmarks.systems.one_pass import OnePass
 from benchmarks.targets import outcomes
@@ -52,7 +55,8 @@ def test_the_first_benchmark_measures_one_and_two_ranks_beside_the_one_pass_loop
     arguments = ["run", "--suites", "core", "--workloads", "tumbling", "--ranks", "1", "2"]
     arguments += ["--peers", "one-pass"]
     arguments += ["--no-variants", "--rows", str(ROWS), "--passes", "2", "--repeats", "1"]
-    arguments += ["--latency-seconds", "1.5", "--rates", "10000", "--long-rows", "100000"]
+    arguments += ["--latency-seconds", "2.5", "--rates", "10000", "--long-rows", "100000"]
+    arguments += ["--no-sustained"]
     status = main([*arguments, "--out", str(data), "--data", str(data), "--name", "first"])
 
     records = read_results([data / "first.jsonl"])
@@ -61,8 +65,11 @@ def test_the_first_benchmark_measures_one_and_two_ranks_beside_the_one_pass_loop
     assert [t["label"] for t in trials] == ["one-pass", "hpcstream, 1 rank", "hpcstream, 2 ranks"]
     assert [len(t["memory_bytes"]) for t in trials[1:]] == [1, 2]
     assert "of one-pass" in capsys.readouterr().out
-    (paced,) = [record for record in records if record["kind"] == "latency"]
-    assert paced["counted"] == paced["rows"] == 15_000
+    keyed, ysb = [record for record in records if record["kind"] == "latency"]
+    assert keyed["counted"] == keyed["rows"] == 25_000
+    assert 0 < ysb["counted"] < ysb["rows"]
+    assert ysb["results"] == 100  # of the window that ends after two seconds
+    assert 0 <= keyed["lag_s"] < 2.5
     (long,) = [record for record in records if record["kind"] == "endurance"]
     assert long["rows"] == 100_000
     report = (data / "first" / "report.md").read_text()
@@ -134,6 +141,58 @@ def trial_records(workload, label, *values):
     common |= {"startup_s": 0.1, "import_s": 0.1, "compile_s": 0.1}
     common |= {"once": {"rows": 1, "mix": "00"}}
     return [common | {"rows_per_second": value} for value in values]
+
+
+@pytest.mark.parametrize("limit", [12_345, 1_000_000, 7_654_321])
+def test_the_sustained_rate_lies_between_one_kept_up_with_and_one_not(limit):
+    low, high = search(lambda rate: rate <= limit)
+
+    assert low <= limit < high <= low * STEP
+
+
+def test_no_rate_is_sustained_if_none_is_kept_up_with():
+    assert search(lambda rate: False)[0] == 0
+
+
+def offered(rate, growth):
+    common = {"kind": "offered", "workload": "latency", "ranks": 2, "late_rows": 0}
+    common |= {"p50_ms": 1.0, "p99_ms": 2.0, "lag_s": 0.003}
+    record = common | {"rate": rate, "lag_growth": growth}
+    return record | {"sustained": is_sustained(record)}
+
+
+def test_the_report_shows_the_sustained_rate_and_by_what_it_was_judged(tmp_path):
+    results = ResultFile(tmp_path / "r.jsonl")
+    for run in (offered(100, 0.0), offered(400, 0.5), offered(200, 0.3), offered(200, 0.001)):
+        results.add(run)
+
+    path = write_report([results.path], tmp_path / "report")
+
+    assert (
+        "| latency, 2 ranks | 200 rows/s | 400 rows/s | 3.00 ms | +1.0 ms/s |" in path.read_text()
+    )
+    assert "20 ms for each second" in path.read_text()
+    assert (path.parent / "sustained.png").exists()
+
+
+def test_lag_grows_by_its_trend_and_not_by_a_stall():
+    seconds = np.arange(0, 10, 0.01)
+    stalled = np.where((seconds > 8) & (seconds < 8.5), 0.4, 0.001)
+
+    falls_behind, _ = trend_of(np.column_stack([seconds, 0.1 * seconds]))
+    keeps_up, lag = trend_of(np.column_stack([seconds, stalled]))
+
+    assert falls_behind == pytest.approx(0.1, rel=0.05)
+    assert abs(keeps_up) < 1e-9
+    assert lag == pytest.approx(0.001)
+    assert trend_of(np.empty((0, 2))) == (0.0, 0.0)
+
+
+def test_many_looks_for_rows_that_are_not_due_do_not_hide_lag():
+    behind = np.array([(at, 0.3) for at in np.arange(0, 10, 0.09)])
+    looks = np.array([(at, 0.0) for at in np.arange(0, 10, 0.0001)])
+
+    assert trend_of(np.concatenate([behind, looks]))[1] == pytest.approx(0.3)
 
 
 def test_a_target_is_reached_by_the_ratio_of_medians():
