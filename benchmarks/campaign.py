@@ -99,19 +99,30 @@ class Campaign:
         base = Trial(name, "hpcstream", str(path), rows, threads=len(self._place.cores))
         trials = []
         for peer in plan.peers:
-            if SYSTEMS[peer].max_rows < rows and workload.dataset == "flights":
-                say(f"  {peer}: too slow for a file of {rows:,} rows, which is not cut")
-            elif is_installed(peer):
+            why = self._why_absent(peer, name, rows)
+            if not why:
                 trials.append(replace(base, system=peer))
-            else:
-                say(f"  {peer}: not installed")
-                self._results.add({"kind": "absent", "workload": name, "label": peer})
+                continue
+            say(f"  {peer}: {why}")
+            self._results.add({"kind": "absent", "workload": name, "label": peer, "why": why})
         trials += [replace(base, ranks=ranks) for ranks in plan.ranks]
         return trials + [
             replace(base, ranks=variant.ranks, options=variant.options)
             for variant in plan.variants
             if variant.workload == name
         ]
+
+    @staticmethod
+    def _why_absent(peer: str, workload: str, rows: int) -> str:
+        """Return why a peer does not run on a file of so many rows, or nothing."""
+        entry = SYSTEMS[peer]
+        if workload in entry.skips:
+            return "not written for it"
+        if not is_installed(peer):
+            return "not installed"
+        if entry.max_rows < rows and WORKLOADS[workload].dataset == "flights":
+            return f"too slow for a file of {rows:,} rows, which is not cut"
+        return ""
 
     def _sized(self, trial: Trial) -> Trial:
         """Return the trial over a shorter file if its system is too slow for this one."""

@@ -93,9 +93,15 @@ def _repetitions(summaries: Sequence[Summary]) -> str:
 
 
 def _absent(records: Sequence[Record], workload: str) -> list[tuple[str, ...]]:
-    labels = [r["label"] for r in records if r["kind"] == "absent" and r["workload"] == workload]
     blank = ("",) * (len(HEADER) - 2)
-    return [(label, "not installed", *blank) for label in dict.fromkeys(labels)]
+    return [
+        (label, why, *blank)
+        for label, why in {
+            r["label"]: r.get("why", "not installed")
+            for r in records
+            if r["kind"] == "absent" and r["workload"] == workload
+        }.items()
+    ]
 
 
 def _latency(records: Sequence[Record]) -> list[str]:

@@ -17,7 +17,8 @@ RULES = """\
   files). The ranks make paced rows themselves, a block ahead, inside the run.
 - A paced load is open: rows are due whatever the engine does. The sustained rate is the highest
   without growing lag; its section says how that is judged.
-- Input is columnar (Arrow). Text as input has rows of its own: the lines of SProBench.
+- Input is columnar (Arrow). Text as input is reported apart: `ysb-json`, whose rows are lines of
+  JSON parsed in the timed part by every system but the one-pass loop, and the lines of SProBench.
 - Start-up, import and compilation are outside the timed part, and are shown for all.
 - Systems take turns on the same cores, repetition by repetition."""
 
@@ -31,8 +32,8 @@ Against hpcstream:
   time of each replay, so that it reads one endless stream.
 - hpcstream's results go through a sink in the timed part; those of DuckDB and Polars stay where
   they are.
-- The one-pass loop knows the keys as dense numbers before the clock starts, does not hash, and
-  runs on one core.
+- The one-pass loop knows the keys as dense numbers before the clock starts, does not hash, parses
+  nothing, and runs on one core.
 
 For hpcstream:
 
