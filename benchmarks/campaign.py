@@ -48,7 +48,7 @@ class Plan:
     passes : int, optional
         How often to read the file in the timed part; None: as ``seconds`` ask.
     weak : bool
-        Whether ranks times as many rows go through that many ranks.
+        Whether as many rows a rank go through any number of ranks.
     """
 
     workloads: Sequence[str]
@@ -69,6 +69,7 @@ class Campaign:
         self._plan, self._place = plan, place
         self._results, self._data = results, data
         self._reference = Reference()
+        self._per_rank: int | None = None
         self.faults: list[str] = []
 
     def run(self) -> None:
@@ -79,7 +80,7 @@ class Campaign:
     def _measure(self, name: str) -> None:
         say(f"\n{name}: making its rows")
         trials = [self._sized(trial) for trial in self._trials(name)]
-        self._reference = Reference()
+        self._reference, self._per_rank = Reference(), None
         ready = [sized for trial in trials if (sized := self._with_passes(trial))]
         for repetition in range(self._plan.repeats):
             for trial in ready:
@@ -105,7 +106,7 @@ class Campaign:
                 continue
             say(f"  {peer}: {why}")
             self._results.add({"kind": "absent", "workload": name, "label": peer, "why": why})
-        trials += [replace(base, ranks=ranks) for ranks in plan.ranks]
+        trials += [replace(base, ranks=ranks, weak=plan.weak) for ranks in plan.ranks]
         return trials + [
             replace(base, ranks=variant.ranks, options=variant.options)
             for variant in plan.variants
@@ -133,17 +134,20 @@ class Campaign:
         return replace(trial, rows=limit, path=str(build(workload, self._data)))
 
     def _with_passes(self, trial: Trial) -> Trial | None:
-        """Return the trial with as many passes as it needs, found by a run that is not recorded."""
-        passes = self._plan.passes
+        """Return the trial with as many passes as it needs, found by a run that is not recorded.
+
+        Where each rank is to have as many rows, the first number of ranks says how many.
+        """
+        passes = self._plan.passes or self._per_rank
         if passes is None:
             report = self._checked(trial)
             if report is None:
                 return None
             needed = self._plan.seconds * SYSTEMS[trial.system].share
             passes = max(1, math.ceil(needed * report["rows_per_second"] / trial.rows))
-        if self._plan.weak:
-            passes *= trial.ranks
-        return replace(trial, passes=passes)
+            if trial.weak:
+                self._per_rank = passes = max(1, passes // trial.ranks)
+        return replace(trial, passes=passes * trial.ranks if trial.weak else passes)
 
     def _once(self, trial: Trial, repetition: int) -> None:
         report = self._checked(trial)
@@ -213,6 +217,7 @@ def record_of(trial: Trial, repetition: int, report: Record) -> Record:
         "passes": trial.passes,
         "file_rows": trial.rows,
         "options": trial.options,
+        "weak": trial.weak,
         "repetition": repetition,
         **kept,
     }

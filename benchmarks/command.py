@@ -92,6 +92,9 @@ def _measure_paced(options: argparse.Namespace, place: Place, results: ResultFil
 
 
 def _write_slurm(options: argparse.Namespace) -> int:
+    if options.weak and options.passes is None:
+        say("--weak --slurm: give --passes, the replays of the file a rank; each job is on its own")
+        return 2
     launcher = "srun -n" if options.launcher == "auto" else options.launcher
     folder, ranks = options.out, options.ranks
     paths = write_scripts(folder, ranks, launcher, _for_script(options), time=options.slurm)

@@ -96,7 +96,9 @@ def _add_how_much(run: argparse.ArgumentParser) -> None:
         "--seconds", type=float, help="of each timed part, about (default: 10; --quick: 1.5)"
     )
     run.add_argument("--passes", type=int, help="replays of the file, instead of --seconds")
-    run.add_argument("--weak", action="store_true", help="as many rows more as there are ranks")
+    run.add_argument(
+        "--weak", action="store_true", help="as many rows a rank on any number of ranks"
+    )
     run.add_argument(
         "--long-rows",
         type=int,

@@ -14,6 +14,7 @@ from benchmarks.endurance import growth_of
 from benchmarks.guard import Comparison
 from benchmarks.micro import command as micro
 from benchmarks.paced import trend_of
+from benchmarks.plots import _PLOTS
 from benchmarks.report import write_report
 from benchmarks.results import ResultFile, read_results
 from benchmarks.sustained import STEP, is_sustained, search
@@ -123,6 +124,8 @@ def test_the_report_says_which_queries_wait_and_which_figures_are_of_one_run(tmp
 def test_job_scripts_for_a_cluster_ask_for_as_many_ranks_as_they_measure(tmp_path, capsys):
     arguments = ["run", "--slurm", "00:30:00", "--ranks", "64", "128", "--out", str(tmp_path)]
     arguments += ["--rows", "1000", "--weak"]
+    assert main(arguments) == 2  # each job would find another number of rows
+    arguments += ["--passes", "3"]
 
     assert main(arguments) == 0
 
@@ -195,6 +198,22 @@ def test_many_looks_for_rows_that_are_not_due_do_not_hide_lag():
     looks = np.array([(at, 0.0) for at in np.arange(0, 10, 0.0001)])
 
     assert trend_of(np.concatenate([behind, looks]))[1] == pytest.approx(0.3)
+
+
+def test_results_of_several_jobs_are_taken_together_with_weak_scaling_beside_strong(tmp_path):
+    for ranks in (1, 2, 4):
+        results = ResultFile(tmp_path / f"ranks-{ranks}.jsonl")
+        for weak in (False, True):
+            label = f"hpcstream, {ranks} ranks{', weak' if weak else ''}"
+            for record in trial_records("tumbling", label, ranks * 0.9e6):
+                results.add(record | {"ranks": ranks, "weak": weak})
+
+    path = write_report(sorted(tmp_path.glob("ranks-*.jsonl")), tmp_path / "report")
+
+    assert path.read_text().count("| hpcstream, 4 ranks") == 2
+    records = read_results(tmp_path.glob("ranks-*.jsonl"))
+    titles = [axis.get_title() for axis in _PLOTS["scaling"](records).axes if axis.lines]
+    assert titles == ["strong scaling", "weak scaling"]
 
 
 def test_a_target_is_reached_by_the_ratio_of_medians():
