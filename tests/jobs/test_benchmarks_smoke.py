@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from benchmarks.command import main
 from benchmarks.datasets import build
 from benchmarks.endurance import growth_of
-from benchmarks.guard import Comparison
+from benchmarks.guard import Comparison, engine
+from benchmarks.guard import _place as guard_place
+from benchmarks.launch import ROOT
 from benchmarks.micro import command as micro
 from benchmarks.paced import trend_of
 from benchmarks.plots import _PLOTS
@@ -252,6 +255,23 @@ def test_the_guard_judges_by_the_median_of_ratios():
     assert slower.ratio == 0.85
     assert slower.cells(0.9)[-1] == "SLOWER"
     assert not slower.cells(0.8)[-1]
+
+
+def test_the_guard_finds_the_engine_of_a_commit_and_the_benchmarks_of_this_checkout():
+    show = "import importlib.util as u; print(*(u.find_spec(n).origin for n in NAMES), sep='\\n')"
+    with engine("HEAD") as folder:
+        place = guard_place(folder)
+        names = "('hpcstream', 'hpcstream.kernels', 'benchmarks')"
+        program = [sys.executable, "-c", show.replace("NAMES", names)]
+        environ = place.environ(Trial("tumbling", "hpcstream", "", 1))
+        found = subprocess.run(
+            program, env=environ, cwd=place.folder, capture_output=True, text=True, check=True
+        )
+        package, kernels, benchmarks = found.stdout.splitlines()
+        assert package.startswith(f"{folder}/")
+        assert kernels.startswith(f"{folder}/")
+        assert benchmarks.startswith(f"{ROOT}/")
+    assert not folder.exists()
 
 
 def test_the_small_parts_are_measured_against_the_machine(tmp_path, capsys):
