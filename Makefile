@@ -31,7 +31,7 @@ lint: $(STAMP) ## ruff, mypy and codespell only
 docs: $(STAMP) ## build the documentation into site/
 	@scripts/docs.sh '$(BIN)'
 
-bench: $(STAMP) ## rows a second beside peers, latency, and a report with plots (half an hour)
+bench: $(STAMP) ## every suite beside peers, latency, and one report with plots (about an hour)
 	@scripts/bench.sh '$(BIN)'
 
 numa-test: $(STAMP) ## boot a two-node guest and show that memory lies where it should (minutes)

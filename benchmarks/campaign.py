@@ -48,7 +48,7 @@ class Plan:
     passes : int, optional
         How often to read the file in the timed part; None: as ``seconds`` ask.
     weak : bool
-        Whether ranks times as many rows go through that many ranks.
+        Whether as many rows a rank go through any number of ranks.
     """
 
     workloads: Sequence[str]
@@ -69,6 +69,7 @@ class Campaign:
         self._plan, self._place = plan, place
         self._results, self._data = results, data
         self._reference = Reference()
+        self._per_rank: int | None = None
         self.faults: list[str] = []
 
     def run(self) -> None:
@@ -79,7 +80,7 @@ class Campaign:
     def _measure(self, name: str) -> None:
         say(f"\n{name}: making its rows")
         trials = [self._sized(trial) for trial in self._trials(name)]
-        self._reference = Reference()
+        self._reference, self._per_rank = Reference(), None
         ready = [sized for trial in trials if (sized := self._with_passes(trial))]
         for repetition in range(self._plan.repeats):
             for trial in ready:
@@ -99,19 +100,30 @@ class Campaign:
         base = Trial(name, "hpcstream", str(path), rows, threads=len(self._place.cores))
         trials = []
         for peer in plan.peers:
-            if SYSTEMS[peer].max_rows < rows and workload.dataset == "flights":
-                say(f"  {peer}: too slow for a file of {rows:,} rows, which is not cut")
-            elif is_installed(peer):
+            why = self._why_absent(peer, name, rows)
+            if not why:
                 trials.append(replace(base, system=peer))
-            else:
-                say(f"  {peer}: not installed")
-                self._results.add({"kind": "absent", "workload": name, "label": peer})
-        trials += [replace(base, ranks=ranks) for ranks in plan.ranks]
+                continue
+            say(f"  {peer}: {why}")
+            self._results.add({"kind": "absent", "workload": name, "label": peer, "why": why})
+        trials += [replace(base, ranks=ranks, weak=plan.weak) for ranks in plan.ranks]
         return trials + [
             replace(base, ranks=variant.ranks, options=variant.options)
             for variant in plan.variants
             if variant.workload == name
         ]
+
+    @staticmethod
+    def _why_absent(peer: str, workload: str, rows: int) -> str:
+        """Return why a peer does not run on a file of so many rows, or nothing."""
+        entry = SYSTEMS[peer]
+        if workload in entry.skips:
+            return "not written for it"
+        if not is_installed(peer):
+            return "not installed"
+        if entry.max_rows < rows and WORKLOADS[workload].dataset == "flights":
+            return f"too slow for a file of {rows:,} rows, which is not cut"
+        return ""
 
     def _sized(self, trial: Trial) -> Trial:
         """Return the trial over a shorter file if its system is too slow for this one."""
@@ -122,17 +134,20 @@ class Campaign:
         return replace(trial, rows=limit, path=str(build(workload, self._data)))
 
     def _with_passes(self, trial: Trial) -> Trial | None:
-        """Return the trial with as many passes as it needs, found by a run that is not recorded."""
-        passes = self._plan.passes
+        """Return the trial with as many passes as it needs, found by a run that is not recorded.
+
+        Where each rank is to have as many rows, the first number of ranks says how many.
+        """
+        passes = self._plan.passes or self._per_rank
         if passes is None:
             report = self._checked(trial)
             if report is None:
                 return None
             needed = self._plan.seconds * SYSTEMS[trial.system].share
             passes = max(1, math.ceil(needed * report["rows_per_second"] / trial.rows))
-        if self._plan.weak:
-            passes *= trial.ranks
-        return replace(trial, passes=passes)
+            if trial.weak:
+                self._per_rank = passes = max(1, passes // trial.ranks)
+        return replace(trial, passes=passes * trial.ranks if trial.weak else passes)
 
     def _once(self, trial: Trial, repetition: int) -> None:
         report = self._checked(trial)
@@ -202,6 +217,7 @@ def record_of(trial: Trial, repetition: int, report: Record) -> Record:
         "passes": trial.passes,
         "file_rows": trial.rows,
         "options": trial.options,
+        "weak": trial.weak,
         "repetition": repetition,
         **kept,
     }

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from benchmarks.trial import Trial
@@ -47,6 +48,7 @@ def measure(trial: Trial) -> dict[str, Any]:
     details = system.details() if hasattr(system, "details") else {}
     return {
         "rank": _rank(),
+        "engine": _engine(),
         "import_s": ready - begin,
         "compile_s": max(0.0, first - warm_s),
         "seconds": seconds,
@@ -56,6 +58,13 @@ def measure(trial: Trial) -> dict[str, Any]:
         "answer": answer.to_json(),
         **details,
     }
+
+
+def _engine() -> str:
+    """Return the folder from which hpcstream was imported."""
+    found = sys.modules.get("hpcstream")
+    file = None if found is None else found.__file__
+    return "" if file is None else str(Path(file).parents[1])
 
 
 def _rank() -> int:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from benchmarks.json_lines import as_lines
 from benchmarks.workloads import Workload
 from hpcstream.connectors import generators as g
 
@@ -106,6 +107,10 @@ def _ysb(workload: Workload) -> Iterator[pa.RecordBatch]:
     return _generated(workload, columns)
 
 
+def _ysb_json(workload: Workload) -> Iterator[pa.RecordBatch]:
+    return map(as_lines, _ysb(workload))
+
+
 def _flights(workload: Workload) -> Iterator[pa.RecordBatch]:
     table = pq.read_table(flights_path(), columns=["date", "delay", "origin", "destination"])
     table = table.sort_by("date") if not _is_sorted(table["date"]) else table
@@ -137,5 +142,6 @@ _BUILDERS: Mapping[str, Callable[[Workload], Iterator[pa.RecordBatch]]] = {
     "zipf": _zipf,
     "strings": _strings,
     "ysb": _ysb,
+    "ysb-json": _ysb_json,
     "flights": _flights,
 }

@@ -3,13 +3,15 @@
     python -m benchmarks.guard OLD [NEW] --workloads tumbling skew --ranks 1 2
 
 Each commit is checked out into a worktree of its own and measured by *these* benchmarks, so
-that only the engine differs. The figure of a repetition is the ratio of two runs, one after
-the other; what counts is the median of the ratios.
+that only the engine differs; every run says which engine it had. The figure of a repetition is
+the ratio of two runs, one after the other; what counts is the median of the ratios. Kernels of
+a worktree are compiled anew, before the timed parts.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import statistics
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from pathlib import Path
 
 from benchmarks.campaign import count_rows, say
 from benchmarks.datasets import build
-from benchmarks.launch import ROOT, Place, run_trial
+from benchmarks.launch import ROOT, Place, TrialError, run_trial
 from benchmarks.tables import as_text
 from benchmarks.trial import Trial
 from benchmarks.workloads import WORKLOADS
@@ -64,26 +66,38 @@ class Comparison:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare and return the exit status: 1 if a ratio is below the least."""
     options = _parser().parse_args(arguments)
-    with worktree(options.old) as old, worktree(options.new) as new:
+    # A time limit sends this: worktrees and ranks must not stay.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with engine(options.old) as old, engine(options.new) as new:
         places = [_place(folder) for folder in (old, new)]
-        found = [_compare(trial, places, options.repeats) for trial in _trials(options)]
+        try:
+            found = [_compare(trial, places, options.repeats) for trial in _trials(options)]
+        except TrialError as error:
+            say(f"nothing to compare: {error}")
+            return 2
     print(as_text(HEADER, [comparison.cells(options.least) for comparison in found]))
     return int(any(comparison.ratio < options.least for comparison in found))
 
 
 @contextmanager
-def worktree(commit: str) -> Iterator[Path]:
-    """Yield a folder with a commit checked out; ``"."`` is what lies in the checkout now."""
+def engine(commit: str) -> Iterator[Path]:
+    """Yield a folder that has the engine of a commit, and nothing else, to import.
+
+    ``"."`` is what lies in the checkout now. The benchmarks of a commit must not be
+    found, so the folder is beside its worktree, with a link to the package.
+    """
     if commit == ".":
         yield ROOT
         return
     with tempfile.TemporaryDirectory(prefix="hpcstream-guard-") as folder:
-        path = Path(folder, "tree")
-        _git("worktree", "add", "--detach", "--quiet", str(path), commit)
+        tree, found = Path(folder, "tree"), Path(folder, "engine")
+        _git("worktree", "add", "--detach", "--quiet", str(tree), commit)
         try:
-            yield path
+            found.mkdir()
+            (found / "hpcstream").symlink_to(tree / "hpcstream")
+            yield found
         finally:
-            _git("worktree", "remove", "--force", str(path))
+            _git("worktree", "remove", "--force", str(tree))
 
 
 def _git(*arguments: str) -> None:
@@ -108,11 +122,25 @@ def _compare(trial: Trial, places: Sequence[Place], repeats: int) -> Comparison:
     pairs = []
     for repetition in range(repeats):
         in_turn = places if repetition % 2 == 0 else places[::-1]  # neither is always first
-        values = [run_trial(trial, place)["rows_per_second"] for place in in_turn]
+        values = [_rate(trial, place) for place in in_turn]
         old, new = values if repetition % 2 == 0 else values[::-1]
         say(f"  {repetition + 1}/{repeats} {trial.workload}, {trial.label}: {new / old:.2f}")
         pairs.append((old, new))
     return Comparison(trial, tuple(pairs))
+
+
+def _rate(trial: Trial, place: Place) -> float:
+    """Return the rows a second of one run.
+
+    Raises
+    ------
+    TrialError
+        It failed, or another engine was found than the one to measure.
+    """
+    report = run_trial(trial, place)
+    if report["engine"] != place.path[0]:
+        raise TrialError(f"the engine in {report['engine']} ran, not that in {place.path[0]}")
+    return float(report["rows_per_second"])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from benchmarks.campaign import say
 from benchmarks.launch import Place, TrialError, run_module
-from benchmarks.results import ResultFile
-from benchmarks.tables import as_text
+from benchmarks.results import Record, ResultFile
 from benchmarks.trial import Trial
 
 LINGER_S = 0.0002
-HEADER = ("load", "p50", "p99", "p99.9", "max", "rounds/s", "late rows")
+HEADER = ("load", "p50", "p99", "p99.9", "max", "results", "rounds/s", "late rows")
 
 
 def measure_latency(
+    workloads: Sequence[str],
     rates: Sequence[int],
     ranks: int,
     place: Place,
@@ -24,33 +24,47 @@ def measure_latency(
     repeats: int,
     linger_s: float = LINGER_S,
 ) -> list[str]:
-    """Run each rate ``repeats`` times, add a record for each, and return what went wrong."""
+    """Run each workload at each rate ``repeats`` times, add records, return what went wrong."""
     faults = []
     for repetition in range(repeats):
-        for rate in rates:
-            rows = int(rate * seconds)
-            options = {"rate": rate, "linger_s": linger_s}
-            trial = Trial("latency", "hpcstream", "", rows, ranks=ranks, options=options)
-            try:
-                report, _ = run_module("benchmarks.paced", [trial.to_json()], trial, place)
-            except TrialError as error:
-                faults.append(f"latency at {rate} rows/s: {error}")
-                continue
-            if report["counted"] != rows:
-                faults.append(f"latency at {rate} rows/s: {report['counted']} of {rows} rows came")
-            record = {"kind": "latency", "ranks": ranks, "linger_s": linger_s, **report}
-            results.add({**record, "repetition": repetition})
-            say("  " + "  ".join(latency_row(record)))
+        for workload in workloads:
+            for rate in rates:
+                trial = paced_trial(workload, rate, ranks, seconds, linger_s)
+                try:
+                    record = {**run_paced(trial, place), "repetition": repetition}
+                except TrialError as error:
+                    faults.append(f"{workload} at {rate:,} rows/s: {error}")
+                    continue
+                results.add({**record, "kind": "latency"})
+                say("  " + "  ".join(latency_row(record)))
     return faults
 
 
-def latency_row(record: dict) -> tuple[str, ...]:
+def paced_trial(workload: str, rate: int, ranks: int, seconds: float, linger_s: float) -> Trial:
+    """Return a trial of ``seconds`` at a rate."""
+    options = {"rate": rate, "linger_s": linger_s}
+    return Trial(workload, "hpcstream", "", int(rate * seconds), ranks=ranks, options=options)
+
+
+def run_paced(trial: Trial, place: Place) -> Record:
+    """Return what a paced run reports.
+
+    Raises
+    ------
+    TrialError
+        It failed, or not every row was counted.
+    """
+    report, _ = run_module("benchmarks.paced", [trial.to_json()], trial, place)
+    if report["counted"] != report["to_count"]:
+        raise TrialError(f"{report['counted']} rows were counted instead of {report['to_count']}")
+    return {"ranks": trial.ranks, "linger_s": trial.options["linger_s"], **report}
+
+
+def latency_row(record: Record) -> tuple[str, ...]:
     """Return the cells of one run, below `HEADER`."""
     percentiles = [f"{record[name]:.2f} ms" for name in ("p50_ms", "p99_ms", "p99.9_ms", "p100_ms")]
     rounds = record["rounds"] / record["seconds"]
-    return (f"{record['rate']:,} rows/s", *percentiles, f"{rounds:.0f}", str(record["late_rows"]))
-
-
-def latency_table(records: Sequence[dict]) -> str:
-    """Return the table of all runs as text."""
-    return as_text(HEADER, [latency_row(record) for record in records])
+    name = record.get("workload", "latency")
+    load = f"{name}, {record['rate']:,} rows/s, {record['ranks']} ranks"
+    results = f"{record['results']:,}"
+    return (load, *percentiles, results, f"{rounds:.0f}", str(record["late_rows"]))

@@ -68,31 +68,69 @@ def run_module(
         It failed, printed no result, or took longer than `TIMEOUT_S`.
     """
     program = [sys.executable, "-m", module, *arguments, repr(time.monotonic())]
-    command, environ = _command(program, trial, place)
-    process = subprocess.Popen(
-        command,
-        env=environ,
-        cwd=place.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, place.cores),
-    )
+    process = _start(program, trial, place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     sampler = MemorySampler(process.pid)
     try:
-        output, _ = process.communicate(timeout=TIMEOUT_S)
-    except BaseException:
-        kill_tree(process.pid)
-        raise
+        output = _ended(process, TIMEOUT_S)
     finally:
         sampler.stop()
     marked = [line for line in output.splitlines() if line.startswith(MARK)]
     if process.returncode != 0 or not marked:
         raise TrialError(
-            f"{shlex.join(command)}\nended with {process.returncode}; it printed:\n{output}"
+            f"{shlex.join(process.args)}\nended with {process.returncode}; it printed:\n{output}"
         )
     report: dict[str, Any] = json.loads(marked[-1].removeprefix(MARK))
     return report, sampler
+
+
+def run_command(
+    module: str, arguments: Sequence[str], ranks: int, place: Place, timeout_s: float
+) -> int:
+    """Run a command of ours on so many ranks, its output shown; return its exit status.
+
+    Raises
+    ------
+    TrialError
+        It took longer than ``timeout_s``.
+    """
+    trial = Trial(module, "hpcstream", "", 0, ranks=ranks)
+    process = _start([sys.executable, "-m", module, *arguments], trial, place)
+    _ended(process, timeout_s)
+    return int(process.returncode)
+
+
+def _start(
+    program: list[str],
+    trial: Trial,
+    place: Place,
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> subprocess.Popen[str]:
+    command, environ = _command(program, trial, place)
+    return subprocess.Popen(
+        command,
+        env=environ,
+        cwd=place.folder,
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, place.cores),
+    )
+
+
+def _ended(process: subprocess.Popen[str], timeout_s: float) -> str:
+    """Wait for a process and return its output; whatever happens, none of it stays."""
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        kill_tree(process.pid)
+        raise TrialError(
+            f"{shlex.join(process.args)}\ndid not end within {timeout_s:.0f} s"
+        ) from None
+    except BaseException:
+        kill_tree(process.pid)
+        raise
+    return output or ""
 
 
 def run_trial(trial: Trial, place: Place) -> dict[str, Any]:

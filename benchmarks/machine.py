@@ -7,6 +7,8 @@ import os
 import platform
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ def describe_machine(place: Place) -> dict[str, Any]:
         "cores_used": list(place.cores),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
         "load_average": os.getloadavg()[0],
+        "busy_cores": round(busy_cores(place.cores), 2),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "mpi": mpiexec.library_version().split(",")[0],
@@ -46,6 +49,37 @@ def describe_machine(place: Place) -> dict[str, Any]:
         "commit": commit(ROOT),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
     }
+
+
+def busy_cores(cores: Sequence[int], seconds: float = 0.5) -> float:
+    """Return how many of the cores others keep busy: looked at for a moment, ourselves asleep.
+
+    Time that a hypervisor gave to other machines counts as busy.
+    """
+    before = _core_times()
+    time.sleep(seconds)
+    after = _core_times()
+    busy = 0.0
+    for core in cores:
+        if core in before and core in after:
+            idle, total = (b - a for a, b in zip(before[core], after[core], strict=True))
+            busy += 1.0 - idle / total if total else 0.0
+    return busy
+
+
+def _core_times() -> dict[int, tuple[int, int]]:
+    """Return the ticks that each core was idle, and all its ticks."""
+    try:
+        lines = Path("/proc/stat").read_text().splitlines()
+    except OSError:
+        return {}
+    times = {}
+    for line in lines:
+        name, *values = line.split()
+        if name.startswith("cpu") and name != "cpu":
+            ticks = [int(value) for value in values[:8]]  # then come guests, counted already
+            times[int(name.removeprefix("cpu"))] = ticks[3] + ticks[4], sum(ticks)
+    return times
 
 
 def commit(folder: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import Record, Summary, summarize
+from benchmarks.sustained import MOST_GROWTH, outcome, searches
 
 _OURS, _THEIRS = "#c1440e", "#7a8b99"
 
@@ -69,39 +70,83 @@ def _bars(axis: Any, summaries: Sequence[Summary]) -> None:
 
 def _scaling(records: Sequence[Record]) -> Any:
     ours = [s for s in summarize(records) if s.system == "hpcstream" and "=" not in s.label]
-    workloads = [
-        w
-        for w in dict.fromkeys(s.workload for s in ours)
-        if len({s.ranks for s in ours if s.workload == w}) > 1
-    ]
-    if not workloads:
+    kinds = {"strong": _by_ranks([s for s in ours if not s.weak])}
+    kinds["weak"] = _by_ranks([s for s in ours if s.weak])
+    shown = {kind: workloads for kind, workloads in kinds.items() if workloads}
+    if not shown:
         return None
-    figure, (axis,) = _axes(1, 6, 4)
-    for workload in workloads:
-        points = sorted((s.ranks, s.median / 1e6) for s in ours if s.workload == workload)
-        base = points[0][1] / points[0][0]
-        axis.plot([n for n, _ in points], [v / base for _, v in points], "o-", label=workload)
-    most = max(s.ranks for s in ours)
-    axis.plot([1, most], [1, most], ":", color="#333333", label="ideal")
-    axis.set(xlabel="ranks", ylabel="throughput, one rank = 1", xscale="log", yscale="log")
-    axis.legend(frameon=False, fontsize=8)
+    figure, axes = _axes(len(shown), 5, 4)
+    for axis, (kind, workloads) in zip(axes, shown.items(), strict=True):
+        for workload, points in workloads.items():
+            least, base = points[0][0], points[0][1]
+            ranks = [n for n, _ in points]
+            # Strong: how many times faster. Weak: what a rank still does of its share.
+            shares = [value / base * (1 if kind == "strong" else least / n) for n, value in points]
+            axis.plot(ranks, shares, "o-", label=workload)
+        every = sorted({n for points in workloads.values() for n, _ in points})
+        ideal = [n / every[0] if kind == "strong" else 1.0 for n in every]
+        axis.plot(every, ideal, ":", color="#333333", label="ideal")
+        axis.set(xlabel="ranks", ylabel=_SCALE[kind], xscale="log", title=f"{kind} scaling")
+        axis.set(yscale="log") if kind == "strong" else axis.set(ylim=(0, 1.3))
+        axis.legend(frameon=False, fontsize=8)
     return figure
 
 
+_SCALE = {
+    "strong": "throughput, fewest ranks = 1",
+    "weak": "throughput a rank, fewest ranks = 1",
+}
+
+
+def _by_ranks(summaries: Sequence[Summary]) -> dict[str, list[tuple[int, float]]]:
+    """Return (ranks, rows a second) of each workload that ran on more than one number of ranks."""
+    points: dict[str, list[tuple[int, float]]] = {}
+    for summary in summaries:
+        points.setdefault(summary.workload, []).append((summary.ranks, summary.median))
+    return {name: sorted(found) for name, found in points.items() if len(found) > 1}
+
+
 def _latency(records: Sequence[Record]) -> Any:
-    runs = [record for record in records if record["kind"] == "latency"]
-    if not runs:
+    groups: dict[str, list[Record]] = {}
+    for run in records:
+        if run["kind"] == "latency":
+            title = f"{run.get('workload', 'latency')}, {run['ranks']} ranks"
+            groups.setdefault(title, []).append(run)
+    if not groups:
         return None
-    figure, (axis,) = _axes(1, 6, 4)
-    for name in ("p50_ms", "p99_ms", "p99.9_ms", "p100_ms"):
-        points = [
-            (rate, statistics.median(run[name] for run in runs if run["rate"] == rate))
-            for rate in sorted({run["rate"] for run in runs})
-        ]
-        label = name.removesuffix("_ms").replace("p100", "max")
-        axis.plot(*zip(*points, strict=True), "o-", label=label)
-    axis.set(xlabel="rows/s offered", ylabel="latency, ms", xscale="log", yscale="log")
-    axis.legend(frameon=False)
+    figure, axes = _axes(len(groups))
+    for axis, (title, runs) in zip(axes, groups.items(), strict=True):
+        for name in ("p50_ms", "p99_ms", "p99.9_ms", "p100_ms"):
+            points = [
+                (rate, statistics.median(run[name] for run in runs if run["rate"] == rate))
+                for rate in sorted({run["rate"] for run in runs})
+            ]
+            label = name.removesuffix("_ms").replace("p100", "max")
+            axis.plot(*zip(*points, strict=True), "o-", label=label)
+        axis.set(xlabel="rows/s offered", ylabel="latency, ms", xscale="log", yscale="log")
+        axis.set_title(title)
+        axis.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _sustained(records: Sequence[Record]) -> Any:
+    groups = searches(records)
+    if not groups:
+        return None
+    figure, axes = _axes(len(groups))
+    for axis, ((workload, ranks), runs) in zip(axes, groups.items(), strict=True):
+        for held, color in ((True, _THEIRS), (False, _OURS)):
+            mine = [run for run in runs if run["sustained"] == held]
+            rates, growths = [r["rate"] / 1e6 for r in mine], [1e3 * r["lag_growth"] for r in mine]
+            axis.plot(
+                rates, growths, "o", color=color, label="keeps up" if held else "falls behind"
+            )
+        axis.axhline(1e3 * MOST_GROWTH, ls=":", color="#333333")
+        axis.axvline(outcome(runs)[0] / 1e6, lw=0.5, color="#333333")
+        axis.set(xlabel="M rows/s offered", ylabel="growth of lag, ms/s", xscale="log")
+        axis.set_yscale("symlog", linthresh=20)
+        axis.set_title(f"{workload}, {ranks} ranks")
+        axis.legend(frameon=False, fontsize=7)
     return figure
 
 
@@ -138,6 +183,7 @@ _PLOTS: dict[str, Callable[[Sequence[Record]], Any]] = {
     "throughput": _throughput,
     "scaling": _scaling,
     "latency": _latency,
+    "sustained": _sustained,
     "memory": _memory,
     "checkpoints": _checkpoints,
 }

@@ -13,39 +13,27 @@ from benchmarks.micro.command import (
     exchange_rows,
     kernel_rows,
 )
+from benchmarks.nexmark import query_tables
 from benchmarks.plots import draw_all
-from benchmarks.results import Record, read_results, summarize
+from benchmarks.results import Record, Summary, read_results, summarize
+from benchmarks.rules import RULES, UNFAIR
+from benchmarks.sustained import DEFINITION, sustained_rows
+from benchmarks.sustained import HEADER as SUSTAINED_HEADER
 from benchmarks.tables import HEADER, as_markdown, workload_rows
 from benchmarks.targets import HEADER as TARGETS_HEADER
 from benchmarks.targets import outcomes
 
-UNFAIR = """\
-- DuckDB and Polars answer the query over the whole file at once: no event time, no watermarks,
-  no late rows, no rows handed out before the end. That is less work than hpcstream does.
-- They use threads that share memory; hpcstream's ranks are processes, and share nothing.
-- DuckDB and Polars scan the mapped file as it lies; hpcstream also adds a shift to the event
-  time of each replay, so that it reads one endless stream.
-- hpcstream's results go through a sink in the timed part; those of DuckDB and Polars stay where
-  they are.
-- Bytewax runs with one worker. Event by event it gets a file of 50,000 rows, as Python values
-  made before its clock starts, filtered and joined already. With batches, its Polars has all cores,
-  and it makes windows at the end of the file.
-- The one-pass loop knows the keys as dense numbers before the clock starts, does not hash, and
-  runs on one core.
-- Start-up, import and compilation are outside the timed part, and are shown for all."""
-
 
 def write_report(paths: Sequence[Path], folder: Path) -> Path:
-    """Write ``report.md`` and its plots into a folder; return its path.
-
-    A machine that measured several files is described once for each.
-    """
+    """Write ``report.md`` and its plots into a folder; return its path."""
     records = read_results(paths)
     folder.mkdir(parents=True, exist_ok=True)
     plots = draw_all(records, folder)
     parts = ["# Benchmarks of hpcstream", *_machines(records), *_targets(records)]
     parts += [f"![{plot.stem}]({plot.name})" for plot in plots]
-    parts += [*_workloads(records), *_latency(records), *_micro(records), *_inputs(records)]
+    parts += [*_workloads(records), *_latency(records), *_sustained(records)]
+    parts += [*_inputs(records), *query_tables.sections(records), *_micro(records)]
+    parts += ["## How it was measured", RULES]
     parts += ["## What is unfair, in either direction", UNFAIR]
     path = folder / "report.md"
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -53,17 +41,30 @@ def write_report(paths: Sequence[Path], folder: Path) -> Path:
 
 
 def _machines(records: Sequence[Record]) -> list[str]:
-    lines = []
+    """Return a paragraph for each machine and commit, however many of its parts were measured."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         if record["kind"] == "machine":
-            packages = ", ".join(f"{name} {v}" for name, v in record["packages"].items())
-            lines.append(
-                f"{record['time']}, commit `{record['commit']}`: {record['cpu']}, "
-                f"{record['cores']} cores, {record['memory_gib']} GiB, Linux {record['kernel']}, "
-                f"load {record['load_average']:.1f} at the start; Python {record['python']}, "
-                f"{record['mpi']}, {packages}. Two ranks are started with `{record['binding']}`."
-            )
-    return ["## Where", *lines]
+            groups.setdefault(_identity(record), []).append(record)
+    return ["## Where", *map(_machine, groups.values())]
+
+
+def _identity(record: Record) -> tuple[str, ...]:
+    return tuple(str(record[name]) for name in ("host", "commit", "cores_used", "packages"))
+
+
+def _machine(group: Sequence[Record]) -> str:
+    first = group[0]
+    packages = ", ".join(f"{name} {version}" for name, version in first["packages"].items())
+    loads = ", ".join(f"{record['load_average']:.1f}" for record in group)
+    busy = ", ".join(f"{record['busy_cores']:.1f}" for record in group if "busy_cores" in record)
+    return (
+        f"{first['time']}, commit `{first['commit']}`: {first['cpu']}, {first['cores']} cores, "
+        f"{first['memory_gib']} GiB, Linux {first['kernel']}; Python {first['python']}, "
+        f"{first['mpi']}, {packages}. Two ranks are started with `{first['binding']}`.\n\n"
+        f"When each part began, the load average was {loads}, and others kept {busy or '?'} of the "
+        f"{first['cores']} cores busy."
+    )
 
 
 def _targets(records: Sequence[Record]) -> list[str]:
@@ -77,15 +78,30 @@ def _workloads(records: Sequence[Record]) -> list[str]:
     parts = []
     for workload in dict.fromkeys(s.workload for s in summaries):
         mine = [s for s in summaries if s.workload == workload]
-        parts += [f"## {workload}", f"Median of {len(mine[0].values)}; the spread is the range."]
+        parts += [f"## {workload}", _repetitions(mine)]
         parts.append(as_markdown(HEADER, [*workload_rows(mine), *_absent(records, workload)]))
     return parts
 
 
+def _repetitions(summaries: Sequence[Summary]) -> str:
+    counts = sorted({len(summary.values) for summary in summaries})
+    if counts == [1]:
+        return "**One repetition each: no median, and no spread.**"
+    shown = " or ".join(map(str, counts))
+    alone = " **What says one run has no spread.**" if 1 in counts else ""
+    return f"Median of {shown} repetitions, in turns; the spread is their range.{alone}"
+
+
 def _absent(records: Sequence[Record], workload: str) -> list[tuple[str, ...]]:
-    labels = [r["label"] for r in records if r["kind"] == "absent" and r["workload"] == workload]
     blank = ("",) * (len(HEADER) - 2)
-    return [(label, "not installed", *blank) for label in dict.fromkeys(labels)]
+    return [
+        (label, why, *blank)
+        for label, why in {
+            r["label"]: r.get("why", "not installed")
+            for r in records
+            if r["kind"] == "absent" and r["workload"] == workload
+        }.items()
+    ]
 
 
 def _latency(records: Sequence[Record]) -> list[str]:
@@ -95,10 +111,17 @@ def _latency(records: Sequence[Record]) -> list[str]:
     lingers = {record["linger_s"] for record in records if record["kind"] == "latency"}
     shown = ", ".join(f"{1e3 * linger:g} ms" for linger in sorted(lingers))
     intro = (
-        f"Open loop, 2 ranks, linger {shown}: from when the last row of a 10 ms window was due "
-        "to when its result was in the sink."
+        f"Open loop, linger {shown}, one row for each run. `latency`: from when the last row of a "
+        "10 ms window was due to when its result was in the sink; every row crosses the exchange. "
+        "`ysb`: from the end of a window of 1 s to when its last result was in the sink, as the "
+        "Yahoo benchmark has it (its windows have 10 s, so that few would end in a run)."
     )
     return ["## Latency", intro, as_markdown(LATENCY_HEADER, rows)]
+
+
+def _sustained(records: Sequence[Record]) -> list[str]:
+    rows = sustained_rows(records)
+    return ["## Sustained rate", DEFINITION, as_markdown(SUSTAINED_HEADER, rows)] if rows else []
 
 
 def _micro(records: Sequence[Record]) -> list[str]:

@@ -50,6 +50,8 @@ class Summary:
         Medians, in seconds.
     faults : tuple of str
         What was wrong with its answers.
+    weak : bool
+        Whether each rank had as many rows, whatever their number.
     """
 
     workload: str
@@ -63,6 +65,7 @@ class Summary:
     compile: float
     seconds: float
     faults: tuple[str, ...]
+    weak: bool
 
     @property
     def median(self) -> float:
@@ -95,6 +98,7 @@ def _summary(group: list[Record]) -> Summary:
         max(max(record["memory_bytes"], default=0) for record in group),
         *(_median(group, name) for name in ("startup_s", "import_s", "compile_s", "seconds")),
         faults=tuple(record["fault"] for record in group if record["fault"]),
+        weak=first.get("weak", False),
     )
 
 

@@ -22,7 +22,7 @@ set -euo pipefail
 export NUMBA_CACHE_DIR="${{TMPDIR:-/tmp}}/hpcstream-kernels-$USER"
 cd {root}
 exec {python} -m benchmarks run --launcher {launcher} --ranks {ranks} --peers --no-variants \\
-    --out {folder} --name ranks-{ranks} {options}
+    --latency-ranks {ranks} --long-rows 0 --out {folder} --name ranks-{ranks} {options}
 """
 
 

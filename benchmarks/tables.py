@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Sequence
 
 from benchmarks.results import Summary
@@ -26,7 +27,7 @@ def workload_rows(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
         (
             s.label,
             f"{s.median / 1e6:.2f}",
-            f"{s.spread:.0%}",
+            spread_of(s.values),
             f"{s.median / limit:.2f}" if limit else "-",
             f"{s.memory / 1e6:.0f} MB",
             f"{s.startup:.2f} s",
@@ -36,6 +37,13 @@ def workload_rows(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
         )
         for s in summaries
     ]
+
+
+def spread_of(values: Sequence[float]) -> str:
+    """Return the range of repetitions as a part of their median; one alone has none."""
+    if len(values) == 1:
+        return "one run"
+    return f"{(max(values) - min(values)) / statistics.median(values):.0%}"
 
 
 def as_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

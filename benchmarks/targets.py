@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.results import Record, summarize
+from benchmarks.tables import spread_of
 
 HEADER = ("target", "aim", "measured", "reached")
 _TWO = "hpcstream, 2 ranks"
@@ -61,7 +62,12 @@ _THROUGHPUT = (
 class _Found:
     def __init__(self, records: Sequence[Record]) -> None:
         self._by_name = {(s.workload, s.label): s for s in summarize(records)}
-        self._latency = [record for record in records if record["kind"] == "latency"]
+        self._latency = [
+            record
+            for record in records
+            if record["kind"] == "latency"
+            and (record.get("workload", "latency"), record["ranks"]) == ("latency", 2)
+        ]
         self._endurance = [record for record in records if record["kind"] == "endurance"]
 
     def against(self, workload: str, factor: float, peers: Sequence[str]) -> Outcome:
@@ -76,7 +82,7 @@ class _Found:
         ratio = ours.median / best.median
         text = (
             f"{ratio:.2f} x {best.label} ({ours.median / 1e6:.1f} and {best.median / 1e6:.1f} "
-            f"M rows/s, spread {ours.spread:.0%} and {best.spread:.0%})"
+            f"M rows/s, spread {spread_of(ours.values)} and {spread_of(best.values)})"
         )
         return Outcome(workload, aim, text, ratio >= factor)
 
@@ -88,7 +94,8 @@ class _Found:
         if ours is None or whole is None or ours.faults or whole.faults:
             return Outcome(name, aim, "-", None)
         ratio = ours.median / whole.median
-        return Outcome(name, aim, f"{ratio:.2f} x", ratio >= least)
+        text = f"{ratio:.2f} x (spread {spread_of(ours.values)} and {spread_of(whole.values)})"
+        return Outcome(name, aim, text, ratio >= least)
 
     def memory(self) -> Outcome:
         """Return the outcome of the bound on the memory of a rank."""

@@ -32,6 +32,8 @@ class Trial:
         Cores that the system may use.
     options : dict
         Fields of ``JobConfig`` for hpcstream.
+    weak : bool
+        Whether each rank has as many rows, whatever their number.
     """
 
     workload: str
@@ -42,6 +44,7 @@ class Trial:
     ranks: int = 1
     threads: int = 1
     options: dict[str, Any] = field(default_factory=dict)
+    weak: bool = False
 
     @property
     def query(self) -> Workload:
@@ -60,7 +63,7 @@ class Trial:
             return self.system
         words = [f"hpcstream, {self.ranks} rank{'s' if self.ranks > 1 else ''}"]
         words += [f"{name}={value}" for name, value in sorted(self.options.items())]
-        return ", ".join(words)
+        return ", ".join([*words, "weak"] if self.weak else words)
 
     def to_json(self) -> str:
         """Return it as text."""

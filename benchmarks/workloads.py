@@ -41,6 +41,16 @@ class Workload:
     rows: int = 10_000_000
     period: int = 10_000
 
+    @property
+    def counts_views(self) -> bool:
+        """Whether rows are events of ads, of which views are kept and joined to campaigns."""
+        return self.dataset.startswith("ysb")
+
+    @property
+    def is_json(self) -> bool:
+        """Whether rows are lines of JSON beside their time."""
+        return self.dataset == "ysb-json"
+
     def with_rows(self, rows: int) -> Workload:
         """Return the workload over a file of another length."""
         if self.dataset == "flights":
@@ -85,6 +95,17 @@ WORKLOADS = {
             per_second=100_000,
             period=100 * _SECOND,
         ),
+        Workload(
+            "ysb-json",
+            "ysb-json",
+            ("campaign",),
+            10 * _SECOND,
+            10 * _SECOND,
+            aggregates=(),
+            per_second=100_000,
+            rows=2_000_000,
+            period=20 * _SECOND,
+        ),
         Workload("skew", "zipf", **_KEYED),
         Workload("wide", "wide", **_KEYED),
         Workload("strings", "strings", **_KEYED),
@@ -92,4 +113,4 @@ WORKLOADS = {
         Workload("routes", keys=("origin", "destination"), size=7 * _DAY, slide=_DAY, **_FLIGHTS),
     )
 }
-"""By name; `routes` is the second query of the flights."""
+"""By name; `routes` is the second query of the flights, `ysb-json` is `ysb` from lines of text."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The benchmarks: every workload on one and two ranks beside the peers that are installed, and the
-# latency of a paced stream; a report with plots. Options that follow BIN go to `hpcstream bench run`.
+# The benchmarks: every suite on one and two ranks, workloads beside the peers that are installed, and
+# the latency of a paced stream; one report with plots. Options that follow BIN go to `hpcstream bench run`.
 #
 #   scripts/bench.sh BIN [OPTION...]          BIN: the environment's programs
 set -euo pipefail

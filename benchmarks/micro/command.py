@@ -14,7 +14,7 @@ from benchmarks.launch import Place, run_module
 from benchmarks.machine import describe_machine
 from benchmarks.micro.kernels import CACHED, STREAM
 from benchmarks.results import Record, ResultFile, read_results
-from benchmarks.tables import as_text
+from benchmarks.tables import as_text, spread_of
 from benchmarks.trial import Trial
 
 EXCHANGE_HEADER = (
@@ -24,6 +24,7 @@ EXCHANGE_HEADER = (
 KERNEL_HEADER = ("kernel", "GB/s", "of memory", "of cache", "spread")
 ROWS = (0, 64, 1_024, 16_384, 65_536, 262_144)
 QUICK_ROWS = (0, 1_024, 65_536)
+BUDGET_S, QUICK_BUDGET_S = 0.5, 0.1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = ResultFile(options.out / f"{options.name}.jsonl")
     results.add(describe_machine(place))
     rows = options.rows or (QUICK_ROWS if options.quick else ROWS)
-    budget_s = options.budget_s or (0.1 if options.quick else 0.5)
+    budget_s = options.budget_s or (QUICK_BUDGET_S if options.quick else BUDGET_S)
     repeats = options.repeats or (3 if options.quick else 5)
     measure(results, place, options.ranks, rows, budget_s=budget_s, repeats=repeats)
     records = read_results([results.path])
@@ -81,7 +82,7 @@ def kernel_rows(records: Sequence[Record]) -> list[tuple[str, ...]]:
             f"{medians[name] / 1e9:.2f}",
             f"{medians[name] / medians[STREAM]:.0%}",
             f"{medians[name] / medians[CACHED]:.0%}",
-            f"{(max(values) - min(values)) / medians[name]:.0%}",
+            spread_of(values),
         )
         for name, values in found.items()
     ]

@@ -111,8 +111,11 @@ def measure(suite: str, query: Query, source: Input, plan: Plan, world: World) -
     seconds = statistics.median(s for s, _ in timed)
     fault = oracle.get("fault", "") or _count_fault(timed, found)
     return {
-        "kind": "trial",
-        "workload": f"{suite}-{query.name}",
+        "kind": "query",
+        "suite": suite,
+        "query": query.name,
+        "title": query.title,
+        "differs": query.differs,
         "system": "hpcstream",
         "label": _label(world.size, plan),
         "ranks": world.size,

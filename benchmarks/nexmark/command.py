@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command_line.must_start(options):
         return command_line.start_ranks("benchmarks.nexmark", options, arguments)
     queries = [QUERIES[name] for name in options.queries]
-    return command_line.run_all("nexmark", queries, _input(options, queries), options)
+    return command_line.run_all("nexmark", queries, _input(options, queries), options, MISSING)
 
 
 def _parser() -> argparse.ArgumentParser:

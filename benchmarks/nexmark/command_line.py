@@ -5,31 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.launch import Place
 from benchmarks.machine import describe_machine
 from benchmarks.nexmark.bench import Input, Plan, World, measure
 from benchmarks.nexmark.query import Query
-from benchmarks.results import ResultFile
+from benchmarks.nexmark.query_tables import HEADER, cells
+from benchmarks.results import Record, ResultFile
 from benchmarks.tables import as_text
 from hpcstream.cli.run import start
 from hpcstream.exchange.launcher import is_launched
-
-HEADER = (
-    "query",
-    "M events/s",
-    "spread",
-    "M rows in/s",
-    "DuckDB",
-    "rows out",
-    "windows",
-    "late",
-    "hash",
-    "answer",
-)
 
 
 def parser(name: str, description: str | None, queries: Iterable[str]) -> argparse.ArgumentParser:
@@ -68,13 +55,27 @@ def start_ranks(module: str, options: argparse.Namespace, arguments: Sequence[st
 
 
 def run_all(
-    suite: str, queries: Sequence[Query], source: Input, options: argparse.Namespace
+    suite: str,
+    queries: Sequence[Query],
+    source: Input,
+    options: argparse.Namespace,
+    missing: Mapping[str, tuple[str, str]] | None = None,
 ) -> int:
-    """Run queries, print a table on rank 0, and return 1 if an answer was wrong. Collective."""
+    """Run queries, print a table on rank 0, and return 1 if an answer was wrong. Collective.
+
+    Parameters
+    ----------
+    missing : mapping of str to (str, str), optional
+        Queries that cannot be said yet: the title of each, and what it needs.
+    """
     world = World()
     changed = {} if options.local else {"local_aggregation": False}
     plan = Plan(options.repeats, options.check, options.out, changed)
     results = _result_file(options, world)
+    for name, (title, needs) in (missing or {}).items() if results else ():
+        results.add(
+            {"kind": "missing", "suite": suite, "query": name, "title": title, "needs": needs}
+        )
     records = []
     for query in queries:
         record = measure(suite, query, source, plan, world)
@@ -96,40 +97,20 @@ def _result_file(options: argparse.Namespace, world: World) -> ResultFile | None
     return results
 
 
-def _show(suite: str, source: Input, records: list[dict[str, Any]]) -> None:
-    ranks, repeats = records[0]["ranks"], len(records[0]["all_seconds"])
-    print(f"\n{suite}: {source.rows:,} events, {ranks} ranks, medians of {repeats} runs")
-    print(as_text(HEADER, [_cells(record) for record in records]))
+def _show(suite: str, source: Input, records: list[Record]) -> None:
+    print(f"\n{suite}: {source.rows:,} events, {records[0]['label']}")
+    print(as_text(HEADER, [cells(record) for record in records]))
     inputs = {k: v for record in records for k, v in record.get("input", {}).items()}
     if inputs:
         print("inputs (columns as the last query reads them): " + _pairs(inputs))
-    lags = {r["workload"]: f"{r['lag_s']:.2f} s" for r in records if r["lag_s"] is not None}
+    lags = {r["query"]: f"{r['lag_s']:.2f} s" for r in records if r["lag_s"] is not None}
     if lags:
         print("behind schedule at the end: " + _pairs(lags))
     sys.stdout.flush()
 
 
-def _cells(record: dict[str, Any]) -> tuple[str, ...]:
-    seconds = record["all_seconds"]
-    spread = (max(seconds) - min(seconds)) / record["seconds"]
-    peer = record.get("duckdb_rows_per_second")
-    checked = "checked" if "duckdb_s" in record else "not checked"
-    return (
-        record["workload"].partition("-")[2],
-        f"{record['rows_per_second'] / 1e6:.2f}",
-        f"{spread:.0%}",
-        f"{record['rows_in'] / record['seconds'] / 1e6:.2f}",
-        f"{peer / 1e6:.2f}" if peer else "-",
-        f"{record['rows_out']:,}",
-        str(record["windows"] or "-"),
-        str(record["late_rows"]),
-        record["answer"]["mix"],
-        record["fault"] or checked,
-    )
-
-
-def _line(record: dict[str, Any]) -> str:
-    return " ".join(_cells(record))
+def _line(record: Record) -> str:
+    return " ".join(cells(record))
 
 
 def _pairs(values: dict[str, str]) -> str:

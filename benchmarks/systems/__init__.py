@@ -41,6 +41,8 @@ class Entry:
         Which part of the passes it gets, where it is too slow for all.
     max_rows : int
         The longest file that it can be given, where even one pass takes too long.
+    skips : tuple of str
+        Workloads that its module does not say.
     """
 
     module: str
@@ -48,6 +50,7 @@ class Entry:
     endless: bool = False
     share: float = 1.0
     max_rows: int = 2**62
+    skips: tuple[str, ...] = ()
 
 
 SYSTEMS = {
@@ -55,8 +58,9 @@ SYSTEMS = {
     "one-pass": Entry("one_pass", "numba", endless=True),
     "duckdb": Entry("duckdb_peer", "duckdb", share=0.5),
     "polars": Entry("polars_peer", "polars", share=0.5),
+    "spark": Entry("spark_peer", "pyspark", share=0.2, skips=("ysb-json",)),
     "bytewax-batches": Entry("bytewax_batches_peer", "bytewax", share=0.5),
-    "bytewax": Entry("bytewax_peer", "bytewax", share=0.2, max_rows=50_000),
+    "bytewax": Entry("bytewax_peer", "bytewax", share=0.2, max_rows=50_000, skips=("ysb-json",)),
 }
 
 

@@ -15,6 +15,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource, run_main
 
 from benchmarks.datasets import campaigns
+from benchmarks.json_lines import FIELDS
 from benchmarks.systems.tables import Repeated, mapped
 from benchmarks.trial import Trial
 from benchmarks.workloads import Workload
@@ -48,7 +49,10 @@ def _answer(batches: list[pa.RecordBatch], workload: Workload) -> pa.Table:
 def _slices(batch: pa.RecordBatch, workload: Workload) -> pl.DataFrame:
     rows = pl.from_arrow(batch)
     assert isinstance(rows, pl.DataFrame)
-    if workload.name == "ysb":
+    if workload.is_json:
+        fields = pl.col("line").str.json_decode(pl.Struct(dict.fromkeys(FIELDS, pl.String)))
+        rows = rows.select("ts", fields.struct.unnest())
+    if workload.counts_views:
         ads = pl.from_arrow(campaigns())
         assert isinstance(ads, pl.DataFrame)
         rows = rows.filter(pl.col("event_type") == "view").join(ads, on="ad_id")

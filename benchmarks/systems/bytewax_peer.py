@@ -31,7 +31,7 @@ def make(trial: Trial) -> Repeated:
 
 def _events(rows: pa.Table, workload: Workload) -> Iterator[tuple[str, tuple[datetime, float]]]:
     """Yield (key, (event time, value)) of each row that the query keeps."""
-    if workload.name == "ysb":
+    if workload.counts_views:
         campaign = dict(zip(*campaigns().to_pydict().values(), strict=True))
         for event, ad, time in zip(
             *(rows[name].to_pylist() for name in ("event_type", "ad_id", "ts")), strict=True

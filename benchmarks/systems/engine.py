@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 import hpcstream as hs
+from benchmarks import json_lines
 from benchmarks.answers import Answer, answer_of
 from benchmarks.datasets import campaigns
 from benchmarks.replay import TIME, ReplaySource
@@ -105,7 +106,9 @@ def query(job: hs.Job, source: ReplaySource, workload: Workload) -> Stream:
         event_time_unit=workload.unit,
         watermark_delay=_duration(workload.watermark_delay, workload),
     )
-    if workload.name == "ysb":
+    if workload.is_json:
+        rows = rows.map_batches(json_lines.parse, json_lines.PARSED)
+    if workload.counts_views:
         rows = rows.filter(col("event_type") == "view").select("ad_id")
         rows = rows.join_table(campaigns(), on="ad_id")
     return rows.key_by(*workload.keys).window(_window(workload)).agg(**_aggregates(workload))

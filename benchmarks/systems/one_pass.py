@@ -16,6 +16,7 @@ from numba import njit
 
 from benchmarks.answers import Answer, key_hashes, mix_row
 from benchmarks.datasets import campaigns
+from benchmarks.json_lines import parse
 from benchmarks.trial import Trial
 
 
@@ -76,7 +77,9 @@ class _Rows:
         self.times = table["ts"].to_numpy()
         self.kept: tuple[np.ndarray, int] | None = None
         self.events = self.values = np.empty(0)
-        if trial.query.name == "ysb":
+        if trial.query.is_json:
+            table = pa.Table.from_batches(map(parse, table.to_batches()))
+        if trial.query.counts_views:
             self._take_events(table)
         else:
             self.values = table["value"].to_numpy()

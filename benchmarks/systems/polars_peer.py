@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from benchmarks.datasets import campaigns
+from benchmarks.json_lines import FIELDS
 from benchmarks.systems.tables import Repeated, mapped
 from benchmarks.trial import Trial
 from benchmarks.workloads import Workload
@@ -23,7 +24,10 @@ def make(trial: Trial) -> Repeated:
 
 def lazy(rows: pl.LazyFrame, workload: Workload) -> pl.LazyFrame:
     """Return the query of a workload."""
-    if workload.name == "ysb":
+    if workload.is_json:
+        fields = pl.col("line").str.json_decode(pl.Struct(dict.fromkeys(FIELDS, pl.String)))
+        rows = rows.select("ts", fields.struct.unnest())
+    if workload.counts_views:
         ads = pl.from_arrow(campaigns())
         assert isinstance(ads, pl.DataFrame)
         rows = rows.filter(pl.col("event_type") == "view").join(ads.lazy(), on="ad_id")
