@@ -103,6 +103,19 @@ def hash_words(words, out_hashes):
         out_hashes[row] = _mix(np.uint64(words[row]))
 
 
+@njit(cache=True, nogil=True, inline="always")
+def hash_bytes(data, start, stop):
+    """Return the hash of ``data[start:stop]``."""
+    position = np.int64(start)
+    state = np.uint64(stop - position) + _PRIME_5
+    while position + 8 <= stop:
+        state = _round(state, load_word(data, position))
+        position += 8
+    if position < stop:
+        state = _round(state, _load_tail(data, position, stop - position))
+    return _mix(state)
+
+
 @njit(cache=True, nogil=True)
 def hash_binary(offsets, data, out_hashes):
     """Hash one string of bytes a row.
@@ -115,15 +128,7 @@ def hash_binary(offsets, data, out_hashes):
     out_hashes : uint64[n_rows]
     """
     for row in range(out_hashes.shape[0]):
-        position = np.int64(offsets[row])
-        stop = np.int64(offsets[row + 1])
-        state = np.uint64(stop - position) + _PRIME_5
-        while position + 8 <= stop:
-            state = _round(state, load_word(data, position))
-            position += 8
-        if position < stop:
-            state = _round(state, _load_tail(data, position, stop - position))
-        out_hashes[row] = _mix(state)
+        out_hashes[row] = hash_bytes(data, np.int64(offsets[row]), np.int64(offsets[row + 1]))
 
 
 @njit(cache=True, nogil=True)

@@ -9,9 +9,10 @@ the caller leaves those rows out, or overwrites their code.
 import numpy as np
 from numba import njit
 
-from hpcstream.kernels.hashing import load_word
+from hpcstream.kernels.hashing import hash_bytes, load_word
 
 _WORD = 8
+_BLOCK = 512  # rows that are hashed and looked up together
 
 NO_MATCH = -1
 """The code of a key that the table does not have."""
@@ -81,14 +82,13 @@ def _same_bytes(left, left_at, right, right_at, n_bytes):
         for byte in range(n_bytes):
             difference |= left[left_at + byte] ^ right[right_at + byte]
         return difference == 0
-    # The last word overlaps the one before, so that there is no tail.
+    # The last word overlaps the one before, so that there is no tail. Keys with one hash
+    # are nearly always the same: a branch for each word would only be in the way.
     last = n_bytes - _WORD
-    done = np.int64(0)
-    while done < last:
-        if load_word(left, left_at + done) != load_word(right, right_at + done):
-            return False
-        done += _WORD
-    return load_word(left, left_at + last) == load_word(right, right_at + last)
+    unlike = load_word(left, left_at + last) ^ load_word(right, right_at + last)
+    for done in range(0, last, _WORD):
+        unlike |= load_word(left, left_at + done) ^ load_word(right, right_at + done)
+    return unlike == 0
 
 
 @njit(cache=True, nogil=True)
@@ -141,37 +141,49 @@ def index_binary(offsets, data, hashes, slots, out_codes, out_first_rows):
 
 
 @njit(cache=True, nogil=True)
-def find_binary(offsets, data, hashes, table_offsets, table_data, table_hashes, slots, out_codes):
-    """Find the code of each string of bytes, or -1.
+def find_binary(offsets, data, rows, table_offsets, table_data, table_hashes, slots, out_codes):
+    """Find the code of strings of bytes, or -1.
+
+    Some hundred rows at a time are hashed and looked up: what they read is still
+    near when the keys are compared.
 
     Parameters
     ----------
     offsets : int32[n_rows + 1] or int64[n_rows + 1]
         Row ``i`` is ``data[offsets[i]:offsets[i + 1]]``.
     data : uint8[n_bytes]
-    hashes : uint64[n_rows]
+    rows : int32[n] or int32[0]
+        Which rows; empty for all.
     table_offsets : int64[n_codes + 1]
     table_data : uint8[n_table_bytes]
         The key of each code.
     table_hashes : uint64[n_codes]
     slots : int64[power of two]
         As `index_binary` left it.
-    out_codes : int64[n_rows]
+    out_codes : int64[n]
     """
     mask = np.uint64(slots.shape[0] - 1)
-    for row in range(hashes.shape[0]):  # guesses: loads that need not wait for each other
-        out_codes[row] = slots[hashes[row] & mask]
-    for row in range(hashes.shape[0]):
-        code = out_codes[row]
-        slot = hashes[row] & mask
-        while code >= 0:
-            if table_hashes[code] == hashes[row] and _same_key(
-                offsets, data, row, table_offsets, table_data, code
-            ):
-                break
-            slot = (slot + np.uint64(1)) & mask
-            code = slots[slot]
-        out_codes[row] = code
+    hashes = np.empty(_BLOCK, dtype=np.uint64)
+    n_rows = out_codes.shape[0]
+    for first in range(0, n_rows, _BLOCK):
+        n_here = min(_BLOCK, n_rows - first)
+        for place in range(n_here):  # guesses: loads that need not wait for each other
+            row = np.int64(rows[first + place]) if rows.shape[0] > 0 else first + place
+            hash_ = hash_bytes(data, np.int64(offsets[row]), np.int64(offsets[row + 1]))
+            hashes[place] = hash_
+            out_codes[first + place] = slots[hash_ & mask]
+        for place in range(n_here):
+            row = np.int64(rows[first + place]) if rows.shape[0] > 0 else first + place
+            code = out_codes[first + place]
+            slot = hashes[place] & mask
+            while code >= 0:
+                if table_hashes[code] == hashes[place] and _same_key(
+                    offsets, data, row, table_offsets, table_data, code
+                ):
+                    break
+                slot = (slot + np.uint64(1)) & mask
+                code = slots[slot]
+            out_codes[first + place] = code
 
 
 @njit(cache=True, nogil=True)
@@ -252,7 +264,8 @@ def warm_up() -> None:
     for dtype in (np.int32, np.int64):
         offsets = _read_only(np.zeros(1, dtype))
         index_binary(offsets, data, hashes, slots, codes, rows)
-        find_binary(offsets, data, hashes, np.zeros(1, np.int64), data, hashes, slots, codes)
+        some = np.zeros(0, np.int32)
+        find_binary(offsets, data, some, np.zeros(1, np.int64), data, hashes, slots, codes)
     pair_codes(words, words, 1, words)
     expand_matches(codes, np.zeros(1, np.int64), True, np.zeros(2, np.int64), rows, rows)
 

@@ -201,10 +201,14 @@ class JoinTableNode(Node):
         The operator as the user asked for it: it knows where each column comes from.
     encoded : frozenset of str
         Columns that leave as dictionaries, whatever the schema says.
+    where : Expression or None
+        Which rows of the input are joined; None: all. The input may have more columns
+        than the join knows of.
     """
 
     join: JoinTable
     encoded: Columns = frozenset()
+    where: Expression | None = None
 
     def required(self, needed: Columns) -> list[Columns]:
         return [self.join.stream_columns(self.inputs[0].schema, needed)]
@@ -215,7 +219,8 @@ class JoinTableNode(Node):
         return replace(self, inputs=inputs, schema=schema, join=join)
 
     def describe(self) -> str:
-        return self.join.describe()
+        where = "" if self.where is None else f" where {self.where!r}"
+        return f"{self.join.describe()}{where}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

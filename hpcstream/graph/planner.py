@@ -275,7 +275,7 @@ class _Planner:
         names, stream = node.schema.names, self.visible(port.schema)
 
         def make() -> JoinTable:
-            return node.join.emitting(stream, names, node.encoded)
+            return node.join.emitting(stream, names, node.encoded, node.where)
 
         schema = make().output_schema(port.schema)
         task, output = self.append(port, node.describe(), make)

@@ -26,7 +26,8 @@ from hpcstream.operators.expressions import Expression
 
 def optimized(graph: LogicalGraph) -> LogicalGraph:
     """Return the graph with filters pushed down and columns pruned."""
-    return encode_joined_keys(prune_columns(push_filters(mark_late(graph))))
+    pruned = prune_columns(push_filters(mark_late(graph)))
+    return encode_joined_keys(filter_in_joins(pruned))
 
 
 def mark_late(graph: LogicalGraph) -> LogicalGraph:
@@ -131,6 +132,40 @@ def prune_columns(graph: LogicalGraph) -> LogicalGraph:
         return new
 
     return LogicalGraph(graph.rewritten(change), notes)
+
+
+def filter_in_joins(graph: LogicalGraph) -> LogicalGraph:
+    """Let joins on strings look these up where they lie, instead of behind a filter.
+
+    A filter copies the rows it keeps; of a string that is only looked up, that would
+    be most of its work.
+    """
+    consumers = graph.consumers()
+    notes = list(graph.rewrites)
+
+    def change(node: Node, inputs: tuple[Node, ...]) -> Node:
+        new = replace(node, inputs=inputs)
+        if not isinstance(new, JoinTableNode):
+            return new
+        below = node.inputs[0]
+        if not new.join.looks_up_strings(below.schema):
+            return new
+        while isinstance(below, ProjectNode) and _only_drops_columns(below):
+            if consumers.get(id(below), 0) > 1 or below.ranks != node.ranks:
+                return new
+            inputs, below = inputs[0].inputs, below.inputs[0]
+        if not isinstance(below, FilterNode) or below.ranks != node.ranks:
+            return new
+        if consumers.get(id(below), 0) > 1:
+            return new
+        notes.append(f"filter joined with join_table: {below.predicate!r}")
+        return replace(new, inputs=inputs[0].inputs, where=below.predicate)
+
+    return LogicalGraph(graph.rewritten(change), notes)
+
+
+def _only_drops_columns(node: ProjectNode) -> bool:
+    return all(e.is_column and e.columns() == {name} for name, e in node.columns)
 
 
 def encode_joined_keys(graph: LogicalGraph) -> LogicalGraph:

@@ -27,12 +27,13 @@ def picked(batch: pa.RecordBatch, mask: pa.BooleanArray) -> pa.RecordBatch:
     """Return the rows of a batch for which ``mask`` is true; a null is not."""
     if batch.num_rows < _LEAST_ROWS or not any(_has_own_kernel(c) for c in batch.columns):
         return batch.filter(mask)
-    rows = _true_rows(mask)
-    columns = [_picked(column, rows) for column in batch.columns]
+    rows = true_rows(mask)
+    columns = [picked_column(column, rows) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
-def _picked(column: pa.Array, rows: Rows) -> pa.Array:
+def picked_column(column: pa.Array, rows: Rows) -> pa.Array:
+    """Return the values of some rows (int32[n]) of a column."""
     if _has_own_kernel(column):
         return _picked_strings(column, rows)
     if column.null_count == 0 and column.type in _WORDS:
@@ -44,7 +45,8 @@ def _has_own_kernel(column: pa.Array) -> bool:
     return is_binary_type(column.type) and column.null_count == 0
 
 
-def _true_rows(mask: pa.BooleanArray) -> Rows:
+def true_rows(mask: pa.BooleanArray) -> Rows:
+    """Return the numbers of the rows (int32[n]) for which a mask is true; a null is not."""
     from hpcstream.kernels import strings  # loads Numba
 
     flags = mask.fill_null(False) if mask.null_count else mask

@@ -24,11 +24,13 @@ from hpcstream.memory.columns import (
     key_words,
     validity,
 )
+from hpcstream.memory.selection import Rows, picked_column
 
 Codes = npt.NDArray[np.int64]
 Binary = tuple[npt.NDArray[np.integer], npt.NDArray[np.uint8]]
 
 _FEW_ROWS = 4_096
+_ALL_ROWS: Rows = np.zeros(0, dtype=np.int32)
 
 _LARGE_TYPE_OF_VIEW = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
@@ -65,8 +67,20 @@ class KeyIndex:
         self.starts: Codes = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.is_unique = n_codes == len(codes)
 
-    def find(self, columns: Sequence[pa.Array]) -> Codes:
-        """Return the code of each row's key, -1 where the table does not have it."""
+    def find(self, columns: Sequence[pa.Array], rows: Rows | None = None) -> Codes:
+        """Return the code of each row's key, -1 where the table does not have it.
+
+        Parameters
+        ----------
+        columns : sequence of pa.Array
+        rows : int32[n] or None
+            Which rows; None: all.
+        """
+        if rows is not None:
+            index, column = self._columns[0], columns[0]
+            if len(columns) == 1 and isinstance(index, _BinaryIndex) and _lies_ready(column):
+                return index.find_array(column, rows)
+            columns = [picked_column(column, rows) for column in columns]
         codes = _find(self._columns[0], columns[0])
         for pairs, index, column in zip(self._pairs, self._columns[1:], columns[1:], strict=True):
             words = _pair(codes, _find(index, column), index.n_codes)
@@ -110,13 +124,16 @@ class _BinaryIndex:
         offsets, self._data = _binary(array.take(pa.array(first_rows)))
         self._offsets = offsets.astype(np.int64)
 
-    def find_array(self, array: pa.Array) -> Codes:
-        keys = _binary(array)
-        codes: Codes = np.empty(len(array), dtype=np.int64)
-        hashes = _hash_binary(keys)
+    def find_array(self, array: pa.Array, rows: Rows = _ALL_ROWS) -> Codes:
+        codes: Codes = np.empty(len(rows) or len(array), dtype=np.int64)
         table = (self._offsets, self._data, self._hashes, self._slots)
-        join.find_binary(*keys, hashes, *table, codes)
+        join.find_binary(*_binary(array), rows, *table, codes)
         return codes
+
+
+def _lies_ready(column: pa.Array) -> bool:
+    """Whether keys can be looked up where they lie, without nulls to be left out."""
+    return is_binary_type(column.type) and column.null_count == 0
 
 
 def _column_index(array: pa.Array) -> _WordIndex | _BinaryIndex:

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.errors import PlanError
+from hpcstream.memory.columns import is_binary_type
+from hpcstream.memory.selection import Rows, picked_column, true_rows
 from hpcstream.operators.expression_binding import unknown_column
 from hpcstream.operators.hidden_columns import (
     hidden_positions,
@@ -22,10 +24,11 @@ from hpcstream.operators.hidden_columns import (
 from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
 
 if TYPE_CHECKING:
+    from hpcstream.operators.expressions import Expression
     from hpcstream.operators.join_index import KeyIndex
 
 How = Literal["inner", "left"]
-Rows = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int64]
 
 _ROWS_EMITTED = 65_536
 """Rows of a batch at most, where keys occur more than once in the table."""
@@ -97,6 +100,7 @@ class JoinTable:
         self._check_arguments()
         self._outputs: tuple[_Output, ...] | None = None  # None: all
         self._encoded: frozenset[str] = frozenset()
+        self._where: Expression | None = None
         self._layout: _Layout | None = None
         self._index: KeyIndex | None = None
         self._added: dict[str, pa.Array] = {}
@@ -108,16 +112,22 @@ class JoinTable:
         return passed.union(self._left_on)
 
     def emitting(
-        self, schema: pa.Schema, names: Sequence[str], encoded: frozenset[str] = frozenset()
+        self,
+        schema: pa.Schema,
+        names: Sequence[str],
+        encoded: frozenset[str] = frozenset(),
+        where: Expression | None = None,
     ) -> JoinTable:
         """Return a join that emits only these columns of what it would of a stream's ``schema``.
 
         Those of ``encoded`` that come from the table leave as dictionaries: an index a
-        row instead of a string.
+        row instead of a string. Only rows for which ``where`` is true are joined; it
+        may read columns that the schema has not.
         """
         other = JoinTable(self._table, self._left_on, self._right_on, self._how, self._suffix)
         other._outputs = tuple(o for o in self._all_outputs(schema) if o.name in names)
         other._encoded = encoded & self.texts(schema, frozenset(names))
+        other._where = where
         return other
 
     def texts(self, schema: pa.Schema, names: frozenset[str]) -> frozenset[str]:
@@ -129,6 +139,10 @@ class JoinTable:
             and output.of_table
             and _is_text(self._table.schema.field(output.column).type)
         )
+
+    def looks_up_strings(self, schema: pa.Schema) -> bool:
+        """Whether the key is one string, or binary, column of a stream's ``schema``."""
+        return len(self._left_on) == 1 and is_binary_type(schema.field(self._left_on[0]).type)
 
     def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
         """Return the stream's columns, then the table's without its keys.
@@ -145,13 +159,20 @@ class JoinTable:
         self, batch: pa.RecordBatch, input_index: int = 0
     ) -> Iterator[pa.RecordBatch]:
         """Yield the joined rows."""
+        rows: Rows | None = None
+        if self._where is not None:
+            mask = self._where.evaluate(batch)
+            n_rows = 0 if pa.types.is_null(mask.type) else mask.true_count
+            if n_rows == 0:
+                return
+            rows = true_rows(mask) if n_rows < batch.num_rows else None
         layout = self._layout_of(batch.schema)
         index = self._prepare()
-        codes = index.find([batch.column(name) for name in self._left_on])
+        codes = index.find([batch.column(name) for name in self._left_on], rows)
         if index.is_unique:
-            yield from self._join_unique(batch, codes, layout)
+            yield from self._join_unique(batch, rows, codes, layout)
         else:
-            yield from self._join_repeated(batch, codes, layout, index)
+            yield from self._join_repeated(batch, rows, codes, layout)
 
     process_watermark = emit_nothing
     snapshot = empty_snapshot
@@ -233,41 +254,48 @@ class JoinTable:
         return self._index
 
     def _join_unique(
-        self, batch: pa.RecordBatch, codes: Rows, layout: _Layout
+        self, batch: pa.RecordBatch, rows: Rows | None, codes: Codes, layout: _Layout
     ) -> Iterator[pa.RecordBatch]:
         found = codes >= 0
         n_found = np.count_nonzero(found)
-        if n_found == len(codes):  # nothing to copy but the table's columns
-            rows = pa.array(codes)
+        if n_found == len(codes):  # nothing to leave out, nor to mark
+            matches = pa.array(codes)
         elif self._how == "left":
-            rows = pa.array(codes, mask=~found)
+            matches = pa.array(codes, mask=~found)
         else:
-            rows = pa.array(codes[found])
-            batch = batch.filter(pa.array(found))
-        if batch.num_rows:
-            yield self._combine(batch, rows, layout)
+            matches = pa.array(codes[found])
+            rows = np.flatnonzero(found).astype(np.int32) if rows is None else rows[found]
+        if len(matches):
+            yield self._combine(batch, rows, matches, layout)
 
     def _join_repeated(
-        self, batch: pa.RecordBatch, codes: Rows, layout: _Layout, index: KeyIndex
+        self, batch: pa.RecordBatch, rows: Rows | None, codes: Codes, layout: _Layout
     ) -> Iterator[pa.RecordBatch]:
         from hpcstream.kernels.join import expand_matches
 
+        assert self._index is not None, "_prepare() comes first"
         cursor = np.zeros(2, dtype=np.int64)
-        rows, matches = (np.empty(_ROWS_EMITTED, dtype=np.int64) for _ in range(2))
-        keep_unmatched = self._how == "left"
-        while n_pairs := expand_matches(codes, index.starts, keep_unmatched, cursor, rows, matches):
+        places, matches = (np.empty(_ROWS_EMITTED, dtype=np.int64) for _ in range(2))
+        keep_unmatched, starts = self._how == "left", self._index.starts
+        while n_pairs := expand_matches(codes, starts, keep_unmatched, cursor, places, matches):
             unmatched = matches[:n_pairs] < 0
             mask = unmatched if unmatched.any() else None
-            selected = batch.take(pa.array(rows[:n_pairs]))
-            yield self._combine(selected, pa.array(matches[:n_pairs], mask=mask), layout)
+            of_pairs = places[:n_pairs].astype(np.int32)
+            of_pairs = of_pairs if rows is None else rows[of_pairs]
+            yield self._combine(batch, of_pairs, pa.array(matches[:n_pairs], mask=mask), layout)
 
-    def _combine(self, batch: pa.RecordBatch, rows: pa.Array, layout: _Layout) -> pa.RecordBatch:
-        arrays = [
-            pc.take(self._added[source], rows, boundscheck=False)
-            if isinstance(source, str)
-            else batch.column(source)
-            for source in layout.sources
-        ]
+    def _combine(
+        self, batch: pa.RecordBatch, rows: Rows | None, matches: pa.Array, layout: _Layout
+    ) -> pa.RecordBatch:
+        """Return some rows of a batch (None: all) with the rows of the table that match them."""
+
+        def column(source: int | str) -> pa.Array:
+            if isinstance(source, str):
+                return pc.take(self._added[source], matches, boundscheck=False)
+            passed = batch.column(source)
+            return passed if rows is None else picked_column(passed, rows)
+
+        arrays = [column(source) for source in layout.sources]
         return pa.RecordBatch.from_arrays(arrays, schema=layout.output_schema)
 
 

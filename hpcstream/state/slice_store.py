@@ -5,7 +5,7 @@
     resolve(times, keys) -> slots        one kernel call a batch, whatever it holds
     words[i][slots]                      the accumulators, which the operator updates
     slices_below(n) -> regions           what a watermark completes
-    slots_of(region)                     its entries, in insertion order
+    slots_of(region)                     its entries, in order
     close(region)
 
 Memory follows what is open: a closed slice leaves its place to the next one of

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.kernels import join
+from hpcstream.kernels import hashing, join
 
 WORDS = st.lists(st.integers(-5, 5) | st.sampled_from([-(2**63), 2**63 - 1]), max_size=40)
 STRINGS = st.lists(st.binary(max_size=10) | st.sampled_from([b"", b"key", b"key-1"]), max_size=40)
@@ -62,17 +62,42 @@ def test_words_are_found_whatever_their_hashes(table, keys):
     assert codes.tolist() == naive.find_keys(keys, distinct)
 
 
+def true_hashes_of(keys):
+    hashes = np.empty(len(keys), dtype=np.uint64)
+    hashing.hash_binary(*binary(keys, np.int64), hashes)
+    return hashes
+
+
+def find_binary(keys, rows, dtype, distinct, hashes, slots):
+    codes = np.empty(len(rows) or len(keys), dtype=np.int64)
+    held = (*binary(distinct, np.int64), hashes, slots)
+    join.find_binary(*binary(keys, dtype), np.array(rows, dtype=np.int32), *held, codes)
+    return codes.tolist()
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
-@given(table=STRINGS, keys=STRINGS)
-def test_strings_are_found_whatever_their_hashes(dtype, table, keys):
-    slots, _, first_rows = index_binary(table)
-    distinct = [table[row] for row in first_rows]
-    codes = np.empty(len(keys), dtype=np.int64)
-    held = (*binary(distinct, np.int64), hashes_of(distinct), slots)
+@given(table=STRINGS, keys=STRINGS, data=st.data())
+def test_strings_are_found_among_few_slots(dtype, table, keys, data):
+    distinct = list(dict.fromkeys(table))
+    hashes, slots = true_hashes_of(distinct), empty_slots(len(distinct))
+    codes, first_rows = (np.empty(len(distinct), dtype=np.int64) for _ in range(2))
+    join.index_binary(*binary(distinct), hashes, slots, codes, first_rows)
+    rows = data.draw(st.lists(st.integers(0, len(keys) - 1))) if keys else []
 
-    join.find_binary(*binary(keys, dtype), hashes_of(keys), *held, codes)
+    found = find_binary(keys, rows, dtype, distinct, hashes, slots)
 
-    assert codes.tolist() == naive.find_keys(keys, distinct)
+    looked_up = [keys[row] for row in rows] if rows else keys
+    assert found == naive.find_keys(looked_up, distinct)
+
+
+def test_of_strings_with_one_hash_the_bytes_decide():
+    first, second = b"a key of some words", b"a key of some wordz"
+    hashes, slots = np.repeat(true_hashes_of([second]), 2), empty_slots(2)
+    mask = len(slots) - 1
+    slots[int(hashes[0]) & mask] = 0  # the place of the second
+    slots[(int(hashes[0]) + 1) & mask] = 1
+
+    assert find_binary([second, first], [], np.int32, [first, second], hashes, slots) == [1, -1]
 
 
 def test_strings_of_a_slice_start_after_the_first_byte():

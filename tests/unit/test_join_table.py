@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcstream import col
 from hpcstream.errors import PlanError
 from hpcstream.event_time import TIME_COLUMN
 from hpcstream.operators.join_table import JoinTable, check_join_keys
@@ -109,6 +110,26 @@ def test_join_on_three_keys_equals_sql(how, data):
     out = joined(JoinTable(table, keys, keys, how), stream)
 
     assert pairs(out) == in_duckdb(stream, table, keys, how)
+
+
+@pytest.mark.parametrize("how", ["inner", "left"])
+@pytest.mark.parametrize("name", ["string", "large_string", "binary", "dictionary", "int64"])
+@given(data=st.data())
+@settings(max_examples=15)
+def test_a_join_of_some_rows_is_that_of_a_filtered_stream(name, how, data):
+    keys = data.draw(keys_of(name))
+    n_rows = len(keys)
+    wanted = data.draw(st.lists(st.booleans() | st.none(), min_size=n_rows, max_size=n_rows))
+    stream = stream_of(k=keys, wanted=pa.array(wanted, pa.bool_()), text=keys)
+    table = table_of(k=data.draw(keys_of(name)))
+    kept = stream.filter(stream.column("wanted")).drop_columns(["wanted"])
+    names = ["k", "row", "text", "entry"]
+    plan = JoinTable(table, "k", "k", how).emitting(kept.schema, names)
+    expected = joined(plan, kept)
+
+    operator = JoinTable(table, "k", "k", how).emitting(kept.schema, names, where=col("wanted"))
+
+    assert joined(operator, stream, stream.slice(n_rows // 2)).slice(0, len(expected)) == expected
 
 
 def test_fixed_size_binary_keys_match():

@@ -75,6 +75,37 @@ def test_a_filter_on_a_stream_that_others_read_stays_where_it_is(tmp_path):
     assert "operator filter" in job.explain(ranks=1)
 
 
+LABELS = pa.table({"k": ["a", "c"], "x": [10, 30]})
+
+
+def test_a_filter_before_a_join_on_strings_is_part_of_the_join():
+    job = hs.Job("joined")
+    result = rows(job).filter(col("x") > 1).select("k").join_table(LABELS, on="k").collect()
+
+    plan = job.explain(ranks=1)
+    job.run(show=False)
+
+    assert "1 rows" not in plan
+    assert "join_table(inner on k; 2 rows) where col('x') > 1" in plan
+    assert "operator filter" not in plan
+    assert result.table.to_pydict() == {"k": ["a"], "x": [10]}  # of the table: that was dropped
+
+
+@pytest.mark.parametrize("why", ["others read it", "a column is made", "the key is a number"])
+def test_a_filter_before_a_join_stays_where_it_cannot_be_part_of_it(why):
+    job = hs.Job("apart")
+    stream, table, on = rows(job).filter(col("x") > 1), LABELS, "k"
+    if why == "others read it":
+        stream.collect()
+    elif why == "a column is made":
+        stream = stream.with_columns(x=col("x") * 2)
+    else:
+        table, on = pa.table({"unused": [0], "label": ["zero"]}), "unused"
+    stream.join_table(table, on=on).collect()
+
+    assert "operator filter" in job.explain(ranks=1)
+
+
 def test_an_aggregate_is_split_into_local_and_final_on_several_ranks_only():
     job = hs.Job("split")
     counted(rows(job), "k").collect()
