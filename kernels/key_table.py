@@ -476,7 +476,7 @@ def slice_region(book, index, keys, number):
         expected = max(expected, last)
     expected += expected >> 3
     # Slices in a stretch of time with few rows should not be as large as those before it.
-    if book[ENTRY_END] > MOST_VACANT * book[N_HELD] + 2 * expected:
+    if book[ENTRY_END] > MOST_VACANT * max(book[N_HELD], book[PEAK_HELD]) + 2 * expected:
         expected = np.int64(0)
     width = book[DENSE_WIDTH]
     if book[DENSE_SLOTS] > MOST_VACANT * book[DENSE_LIVE] + 2 * width:

@@ -18,7 +18,7 @@ Ints = npt.NDArray[np.int64]
 _DENSE_ENOUGH = 4  # keys of the range for each entry, so that it is chosen
 _TOO_EMPTY = 8  # and so that it is given up
 _MANY_OTHERS = 1 / 8  # of the entries, outside the range
-_MOST_KEYS = 1 << 24
+_MOST_KEYS = 1 << 18  # beyond, slots that are vacant cost more than an index does
 
 
 class DenseRange:
