@@ -124,5 +124,61 @@ def test_nulls_are_counted_and_sent_to_slot_zero(rows):
     npt.assert_array_equal(masked, np.where(valid, slots, 0))
 
 
+# What an entry without rows holds, by accumulator, and the words of its partial results.
+MERGING = {
+    accumulate.add_counts: [0],
+    accumulate.add_floats: [0.0],
+    accumulate.add_integers: [0, 0],
+    accumulate.keep_least: [2**63 - 1],
+    accumulate.keep_greatest: [-(2**63)],
+    accumulate.keep_least_float: [float("nan")],
+    accumulate.keep_greatest_float: [float("nan")],
+    accumulate.merge_moments: [0.0, 0.0, 0.0],
+    accumulate.keep_first: [2**63 - 1, 2**63 - 1, 0],
+    accumulate.keep_last: [-(2**63), -(2**63), 0],
+}
+
+
+@pytest.mark.parametrize("kernel", MERGING, ids=lambda kernel: kernel.__name__)
+@given(data=st.data())
+def test_entries_side_by_side_are_merged_as_others_are(kernel, data):
+    identities = MERGING[kernel]
+    dtype = np.float64 if isinstance(identities[0], float) else np.int64
+    any_value = st.sampled_from(identities) | (st.integers(0, 9) if dtype == np.int64 else FLOATS)
+    n_parts = 1 if kernel is accumulate.add_integers else len(identities)
+    words = st.lists(any_value.map(dtype), min_size=5, max_size=5).map(np.array)
+    parts = [data.draw(words) for _ in range(n_parts)]
+    before = [np.append(data.draw(words), data.draw(words)) for _ in identities]
+    for part in parts:
+        part.setflags(write=False)
+    one, other = ([array.copy() for array in before] for _ in range(2))
+
+    kernel(np.arange(3, 8, dtype=np.uint32), *parts, *one)
+    kernel(np.uint64(3), *parts, *other)
+
+    for left, right in zip(one, other, strict=True):
+        npt.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("kernel", MERGING, ids=lambda kernel: kernel.__name__)
+@given(data=st.data())
+def test_entries_without_rows_change_nothing_they_are_merged_into(kernel, data):
+    identities = MERGING[kernel]
+    dtype = np.float64 if isinstance(identities[0], float) else np.int64
+    value = st.integers(-9, 9) if dtype == np.int64 else st.floats(-1e6, 1e6)
+    words = st.lists(value.map(dtype), min_size=5, max_size=5).map(np.array)
+    state = [data.draw(words) for _ in identities]
+    before = [array.copy() for array in state]
+    n_parts = 1 if kernel is accumulate.add_integers else len(identities)
+    parts = [np.full(5, identity, dtype=dtype) for identity in identities[:n_parts]]
+    for part in parts:
+        part.setflags(write=False)
+
+    kernel(np.uint64(0), *parts, *state)
+
+    for left, right in zip(before, state, strict=True):
+        npt.assert_array_equal(left, right)
+
+
 def test_warm_up_compiles_every_kernel():
     accumulate.warm_up()
