@@ -411,10 +411,10 @@ class SliceStore:
 
     def copies_of(self, regions: Ints) -> dict[str, npt.NDArray[Any]]:
         """Return copies of what the entries of regions hold, each in insertion order."""
-        slots, is_null_key = self.slots_of(regions)
-        n_entries = slots.shape[0]
-        no_nulls = np.zeros(n_entries, dtype=np.uint8)
-        is_null = no_nulls if is_null_key is None else is_null_key.view(np.uint8)
+        n_entries = int(self.counts(regions).sum())
+        has_null = self._fields(regions, key_table.NULL_SLOT).any()
+        flags = self.slots_of(regions)[1] if has_null else None
+        is_null = np.zeros(n_entries, np.uint8) if flags is None else flags.view(np.uint8)
         arrays = {"keys": self._keys, "rows": self.rows}
         arrays |= {f"word:{s.name}": a for s, a in zip(self._specs, self.words, strict=True)}
         state: dict[str, npt.NDArray[Any]] = {"is_null": is_null}
