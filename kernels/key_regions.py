@@ -133,6 +133,16 @@ def range_of_keys(book, keys, regions):
 
 
 @njit(cache=True, nogil=True)
+def _place_null_slot(book, at, slots, n_before):
+    """Replace a region's null slot, if it has one, by one plus its place behind ``n_before``."""
+    if book[at + NULL_SLOT] != 0:
+        for place in range(slots.shape[0]):
+            if np.int64(slots[place]) == book[at + NULL_SLOT]:
+                book[at + NULL_SLOT] = n_before + place + 1
+                break
+
+
+@njit(cache=True, nogil=True)
 def held_slots(book, out_slots):
     """Write the slots that regions hold, region by region, into ``out_slots`` (uint32[n_held]).
 
@@ -149,11 +159,7 @@ def held_slots(book, out_slots):
         done += book[at + WIDTH]
         slots = out_slots[done : done + book[at + COUNT]]
         other_slots(book, at, slots)
-        if book[at + NULL_SLOT] != 0:
-            for place in range(slots.shape[0]):
-                if np.int64(slots[place]) == book[at + NULL_SLOT]:
-                    book[at + NULL_SLOT] = place + 1
-                    break
+        _place_null_slot(book, at, slots, 0)
         done += book[at + COUNT]
 
 
@@ -170,11 +176,7 @@ def give_up_dense(book, rows, out_slots):
         n_dense = dense_slots(book, rows, at, out_slots[done:])
         slots = out_slots[done + n_dense : done + n_dense + book[at + COUNT]]
         other_slots(book, at, slots)
-        if book[at + NULL_SLOT] != 0:
-            for place in range(slots.shape[0]):
-                if np.int64(slots[place]) == book[at + NULL_SLOT]:
-                    book[at + NULL_SLOT] = n_dense + place + 1
-                    break
+        _place_null_slot(book, at, slots, n_dense)
         book[at + COUNT] += n_dense
         book[at + N_DENSE] = 0
         book[at + WIDTH] = 0

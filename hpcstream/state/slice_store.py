@@ -209,7 +209,7 @@ class SliceStore:
         while done < slots.shape[0]:
             times, keys, valid, counts = columns
             rest = (times[done:], keys[done:], valid[done:], counts[done:])  # or empty ones
-            self._make_room(rest[0], _valid_keys(rest[1], rest[2]))
+            self._make_room(rest[0], rest[1][rest[2]] if valid.shape[0] else rest[1])
             done += key_resolve.resolve_rows(
                 self._book, self._index, self._keys, self.rows, rest, slots[done:]
             )
@@ -395,7 +395,8 @@ class SliceStore:
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return all slices as arrays; merged regions are left out."""
-        return {**self.outline()[0], **self.copies_of(self.slices_below(2**63)[1])}
+        outline, regions = self.outline()
+        return outline | self.copies_of(regions)
 
     def outline(self) -> tuple[dict[str, npt.NDArray[Any]], Ints]:
         """Return what a snapshot says of the slices beside their entries, and their regions."""
@@ -410,7 +411,7 @@ class SliceStore:
         return outline, regions
 
     def copies_of(self, regions: Ints) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of what the entries of regions hold, each in insertion order."""
+        """Return copies of what the entries of regions hold, in the order of `slots_of`."""
         n_entries = int(self.counts(regions).sum())
         has_null = self._fields(regions, key_table.NULL_SLOT).any()
         flags = self.slots_of(regions)[1] if has_null else None
@@ -594,7 +595,3 @@ _NONE: Ints = np.zeros(0, dtype=np.int64)
 def _kept_capacity(capacity: int, needed: int) -> int:
     """Return the size of an arena after packing: as it was, unless that is far too much."""
     return capacity if needed <= capacity <= 4 * needed else needed
-
-
-def _valid_keys(keys: Ints, valid: Bools) -> Ints:
-    return keys[valid] if valid.shape[0] else keys
