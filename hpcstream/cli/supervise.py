@@ -27,6 +27,9 @@ from hpcstream.exchange.launcher import MPICH, adopt_orphans, signal_on_parent_d
 KILL_AFTER_S = 5.0
 """How long a job that was told to end at once may take before it is killed."""
 
+STUCK_AFTER_S = 10.0
+"""How long a launcher may go on when all that it started has ended, before it is killed."""
+
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 _TRY_AGAIN = 75
 
@@ -98,12 +101,62 @@ class _StopRequests:
 
 
 def _wait(launcher: subprocess.Popen[bytes], requests: _StopRequests) -> int:
+    """Return what the launcher returned; 1 if it had to be killed because it was stuck."""
+    ranks = _Ranks(launcher.pid)
     while True:
         try:
-            return launcher.wait(timeout=0.5)
+            return launcher.wait(timeout=ranks.look_every_s())
         except subprocess.TimeoutExpired:
             if requests.kill_at is not None and time.monotonic() > requests.kill_at:
                 kill_descendants()
+            if ranks.have_gone():
+                _end_stuck(launcher)
+                return 1
+
+
+class _Ranks:
+    """Whether what a launcher has started is still there.
+
+    A launcher that hands the work to others (``srun``) may never have had a child here.
+    """
+
+    def __init__(self, launcher: int) -> None:
+        self._launcher = launcher
+        self._begun_s = self._looked_s = self._seen_s = time.monotonic()
+        self._seen = False
+
+    def _starts(self) -> bool:
+        return not self._seen and time.monotonic() - self._begun_s < 2.0
+
+    def look_every_s(self) -> float:
+        """Return how long to wait until the next look; ranks that fail may live for 0.1 s."""
+        return 0.05 if self._starts() else 0.5
+
+    def have_gone(self) -> bool:
+        """Return whether there were ranks, and none for longer than a launcher needs to end."""
+        now = time.monotonic()
+        if not self._starts() and now - self._looked_s < STUCK_AFTER_S / 5:
+            return False  # looking through all processes is not for nothing
+        self._looked_s = now
+        if descendants(self._launcher):
+            self._seen, self._seen_s = True, now
+        return self._seen and now - self._seen_s > STUCK_AFTER_S
+
+
+def _end_stuck(launcher: subprocess.Popen[bytes]) -> None:
+    """Kill a launcher that waits for nothing.
+
+    Seen with Open MPI 5.0.11, where one rank fails while another connects to the launcher: it
+    uses a lock that it has destroyed, and aborts or, rarely, waits on it for ever.
+    """
+    print(
+        f"hpcstream: all ranks ended, but {launcher.args[0]!r} (process {launcher.pid}) has not "  # type: ignore[index]
+        f"for {STUCK_AFTER_S:g} s: killed it; whether the job succeeded is not known",
+        file=sys.stderr,
+        flush=True,
+    )
+    launcher.kill()
+    launcher.wait()
 
 
 def descendants(root: int) -> list[int]:
