@@ -16,6 +16,7 @@ FAMILIES = (
     "hashing",
     "partition",
     "strings",
+    "string_lookup",
     "wire",
     "bitmap",
     "dictionary",

@@ -79,7 +79,7 @@ def _round(state, word):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _load_tail(data, start, n_bytes):
+def load_tail(data, start, n_bytes):
     """Return 1 to 7 bytes as the low end of a word, without reading past ``data``."""
     if start + 8 <= data.shape[0]:
         unused_bits = np.uint64(64 - 8 * n_bytes)
@@ -112,7 +112,7 @@ def hash_bytes(data, start, stop):
         state = _round(state, load_word(data, position))
         position += 8
     if position < stop:
-        state = _round(state, _load_tail(data, position, stop - position))
+        state = _round(state, load_tail(data, position, stop - position))
     return _mix(state)
 
 
@@ -149,7 +149,7 @@ def hash_records(data, width, out_hashes):
             state = _round(state, load_word(data, position))
             position += 8
         if position < stop:
-            state = _round(state, _load_tail(data, position, stop - position))
+            state = _round(state, load_tail(data, position, stop - position))
         out_hashes[row] = _mix(state)
 
 

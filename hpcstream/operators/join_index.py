@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hpcstream.kernels import hashing, join
+from hpcstream.kernels import hashing, join, string_lookup
 from hpcstream.memory.columns import (
     binary_views,
     fixed_values,
@@ -26,10 +26,14 @@ from hpcstream.memory.columns import (
 )
 from hpcstream.memory.selection import Rows, picked_column
 
-Codes = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+Ints = npt.NDArray[np.int64]
 Binary = tuple[npt.NDArray[np.integer], npt.NDArray[np.uint8]]
 
 _FEW_ROWS = 4_096
+_PLACES = (*range(0, 64, 4), 1 << 40)  # of words in strings; the last: the last eight bytes
+_WHOLE = (string_lookup.WHOLE, 0)
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 _ALL_ROWS: Rows = np.zeros(0, dtype=np.int32)
 
 _LARGE_TYPE_OF_VIEW = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
@@ -62,9 +66,9 @@ class KeyIndex:
             pairs = _WordIndex(_pair(codes, column.codes, column.n_codes))
             self._pairs.append(pairs)
             codes, n_codes = pairs.codes, pairs.n_codes
-        self.order: Codes = np.argsort(codes, kind="stable").astype(np.int64)
+        self.order: Ints = np.argsort(codes, kind="stable").astype(np.int64)
         counts = np.bincount(codes, minlength=n_codes)
-        self.starts: Codes = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self.starts: Ints = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self.is_unique = n_codes == len(codes)
 
     def find(self, columns: Sequence[pa.Array], rows: Rows | None = None) -> Codes:
@@ -91,17 +95,17 @@ class KeyIndex:
 class _WordIndex:
     """Codes of int64 keys."""
 
-    def __init__(self, words: npt.NDArray[np.int64]) -> None:
+    def __init__(self, words: Ints) -> None:
         n_rows = len(words)
-        self.codes: Codes = np.empty(n_rows, dtype=np.int64)
-        first_rows: Codes = np.empty(n_rows, dtype=np.int64)
+        self.codes: Codes = np.empty(n_rows, dtype=np.int32)
+        first_rows: Ints = np.empty(n_rows, dtype=np.int64)
         self._slots = _empty_slots(n_rows)
         hashes = _hash_words(words)
         self.n_codes = int(join.index_words(words, hashes, self._slots, self.codes, first_rows))
         self._words = words[first_rows[: self.n_codes]]
 
-    def find(self, words: npt.NDArray[np.int64]) -> Codes:
-        codes: Codes = np.empty(len(words), dtype=np.int64)
+    def find(self, words: Ints) -> Codes:
+        codes: Codes = np.empty(len(words), dtype=np.int32)
         join.find_words(words, _hash_words(words), self._words, self._slots, codes)
         return codes
 
@@ -114,21 +118,34 @@ class _BinaryIndex:
 
     def __init__(self, array: pa.Array) -> None:
         keys, n_rows = _binary(array), len(array)
-        self.codes: Codes = np.empty(n_rows, dtype=np.int64)
-        first_rows: Codes = np.empty(n_rows, dtype=np.int64)
-        self._slots = _empty_slots(n_rows)
-        hashes = _hash_binary(keys)
-        self.n_codes = int(join.index_binary(*keys, hashes, self._slots, self.codes, first_rows))
-        first_rows = first_rows[: self.n_codes]
-        self._hashes = hashes[first_rows]
-        offsets, self._data = _binary(array.take(pa.array(first_rows)))
-        self._offsets = offsets.astype(np.int64)
+        self.codes: Codes = np.empty(n_rows, dtype=np.int32)
+        self._data = keys[1]
+        for self._places, most_steps in ((_telling_places(keys), 4 * n_rows), (_WHOLE, 1 << 62)):
+            records = np.zeros(string_lookup.RECORD_WORDS * n_rows, dtype=np.uint64)
+            self._slots = _empty_slots(n_rows)
+            into = (records, self._slots, self.codes, np.empty(n_rows, dtype=np.int64))
+            self.n_codes = int(string_lookup.enter(*keys, self._places, most_steps, *into))
+            if self.n_codes >= 0:
+                break
+        self._records = records[: string_lookup.RECORD_WORDS * self.n_codes]
 
     def find_array(self, array: pa.Array, rows: Rows = _ALL_ROWS) -> Codes:
-        codes: Codes = np.empty(len(rows) or len(array), dtype=np.int64)
-        table = (self._offsets, self._data, self._hashes, self._slots)
-        join.find_binary(*_binary(array), rows, *table, codes)
+        codes: Codes = np.empty(len(rows) or len(array), dtype=np.int32)
+        table = (self._data, self._records, self._places, self._slots)
+        string_lookup.find(*_binary(array), rows, *table, codes)
         return codes
+
+
+def _telling_places(keys: Binary) -> tuple[int, int]:
+    """Return two places whose words tell some of the keys apart as well as any; they may be one."""
+    offsets, data = keys[0][: _FEW_ROWS + 1], keys[1]
+    words = np.empty((len(_PLACES), len(offsets) - 1), dtype=np.uint64)
+    for place, row in zip(_PLACES, words, strict=True):
+        string_lookup.words_at(offsets, data, place, row)
+    first = int(np.argmax([len(np.unique(row)) for row in words]))
+    mixed = words + words[first] * _ODD
+    second = int(np.argmax([len(np.unique(row)) for row in mixed]))
+    return _PLACES[first], _PLACES[second]
 
 
 def _lies_ready(column: pa.Array) -> bool:
@@ -145,7 +162,7 @@ def _column_index(array: pa.Array) -> _WordIndex | _BinaryIndex:
 
 def _find(index: _WordIndex | _BinaryIndex, array: pa.Array) -> Codes:
     if pa.types.is_null(array.type):
-        return np.full(len(array), join.NO_MATCH, dtype=np.int64)
+        return np.full(len(array), join.NO_MATCH, dtype=np.int32)
     if pa.types.is_dictionary(array.type):
         return _find_in_dictionary(index, array)
     array = _plain(array)
@@ -158,7 +175,7 @@ def _find(index: _WordIndex | _BinaryIndex, array: pa.Array) -> Codes:
 
 def _find_in_dictionary(index: _WordIndex | _BinaryIndex, array: pa.DictionaryArray) -> Codes:
     """Return codes by way of the dictionary, whose values are looked up once each."""
-    codes_of_values = np.append(_find(index, array.dictionary), join.NO_MATCH)
+    codes_of_values = np.append(_find(index, array.dictionary), np.int32(join.NO_MATCH))
     indices = key_words(array.indices)
     valid = validity(array.indices)
     if valid is not None:
@@ -166,7 +183,7 @@ def _find_in_dictionary(index: _WordIndex | _BinaryIndex, array: pa.DictionaryAr
     return codes_of_values[indices]
 
 
-def _pair(left: Codes, right: Codes, n_right: int) -> npt.NDArray[np.int64]:
+def _pair(left: Codes, right: Codes, n_right: int) -> Ints:
     words = np.empty(len(left), dtype=np.int64)
     join.pair_codes(left, right, n_right, words)
     return words
@@ -183,7 +200,7 @@ def _has_words(data_type: pa.DataType) -> bool:
     return pa.types.is_floating(data_type) or is_word_type(data_type)
 
 
-def _words(array: pa.Array) -> npt.NDArray[np.int64]:
+def _words(array: pa.Array) -> Ints:
     if not pa.types.is_floating(array.type):
         return key_words(array)
     # Equal numbers must have equal bits: -0.0 becomes 0.0, and there is one NaN.
@@ -203,15 +220,9 @@ def _binary(array: pa.Array) -> Binary:
     return offsets, data
 
 
-def _hash_words(words: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+def _hash_words(words: Ints) -> npt.NDArray[np.uint64]:
     hashes = np.empty(len(words), dtype=np.uint64)
     hashing.hash_words(words, hashes)
-    return hashes
-
-
-def _hash_binary(keys: Binary) -> npt.NDArray[np.uint64]:
-    hashes = np.empty(len(keys[0]) - 1, dtype=np.uint64)
-    hashing.hash_binary(*keys, hashes)
     return hashes
 
 
@@ -223,4 +234,4 @@ def _empty_slots(n_rows: int) -> Codes:
     """
     slots_a_row = 16 if n_rows <= _FEW_ROWS else 2
     n_slots = 1 << max(int(slots_a_row * n_rows - 1).bit_length(), 1)
-    return np.full(n_slots, join.NO_MATCH, dtype=np.int64)
+    return np.full(n_slots, join.NO_MATCH, dtype=np.int32)

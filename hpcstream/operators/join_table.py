@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hpcstream.operators.join_index import KeyIndex
 
 How = Literal["inner", "left"]
-Codes = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
 
 _ROWS_EMITTED = 65_536
 """Rows of a batch at most, where keys occur more than once in the table."""

@@ -1,0 +1,283 @@
+"""Finding strings of bytes in a table that is filled once: by two words, compared without a loop.
+
+A string is told from the others of its table by little of it: eight bytes at one
+place and eight at another, chosen when the table is filled, say where to look.
+The string found there is compared in five words, read at 0, 8, 16, 24 and the last
+eight bytes; places behind the last eight bytes are moved there, so that nothing
+depends on the length. Only what is longer than 40 bytes is compared in a loop, too.
+
+A *record* of 8 words is what the table knows of a string::
+
+    words at 0, 8, 16, 24, the last one | length | where its bytes begin | 0
+
+Strings below 8 bytes have one word, padded with zeros, in all five places. Of two
+places that tell strings apart, compare "partial-key hashing" (Hentschel, Sirin and
+Idreos 2022, "Entropy-Learned Hashing"); here a wrong choice costs time only.
+"""
+
+import numpy as np
+from numba import njit
+
+from hpcstream.kernels.hashing import hash_bytes, load_tail, load_word
+
+NO_MATCH = -1
+"""The code of a string that the table does not have."""
+
+RECORD_WORDS = 8
+WHOLE = -1
+"""As the first place of two: all bytes say where to look."""
+
+_UNDECIDED = -2
+_WORD = 8
+_LENGTH, _BEGIN = 5, 6  # in a record, behind its five words
+_COMPARED = 40  # bytes that five words cover
+_LOOPED_FROM = 32
+_MIX_1 = np.uint64(0x9E3779B97F4A7C15)
+_MIX_2 = np.uint64(0xC2B2AE3D27D4EB4F)
+_HASH_BITS = np.uint64(64)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _clamped(data, start, n_bytes, place):
+    """Return the word at a place of a string of at least 8 bytes; the last if that is before."""
+    return load_word(data, start + min(place, n_bytes - _WORD))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _mixed(first, second):
+    mixed = first + second * _MIX_1
+    return (mixed ^ (mixed >> np.uint64(32))) * _MIX_2
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _same_five(data, start, n_bytes, records, code):
+    at = np.uint64(code) * np.uint64(RECORD_WORDS)
+    last = n_bytes - _WORD
+    unlike = np.uint64(n_bytes) ^ records[at + np.uint64(_LENGTH)]
+    unlike |= load_word(data, start) ^ records[at]
+    unlike |= load_word(data, start + min(np.int64(8), last)) ^ records[at + np.uint64(1)]
+    unlike |= load_word(data, start + min(np.int64(16), last)) ^ records[at + np.uint64(2)]
+    unlike |= load_word(data, start + min(np.int64(24), last)) ^ records[at + np.uint64(3)]
+    unlike |= load_word(data, start + last) ^ records[at + np.uint64(4)]
+    return unlike == 0
+
+
+@njit(cache=True, nogil=True)
+def _word_at(data, start, n_bytes, place):
+    if n_bytes < _WORD:
+        return load_tail(data, start, n_bytes)
+    return _clamped(data, start, n_bytes, place)
+
+
+@njit(cache=True, nogil=True)
+def _first_slot(data, start, n_bytes, places, shift):
+    if places[0] == WHOLE:
+        return hash_bytes(data, start, start + n_bytes) >> shift
+    first, second = places
+    one = _word_at(data, start, n_bytes, first)
+    return _mixed(one, _word_at(data, start, n_bytes, second)) >> shift
+
+
+@njit(cache=True, nogil=True)
+def _same_string(data, start, n_bytes, records, code, table_data):
+    if n_bytes < _WORD:
+        at = RECORD_WORDS * np.int64(code)
+        is_long = np.uint64(n_bytes) == records[at + _LENGTH]
+        return is_long and load_tail(data, start, n_bytes) == records[at]
+    if not _same_five(data, start, n_bytes, records, code):
+        return False
+    begin = np.int64(records[RECORD_WORDS * np.int64(code) + _BEGIN])
+    unlike = np.uint64(0)
+    for done in range(_LOOPED_FROM, n_bytes - _WORD, _WORD):
+        unlike |= load_word(data, start + done) ^ load_word(table_data, begin + done)
+    return unlike == 0
+
+
+@njit(cache=True, nogil=True)
+def words_at(offsets, data, place, out_words):
+    """Read one word of each string, to choose places by.
+
+    Parameters
+    ----------
+    offsets : int32[n_rows + 1] or int64[n_rows + 1]
+        Row ``i`` is ``data[offsets[i]:offsets[i + 1]]``.
+    data : uint8[n_bytes]
+    place : int64
+    out_words : uint64[n_rows]
+    """
+    for row in range(out_words.shape[0]):
+        start = np.int64(offsets[row])
+        out_words[row] = _word_at(data, start, np.int64(offsets[row + 1]) - start, place)
+
+
+@njit(cache=True, nogil=True)
+def enter(offsets, data, places, most_steps, records, slots, out_codes, out_first_rows):
+    """Give each distinct string a code, 0, 1, ... in the order of first rows.
+
+    Parameters
+    ----------
+    offsets : int32[n_rows + 1] or int64[n_rows + 1]
+    data : uint8[n_bytes]
+    places : (int64, int64)
+        Of the words that say where to look; `WHOLE`, 0 for all bytes.
+    most_steps : int64
+        How often a slot other than a string's first one may be looked at.
+    records : uint64[8 * n_rows]
+    slots : int32[power of two, more than n_rows, at least 2]
+        All -1 before; the index afterwards.
+    out_codes : int32[n_rows]
+    out_first_rows : int64[n_rows]
+        Entry ``c`` is the first row with code ``c``.
+
+    Returns
+    -------
+    int64
+        Number of codes; -1 after too many steps: these places do not tell the strings apart.
+    """
+    shift = _HASH_BITS - np.uint64(np.log2(slots.shape[0]))
+    mask = np.uint64(slots.shape[0] - 1)
+    n_codes, n_steps = np.int64(0), np.int64(0)
+    for row in range(out_codes.shape[0]):
+        start = np.int64(offsets[row])
+        n_bytes = np.int64(offsets[row + 1]) - start
+        slot = _first_slot(data, start, n_bytes, places, shift)
+        while slots[slot] >= 0 and not _same_string(
+            data, start, n_bytes, records, slots[slot], data
+        ):
+            slot = (slot + np.uint64(1)) & mask
+            n_steps += 1
+        if n_steps > most_steps:
+            return np.int64(-1)
+        if slots[slot] < 0:
+            slots[slot] = n_codes
+            out_first_rows[n_codes] = row
+            at = RECORD_WORDS * n_codes
+            for word in range(5):
+                place = np.int64(8 * word) if word < 4 else n_bytes
+                records[at + word] = _word_at(data, start, n_bytes, place)
+            records[at + _LENGTH] = np.uint64(n_bytes)
+            records[at + _BEGIN] = np.uint64(start)
+            n_codes += 1
+        out_codes[row] = slots[slot]
+    return n_codes
+
+
+@njit(cache=True, nogil=True)
+def _find_plain(offsets, data, rows, records, places, slots, out_codes):
+    """Find strings of 8 to 40 bytes; mark others `_UNDECIDED`, and return how many these are.
+
+    Nothing else is in this loop, not even behind a branch: it was five times slower.
+    """
+    mask = np.uint64(slots.shape[0] - 1)
+    shift = _HASH_BITS - np.uint64(np.log2(slots.shape[0]))
+    first, second = places
+    n_undecided = np.int64(0)
+    for done in range(out_codes.shape[0]):
+        row = np.uint64(rows[done]) if rows.shape[0] > 0 else np.uint64(done)
+        start = np.int64(offsets[row])
+        n_bytes = np.int64(offsets[row + np.uint64(1)]) - start
+        code = np.int32(_UNDECIDED)
+        if _WORD <= n_bytes <= _COMPARED:
+            one = _clamped(data, start, n_bytes, first)
+            slot = _mixed(one, _clamped(data, start, n_bytes, second)) >> shift
+            code = slots[slot]
+            while code >= 0 and not _same_five(data, start, n_bytes, records, code):
+                slot = (slot + np.uint64(1)) & mask
+                code = slots[slot]
+        else:
+            n_undecided += 1
+        out_codes[done] = code
+    return n_undecided
+
+
+@njit(cache=True, nogil=True)
+def _find_short(offsets, data, rows, records, places, slots, out_codes):
+    """Find those undecided that are shorter than a word; return how many are left.
+
+    Those at the very end, behind which no whole word can be read, are left, too.
+    """
+    mask = np.uint64(slots.shape[0] - 1)
+    shift = _HASH_BITS - np.uint64(np.log2(slots.shape[0]))
+    last_word = np.int64(data.shape[0]) - _WORD
+    n_undecided = np.int64(0)
+    for done in range(out_codes.shape[0]):
+        row = np.uint64(rows[done]) if rows.shape[0] > 0 else np.uint64(done)
+        start = np.int64(offsets[row])
+        n_bytes = np.int64(offsets[row + np.uint64(1)]) - start
+        if out_codes[done] != _UNDECIDED:
+            continue
+        if n_bytes >= _WORD or start > last_word:
+            n_undecided += 1
+            continue
+        unused = np.uint64(32 - 4 * n_bytes)  # twice: shifting by 64 is not defined
+        word = ((load_word(data, start) << unused) << unused) >> unused >> unused
+        slot = _mixed(word, word) >> shift
+        code = slots[slot]
+        while code >= 0:
+            at = np.uint64(code) * np.uint64(RECORD_WORDS)
+            unlike = np.uint64(n_bytes) ^ records[at + np.uint64(_LENGTH)]
+            if (unlike | (word ^ records[at])) == 0:
+                break
+            slot = (slot + np.uint64(1)) & mask
+            code = slots[slot]
+        out_codes[done] = code
+    return n_undecided
+
+
+@njit(cache=True, nogil=True)
+def find(offsets, data, rows, table_data, records, places, slots, out_codes):
+    """Find the code of strings, or -1.
+
+    Parameters
+    ----------
+    offsets : int32[n_rows + 1] or int64[n_rows + 1]
+        Row ``i`` is ``data[offsets[i]:offsets[i + 1]]``.
+    data : uint8[n_bytes]
+    rows : int32[n] or int32[0]
+        Which rows; empty for all.
+    table_data : uint8[n_table_bytes]
+        What `enter` was given as ``data``.
+    records, places, slots
+        As `enter` was given, and left, them.
+    out_codes : int32[n]
+    """
+    if places[0] == WHOLE:
+        out_codes[:] = _UNDECIDED
+    elif (
+        _find_plain(offsets, data, rows, records, places, slots, out_codes) == 0
+        or _find_short(offsets, data, rows, records, places, slots, out_codes) == 0
+    ):
+        return
+    mask = np.uint64(slots.shape[0] - 1)
+    shift = _HASH_BITS - np.uint64(np.log2(slots.shape[0]))
+    for done in range(out_codes.shape[0]):
+        if out_codes[done] != _UNDECIDED:
+            continue
+        row = np.int64(rows[done]) if rows.shape[0] > 0 else done
+        start = np.int64(offsets[row])
+        n_bytes = np.int64(offsets[row + 1]) - start
+        slot = _first_slot(data, start, n_bytes, places, shift)
+        code = slots[slot]
+        while code >= 0 and not _same_string(data, start, n_bytes, records, code, table_data):
+            slot = (slot + np.uint64(1)) & mask
+            code = slots[slot]
+        out_codes[done] = code
+
+
+def _read_only(dtype, n_items):
+    array = np.zeros(n_items, dtype=dtype)
+    array.setflags(write=False)
+    return array
+
+
+def warm_up():
+    """Compile every kernel for the arguments the engine passes."""
+    data, records = _read_only(np.uint8, 8), np.zeros(RECORD_WORDS, dtype=np.uint64)
+    slots, codes = np.full(2, NO_MATCH, dtype=np.int32), np.zeros(1, dtype=np.int32)
+    places = (0, 0)
+    for dtype in (np.int32, np.int64):
+        offsets = _read_only(dtype, 2)
+        words_at(offsets, data, 0, np.zeros(1, dtype=np.uint64))
+        slots[:] = NO_MATCH
+        enter(offsets, data, places, 1, records, slots, codes, np.zeros(1, dtype=np.int64))
+        find(offsets, data, np.zeros(0, np.int32), data, records, places, slots, codes)
