@@ -21,8 +21,8 @@ def _bytes_differ(data, start, wanted):
 
 
 @njit(cache=True, nogil=True)
-def _equal_short(offsets, data, wanted, out_equal):
-    """Compare by one masked word; strings at the very end, where no word is, byte by byte."""
+def _equal_words(offsets, data, wanted, n_bytes_out, out_bits):
+    """Compare strings, eight at a time, by one masked word each, which must lie in ``data``."""
     n_bytes = np.int64(wanted.shape[0])
     mask = np.uint64(0xFFFFFFFFFFFFFFFF)
     if n_bytes < _WORD:
@@ -30,27 +30,19 @@ def _equal_short(offsets, data, wanted, out_equal):
     word = np.uint64(0)
     for byte in range(n_bytes):
         word |= np.uint64(wanted[byte]) << np.uint64(8 * byte)
-    last_word = np.int64(data.shape[0]) - _WORD
-    for row in range(out_equal.shape[0]):
-        start = np.int64(offsets[row])
-        is_long = np.int64(offsets[row + 1]) - start == n_bytes
-        if start <= last_word:
-            out_equal[row] = is_long & ((load_word(data, start) & mask) == word)
-        else:
-            out_equal[row] = is_long and not _bytes_differ(data, start, wanted)
+    for byte in range(n_bytes_out):
+        bits = np.uint8(0)
+        start = np.int64(offsets[np.uint64(8 * byte)])
+        for bit in range(8):
+            stop = np.int64(offsets[np.uint64(8 * byte + bit + 1)])
+            is_equal = (stop - start == n_bytes) & ((load_word(data, start) & mask) == word)
+            bits |= np.uint8(is_equal) << np.uint8(bit)
+            start = stop
+        out_bits[byte] = bits
 
 
 @njit(cache=True, nogil=True)
-def _equal_long(offsets, data, wanted, out_equal):
-    n_bytes = np.int64(wanted.shape[0])
-    for row in range(out_equal.shape[0]):
-        start = np.int64(offsets[row])
-        is_long = np.int64(offsets[row + 1]) - start == n_bytes
-        out_equal[row] = is_long and not _bytes_differ(data, start, wanted)
-
-
-@njit(cache=True, nogil=True)
-def equal_to(offsets, data, wanted, out_equal):
+def equal_to(offsets, data, wanted, out_bits):
     """Say of each string whether it is ``wanted``.
 
     Parameters
@@ -58,28 +50,58 @@ def equal_to(offsets, data, wanted, out_equal):
     offsets : int32[n_rows + 1] or int64[n_rows + 1]
     data : uint8[n_bytes]
     wanted : uint8[any length]
-    out_equal : bool[n_rows]
+    out_bits : uint8[(n_rows + 7) // 8]
+        A bitmap; the bits behind the last row are 0.
     """
-    if wanted.shape[0] <= _WORD:
-        _equal_short(offsets, data, wanted, out_equal)
-    else:
-        _equal_long(offsets, data, wanted, out_equal)
+    n_rows = offsets.shape[0] - 1
+    n_fast = n_rows // 8 if wanted.shape[0] <= _WORD else 0
+    while n_fast > 0 and np.int64(offsets[8 * n_fast - 1]) + _WORD > data.shape[0]:
+        n_fast -= 1
+    _equal_words(offsets, data, wanted, n_fast, out_bits)
+    for byte in range(n_fast, out_bits.shape[0]):
+        out_bits[byte] = 0
+    for row in range(8 * n_fast, n_rows):
+        start = np.int64(offsets[row])
+        is_long = np.int64(offsets[row + 1]) - start == wanted.shape[0]
+        if is_long and not _bytes_differ(data, start, wanted):
+            out_bits[row >> 3] |= np.uint8(1 << (row & 7))
 
 
 @njit(cache=True, nogil=True)
-def true_rows(flags, out_rows):
-    """Write the numbers of the rows that are true; return how many.
+def true_rows(bits, first_bit, n_rows, out_rows):
+    """Write the numbers of the rows whose bit is set; return how many.
 
     Parameters
     ----------
-    flags : bool[n_rows]
+    bits : uint8[n_bytes]
+        A bitmap.
+    first_bit : int64
+        Where the bit of row 0 is.
+    n_rows : int64
     out_rows : int32[n_rows]
     """
-    n_true = np.int64(0)
-    for row in range(flags.shape[0]):
+    n_true = np.uint64(0)
+    row = np.int64(0)
+    while row < n_rows and (first_bit + row) & 7:
         out_rows[n_true] = row
-        n_true += np.int64(flags[row])
-    return n_true
+        n_true += np.uint64(_bit(bits, first_bit + row))
+        row += 1
+    while row + 8 <= n_rows:
+        eight = np.uint64(bits[(first_bit + row) >> 3])
+        for bit in range(8):
+            out_rows[n_true] = row + bit
+            n_true += (eight >> np.uint64(bit)) & np.uint64(1)
+        row += 8
+    while row < n_rows:
+        out_rows[n_true] = row
+        n_true += np.uint64(_bit(bits, first_bit + row))
+        row += 1
+    return np.int64(n_true)
+
+
+@njit(cache=True, nogil=True)
+def _bit(bits, position):
+    return (bits[position >> 3] >> np.uint8(position & 7)) & np.uint8(1)
 
 
 def _read_only(dtype, n_items):
@@ -90,8 +112,8 @@ def _read_only(dtype, n_items):
 
 def warm_up():
     """Compile every kernel for the arguments the engine passes."""
-    flags = np.zeros(1, dtype=np.bool_)
+    bits = np.zeros(1, dtype=np.uint8)
     data = _read_only(np.uint8, 1)
     for dtype in (np.int32, np.int64):
-        equal_to(_read_only(dtype, 2), data, data, flags)
-    true_rows(flags, np.zeros(1, dtype=np.int32))
+        equal_to(_read_only(dtype, 2), data, data, bits)
+    true_rows(_read_only(np.uint8, 1), 0, 1, np.zeros(1, dtype=np.int32))

@@ -51,8 +51,8 @@ def true_rows(mask: pa.BooleanArray) -> Rows:
 
     flags = mask.fill_null(False) if mask.null_count else mask
     rows = np.empty(len(mask), dtype=np.int32)
-    n_rows = strings.true_rows(flags.to_numpy(zero_copy_only=False), rows)
-    return rows[:n_rows]
+    bits = np.frombuffer(flags.buffers()[1], dtype=np.uint8)
+    return rows[: strings.true_rows(bits, flags.offset, len(mask), rows)]
 
 
 def _picked_words(column: pa.Array, rows: Rows) -> pa.Array:

@@ -34,10 +34,13 @@ def equal_to_string(text: pa.Scalar, *, negated: bool) -> Callable[[pa.Array], p
         from hpcstream.kernels import strings  # loads Numba
 
         offsets, data = binary_views(array)
-        equal = np.empty(len(array), dtype=np.bool_)
+        equal = np.empty((len(array) + 7) // 8, dtype=np.uint8)
         strings.equal_to(offsets, data, wanted, equal)
         valid = validity(array)
-        bits = [None if valid is None else _packed(valid), _packed(equal ^ negated)]
+        bits = [
+            None if valid is None else _packed(valid),
+            pa.py_buffer(~equal if negated else equal),
+        ]
         return pa.Array.from_buffers(pa.bool_(), len(array), bits)
 
     return compare

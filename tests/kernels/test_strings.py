@@ -22,18 +22,21 @@ def columns(texts, dtype, spare=b""):
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
 @given(texts=TEXTS, wanted=WANTED, spare=st.binary(max_size=9))
 def test_equal_to_matches_naive(dtype, texts, wanted, spare):
-    equal = np.empty(len(texts), dtype=np.bool_)
+    bits = np.full((len(texts) + 7) // 8, 255, dtype=np.uint8)
 
-    strings.equal_to(*columns(texts, dtype, spare), np.frombuffer(wanted, dtype=np.uint8), equal)
+    strings.equal_to(*columns(texts, dtype, spare), np.frombuffer(wanted, dtype=np.uint8), bits)
 
-    assert equal.tolist() == naive.equal_to(texts, wanted)
+    equal = np.unpackbits(bits, bitorder="little").astype(bool).tolist()
+    assert equal[: len(texts)] == naive.equal_to(texts, wanted)
+    assert not any(equal[len(texts) :])
 
 
-@given(flags=st.lists(st.booleans(), max_size=40))
-def test_true_rows_matches_naive(flags):
+@given(flags=st.lists(st.booleans(), max_size=40), first_bit=st.integers(0, 17))
+def test_true_rows_matches_naive(flags, first_bit):
+    bits = np.packbits([True] * first_bit + flags + [True], bitorder="little")
     rows = np.empty(len(flags), dtype=np.int32)
 
-    n_true = strings.true_rows(np.array(flags, dtype=np.bool_), rows)
+    n_true = strings.true_rows(bits, first_bit, len(flags), rows)
 
     assert rows[:n_true].tolist() == naive.true_rows(flags)
 
