@@ -19,6 +19,7 @@ import numpy as np
 from numba import njit
 
 from hpcstream.kernels.hashing import hash_bytes, load_tail, load_word
+from hpcstream.kernels.prefetch import prefetch
 
 NO_MATCH = -1
 """The code of a string that the table does not have."""
@@ -32,6 +33,7 @@ _WORD = 8
 _LENGTH, _BEGIN = 5, 6  # in a record, behind its five words
 _COMPARED = 40  # bytes that five words cover
 _LOOPED_FROM = 32
+_AHEAD = 32  # strings between the one that is asked for and the one that is compared
 _MIX_1 = np.uint64(0x9E3779B97F4A7C15)
 _MIX_2 = np.uint64(0xC2B2AE3D27D4EB4F)
 _HASH_BITS = np.uint64(64)
@@ -172,8 +174,13 @@ def _find_plain(offsets, data, rows, records, places, slots, out_codes):
     shift = _HASH_BITS - np.uint64(np.log2(slots.shape[0]))
     first, second = places
     n_undecided = np.int64(0)
-    for done in range(out_codes.shape[0]):
+    n_rows = out_codes.shape[0]
+    for done in range(n_rows):
         row = np.uint64(rows[done]) if rows.shape[0] > 0 else np.uint64(done)
+        if rows.shape[0] > 0:
+            coming = np.int64(offsets[rows[min(done + _AHEAD, n_rows - 1)]])
+            prefetch(data, coming)
+            prefetch(data, coming + _COMPARED - 1)
         start = np.int64(offsets[row])
         n_bytes = np.int64(offsets[row + np.uint64(1)]) - start
         code = np.int32(_UNDECIDED)
