@@ -15,6 +15,7 @@ from hpcstream.kernels.cache import folder, own_cache
 FAMILIES = (
     "hashing",
     "partition",
+    "gathering",
     "strings",
     "string_lookup",
     "wire",

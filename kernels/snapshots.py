@@ -17,13 +17,6 @@ from hpcstream.kernels.key_table import (
 
 
 @njit(cache=True, nogil=True)
-def gather_words(source, slots, out):
-    """Copy the words (uint64) at some slots (uint32[n])."""
-    for place in range(slots.shape[0]):
-        out[place] = source[slots[place]]
-
-
-@njit(cache=True, nogil=True)
 def copy_regions(book, rows, regions, source, out):
     """Copy the values of the slots of regions (int64[n]), in the order of `slots_of_regions`.
 
@@ -77,6 +70,5 @@ def warm_up():
     """Compile every kernel for the arguments the engine passes."""
     book = np.zeros(REGIONS_AT + REGION_FIELDS, dtype=np.int64)
     none, words = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
-    gather_words(words, np.zeros(0, dtype=np.uint32), words)
     copy_regions(book, none, none, words, words)
     rows_of_regions(book, none, none, none)

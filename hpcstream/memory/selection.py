@@ -1,8 +1,8 @@
-"""Rows picked out of a batch by a mask, strings by kernels of our own.
+"""Rows picked out of a batch by a mask or by number, by kernels of our own.
 
 Arrow's filter copies a string with a call of ``memcpy`` each; for strings of a few
 bytes the kernels of the wire format, which copy four words at once, take a third
-of the time.
+of the time. Of numbers a loop without checks picks four times as many.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hpcstream.memory.columns import binary_views, fixed_values, is_binary_type
 
 Rows = npt.NDArray[np.int32]
 
-_WORDS = frozenset((pa.int64(), pa.uint64(), pa.float64()))
+_BITS_OF_WIDTH = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 _LEAST_ROWS = 256
 """Below this a batch is filtered by Arrow: the calls cost more than the copies."""
@@ -36,9 +36,14 @@ def picked_column(column: pa.Array, rows: Rows) -> pa.Array:
     """Return the values of some rows (int32[n]) of a column."""
     if _has_own_kernel(column):
         return _picked_strings(column, rows)
-    if column.null_count == 0 and column.type in _WORDS:
+    if column.null_count == 0 and has_words(column.type):
         return _picked_words(column, rows)
     return column.take(pa.array(rows))
+
+
+def has_words(data_type: pa.DataType) -> bool:
+    """Whether values of this type are 1, 2, 4 or 8 bytes each, as `gathered` takes them."""
+    return pa.types.is_primitive(data_type) and data_type.bit_width in (8, 16, 32, 64)
 
 
 def _has_own_kernel(column: pa.Array) -> bool:
@@ -55,12 +60,22 @@ def true_rows(mask: pa.BooleanArray) -> Rows:
     return rows[: strings.true_rows(bits, flags.offset, len(mask), rows)]
 
 
-def _picked_words(column: pa.Array, rows: Rows) -> pa.Array:
-    from hpcstream.kernels import wire
+def gathered(values: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return ``values[places]``, for values of 1, 2, 4 or 8 bytes and places below 2^32."""
+    from hpcstream.kernels import gathering
 
-    whole = np.array([0, len(rows)], dtype=np.int64)
-    words = np.empty(len(rows), dtype=np.uint64)
-    wire.gather_values(fixed_values(column).view(np.uint64), rows, whole, whole[:1], words)
+    bits = _BITS_OF_WIDTH[values.dtype.itemsize]
+    out = np.empty(len(places), dtype=values.dtype)
+    places = places if places.dtype.itemsize == 4 else places.astype(np.uint32)
+    views = values.view(bits), places.view(np.uint32)
+    for view in views:
+        view.setflags(write=False)
+    gathering.gather(*views, out.view(bits))
+    return out
+
+
+def _picked_words(column: pa.Array, rows: Rows) -> pa.Array:
+    words = gathered(fixed_values(column), rows)
     return pa.Array.from_buffers(column.type, len(rows), [None, pa.py_buffer(words)])
 
 

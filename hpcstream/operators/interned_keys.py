@@ -19,6 +19,7 @@ from hpcstream.memory.columns import (
     validity,
     words_to_array,
 )
+from hpcstream.memory.selection import gathered
 from hpcstream.state.arrays import NO_NULLS, Bools, Ints
 from hpcstream.state.key_index import Bytes, KeyIndex
 from hpcstream.state.slice_store import SliceStore
@@ -111,6 +112,8 @@ class InternedKeys:
             self._last = (column.dictionary, ids)
         assert self._last is not None
         ids = self._last[1]
+        if valid is None and column.type.index_type == pa.int32():
+            return _read_only(gathered(ids, fixed_values(column.indices)))
         indices = key_words(column.indices)
         if valid is not None:
             indices = np.where(valid, indices, 0)  # anything may stand under a null

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.errors import PlanError
-from hpcstream.memory.columns import is_binary_type
-from hpcstream.memory.selection import Rows, picked_column, true_rows
+from hpcstream.memory.columns import fixed_values, is_binary_type
+from hpcstream.memory.selection import Rows, gathered, picked_column, true_rows
 from hpcstream.operators.expression_binding import unknown_column
 from hpcstream.operators.hidden_columns import (
     hidden_positions,
@@ -291,12 +291,21 @@ class JoinTable:
 
         def column(source: int | str) -> pa.Array:
             if isinstance(source, str):
-                return pc.take(self._added[source], matches, boundscheck=False)
+                return _taken(self._added[source], matches)
             passed = batch.column(source)
             return passed if rows is None else picked_column(passed, rows)
 
         arrays = [column(source) for source in layout.sources]
         return pa.RecordBatch.from_arrays(arrays, schema=layout.output_schema)
+
+
+def _taken(column: pa.Array, matches: pa.Array) -> pa.Array:
+    """Return the rows ``matches`` (int32 or int64, perhaps null) of a column."""
+    is_short = matches.type == pa.int32() and matches.null_count == 0 == column.null_count
+    if not is_short or not pa.types.is_dictionary(column.type):
+        return pc.take(column, matches, boundscheck=False)
+    indices = gathered(fixed_values(column.indices), fixed_values(matches))
+    return pa.DictionaryArray.from_arrays(pa.array(indices), column.dictionary, safe=False)
 
 
 def _is_text(data_type: pa.DataType) -> bool:

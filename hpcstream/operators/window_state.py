@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN
 from hpcstream.memory.columns import fixed_values
+from hpcstream.memory.selection import gathered
 from hpcstream.operators.accumulators import Accumulator, ColumnRows, NullCount, column_rows
 from hpcstream.operators.aggregates import finish
 from hpcstream.operators.base import Piece, PiecewiseSnapshot
@@ -133,7 +134,7 @@ class WindowState:
         """Return the words of entries by name, and their ``"rows"``."""
         store = self.store
         arrays = {**dict(zip(self._names, store.words, strict=True)), "rows": store.rows}
-        return {name: store.copy_at(array, slots) for name, array in arrays.items()}
+        return {name: gathered(array, slots) for name, array in arrays.items()}
 
     def key_columns(self, slots: Slots, is_null: Bools | None) -> list[pa.Array]:
         """Return the key columns of entries."""

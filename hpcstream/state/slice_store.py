@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcstream.kernels import key_regions, key_resolve, key_table, snapshots
+from hpcstream.memory.selection import gathered
 from hpcstream.state.arrays import (
     NO_COUNTS,
     NO_NULLS,
@@ -256,14 +257,7 @@ class SliceStore:
 
     def keys_of(self, slots: Slots) -> Ints:
         """Return the key words of entries."""
-        return self.copy_at(self._keys, slots)
-
-    @staticmethod
-    def copy_at(array: npt.NDArray[Any], slots: Slots) -> npt.NDArray[Any]:
-        """Return a copy of what ``array``, which has a word for every slot, holds at some."""
-        copy = np.empty(slots.shape[0], dtype=array.dtype)
-        snapshots.gather_words(array.view(np.uint64), slots, copy.view(np.uint64))
-        return copy
+        return gathered(self._keys, slots)
 
     def close(self, regions: Ints) -> None:
         """Forget regions and their entries."""

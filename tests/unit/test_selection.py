@@ -1,5 +1,6 @@
 """Rows picked by a mask are those that Arrow's own filter picks."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -37,3 +38,40 @@ def test_picked_rows_are_those_of_arrows_filter(text_type, rows, start):
 
     found.validate(full=True)
     assert found.equals(batch.filter(flags))
+
+
+TYPES = [
+    pa.int8(),
+    pa.uint16(),
+    pa.float16(),
+    pa.date32(),
+    pa.float32(),
+    pa.time64("us"),
+    pa.bool_(),
+]
+TYPES += [pa.decimal128(9, 2), pa.month_day_nano_interval(), pa.binary(3)]
+
+
+@pytest.mark.parametrize("data_type", TYPES, ids=str)
+@given(values=st.lists(st.integers(0, 2), max_size=30), start=st.integers(0, 5), data=st.data())
+def test_rows_of_any_type_are_those_that_arrow_takes(data_type, values, start, data):
+    made = {
+        pa.bool_(): bool,
+        pa.binary(3): lambda n: b"%03d" % n,
+        pa.month_day_nano_interval(): lambda n: (n, n, n),
+    }
+    column = pa.array(map(made.get(data_type, int), values), data_type).slice(start)
+    places = st.integers(0, len(column) - 1)
+    rows = data.draw(st.lists(places, max_size=20)) if len(column) else []
+
+    found = selection.picked_column(column, np.array(rows, np.int32))
+
+    found.validate(full=True)
+    assert found.equals(column.take(pa.array(rows, pa.int32())))
+
+
+@pytest.mark.parametrize("place_type", [np.int32, np.uint32, np.int64])
+def test_places_may_be_numbers_of_any_width(place_type):
+    places = np.array([2, 0, 2], place_type)
+
+    assert selection.gathered(np.array([5.0, 6.0, 7.0]), places).tolist() == [7.0, 5.0, 7.0]
