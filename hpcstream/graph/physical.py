@@ -26,6 +26,7 @@ class OperatorPlan:
     """One operator of a chain: how to make it, a line for `explain`, and the user's name for it.
 
     ``state`` says what its state is made of, where the label does not: types, mostly.
+    ``runs_user_code``: a row may take it any time.
     """
 
     label: str
@@ -33,6 +34,7 @@ class OperatorPlan:
     name: str | None = None
     sink_number: int | None = None
     state: str = ""
+    runs_user_code: bool = False
 
 
 @dataclass(eq=False)

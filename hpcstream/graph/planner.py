@@ -38,6 +38,7 @@ from hpcstream.operators.join_table import JoinTable
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.operators.stateless import Filter, Project
 from hpcstream.operators.union import Union
+from hpcstream.operators.user_functions import FlatMap, MapBatches
 
 ORDERED = ("first", "last")
 """Aggregates that need `ORDER_COLUMN` to break ties of equal event time."""
@@ -267,6 +268,8 @@ class _Planner:
         operator = node.make(port.schema)
         schema = operator.output_schema(port.schema)  # type: ignore[attr-defined]
         task, output = self.append(port, node.label, lambda: node.make(port.schema))
+        if isinstance(operator, (MapBatches, FlatMap)):
+            task.operators[-1] = replace(task.operators[-1], runs_user_code=True)
         by = port.partitioned_by if node.passes_columns else None
         return self.done(node, task, output, schema, by)
 

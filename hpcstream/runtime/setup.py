@@ -226,7 +226,11 @@ class _Builder:
         self.edges: dict[int, Edge] = {}
         self.tasks: list[Task] = []
         sources = [plan.source.source for plan in graph.tasks if plan.source is not None]
-        self._has_live_source = not all(source.bounded for source in sources)
+        operators = [operator for plan in graph.tasks for operator in plan.operators]
+        self._rows_a_round = config.rows_a_round(
+            has_live_source=not all(source.bounded for source in sources),
+            runs_user_code=any(operator.runs_user_code for operator in operators),
+        )
         self.sinks: dict[int, SinkOperator] = {}
 
     def connect(self) -> None:
@@ -348,7 +352,7 @@ class _Builder:
         if plan.source is None:
             return Task(name, operators, inputs, outputs)
         spec = source_spec(plan)
-        rows = self.config.rows_a_round(has_live_source=self._has_live_source)
+        rows = self._rows_a_round
         if plan.source.source.bounded:
             reader: BoundedReader | LiveReader = BoundedReader(spec, dealt[plan.number])
             pacer = None

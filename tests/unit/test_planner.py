@@ -274,3 +274,16 @@ def test_a_union_of_rows_and_results_may_be_asked_for_its_first(ranks):
 
     assert table["n"].to_pylist() == [4, 2]
     assert table["f"].to_pylist() == [1.0, 2.0]
+
+
+def test_a_round_is_shorter_where_functions_of_the_user_run():
+    def rounds(build):
+        job = hs.Job("rounds")
+        batch = pa.record_batch({"n": pa.array(range(600_000))})
+        build(job.from_batches([batch])).filter(col("n") < 0).collect()
+        return job.run(progress=False).rounds
+
+    plain, own = (rounds(build) for build in (lambda s: s, lambda s: s.map_batches(lambda b: b)))
+
+    assert plain == 2  # all rows, and the end
+    assert own > plain
