@@ -161,19 +161,24 @@ class CollectiveEdge:
         return self._complete >= oldest and (not self._consumes or self._taken >= oldest)
 
     def send(self, batch: pa.RecordBatch) -> Iterator[None]:
-        """Add a batch to the open round; steps go out as their budget is full."""
-        most = self._rows_per_step()
+        """Add a batch to the open round; steps go out as their budget is full.
+
+        Batches are cut where a step would become too large, but joined, which copies
+        them, only while they make less than half of one.
+        """
         start, n_rows = 0, batch.num_rows
         while start < n_rows:
-            part = batch.slice(start, most - self._pending_rows)
+            most = self._rows_per_step()
+            n_parts = -(-(n_rows - start) // most)
+            part = batch.slice(start, -(-(n_rows - start) // n_parts))
+            if self._pending and self._pending_rows + part.num_rows > most // 2:
+                yield from self._post_step(STEP, MAX_TIME)
+                continue
             start += part.num_rows
             self._pending.append(part)
             self._pending_rows += part.num_rows
-            if self._pending_rows >= most and start < n_rows:
+            if self._pending_rows >= most // 2:
                 yield from self._post_step(STEP, MAX_TIME)
-                most = self._rows_per_step()
-        if self._pending_rows >= most:
-            yield from self._post_step(STEP, MAX_TIME)
 
     def close(self, round_number: int, end: RoundEnd) -> Iterator[None]:
         """Send what is left of the round with its last step."""
