@@ -14,6 +14,7 @@ from hpcstream.exchange.launcher import is_launched
 from hpcstream.exchange.solo import SoloCommunicator
 from hpcstream.exchange.tracebacks import shorten
 from hpcstream.graph.logical import LogicalGraph
+from hpcstream.memory.heap import give_back_freed_memory, keep_freed_memory
 from hpcstream.memory.pool import process_pool
 from hpcstream.observability.metrics import JobResult
 from hpcstream.runtime.driver import Backoff, drive
@@ -28,6 +29,7 @@ def run_job(
 ) -> JobResult:
     """Run a graph on all ranks of ``comm``; see `hpcstream.Job.run`. Collective."""
     own = find_communicator(comm)
+    keep_freed_memory()
     with SignalledStop(has_checkpoints=config.checkpoint_dir is not None) as stop:
         result = _run(JobRun(name, graph, config, own, stop=stop), own)
     if show and own.rank == 0:
@@ -56,6 +58,7 @@ def _run(run: JobRun, own: Communicator) -> JobResult:
         raise shorten(error)  # noqa: B904  it is the same error
     own.free()
     process_pool().trim()
+    give_back_freed_memory()
     return result
 
 
