@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hpcstream.config import JobConfig
@@ -45,7 +47,8 @@ def _run(run: JobRun, own: Communicator) -> JobResult:
 
     try:
         drive(_quietly(compile_kernels(own)), backoff, sleep_limit_s)
-        result = drive(run.run(), backoff, sleep_limit_s)
+        with _frozen_modules():
+            result = drive(run.run(), backoff, sleep_limit_s)
     except JobStopped as stopped:
         own.free()
         if not _is_interactive():
@@ -60,6 +63,23 @@ def _run(run: JobRun, own: Communicator) -> JobResult:
     process_pool().trim()
     give_back_freed_memory()
     return result
+
+
+@contextmanager
+def _frozen_modules() -> Iterator[None]:
+    """Leave what is there before a job out of Python's search for garbage.
+
+    With the compiler and Arrow loaded that is 150,000 objects: looking through them stops
+    a rank, and those that wait for it, for 60 ms.
+    """
+    if gc.get_freeze_count():  # somebody else's to end
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _is_interactive() -> bool:
