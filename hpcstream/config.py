@@ -75,7 +75,7 @@ class JobConfig:
     """
 
     batch_rows: int | None = None
-    round_bytes: int = 16 << 20
+    round_bytes: int = 32 << 20
     linger_s: float = 0.001
     rounds_in_flight: int = 3
     step_bytes: int = 4 << 20
