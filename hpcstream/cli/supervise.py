@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -34,8 +35,24 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 _TRY_AGAIN = 75
 
 
-def supervise(command: Sequence[str], environ: Mapping[str, str], mpi: str) -> int:
-    """Run a launcher to its end and return the exit status of the job.
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended.
+
+    Attributes
+    ----------
+    status : int
+        Its exit status, as a shell expects it.
+    asked : bool
+        Whether a signal had asked it to stop.
+    """
+
+    status: int
+    asked: bool = False
+
+
+def supervise(command: Sequence[str], environ: Mapping[str, str], mpi: str) -> Ended:
+    """Run a launcher to its end and return how the job ended.
 
     INT, TERM, HUP and USR2 ask the ranks to stop, once; a further INT ends them at
     once. What is left of the job when its launcher has ended is killed.
@@ -50,7 +67,7 @@ def supervise(command: Sequence[str], environ: Mapping[str, str], mpi: str) -> i
     )
     with _StopRequests(launcher, mpi) as requests:
         try:
-            return requests.exit_status(_wait(launcher, requests))
+            return requests.outcome(_wait(launcher, requests))
         finally:
             kill_descendants()
             launcher.wait()
@@ -77,8 +94,11 @@ class _StopRequests:
         for number, handler in self._replaced.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def exit_status(self, returned: int) -> int:
-        """Return the job's status as a shell expects it, also where a signal ended it."""
+    def outcome(self, returned: int) -> Ended:
+        """Return how the job ended, from what the launcher returned."""
+        return Ended(self._exit_status(returned), bool(self._received))
+
+    def _exit_status(self, returned: int) -> int:
         status = 128 - returned if returned < 0 else returned
         if not self._received or status == 0:
             return status
