@@ -36,7 +36,7 @@ class MemorySampler:
     """Watches a process tree from a thread until it is stopped.
 
     Only processes whose program has ``program`` in its name count: the ranks, not the
-    launcher above them.
+    launcher above them. Ranks that a batch system starts (``srun``) are not seen.
 
     Attributes
     ----------

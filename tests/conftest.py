@@ -81,6 +81,7 @@ def run_to_end(
             process.wait(timeout)
         except subprocess.TimeoutExpired:
             kill_tree(process.pid)
+            process.wait()  # else its end is an error of the next test
             output.seek(0)
             pytest.fail(
                 f"{shlex.join(command)}\nstill ran after {timeout} s; its output:\n{output.read()}",
@@ -96,7 +97,7 @@ def remove_shared_memory(before: set[Path]) -> None:
     left = [
         path
         for path in set(SHARED_MEMORY.glob("*")) - before
-        if path.name.startswith(names) and path.owner() == Path("/proc/self").owner()
+        if path.name.startswith(names) and is_ours(path)
     ]
     if left:
         time.sleep(0.1)  # a rank may be about to map what it has just made
@@ -104,6 +105,14 @@ def remove_shared_memory(before: set[Path]) -> None:
         for path in left:
             if str(path) not in in_use:
                 path.unlink(missing_ok=True)
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a file is there and this user's; ranks of other tests remove theirs."""
+    try:
+        return path.stat().st_uid == os.getuid()
+    except FileNotFoundError:
+        return False
 
 
 def mapped_files() -> set[str]:
