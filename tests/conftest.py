@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from hpcstream.cli import mpiexec
-from hpcstream.cli.supervise import kill_tree
+from hpcstream.cli.supervise import kill_tree, remove_session
 from hpcstream.exchange.launcher import quick_start
 
 UNDER_MPIEXEC = "HPCSTREAM_TEST_RANKS" in os.environ
@@ -75,7 +75,12 @@ def run_to_end(
     """Run a command; fail the test, with the output, if it takes longer than it may."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         process = subprocess.Popen(
-            command, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            preexec_fn=lambda: remove_session(os.getpid(), environ),
         )
         try:
             process.wait(timeout)
