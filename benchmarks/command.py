@@ -95,12 +95,11 @@ def _write_slurm(options: argparse.Namespace) -> int:
     if options.weak and options.passes is None:
         say("--weak --slurm: give --passes, the replays of the file a rank; each job is on its own")
         return 2
-    launcher = "srun -n" if options.launcher == "auto" else options.launcher
     folder, ranks = options.out, options.ranks
-    paths = write_scripts(folder, ranks, launcher, _for_script(options), time=options.slurm)
+    paths = write_scripts(folder, ranks, options.launcher, _for_script(options), time=options.slurm)
     for path in paths:
         print(f"sbatch {path}")
-    print(f"then: python -m benchmarks report {folder}/ranks-*.jsonl --out {folder}/report")
+    print(f"then: python -m benchmarks report {folder}/*.jsonl --out {folder}/report")
     return 0
 
 

@@ -18,6 +18,7 @@ from benchmarks.memory import MemorySampler
 from benchmarks.trial import Trial
 from hpcstream.cli import mpiexec
 from hpcstream.cli.supervise import kill_tree
+from hpcstream.exchange.launcher import may_use_several_hosts
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 1800.0
@@ -123,14 +124,21 @@ def _ended(process: subprocess.Popen[str], timeout_s: float) -> str:
     try:
         output, _ = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        kill_tree(process.pid)
+        _kill(process)
         raise TrialError(
             f"{shlex.join(process.args)}\ndid not end within {timeout_s:.0f} s"
         ) from None
     except BaseException:
-        kill_tree(process.pid)
+        _kill(process)
         raise
     return output or ""
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    kill_tree(process.pid)
+    process.wait()
+    if process.stdout:
+        process.stdout.close()
 
 
 def run_trial(trial: Trial, place: Place) -> dict[str, Any]:
@@ -146,7 +154,9 @@ def _command(program: list[str], trial: Trial, place: Place) -> tuple[list[str],
     if trial.ranks == 1:
         return program, environ
     launcher = mpiexec.find_launcher("auto", mpiexec.library_version(), environ)
-    slots = min(mpiexec.count_slots(environ), len(place.cores))
+    slots = mpiexec.count_slots(environ)
+    if not may_use_several_hosts(environ):
+        slots = min(slots, len(place.cores))
     return (
         mpiexec.command(launcher, trial.ranks, program, slots),
         mpiexec.environment(launcher, environ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _OWN = ("RssAnon:", "RssShmem:")
@@ -35,8 +35,9 @@ def descendants(pid: int) -> Iterator[int]:
 class MemorySampler:
     """Watches a process tree from a thread until it is stopped.
 
-    Only processes whose program has ``program`` in its name count: the ranks, not the
-    launcher above them.
+    Only processes whose program has one of ``programs`` in its name count: the ranks and a
+    peer's Java, not the launcher above them. Ranks that a batch system starts (``srun``) are
+    not seen.
 
     Attributes
     ----------
@@ -46,10 +47,12 @@ class MemorySampler:
         Seconds since the start, and the greatest memory of any process then.
     """
 
-    def __init__(self, pid: int, program: str = "python", interval_s: float = 0.05) -> None:
+    def __init__(
+        self, pid: int, programs: Sequence[str] = ("python", "java"), interval_s: float = 0.05
+    ) -> None:
         self.peaks: dict[int, int] = {}
         self.series: list[tuple[float, int]] = []
-        self._pid, self._program, self._interval_s = pid, program, interval_s
+        self._pid, self._programs, self._interval_s = pid, programs, interval_s
         self._start = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -70,6 +73,7 @@ class MemorySampler:
 
     def _counts(self, pid: int) -> bool:
         try:
-            return self._program in os.readlink(f"/proc/{pid}/exe")
+            program = os.readlink(f"/proc/{pid}/exe")
         except OSError:
             return False
+        return any(name in program for name in self._programs)

@@ -56,7 +56,10 @@ def _add_where(run: argparse.ArgumentParser) -> None:
     run.add_argument("--data", type=Path, help="folder of input files (default: OUT/data)")
     run.add_argument("--cores", type=int, help="how many cores to use (default: all)")
     run.add_argument(
-        "--launcher", default="auto", help="a command to which the ranks are added: 'srun -n'"
+        "--launcher",
+        default="auto",
+        help="a command to which the ranks are added, such as 'srun --mpi=pmi2 -n' "
+        "(default: the mpiexec of the MPI library)",
     )
     run.add_argument(
         "--slurm",

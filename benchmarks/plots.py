@@ -87,7 +87,10 @@ def _scaling(records: Sequence[Record]) -> Any:
         ideal = [n / every[0] if kind == "strong" else 1.0 for n in every]
         axis.plot(every, ideal, ":", color="#333333", label="ideal")
         axis.set(xlabel="ranks", ylabel=_SCALE[kind], xscale="log", title=f"{kind} scaling")
+        axis.set_xticks(every, labels=map(str, every))
+        axis.set_xticks([], minor=True)
         axis.set(yscale="log") if kind == "strong" else axis.set(ylim=(0, 1.3))
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.legend(frameon=False, fontsize=8)
     return figure
 
@@ -151,7 +154,7 @@ def _sustained(records: Sequence[Record]) -> Any:
 
 
 def _memory(records: Sequence[Record]) -> Any:
-    series = [r for r in records if r["kind"] in ("memory", "endurance")]
+    series = [r for r in records if r["kind"] in ("memory", "endurance") and r["series"]]
     if not series:
         return None
     figure, (axis,) = _axes(1, 6, 4)

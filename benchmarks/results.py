@@ -45,7 +45,7 @@ class Summary:
     values : tuple of float
         Rows a second, one for each repetition.
     memory : int
-        Greatest memory of any of its processes, in bytes.
+        Greatest memory of any of its processes, in bytes; 0: not seen, as of ranks on other hosts.
     startup, imports, compile : float
         Medians, in seconds.
     faults : tuple of str

@@ -29,7 +29,7 @@ def workload_rows(summaries: Sequence[Summary]) -> list[tuple[str, ...]]:
             f"{s.median / 1e6:.2f}",
             spread_of(s.values),
             f"{s.median / limit:.2f}" if limit else "-",
-            f"{s.memory / 1e6:.0f} MB",
+            f"{s.memory / 1e6:.0f} MB" if s.memory else "-",
             f"{s.startup:.2f} s",
             f"{s.imports:.2f} s",
             f"{s.compile:.2f} s",

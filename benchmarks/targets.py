@@ -100,8 +100,8 @@ class _Found:
     def memory(self) -> Outcome:
         """Return the outcome of the bound on the memory of a rank."""
         ours = self._by_name.get(("tumbling", _TWO))
-        measured = "-" if ours is None else f"{ours.memory / 1e6:.0f} MB"
-        reached = None if ours is None else ours.memory < _BYTES
+        seen = ours.memory if ours else 0
+        measured, reached = (f"{seen / 1e6:.0f} MB", seen < _BYTES) if seen else ("-", None)
         return Outcome("memory of a rank on tumbling", "below 300 MB", measured, reached)
 
     def flatness(self) -> Outcome:

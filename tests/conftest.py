@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from hpcstream.cli import mpiexec
-from hpcstream.cli.supervise import kill_tree
+from hpcstream.cli.supervise import kill_tree, remove_session
 from hpcstream.exchange.launcher import quick_start
 
 UNDER_MPIEXEC = "HPCSTREAM_TEST_RANKS" in os.environ
@@ -75,12 +75,18 @@ def run_to_end(
     """Run a command; fail the test, with the output, if it takes longer than it may."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         process = subprocess.Popen(
-            command, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            preexec_fn=lambda: remove_session(os.getpid(), environ),
         )
         try:
             process.wait(timeout)
         except subprocess.TimeoutExpired:
             kill_tree(process.pid)
+            process.wait()  # else its end is an error of the next test
             output.seek(0)
             pytest.fail(
                 f"{shlex.join(command)}\nstill ran after {timeout} s; its output:\n{output.read()}",
@@ -96,7 +102,7 @@ def remove_shared_memory(before: set[Path]) -> None:
     left = [
         path
         for path in set(SHARED_MEMORY.glob("*")) - before
-        if path.name.startswith(names) and path.owner() == Path("/proc/self").owner()
+        if path.name.startswith(names) and is_ours(path)
     ]
     if left:
         time.sleep(0.1)  # a rank may be about to map what it has just made
@@ -104,6 +110,14 @@ def remove_shared_memory(before: set[Path]) -> None:
         for path in left:
             if str(path) not in in_use:
                 path.unlink(missing_ok=True)
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a file is there and this user's; ranks of other tests remove theirs."""
+    try:
+        return path.stat().st_uid == os.getuid()
+    except FileNotFoundError:
+        return False
 
 
 def mapped_files() -> set[str]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hpcstream.checkpoint.format import CheckpointError
 from hpcstream.checkpoint.manifest import Manifest, read_manifest
 from hpcstream.checkpoint.store import SAVEPOINT, CheckpointStore
+from hpcstream.cli.supervise import Ended
 
 TRIES_AT_ONE_PLACE = 3
 """Starts that may die without a new checkpoint before the job is given up."""
@@ -30,7 +31,7 @@ _ASKED_TO_STOP = (_TRY_AGAIN, 129, 130, 143)
 _WARNED = 128 + signal.SIGUSR2
 """Warned of the limit before the ranks could take a checkpoint: go on from the newest, later."""
 
-StartOnce = Callable[[int], int]
+StartOnce = Callable[[int], Ended]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def run_to_the_end(
     Parameters
     ----------
     start : callable
-        ``start(ranks)`` runs the job once and returns the exit status.
+        ``start(ranks)`` runs the job once and returns how it ended.
     directory : str
         The job's checkpoint directory.
     """
@@ -69,16 +70,17 @@ def run_to_the_end(
     deaths, at_one_place, began = 0, 0, time.monotonic()
     while True:
         attempts, place = _attempts(store), _newest(store)
-        status = start(ranks)
+        ended = start(ranks)
+        status = ended.status
         newest = _newest(store)
         if status == 0 and _is_over(store, newest, attempts):
             if deaths:
                 _say(f"finished after {deaths} restarts, {time.monotonic() - began:.1f} s in all")
             return 0
-        if status == _WARNED:
-            return _TRY_AGAIN
         if status in _ASKED_TO_STOP or (newest is not None and newest.finished):
             return status
+        if ended.asked or status == _WARNED:
+            return _cut_short(status, newest, place)
         at_one_place = at_one_place + 1 if _number(newest) == _number(place) else 1
         why = _why_not(status, at_one_place, newest, deaths, policy)
         if why:
@@ -93,6 +95,18 @@ def run_to_the_end(
             f"{_shown(newest)} in {wait_s:g} s"
         )
         sleep(wait_s)
+
+
+def _cut_short(status: int, newest: Manifest | None, place: Manifest | None) -> int:
+    """Return the status of a job that was told to stop and died before its last checkpoint.
+
+    At a time limit the launcher is told as well, and returns 1 as after an error of the job. An
+    error would come again, so that a job which has moved on meanwhile is worth another start.
+    """
+    if status == _ERROR and _number(newest) == _number(place):
+        return status
+    _say(f"told to stop, it ended before a last checkpoint: to go on from {_shown(newest)}")
+    return _TRY_AGAIN
 
 
 def _why_not(

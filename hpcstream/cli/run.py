@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpcstream.cli import mpiexec
 from hpcstream.cli.restarts import Policy, run_to_the_end
-from hpcstream.cli.supervise import supervise
+from hpcstream.cli.supervise import Ended, supervise
 from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR
 from hpcstream.errors import LauncherError
 from hpcstream.exchange.launcher import OPEN_MPI, launches
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.restarts:
         return start(program, options.ranks, options.launcher, extra)
 
-    def start_once(ranks: int) -> int:
+    def start_once(ranks: int) -> Ended:
         return _supervised(program, ranks, options.launcher, {**os.environ, **extra})
 
     policy = Policy(options.restarts, options.shrink)
@@ -58,17 +58,19 @@ def start(
     if ranks == 1:
         sys.stdout.flush()
         os.execve(program[0], list(program), environ)
-    return _supervised(program, ranks, launcher, environ)
+    return _supervised(program, ranks, launcher, environ).status
 
 
-def _supervised(program: Sequence[str], ranks: int, launcher: str, environ: dict[str, str]) -> int:
+def _supervised(
+    program: Sequence[str], ranks: int, launcher: str, environ: dict[str, str]
+) -> Ended:
     if ranks == 1:
         return supervise(program, environ, OPEN_MPI)
     _refuse_nesting(ranks, environ)
     return _launch(program, ranks, launcher, environ)
 
 
-def _launch(program: Sequence[str], ranks: int, wanted: str, environ: dict[str, str]) -> int:
+def _launch(program: Sequence[str], ranks: int, wanted: str, environ: dict[str, str]) -> Ended:
     launcher = mpiexec.find_launcher(wanted, mpiexec.library_version(), environ)
     slots = mpiexec.count_slots(environ)
     crowded = f", {ranks} ranks on {slots} cores" if ranks > slots else ""

@@ -14,15 +14,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from hpcstream.exchange.launcher import MPICH, adopt_orphans, signal_on_parent_death
+from hpcstream.cli.early_end import LOOK_EVERY_S, WAITED_FOR_S, EarlyEnd
+from hpcstream.exchange.launcher import MPICH, OPEN_MPI, adopt_orphans, signal_on_parent_death
 
 KILL_AFTER_S = 5.0
 """How long a job that was told to end at once may take before it is killed."""
@@ -34,8 +37,24 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 _TRY_AGAIN = 75
 
 
-def supervise(command: Sequence[str], environ: Mapping[str, str], mpi: str) -> int:
-    """Run a launcher to its end and return the exit status of the job.
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended.
+
+    Attributes
+    ----------
+    status : int
+        Its exit status, as a shell expects it.
+    asked : bool
+        Whether a signal had asked it to stop.
+    """
+
+    status: int
+    asked: bool = False
+
+
+def supervise(command: Sequence[str], environ: Mapping[str, str], mpi: str) -> Ended:
+    """Run a launcher to its end and return how the job ended.
 
     INT, TERM, HUP and USR2 ask the ranks to stop, once; a further INT ends them at
     once. What is left of the job when its launcher has ended is killed.
@@ -46,14 +65,16 @@ def supervise(command: Sequence[str], environ: Mapping[str, str], mpi: str) -> i
         env=dict(environ),
         stdin=subprocess.DEVNULL if sys.stdin is None or sys.stdin.isatty() else None,
         process_group=0,
-        preexec_fn=_end_with_parent,
+        preexec_fn=lambda: _before_start(environ),
     )
-    with _StopRequests(launcher, mpi) as requests:
+    early = EarlyEnd(launcher.pid, is_watching=mpi != OPEN_MPI)  # which looks after it itself
+    with _guarded(launcher.pid), _StopRequests(launcher, mpi) as requests:
         try:
-            return requests.exit_status(_wait(launcher, requests))
+            return requests.outcome(_wait(launcher, requests, early))
         finally:
             kill_descendants()
             launcher.wait()
+            remove_session(launcher.pid, environ)
 
 
 class _StopRequests:
@@ -77,8 +98,11 @@ class _StopRequests:
         for number, handler in self._replaced.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def exit_status(self, returned: int) -> int:
-        """Return the job's status as a shell expects it, also where a signal ended it."""
+    def outcome(self, returned: int) -> Ended:
+        """Return how the job ended, from what the launcher returned."""
+        return Ended(self._exit_status(returned), bool(self._received))
+
+    def _exit_status(self, returned: int) -> int:
         status = 128 - returned if returned < 0 else returned
         if not self._received or status == 0:
             return status
@@ -100,13 +124,17 @@ class _StopRequests:
             self._launcher.send_signal(signal.SIGTERM)
 
 
-def _wait(launcher: subprocess.Popen[bytes], requests: _StopRequests) -> int:
+def _wait(launcher: subprocess.Popen[bytes], requests: _StopRequests, early: EarlyEnd) -> int:
     """Return what the launcher returned; 1 if it had to be killed because it was stuck."""
     ranks = _Ranks(launcher.pid)
     while True:
         try:
-            return launcher.wait(timeout=ranks.look_every_s())
+            often = early.is_watching
+            return launcher.wait(timeout=LOOK_EVERY_S if often else ranks.look_every_s())
         except subprocess.TimeoutExpired:
+            if early.look():
+                _end_waiting(launcher)
+                return 1
             if requests.kill_at is not None and time.monotonic() > requests.kill_at:
                 kill_descendants()
             if ranks.have_gone():
@@ -141,6 +169,18 @@ class _Ranks:
         if descendants(self._launcher):
             self._seen, self._seen_s = True, now
         return self._seen and now - self._seen_s > STUCK_AFTER_S
+
+
+def _end_waiting(launcher: subprocess.Popen[bytes]) -> None:
+    """End ranks that wait for one that will not come."""
+    print(
+        "hpcstream: a rank ended before it started MPI, where others have waited for it for "
+        f"{WAITED_FOR_S:g} s: ending all ranks; what it printed may say why it ended",
+        file=sys.stderr,
+        flush=True,
+    )
+    kill_descendants()
+    launcher.wait()
 
 
 def _end_stuck(launcher: subprocess.Popen[bytes]) -> None:
@@ -199,6 +239,42 @@ def _living_processes() -> Iterator[tuple[int, int]]:
                     yield int(entry.name), int(parent)
 
 
-def _end_with_parent() -> None:
+@contextlib.contextmanager
+def _guarded(launcher: int) -> Iterator[None]:
+    """Have a process of its own kill the job should this one be killed.
+
+    The launcher is told as well (`_before_start`), but MPICH's then waits for its ranks.
+    """
+    its_end, our_end = os.pipe()
+    guard = os.fork()
+    if guard == 0:
+        try:
+            os.setsid()
+            os.close(our_end)
+            os.read(its_end, 1)  # returns when we are gone
+            kill_tree(launcher)
+        finally:
+            os._exit(0)
+    os.close(its_end)
+    try:
+        yield
+    finally:
+        _kill([guard])
+        os.waitpid(guard, 0)
+        os.close(our_end)
+
+
+def _before_start(environ: Mapping[str, str]) -> None:
     """Run in the launcher's process before it starts: it shall end if we are killed."""
     signal_on_parent_death(signal.SIGTERM)
+    remove_session(os.getpid(), environ)
+
+
+def remove_session(launcher: int, environ: Mapping[str, str]) -> None:
+    """Remove what a killed launcher with this process number has left of its session.
+
+    Open MPI 5.0.11's does not start where another of its number was killed: "The PMIx server's
+    listener thread failed to start", exit status 213.
+    """
+    folder = next(filter(None, map(environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp")
+    shutil.rmtree(os.path.join(folder, f"ompi.{launcher}"), ignore_errors=True)

@@ -114,7 +114,7 @@ def leave_together(environ: Mapping[str, str]) -> None:
     with suppress(OSError):
         Path("/proc/self/comm").write_text(_LEFT)
     while others := _others_here():
-        if any(map(_is_in_mpi, others)):
+        if any(map(is_in_mpi, others)):
             _say("left the script before job.run(), where others wait")
             if would_be_waited_for(environ):
                 end_all_ranks(1)
@@ -136,16 +136,17 @@ def _others_here() -> list[Path]:
         return []
     children = _read(Path(f"/proc/{parent}/task/{parent}/children")).split()
     others = [Path("/proc", child) for child in children if int(child) != os.getpid()]
-    return [one for one in others if _is_rank(one) and _read(one / "comm").strip() != _LEFT]
+    return [one for one in others if is_rank(one) and _read(one / "comm").strip() != _LEFT]
 
 
-def _is_rank(process: Path) -> bool:
+def is_rank(process: Path) -> bool:
     """Whether a child of a launcher is a rank: it may have others, to reach other hosts."""
     variables = _read(process / "environ").split("\0")
     return any(one.startswith(_RANK_VARIABLES) for one in variables)
 
 
-def _is_in_mpi(process: Path) -> bool:
+def is_in_mpi(process: Path) -> bool:
+    """Whether a process has loaded mpi4py's MPI."""
     return _MPI in _read(process / "maps")
 
 

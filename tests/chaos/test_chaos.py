@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpcstream.cli import mpiexec
-from hpcstream.cli.supervise import descendants, kill_tree
+from hpcstream.cli.supervise import descendants, kill_tree, remove_session
 from hpcstream.testing import assert_same_rows
 
 RUNS = int(os.environ.get("HPCSTREAM_CHAOS_RUNS", "4"))
@@ -65,7 +65,13 @@ class Chaos:
         command = mpiexec.command(self.launcher, n_ranks, program, slots=0)
         environ = mpiexec.environment(self.launcher, dict(os.environ))
         with self.log.open("a") as log:
-            return subprocess.Popen(command, env=environ, stdout=log, stderr=log)
+            return subprocess.Popen(
+                command,
+                env=environ,
+                stdout=log,
+                stderr=log,
+                preexec_fn=lambda: remove_session(os.getpid(), environ),
+            )
 
     def unfailed(self, n_ranks: int, folder: Path) -> pa.Table:
         process = self.start(n_ranks, folder / f"unfailed-{n_ranks}", None)

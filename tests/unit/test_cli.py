@@ -174,7 +174,8 @@ def test_a_launcher_that_goes_on_without_ranks_is_killed(environ):
     """As Open MPI's does, rarely, where one rank fails while another connects to it."""
     launcher = "sleep 0.3 & wait; exec sleep 1000"
     watch = "from hpcstream.cli import supervise as s; s.STUCK_AFTER_S = 0.5; import os, sys\n"
-    watch += f"sys.exit(s.supervise(['/bin/sh', '-c', {launcher!r}], os.environ, 'Open MPI'))"
+    command = ["/bin/sh", "-c", launcher]
+    watch += f"sys.exit(s.supervise({command}, os.environ, 'Open MPI').status)"
 
     run = subprocess.run(
         [sys.executable, "-c", watch], env=environ, text=True, capture_output=True, timeout=60
@@ -184,10 +185,26 @@ def test_a_launcher_that_goes_on_without_ranks_is_killed(environ):
     assert "all ranks ended, but '/bin/sh'" in run.stderr
 
 
+def test_what_a_killed_launcher_left_does_not_hinder_the_next_of_its_number(environ, tmp_path):
+    """As Open MPI's, which does not start then."""
+    launcher = "mkdir -p $TMPDIR/ompi.$$/1 $TMPDIR/ompi.1; kill -9 $$"
+    watch = "from hpcstream.cli import supervise as s; import os, sys\n"
+    watch += "s.remove_session(7, os.environ)\n"
+    watch += f"sys.exit(s.supervise(['/bin/sh', '-c', {launcher!r}], os.environ, 'x').status)"
+    (tmp_path / "ompi.7").mkdir()
+
+    run = subprocess.run(
+        [sys.executable, "-c", watch], env=environ | {"TMPDIR": str(tmp_path)}, timeout=60
+    )
+
+    assert run.returncode == 137
+    assert [path.name for path in tmp_path.glob("ompi.*")] == ["ompi.1"]
+
+
 def test_a_launcher_that_never_has_ranks_here_is_left_alone(environ):
     """As ``srun``, which has other hosts start them."""
     watch = "from hpcstream.cli import supervise as s; s.STUCK_AFTER_S = 0.2; import os, sys\n"
-    watch += "sys.exit(s.supervise(['/bin/sleep', '2.5'], os.environ, 'Open MPI'))"
+    watch += "sys.exit(s.supervise(['/bin/sleep', '2.5'], os.environ, 'Open MPI').status)"
 
     run = subprocess.run([sys.executable, "-c", watch], env=environ, timeout=60)
 

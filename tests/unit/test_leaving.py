@@ -75,7 +75,7 @@ def test_who_leaves_with_success_waits_until_all_have_left(at_exit, monkeypatch)
     monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
     monkeypatch.setattr(leaving, "_LOOK_EVERY_S", 0)
     monkeypatch.setattr(leaving, "_others_here", lambda: seen.pop(0))
-    monkeypatch.setattr(leaving, "_is_in_mpi", lambda other: False)
+    monkeypatch.setattr(leaving, "is_in_mpi", lambda other: False)
 
     at_exit()
 
@@ -92,7 +92,7 @@ def test_who_leaves_with_success_ends_those_that_wait_in_mpi(at_exit, monkeypatc
 
     monkeypatch.setattr(leaving, "end_all_ranks", end)
     monkeypatch.setattr(leaving, "_others_here", lambda: ["other"])
-    monkeypatch.setattr(leaving, "_is_in_mpi", lambda other: True)
+    monkeypatch.setattr(leaving, "is_in_mpi", lambda other: True)
 
     with pytest.raises(Ended, match="1"):
         at_exit()
@@ -123,9 +123,9 @@ def test_only_what_a_launcher_started_as_a_rank_is_another_rank():
         try:
             a.stdout.readline()
             b.stdout.readline()
-            assert leaving._is_rank(Path("/proc", str(a.pid)))
-            assert not leaving._is_rank(Path("/proc", str(b.pid)))
-            assert not leaving._is_in_mpi(Path("/proc", str(a.pid)))
+            assert leaving.is_rank(Path("/proc", str(a.pid)))
+            assert not leaving.is_rank(Path("/proc", str(b.pid)))
+            assert not leaving.is_in_mpi(Path("/proc", str(a.pid)))
         finally:
             a.kill()
             b.kill()

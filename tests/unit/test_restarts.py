@@ -9,6 +9,7 @@ import pytest
 from hpcstream.checkpoint.manifest import Manifest
 from hpcstream.checkpoint.store import CheckpointStore
 from hpcstream.cli.restarts import Policy, run_to_the_end
+from hpcstream.cli.supervise import Ended
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ class Script:
     def start(self, ranks):
         self.ranks.append(ranks)
         attempt = self.store.new_attempt(fresh=False)
-        status, progress = self.story.pop(0)
+        status, progress, *asked = self.story.pop(0)
         if progress:
             number = self.store.next_number()
             manifest = Manifest(
@@ -37,7 +38,7 @@ class Script:
             )  # fmt: skip
             kind = "savepoint" if progress == "savepoint" else "ckpt"
             self.store.complete(self.store.begin(number, kind), manifest)
-        return status
+        return Ended(status, asked=bool(asked))
 
     def run(self, *, restarts=5, shrink=False, ranks=4):
         policy = Policy(restarts, shrink)
@@ -87,6 +88,18 @@ def test_a_job_that_was_asked_to_stop_is_not_started_again(store):
 
 def test_a_job_that_was_warned_before_it_began_is_to_be_tried_again_but_not_here(store):
     assert Script(store, (128 + signal.SIGUSR2, None)).run() == 75
+
+
+@pytest.mark.parametrize("status", [0, 1, 137, 250])
+def test_a_job_that_the_limit_ends_goes_on_from_its_newest_checkpoint_but_not_here(store, status):
+    script = Script(store, (status, "some", "asked"))
+    assert script.run() == 75
+    assert len(script.ranks) == 1
+
+
+def test_an_error_at_the_limit_is_one_if_the_job_had_not_moved_on(store):
+    assert Script(store, (1, None, "asked")).run() == 1
+    assert Script(store, (0, "finished", "asked")).run() == 0
 
 
 def test_shrinking_takes_a_rank_less_each_time_but_leaves_one(store):
