@@ -297,6 +297,13 @@ class CheckpointFile:
             if hasattr(item, "nbytes")
         }
 
+    def array(self, path: str, name: str) -> Array:
+        """Return one array of a section. Raises `DamagedCheckpoint` if there is none."""
+        place = f"{path}/{escaped(name)}"
+        if place not in self._file:
+            raise DamagedCheckpoint(f"{self.path}: {place} is not there")
+        return self._read(place, self._file[place])
+
     def check(self) -> int:
         """Read every array; return their bytes. Raises `DamagedCheckpoint`."""
         return sum(self._read(name, item).nbytes for name, item in self._datasets())
