@@ -4,6 +4,7 @@
 
     hpcstream run -n 2 benchmarks/recovery.py cost          rows a second with and without
     hpcstream run -n 2 benchmarks/recovery.py state         pause beside a memcpy, restore
+    hpcstream run -n 3 benchmarks/recovery.py restore       what `state` left, on other ranks
     hpcstream run -n 2 benchmarks/recovery.py incremental   bytes written beside bytes changed
 """
 
@@ -32,7 +33,7 @@ from hpcstream.graph.identity import LOCAL
 
 KEYS = 1000
 ROWS_A_SECOND = 1_000_000  # of event time
-_ENTRY_BYTES = 33  # key, rows, is_null, sum, max
+_ENTRY_BYTES = 41  # key, rows, is_null, sum, its nulls, max
 
 
 class Nothing:
@@ -104,29 +105,49 @@ def state(options: argparse.Namespace, say: Any) -> None:
 
     The last checkpoint is the one it stops with: nothing waits for that one's copy.
     """
-
-    def keys_again(start: int, n: int) -> pa.RecordBatch:
-        numbers = np.arange(start, start + n)
-        keys: Any = numbers % options.entries
-        if options.keys == "strings":
-            keys = pc.binary_join_element_wise("a key of text", pa.array(keys).cast("string"), "-")
-        return pa.record_batch({"t": numbers // 1000, "key": keys, "x": numbers * 0.5})
-
-    rows = 10_000 * options.entries
-    enough = CheckpointStore(options.directory)
+    store = CheckpointStore(options.directory)
     made = stopping(
-        keys_again,
+        lambda start, n: keys_again(start, n, options),
         options.entries * 5 // 4,
-        lambda: len(enough.stored()) >= options.checkpoints,
+        lambda: len(store.stored()) >= options.checkpoints,
     )
-    stopped(windows(made, rows, hs.tumbling("100d")), options.directory, options.interval)
-    found = list(manifests(options.directory))[::-1]
-    for manifest in found:
+    stopped(all_keys(made, options), options.directory, options.interval)
+    for manifest in list(manifests(options.directory))[::-1]:
         say(pause_beside_memcpy(manifest))
-    n_bytes = sum(one.state_bytes for one in found[-1].operators)
-    say(f"state: {n_bytes / 1e9:.2f} GB on {found[-1].size} ranks")
-    job = windows(stopping(keys_again, 200_000), rows, hs.tumbling("100d"))
-    stopped(job, options.directory, "1h")  # says how long it took to go on
+    restore(options, say)
+
+
+def restore(options: argparse.Namespace, say: Any) -> None:
+    """Go on from what `state` left, and say how long it took until the first row was read."""
+    before = next(manifests(options.directory))
+    read_s: list[float] = []
+
+    def rows(start: int, n: int) -> pa.RecordBatch:
+        read_s.append(time.perf_counter())
+        return keys_again(start, n, options)
+
+    job = all_keys(stopping(rows, 200_000), options)  # asks for a few rows, to know their types
+    read_s.clear()
+    began_s = time.perf_counter()
+    stopped(job, options.directory, "1h")
+    n_bytes = sum(one.state_bytes for one in before.operators)
+    n_files = len(before.files) + len(before.shared)
+    say(f"restore: {n_bytes / 1e9:.2f} GB of state in {n_files} files of {before.size} ranks, read "
+        f"by {size()}; {read_s[0] - began_s:.2f} s to the first row")  # fmt: skip
+
+
+def keys_again(start: int, n: int, options: argparse.Namespace) -> pa.RecordBatch:
+    """Return rows whose keys come again and again."""
+    numbers = np.arange(start, start + n)
+    keys: Any = numbers % options.entries
+    if options.keys == "strings":
+        keys = pc.binary_join_element_wise("a key of text", pa.array(keys).cast("string"), "-")
+    return pa.record_batch({"t": numbers // 1000, "key": keys, "x": numbers * 0.5})
+
+
+def all_keys(make: Any, options: argparse.Namespace) -> hs.Job:
+    """Return a job of one window that does not end."""
+    return windows(make, 10_000 * options.entries, hs.tumbling("100d"))
 
 
 def pause_beside_memcpy(manifest: Manifest) -> str:
@@ -227,7 +248,7 @@ def rank() -> int:
 def main() -> int:
     """Run what was asked for and print figures on rank 0."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("cost", "state", "incremental"))
+    parser.add_argument("what", choices=("cost", "state", "restore", "incremental"))
     parser.add_argument("--directory", default="out/recovery", help="for checkpoints; is removed")
     parser.add_argument("--rows", type=int, default=100_000_000)
     parser.add_argument("--repeats", type=int, default=3)
@@ -241,9 +262,10 @@ def main() -> int:
         if rank() == 0:
             print(text, flush=True)
 
-    if rank() == 0:
+    if rank() == 0 and options.what != "restore":
         shutil.rmtree(options.directory, ignore_errors=True)
-    {"cost": cost, "state": state, "incremental": incremental}[options.what](options, say)
+    modes = {"cost": cost, "state": state, "restore": restore, "incremental": incremental}
+    modes[options.what](options, say)
     return 0
 
 

@@ -24,6 +24,13 @@ def gather_words(source, slots, out):
 
 
 @njit(cache=True, nogil=True)
+def scatter_words(source, slots, out):
+    """Write words (uint64) to some slots (uint32[n])."""
+    for place in range(slots.shape[0]):
+        out[slots[place]] = source[place]
+
+
+@njit(cache=True, nogil=True)
 def copy_regions(book, rows, regions, source, out):
     """Copy the values of the slots of regions (int64[n]), in the order of `slots_of_regions`.
 
@@ -75,6 +82,9 @@ def warm_up():
     """Compile every kernel for the arguments the engine passes."""
     book = np.zeros(REGIONS_AT + REGION_FIELDS, dtype=np.int64)
     none, words = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
+    read_only = words.view()
+    read_only.setflags(write=False)
     gather_words(words, np.zeros(0, dtype=np.uint32), words)
+    scatter_words(read_only, np.zeros(0, dtype=np.uint32), words)
     copy_regions(book, none, none, words, words)
     rows_of_regions(book, none, none, none)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcstream.checkpoint.format import Array, WrittenFile
+from hpcstream.checkpoint.format import Array, Places, WrittenFile
 from hpcstream.operators.base import Piece, PieceGroup, PiecewiseSnapshot, Snapshot
 
 MOST_FILES = 16
@@ -188,17 +188,26 @@ def _kept(needed: Mapping[str, int], sizes: Mapping[str, int]) -> set[str]:
 
 
 def assembled(
-    tables: Sequence[Table], own: dict[str, Array], array_of: Callable[[str, str], Array]
+    tables: Sequence[Table],
+    own: dict[str, Array],
+    copy_of: Callable[[str, str, Array, Places], None],
 ) -> dict[str, Array]:
     """Return a snapshot as it was taken, from its own file and those that it refers to.
 
-    ``array_of(file, name)`` reads an array of another file.
+    ``copy_of(file, name, out, places)`` copies entries of an array of another file.
     """
     state = dict(own)
     for table in tables:
         for name in table.arrays if table.files() else ():
-            sources = {file: array_of(file, name) for file in table.files()}
-            sources[OWN] = own[name]
-            parts = [sources[p.file][p.first : p.first + p.n_entries] for p in table.pieces]
-            state[name] = np.concatenate(parts)
+            fresh = own[name]
+            ends = np.cumsum([one.n_entries for one in table.pieces])
+            state[name] = out = np.empty(int(ends[-1]), dtype=fresh.dtype)
+            places: dict[str, Places] = {}
+            for one, end in zip(table.pieces, ends.tolist(), strict=True):
+                at = end - one.n_entries
+                places.setdefault(one.file, []).append((one.first, at, one.n_entries))
+            for first, at, n_entries in places.pop(OWN, []):
+                out[at : at + n_entries] = fresh[first : first + n_entries]
+            for file, of_file in places.items():
+                copy_of(file, name, out, of_file)
     return state

@@ -18,7 +18,9 @@ from hpcstream.checkpoint.format import (
     CheckpointError,
     CheckpointFile,
     DamagedCheckpoint,
+    Places,
     WrittenFile,
+    escaped,
 )
 from hpcstream.checkpoint.lease import Lease, acquire
 from hpcstream.checkpoint.manifest import Manifest, StoredOperator, read_manifest
@@ -125,7 +127,11 @@ class Restored:
         if value is None:
             return own
         tables = tables_from_json(value)
-        return assembled(tables, own, lambda file, name: self._shared[file].array(path, name))
+
+        def copy_of(file: str, name: str, out: Array, places: Places) -> None:
+            self._shared[file].copy(f"{path}/{escaped(name)}", out, places)
+
+        return assembled(tables, own, copy_of)
 
     def close(self) -> None:
         """Close the files."""

@@ -178,6 +178,16 @@ def take(memory, name, **versions):
     return state, tables_from_json(json.loads(json.dumps([one.to_json() for one in tables])))
 
 
+def copying(files):
+    """Copy entries from the arrays of files that are kept in memory."""
+
+    def copy_of(file, name, out, places):
+        for first, at, n in places:
+            out[at : at + n] = files[file][name][first : first + n]
+
+    return copy_of
+
+
 def text(array):
     return "".join(map(chr, array))
 
@@ -190,7 +200,7 @@ def test_only_what_changed_is_copied_and_all_can_be_put_together():
         ("third", {"k0": "xy", "k1": "zz"}, {"b": "457", "c": "89", "d": "1"}),
     ):
         files[name], tables = take(memory, name, keys=keys, **versions)
-        found = assembled(tables, files[name], lambda file, array: files[file][array])
+        found = assembled(tables, files[name], copying(files))
         assert text(found["values"]) == "".join(versions.values())
         assert text(found["keys"]) == "".join(keys.values())
     assert len(files["second"]["values"]) == 4

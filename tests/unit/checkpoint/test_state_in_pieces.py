@@ -54,7 +54,11 @@ class Checkpoints:
         size = sum(array.nbytes for array in state.values()) + 1
         shared = self._memory.files_of(tables)
         self._memory.complete({"0/0": tables}, shared, name, WrittenFile(name, size, ""))
-        return assembled(tables, state, lambda file, array: self._files[file][array])
+        return assembled(tables, state, self._copy)
+
+    def _copy(self, file, name, out, places):
+        for first, at, n in places:
+            out[at : at + n] = self._files[file][name][first : first + n]
 
 
 def batch(rows):
