@@ -8,7 +8,7 @@
 
 A checkpoint that is due before that, because the one before took long to write or the
 state has grown fast, would find no memory and fight with the background for it: the copy
-took 5 to 16 times as long. So looks when it is due put it off, a few times at most.
+took 5 to 16 times as long. So looks when it is nearly due put it off, a few times at most.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from hpcstream.runtime.task import Task
 from hpcstream.runtime.telemetry import state_bytes
 
 _LOOK_AT = (0.5, 0.7, 0.9)  # parts of the interval
+_NEARLY_DUE_AT = 0.97  # before rank 0 asks, whose clock may be a little ahead
 _LOOKS_WHEN_DUE = 3  # the state may grow faster than memory is found
 _GROWN = 1.2
-_LEAST_HEADROOM = 1.1  # when it is due
+_LEAST_HEADROOM = 1.1  # when it is nearly due
 
 
 class Preparation:
@@ -69,7 +70,7 @@ class Preparation:
         """Begin anew: a checkpoint begins, and the next one is due after the interval."""
         now_s = self._clock()
         self._times_s = deque(now_s + part * interval_s for part in _LOOK_AT)
-        self._due_s = now_s + interval_s
+        self._due_s = now_s + _NEARLY_DUE_AT * interval_s
         self._looks_when_due = _LOOKS_WHEN_DUE
         self._seen_bytes = 0
 
@@ -83,7 +84,7 @@ class Preparation:
             self._times_s.popleft()
             is_time = True
         if now_s >= self._due_s:
-            self._look_when_due()
+            self._look_when_nearly_due()
         elif is_time and self._has_grown():
             self._fill()
 
@@ -107,7 +108,7 @@ class Preparation:
         self._seen_bytes = n_bytes
         return True
 
-    def _look_when_due(self) -> None:
+    def _look_when_nearly_due(self) -> None:
         """Fill the reserve once more if a copy would not find its memory there."""
         if not self._looks_when_due:
             return
