@@ -4,6 +4,7 @@
 
     hpcstream run -n 2 benchmarks/recovery.py cost          rows a second with and without
     hpcstream run -n 2 benchmarks/recovery.py state         pause beside a memcpy, restore
+    hpcstream run -n 3 benchmarks/recovery.py restore       what `state` left, on other ranks
     hpcstream run -n 2 benchmarks/recovery.py incremental   bytes written beside bytes changed
 """
 
@@ -16,12 +17,13 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import hpcstream as hs
 from hpcstream import col
@@ -31,7 +33,7 @@ from hpcstream.graph.identity import LOCAL
 
 KEYS = 1000
 ROWS_A_SECOND = 1_000_000  # of event time
-_ENTRY_BYTES = 33  # key, rows, is_null, sum, max
+_ENTRY_BYTES = 41  # key, rows, is_null, sum, its nulls, max
 
 
 class Nothing:
@@ -99,31 +101,68 @@ def cost(options: argparse.Namespace, say: Any) -> None:
 
 
 def state(options: argparse.Namespace, say: Any) -> None:
-    """Fill a window with state that changes all the time, stop, and go on from the checkpoint."""
+    """Fill a window with state that changes all the time, stop, and go on from the checkpoint.
 
-    def keys_again(start: int, n: int) -> pa.RecordBatch:
-        numbers = np.arange(start, start + n)
-        return pa.record_batch(
-            {"t": numbers // 1000, "key": numbers % options.entries, "x": numbers * 0.5}
-        )
+    The last checkpoint is the one it stops with: nothing waits for that one's copy.
+    """
+    store = CheckpointStore(options.directory)
+    made = stopping(
+        lambda start, n: keys_again(start, n, options),
+        options.entries * 5 // 4,
+        lambda: len(store.stored()) >= options.checkpoints,
+    )
+    stopped(all_keys(made, options), options.directory, options.interval)
+    for manifest in list(manifests(options.directory))[::-1]:
+        say(pause_beside_memcpy(manifest))
+    restore(options, say)
 
-    rows = 100 * options.entries
-    job = windows(stopping(keys_again, 5 * options.entries), rows, hs.tumbling("10d"))
-    stopped(job, options.directory, options.interval)
-    found = list(manifests(options.directory))[::-1]
-    for manifest in found:
-        facts = manifest.facts
-        memcpy_s, memcpy_cpu_s = memcpy(facts["copied_bytes"])
-        say(f"  checkpoint {manifest.number}: {facts['copied_bytes'] / 1e6:.0f} MB copied on a "
-            f"rank, written in {facts['seconds']:.2f} s, pause {1e3 * facts['pause_s']:.1f} ms, "
-            f"{facts['pause_s'] / memcpy_s:.2f} times a memcpy ({1e3 * memcpy_s:.1f} ms); "
-            f"by processor time {1e3 * facts['pause_cpu_s']:.1f} ms, "
-            f"{facts['pause_cpu_s'] / memcpy_cpu_s:.2f} times ({1e3 * memcpy_cpu_s:.1f} ms)"
-        )  # fmt: skip
-    n_bytes = sum(one.state_bytes for one in found[-1].operators)
-    say(f"state: {n_bytes / 1e9:.2f} GB on {found[-1].size} ranks")
-    job = windows(stopping(keys_again, 200_000), rows, hs.tumbling("10d"))
-    stopped(job, options.directory, "1h")  # says how long it took to go on
+
+def restore(options: argparse.Namespace, say: Any) -> None:
+    """Go on from what `state` left, and say how long it took until the first row was read."""
+    before = next(manifests(options.directory))
+    read_s: list[float] = []
+
+    def rows(start: int, n: int) -> pa.RecordBatch:
+        read_s.append(time.perf_counter())
+        return keys_again(start, n, options)
+
+    job = all_keys(stopping(rows, 200_000), options)  # asks for a few rows, to know their types
+    read_s.clear()
+    began_s = time.perf_counter()
+    stopped(job, options.directory, "1h")
+    n_bytes = sum(one.state_bytes for one in before.operators)
+    n_files = len(before.files) + len(before.shared)
+    say(f"restore: {n_bytes / 1e9:.2f} GB of state in {n_files} files of {before.size} ranks, read "
+        f"by {size()}; {read_s[0] - began_s:.2f} s to the first row")  # fmt: skip
+
+
+def keys_again(start: int, n: int, options: argparse.Namespace) -> pa.RecordBatch:
+    """Return rows whose keys come again and again."""
+    numbers = np.arange(start, start + n)
+    keys: Any = numbers % options.entries
+    if options.keys == "strings":
+        keys = pc.binary_join_element_wise("a key of text", pa.array(keys).cast("string"), "-")
+    return pa.record_batch({"t": numbers // 1000, "key": keys, "x": numbers * 0.5})
+
+
+def all_keys(make: Any, options: argparse.Namespace) -> hs.Job:
+    """Return a job of one window that does not end."""
+    return windows(make, 10_000 * options.entries, hs.tumbling("100d"))
+
+
+def pause_beside_memcpy(manifest: Manifest) -> str:
+    """Return what a checkpoint's copy took beside a memcpy of as much, by the clock and in CPU."""
+    facts = manifest.facts
+    copies = [memcpy(facts["copied_bytes"], touched=touched) for touched in (True, False)]
+    pause = facts["pause_s"], facts["pause_cpu_s"]
+    ratios = [[took / copy for took, copy in zip(pause, one, strict=True)] for one in copies]
+    return (
+        f"  checkpoint {manifest.number}: {facts['copied_bytes'] / 1e6:.0f} MB copied on a rank, "
+        f"written in {facts['seconds']:.2f} s, pause {1e3 * pause[0]:.1f} ms, "
+        f"{ratios[0][0]:.2f} times a memcpy to touched memory ({1e3 * copies[0][0]:.1f} ms), "
+        f"{ratios[1][0]:.2f} to fresh ({1e3 * copies[1][0]:.1f} ms); by processor time "
+        f"{1e3 * pause[1]:.1f} ms, {ratios[0][1]:.2f} and {ratios[1][1]:.2f} times"
+    )
 
 
 def incremental(options: argparse.Namespace, say: Any) -> None:
@@ -147,13 +186,15 @@ def incremental(options: argparse.Namespace, say: Any) -> None:
         before = n_bytes
 
 
-def stopping(make: Any, after: int) -> Any:
-    """Return ``make``, but send the signal that stops the job once it has made enough rows."""
-    made = [0]
+def stopping(make: Any, after: int, also: Callable[[], bool] = lambda: True) -> Any:
+    """Return ``make``, but send the signal that stops the job after so many rows, once ``also``."""
+    made, is_sent = 0, False
 
     def rows(start: int, n: int) -> pa.RecordBatch:
-        made[0] += n
-        if made[0] >= after / size() > made[0] - n:
+        nonlocal made, is_sent
+        made += n
+        if not is_sent and made >= after / size() and also():
+            is_sent = True
             os.kill(os.getpid(), signal.SIGUSR2)
         return make(start, n)
 
@@ -174,16 +215,23 @@ def manifests(directory: str) -> Iterator[Manifest]:
     return (read_manifest(one.path) for one in CheckpointStore(directory).stored())
 
 
-def memcpy(n_bytes: int) -> tuple[float, float]:
-    """Return how long a copy to fresh memory takes, and its processor time: medians of five."""
+def memcpy(n_bytes: int, *, touched: bool) -> tuple[float, float]:
+    """Return how long a copy takes, and its processor time: medians of five.
+
+    ``touched``: to memory of which every page is there; else the kernel has to find it first.
+    """
     source = np.ones(n_bytes, dtype=np.uint8)
+    copy = np.zeros_like(source)
+    copy.fill(1)
     times, cpu_times = [], []
     for _ in range(5):
         started, cpu_started = time.perf_counter(), time.thread_time()
-        copy = source.copy()
+        if touched:
+            np.copyto(copy, source)
+        else:
+            copy = source.copy()
         times.append(time.perf_counter() - started)
         cpu_times.append(time.thread_time() - cpu_started)
-        del copy
     return statistics.median(times), statistics.median(cpu_times)
 
 
@@ -200,21 +248,24 @@ def rank() -> int:
 def main() -> int:
     """Run what was asked for and print figures on rank 0."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("cost", "state", "incremental"))
+    parser.add_argument("what", choices=("cost", "state", "restore", "incremental"))
     parser.add_argument("--directory", default="out/recovery", help="for checkpoints; is removed")
     parser.add_argument("--rows", type=int, default=100_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--entries", type=int, default=1_000_000_000 // _ENTRY_BYTES)
     parser.add_argument("--interval", default="2s", help="between checkpoints of `state`")
+    parser.add_argument("--checkpoints", type=int, default=5, help="of `state`, before it stops")
+    parser.add_argument("--keys", choices=("integers", "strings"), default="integers")
     options = parser.parse_args()
 
     def say(text: str) -> None:
         if rank() == 0:
             print(text, flush=True)
 
-    if rank() == 0:
+    if rank() == 0 and options.what != "restore":
         shutil.rmtree(options.directory, ignore_errors=True)
-    {"cost": cost, "state": state, "incremental": incremental}[options.what](options, say)
+    modes = {"cost": cost, "state": state, "restore": restore, "incremental": incremental}
+    modes[options.what](options, say)
     return 0
 
 

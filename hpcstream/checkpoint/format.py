@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,8 +31,11 @@ from hpcstream.errors import HpcstreamError
 FORMAT_VERSION = 1
 _VERSION = "hpcstream_format"
 _CHECKSUM = "crc32"
+_PART_BYTES = 1 << 20  # stays in the cache between being read, checked and copied
 
 Array = npt.NDArray[Any]
+Places = list[tuple[int, int, int]]
+"""For runs of entries: the first one, where it goes, how many."""
 
 
 class CheckpointError(HpcstreamError):
@@ -297,22 +301,65 @@ class CheckpointFile:
             if hasattr(item, "nbytes")
         }
 
+    def copy(self, path: str, out: Array, places: Places) -> None:
+        """Copy entries of an array, all of which is checked meanwhile.
+
+        Parameters
+        ----------
+        path : str
+            Of the dataset.
+        places : list of (int, int, int)
+            First entry, where it goes in ``out``, how many.
+        """
+        if path not in self._file or self._file[path].dtype != out.dtype:
+            raise DamagedCheckpoint(f"{self.path}: {path} is not what others say of it")
+        n_bytes, target = out.itemsize, _bytes(out)
+        left = deque(
+            (first * n_bytes, at * n_bytes, n * n_bytes) for first, at, n in sorted(places)
+        )
+        for offset, part in self._parts(path, self._file[path]):
+            while left and left[0][0] < offset + len(part):
+                first, at, size = left.popleft()
+                here = min(size, offset + len(part) - first)
+                target[at : at + here] = part[first - offset : first - offset + here]
+                if here < size:
+                    left.appendleft((first + here, at + here, size - here))
+                    break
+        if left:
+            raise DamagedCheckpoint(f"{self.path}: {path} is shorter than others say")
+
     def check(self) -> int:
         """Read every array; return their bytes. Raises `DamagedCheckpoint`."""
         return sum(self._read(name, item).nbytes for name, item in self._datasets())
 
     def _read(self, name: str, dataset: Any) -> Array:
         array = np.empty(dataset.shape, dtype=dataset.dtype)
-        if array.nbytes:
-            data, done, offset = _bytes(array), 0, dataset.id.get_offset()
-            while done < len(data):
-                n_read = os.preadv(self._descriptor, [data[done:]], offset + done)
-                if n_read <= 0:
-                    raise DamagedCheckpoint(f"{self.path}: {name} is cut short")
-                done += n_read
-        if checksum(array) != dataset.attrs[_CHECKSUM]:
-            raise DamagedCheckpoint(f"{self.path}: {name} is not what was written")
+        data = _bytes(array)
+        for _ in self._parts(name, dataset, data):
+            pass
         return array
+
+    def _parts(
+        self, name: str, dataset: Any, into: memoryview | None = None
+    ) -> Iterator[tuple[int, memoryview]]:
+        """Yield the bytes of an array part by part, each with its place; check them in the end.
+
+        ``into``: where they go; without, each part lies where the one before it was.
+        """
+        n_bytes, start, crc = dataset.nbytes, dataset.id.get_offset(), 0
+        buffer = memoryview(bytearray(min(n_bytes, _PART_BYTES))) if into is None else into
+        done = 0
+        while done < n_bytes:
+            at = 0 if into is None else done
+            part = buffer[at : at + min(_PART_BYTES, n_bytes - done)]
+            n_read = os.preadv(self._descriptor, [part], start + done)
+            if n_read <= 0:
+                raise DamagedCheckpoint(f"{self.path}: {name} is cut short")
+            crc = zlib.crc32(part[:n_read], crc)
+            yield done, part[:n_read]
+            done += n_read
+        if crc != dataset.attrs[_CHECKSUM]:
+            raise DamagedCheckpoint(f"{self.path}: {name} is not what was written")
 
 
 def _open_hdf5(h5py: Any, path: str) -> Any:

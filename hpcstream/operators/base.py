@@ -42,6 +42,22 @@ class Piece(NamedTuple):
     n_entries: int
 
 
+class PieceGroup(NamedTuple):
+    """Arrays of a snapshot that are cut into pieces at the same places.
+
+    Attributes
+    ----------
+    pieces : list of Piece
+        In the order in which they make up the arrays.
+    copies : callable
+        Given places of pieces (int64[n]), returns the arrays of just these: one value for
+        each entry, piece after piece. To be called before the operator goes on.
+    """
+
+    pieces: Sequence[Piece]
+    copies: Callable[[np.ndarray], Snapshot]
+
+
 class PiecewiseSnapshot(NamedTuple):
     """A snapshot of which some arrays are cut into pieces.
 
@@ -49,16 +65,12 @@ class PiecewiseSnapshot(NamedTuple):
     ----------
     whole : Snapshot
         The arrays that are not.
-    pieces : list of Piece
-    copies : callable
-        Given places of pieces (int64[n]), returns the other arrays of just these: one
-        value for each entry, piece after piece. Given all, they complete ``whole``.
-        To be called before the operator goes on.
+    groups : sequence of PieceGroup
+        The others; always as many of one operator, in the same order.
     """
 
     whole: Snapshot
-    pieces: Sequence[Piece]
-    copies: Callable[[np.ndarray], Snapshot]
+    groups: Sequence[PieceGroup]
 
 
 @dataclass(frozen=True, slots=True)

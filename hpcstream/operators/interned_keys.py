@@ -20,7 +20,9 @@ from hpcstream.memory.columns import (
     words_to_array,
 )
 from hpcstream.memory.selection import gathered
-from hpcstream.state.arrays import NO_NULLS, Bools, Ints
+from hpcstream.operators.appended_arrays import in_blocks
+from hpcstream.operators.base import PieceGroup
+from hpcstream.state.arrays import NO_NULLS, Allocator, Bools, HeapAllocator, Ints
 from hpcstream.state.key_index import Bytes, KeyIndex
 from hpcstream.state.slice_store import SliceStore
 
@@ -39,10 +41,18 @@ class InternedKeys:
     ----------
     fields : sequence of pa.Field
         Key columns with the types of their values (dictionaries decoded).
+    allocator : Allocator, optional
+        Gives the memory of copies for checkpoints.
     """
 
-    def __init__(self, fields: Sequence[pa.Field], index: KeyIndex | None = None) -> None:
+    def __init__(
+        self,
+        fields: Sequence[pa.Field],
+        allocator: Allocator | None = None,
+        index: KeyIndex | None = None,
+    ) -> None:
         self._fields = tuple(fields)
+        self._allocator = allocator or HeapAllocator()
         self._index = index or KeyIndex()
         self._last: tuple[pa.Array, Ints] | None = None  # a dictionary and the ids of its values
         self.generation = 0
@@ -89,7 +99,12 @@ class InternedKeys:
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return the keys by id."""
-        return self._index.snapshot()
+        return {name: array.copy() for name, array in self._index.contents().items()}
+
+    def pieces(self) -> Sequence[PieceGroup]:
+        """Return the keys by id, in blocks: new keys are put behind those that are there."""
+        contents = self._index.contents().items()
+        return [in_blocks(name, a, self.generation, self._allocator) for name, a in contents]
 
     def restore(self, state: Arrays) -> None:
         """Take over a snapshot."""

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from hpcstream.event_time import MIN_TIME
-from hpcstream.operators.base import Emitted, Share, SideOutput, Snapshot
+from hpcstream.operators.base import Emitted, PiecewiseSnapshot, Share, SideOutput, Snapshot
 from hpcstream.operators.window_spec import WindowAggregateSpec
 from hpcstream.operators.window_state import WindowState
 from hpcstream.state.arrays import Allocator
@@ -32,6 +32,8 @@ MAX_ENTRIES = 1 << 20
 _LEAST_SAMPLE = 1 << 17  # rows before it is judged whether the stage reduces
 _WORST_RATIO = 0.6  # entries per row beyond which aggregating does not pay
 _PASS_FACTOR = 8  # so many times the sample goes raw before the next try
+
+_ALL = 2**63 - 1  # above the number of every slice
 
 _NOTHING: tuple[Emitted, ...] = ()
 
@@ -95,6 +97,7 @@ class LocalWindowAggregate:
         self._judge = ReductionJudge()
         self._watermark = MIN_TIME
         self._first_open = MIN_TIME
+        self._all_shipped = 0  # times; open slices may then come again, with as many rows
 
     @property
     def n_entries(self) -> int:
@@ -138,9 +141,17 @@ class LocalWindowAggregate:
 
     def snapshot(self) -> Snapshot:
         """Return open slices, the watermark and the counts that decisions rest on."""
+        return {**self._state.snapshot(), **self._progress()}
+
+    def snapshot_in_pieces(self) -> PiecewiseSnapshot:
+        """Return the same slice by slice."""
+        whole, groups = self._state.snapshot_in_pieces(reopened=self._all_shipped)
+        return PiecewiseSnapshot({**whole, **self._progress()}, groups)
+
+    def _progress(self) -> Snapshot:
         judge = self._judge
         progress = [self._watermark, judge.rows_in, judge.entries_out, judge.rows_to_pass]
-        return self._state.snapshot() | {"progress": np.array(progress, dtype=np.int64)}
+        return {"progress": np.array(progress, dtype=np.int64)}
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take over the state of a snapshot."""
@@ -167,7 +178,7 @@ class LocalWindowAggregate:
         if behind is not None:
             yield SideOutput("rows", batch.take(pa.array(behind)))
         if self._state.store.n_entries > self._max_entries:
-            yield from self._ship_and_judge(2**63 - 1)
+            yield from self._ship_and_judge(_ALL)
 
     def _ship_and_judge(self, limit: int) -> Iterator[Emitted]:
         """Ship the slices below ``limit``; all of them if aggregating does not pay."""
@@ -175,9 +186,10 @@ class LocalWindowAggregate:
         yield from self._ship(limit)
         n_shipped = n_before - self.n_entries
         if not self._judge.note_shipped(n_shipped):
-            yield from self._ship(2**63 - 1)
+            yield from self._ship(_ALL)
 
     def _ship(self, limit: int) -> Iterator[Emitted]:
+        self._all_shipped += limit == _ALL
         numbers, regions = self._state.store.slices_below(limit)
         if len(numbers):
             yield from self._state.partials(numbers, regions)

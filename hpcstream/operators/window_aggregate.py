@@ -101,8 +101,8 @@ class WindowAggregate:
         """Return the same slice by slice; None where values are kept across slices."""
         if self._state.holistic is not None:
             return None
-        found = self._state.snapshot_in_pieces()
-        return found._replace(whole={**found.whole, **self._progress_so_far()})
+        whole, groups = self._state.snapshot_in_pieces()
+        return PiecewiseSnapshot({**whole, **self._progress_so_far()}, groups)
 
     def _progress_so_far(self) -> Snapshot:
         late_rows = np.array([self.late_rows], dtype=np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hpcstream.memory.columns import is_word_type, key_words, validity, words_to_array
-from hpcstream.state.arrays import NO_NULLS, Bools, Ints
+from hpcstream.operators.base import PieceGroup
+from hpcstream.state.arrays import NO_NULLS, Allocator, Bools, Ints
 from hpcstream.state.slice_store import SliceStore
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class KeyCodec(Protocol):
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return what is kept for keys."""
 
+    def pieces(self) -> Sequence[PieceGroup]:
+        """Return the same in pieces."""
+
     def restore(self, state: Arrays) -> None:
         """Take over a snapshot."""
 
@@ -72,6 +76,10 @@ class NoKeys:
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return nothing."""
         return {}
+
+    def pieces(self) -> Sequence[PieceGroup]:
+        """Return nothing."""
+        return ()
 
     def restore(self, state: Arrays) -> None:
         """Take nothing."""
@@ -104,12 +112,16 @@ class WordKeys:
         """Return nothing: the words are the keys."""
         return {}
 
+    def pieces(self) -> Sequence[PieceGroup]:
+        """Return nothing."""
+        return ()
+
     def restore(self, state: Arrays) -> None:
         """Take nothing."""
 
 
-def key_codec(spec: WindowAggregateSpec) -> KeyCodec:
-    """Return the codec for the key columns of a windowed aggregate."""
+def key_codec(spec: WindowAggregateSpec, allocator: Allocator) -> KeyCodec:
+    """Return the codec for the key columns of a windowed aggregate; ``allocator``: for copies."""
     if not spec.keys:
         return NoKeys()
     if len(spec.keys) == 1 and is_word_type(spec.key_fields[0].type):
@@ -118,4 +130,4 @@ def key_codec(spec: WindowAggregateSpec) -> KeyCodec:
             return WordKeys(spec.keys[0], field.type)
     from hpcstream.operators.interned_keys import InternedKeys
 
-    return InternedKeys(spec.key_fields)
+    return InternedKeys(spec.key_fields, allocator)

@@ -18,7 +18,7 @@ from hpcstream.memory.columns import fixed_values
 from hpcstream.memory.selection import gathered
 from hpcstream.operators.accumulators import Accumulator, ColumnRows, NullCount, column_rows
 from hpcstream.operators.aggregates import finish
-from hpcstream.operators.base import Piece, PiecewiseSnapshot
+from hpcstream.operators.base import Piece, PieceGroup, PiecewiseSnapshot
 from hpcstream.operators.holistic import HolisticRows
 from hpcstream.operators.window_keys import key_codec
 from hpcstream.operators.window_spec import (
@@ -54,7 +54,7 @@ class WindowState:
             size, offset = spec.slicing.slice_size, spec.slicing.offset
             margin = spec.slicing.size + spec.allowed_lateness
         self.store = SliceStore(size, offset, spec.words, allocator, margin=margin)
-        self.codec = key_codec(spec)
+        self.codec = key_codec(spec, allocator)
         self.holistic = HolisticRows(spec, self.store) if spec.holistic_aggregates else None
         self._names = [word.name for word in spec.words]
         self._time = spec.input_schema.get_field_index(TIME_COLUMN)
@@ -198,16 +198,19 @@ class WindowState:
         self.store.close(regions)
         self.codec.forget_dead(self.store)
 
-    def snapshot_in_pieces(self) -> PiecewiseSnapshot:
-        """Return what `snapshot` does, slice by slice: most of them change no more."""
+    def snapshot_in_pieces(self, *, reopened: int = 0) -> PiecewiseSnapshot:
+        """Return what `snapshot` does, slice by slice: most of them change no more.
+
+        ``reopened``: another number when slices that were closed may have been opened again.
+        """
         store = self.store
         outline, regions = store.outline()
         numbers, counts = outline["slice_numbers"], outline["slice_counts"]
-        whole = {**outline, **self.codec.snapshot()}
         facts = zip(*(a.tolist() for a in (numbers, counts, store.rows_of(regions))), strict=True)
-        generation = self.codec.generation
-        pieces = [Piece(str(n), f"{count}/{rows}/{generation}", count) for n, count, rows in facts]
-        return PiecewiseSnapshot(whole, pieces, lambda places: store.copies_of(regions[places]))
+        same = f"{self.codec.generation}/{reopened}"
+        pieces = [Piece(str(n), f"{count}/{rows}/{same}", count) for n, count, rows in facts]
+        slices = PieceGroup(pieces, lambda places: store.copies_of(regions[places]))
+        return PiecewiseSnapshot(outline, [slices, *self.codec.pieces()])
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return the open slices."""

@@ -224,23 +224,23 @@ class Checkpointing:
 
     def _copy_states(self, cut: Cut, task: Task, number: int) -> dict[str, Any]:
         """Copy the states of a task's operators; return where pieces are that were not copied."""
-        tables = {}
+        places = {}
         is_alone = cut.is_savepoint or len(self._queue) > 1  # else one before may yet fail
         memory = None if is_alone else self._pieces
         for place, operator in enumerate(task.chain.operators):
             path = f"{number}/{place}"
             self._reserve.release(path)
-            state, table, n_bytes = operator_state(operator, path, memory)
+            state, tables, n_bytes = operator_state(operator, path, memory)
             if not state:
                 continue
             cut.sections.append(Section(path, state))
             cut.state_bytes[path] = n_bytes
             cut.copied_bytes += sum(array.nbytes for array in state.values())
-            if table is not None:
-                cut.tables[path] = table
-                cut.shared |= self._pieces.files_of(table)
-                tables[str(place)] = table.to_json()
-        return tables
+            if tables is not None:
+                cut.tables[path] = tables
+                cut.shared |= self._pieces.files_of(tables)
+                places[str(place)] = [table.to_json() for table in tables]
+        return places
 
     def progress(self) -> bool:
         """Go on with the oldest checkpoint under way; return whether anything moved.

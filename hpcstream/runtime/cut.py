@@ -76,7 +76,7 @@ class Cut:
         Processor time of that: less, where others use the machine too.
     copied_bytes : int
         Of state that was copied meanwhile.
-    tables : dict of str to Table
+    tables : dict of str to list of Table
         Where the pieces of operators are, by the operator's path.
     shared : dict of str to WrittenFile
         The files of earlier checkpoints that tables refer to.
@@ -94,7 +94,7 @@ class Cut:
     copied_bytes: int = 0
     sections: list[Section] = field(default_factory=list)
     tasks: dict[str, Any] = field(default_factory=dict)
-    tables: dict[str, Table] = field(default_factory=dict)
+    tables: dict[str, list[Table]] = field(default_factory=dict)
     shared: dict[str, WrittenFile] = field(default_factory=dict)
     durable: dict[int, Callable[[], Sequence[Part]]] = field(default_factory=dict)
     positions: dict[int, Any] = field(default_factory=dict)

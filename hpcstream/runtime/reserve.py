@@ -25,10 +25,9 @@ from hpcstream.memory.pool import BufferPool
 from hpcstream.operators.base import PiecewiseSnapshot
 from hpcstream.runtime.pieces import is_known
 
-PREPARE_AT = (0.5, 0.7, 0.9)
-"""Parts of the interval after which memory for the next checkpoint is prepared: it may grow."""
+HEADROOM = 1.45
+"""Memory for so many times the state as it is: it may grow until the cut."""
 
-_HEADROOM = 1.45  # the state may grow until the cut
 _LEAST_BYTES = 1 << 20  # below that a first touch does not matter
 _PAGE = 4096
 
@@ -65,8 +64,7 @@ class Reserve:
         missing = []
         for path, sizes in wanted.items():
             for size in sorted(sizes):
-                places = (i for i, one in enumerate(spare) if size <= one.nbytes <= 2 * size)
-                place = next(places, None)
+                place = next((i for i, one in enumerate(spare) if _fits(size, one)), None)
                 if place is None:
                     missing.append((path, size))
                 else:
@@ -77,13 +75,31 @@ class Reserve:
             if blocks is not None:
                 blocks.append(self._touched(size))
 
+    def covers(self, wanted: Mapping[str, Sequence[int]]) -> bool:
+        """Whether arrays of these sizes would find blocks; while nothing is filled."""
+        for path, sizes in wanted.items():
+            held = sorted(self._held.get(path, ()), key=lambda one: one.nbytes)
+            for size in sorted(sizes):
+                place = next((i for i, one in enumerate(held) if _fits(size, one)), None)
+                if place is None:
+                    return False
+                held.pop(place)
+        return True
+
     def _touched(self, size: int) -> Array:
         block = self._pool.take(size)
         block[::_PAGE] = 0
         return block
 
 
-def wanted_sizes(snapshot: PiecewiseSnapshot, known: Mapping[str, Any]) -> list[int]:
+def _fits(size: int, block: Array) -> bool:
+    """Whether the pool would hand out a block for so many bytes."""
+    return size <= block.nbytes <= 2 * size
+
+
+def wanted_sizes(
+    snapshot: PiecewiseSnapshot, known: Mapping[str, Any], headroom: float = HEADROOM
+) -> list[int]:
     """Return the sizes of the arrays that a copy of the unknown pieces will need, and some more.
 
     Parameters
@@ -91,7 +107,9 @@ def wanted_sizes(snapshot: PiecewiseSnapshot, known: Mapping[str, Any]) -> list[
     known : mapping
         Pieces by name that earlier checkpoints have, each with its ``version``.
     """
-    n_entries = sum(one.n_entries for one in snapshot.pieces if not is_known(one, known))
-    arrays = snapshot.copies(np.empty(0, dtype=np.int64))
-    sizes = [int(_HEADROOM * n_entries) * array.itemsize for array in arrays.values()]
+    sizes = []
+    for group in snapshot.groups:
+        n_entries = sum(one.n_entries for one in group.pieces if not is_known(one, known))
+        arrays = group.copies(np.empty(0, dtype=np.int64))
+        sizes += [int(headroom * n_entries) * array.itemsize for array in arrays.values()]
     return [size for size in sizes if size >= _LEAST_BYTES]

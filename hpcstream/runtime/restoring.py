@@ -18,7 +18,9 @@ from hpcstream.checkpoint.format import (
     CheckpointError,
     CheckpointFile,
     DamagedCheckpoint,
+    Places,
     WrittenFile,
+    escaped,
 )
 from hpcstream.checkpoint.lease import Lease, acquire
 from hpcstream.checkpoint.manifest import Manifest, StoredOperator, read_manifest
@@ -32,7 +34,7 @@ from hpcstream.graph.physical import TaskPlan
 from hpcstream.operators.base import Share
 from hpcstream.runtime.checkpointing import say
 from hpcstream.runtime.cut import TASKS, Plan, Session
-from hpcstream.runtime.pieces import Table, assembled
+from hpcstream.runtime.pieces import assembled, files_of, tables_from_json
 from hpcstream.runtime.source_reader import SplitProgress
 from hpcstream.runtime.task import SourceTask, Task
 from hpcstream.runtime.task_state import (
@@ -109,21 +111,27 @@ class Restored:
     def _places(self) -> list[str]:
         """Return the files of other checkpoints that hold pieces of what this rank may need."""
         tables = (
-            Table.from_json(table)
+            table
             for facts in self._facts.values()
             for task in facts.values()
-            for table in task["pieces"].values()
+            for value in task["pieces"].values()
+            for table in tables_from_json(value)
         )
-        return sorted({place for table in tables for place in table.files()})
+        return files_of(tables)
 
     def _state(self, rank: int, path: str) -> dict[str, Array]:
         """Return the state of an operator on a rank, its pieces put together."""
         own = self._files[rank].arrays(path)
         task, place = path.split("/")
-        table = self._facts[rank].get(task, {"pieces": {}})["pieces"].get(place)
-        if table is None:
+        value = self._facts[rank].get(task, {"pieces": {}})["pieces"].get(place)
+        if value is None:
             return own
-        return assembled(Table.from_json(table), own, lambda name: self._shared[name].arrays(path))
+        tables = tables_from_json(value)
+
+        def copy_of(file: str, name: str, out: Array, places: Places) -> None:
+            self._shared[file].copy(f"{path}/{escaped(name)}", out, places)
+
+        return assembled(tables, own, copy_of)
 
     def close(self) -> None:
         """Close the files."""

@@ -46,7 +46,7 @@ def source_facts(task: SourceTask) -> dict[str, Any]:
 
 def operator_state(
     operator: Any, path: str, memory: PieceMemory | None
-) -> tuple[Snapshot, Table | None, int]:
+) -> tuple[Snapshot, list[Table] | None, int]:
     """Return what is to be written of an operator's state, where its pieces are, and its bytes.
 
     Parameters
@@ -59,11 +59,11 @@ def operator_state(
     if snapshot is None or memory is None:
         state = operator.snapshot()
         return state, None, sum(array.nbytes for array in state.values())
-    state, table = memory.take(path, snapshot)
+    state, tables = memory.take(path, snapshot)
     n_bytes = sum(array.nbytes for array in state.values())
-    entry_bytes = sum(state[name].itemsize for name in table.arrays)
-    n_bytes += entry_bytes * sum(one.n_entries for one in table.pieces if one.file != OWN)
-    return state, table, n_bytes
+    for table in tables:
+        n_bytes += table.entry_bytes * sum(p.n_entries for p in table.pieces if p.file != OWN)
+    return state, tables, n_bytes
 
 
 def restore_facts(task: Task, facts: Mapping[str, Any], first_round: int) -> None:

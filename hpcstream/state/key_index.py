@@ -77,13 +77,13 @@ class KeyIndex:
         self._take_over(*self.keys(ids))
         return new_of_old
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the keys in the order of their ids."""
-        offsets = self._offsets[: len(self) + 1].copy()
-        return {"key_offsets": offsets, "key_bytes": self._data[: int(offsets[-1])].copy()}
+    def contents(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the keys in the order of their ids, as views: what follows is put behind them."""
+        offsets = self._offsets[: len(self) + 1]
+        return {"key_offsets": offsets, "key_bytes": self._data[: int(offsets[-1])]}
 
     def restore(self, state: Any) -> None:
-        """Take over the keys of a snapshot (a mapping), under the same ids."""
+        """Take over the `contents` of another one, under the same ids."""
         offsets = np.ascontiguousarray(state["key_offsets"])
         self._take_over(offsets, np.ascontiguousarray(state["key_bytes"]))
 

@@ -446,7 +446,8 @@ class SliceStore:
         keys, rows = read_only(state["keys"]), read_only(state["rows"])
         slots = self.resolve(read_only(times), keys, valid, counts=rows)
         for spec, array in zip(self._specs, self.words, strict=True):
-            array[slots] = state[f"word:{spec.name}"]
+            values = read_only(state[f"word:{spec.name}"]).view(np.uint64)
+            snapshots.scatter_words(values, slots, array.view(np.uint64))
 
     def _fields(self, regions: Ints, field: int) -> Ints:
         values: Ints = self._book[region_at(regions) + field]

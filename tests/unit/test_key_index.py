@@ -76,7 +76,7 @@ def test_it_grows_and_survives_a_restart():
     index = KeyIndex()
     index.ids(*views(strings))
     other = KeyIndex()
-    other.restore({name: array.copy() for name, array in index.snapshot().items()})
+    other.restore({name: array.copy() for name, array in index.contents().items()})
 
     again = other.ids(*views([*strings, b"new"]))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hpcstream.checkpoint.writer import Outcome
-from hpcstream.operators.base import Piece, PiecewiseSnapshot
+from hpcstream.operators.base import Piece, PieceGroup, PiecewiseSnapshot
 from hpcstream.runtime.checkpointing import DUE, SAVEPOINT_DUE, Checkpointing
 from hpcstream.runtime.control import Status
 from hpcstream.runtime.cut import Session
@@ -42,7 +42,8 @@ class Operator:
     def snapshot_in_pieces(self):
         self.looks += 1
         pieces = [Piece("0", str(self.looks), 1 << 20)]
-        return PiecewiseSnapshot({}, pieces, lambda places: {"keys": np.empty(0, np.int64)})
+        copies = PieceGroup(pieces, lambda places: {"keys": np.empty(0, np.int64)})
+        return PiecewiseSnapshot({}, [copies])
 
 
 class Filled:
@@ -50,9 +51,13 @@ class Filled:
 
     def __init__(self):
         self.sizes = []
+        self.is_enough = True
 
     def fill(self, wanted):
         self.sizes.append(wanted)
+
+    def covers(self, wanted):
+        return self.is_enough
 
 
 @pytest.fixture
@@ -108,20 +113,55 @@ def test_the_state_is_looked_at_before_the_checkpoint_and_the_memory_touched(
     assert sizes["3/1"][0] > 8 << 20
 
 
-def test_it_is_looked_at_again_only_if_it_has_grown(preparation, clock, operator):
-    for _ in range(10):
+def test_it_is_looked_at_again_if_it_has_grown_and_when_it_is_due(
+    preparation, clock, writer, operator
+):
+    for _ in range(9):
         clock.advance(1)
         preparation.go_on()
+        writer.work()
     assert operator.looks == 1
+    clock.advance(1)
+    preparation.go_on()
+    assert operator.looks == 2
 
     preparation.schedule(10.0)
     clock.advance(6)
     preparation.go_on()
+    writer.work()
     operator.state_bytes *= 2
     clock.advance(3)
     preparation.go_on()
 
-    assert operator.looks == 3
+    assert operator.looks == 4
+
+
+def test_a_state_that_outgrew_its_memory_when_it_is_due_gets_more_first(preparation, clock, writer):
+    clock.advance(10)
+    preparation.go_on()
+    assert not preparation.is_under_way
+
+    preparation.schedule(10.0)
+    preparation._reserve.is_enough = False
+    clock.advance(10)
+    preparation.go_on()
+    assert preparation.is_under_way
+    writer.work()
+    preparation._reserve.is_enough = True
+    preparation.go_on()
+    assert not preparation.is_under_way
+
+
+def test_a_state_that_grows_faster_than_memory_is_found_is_copied_all_the_same(
+    preparation, clock, writer
+):
+    preparation._reserve.is_enough = False
+    clock.advance(10)
+    for _ in range(10):
+        preparation.go_on()
+        writer.work()
+
+    assert len(preparation._reserve.sizes) == 3
 
 
 def test_times_that_passed_while_a_checkpoint_was_written_are_made_up_for_once(

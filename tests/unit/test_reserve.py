@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hpcstream.memory.pool import BufferPool
-from hpcstream.operators.base import Piece, PiecewiseSnapshot
+from hpcstream.operators.base import Piece, PieceGroup, PiecewiseSnapshot
 from hpcstream.runtime.reserve import Reserve, wanted_sizes
 
 MIB = 1 << 20
@@ -39,6 +39,20 @@ def test_a_copy_into_the_reserve_touches_no_fresh_page(pool):
     assert copy_faults(pool, 4 * MIB) <= 2
     assert pool.statistics().arenas == arenas
     assert copy_faults(pool, 64 * MIB) >= 32, "fresh memory is told apart, huge pages too"
+
+
+def test_it_says_whether_copies_would_find_their_memory(pool):
+    reserve = Reserve(pool)
+    assert reserve.covers({})
+    assert not reserve.covers({"0/1": [MIB]})
+    reserve.fill({"0/1": [2 * MIB, 8 * MIB]})
+
+    assert reserve.covers({"0/1": [5 * MIB, 2 * MIB]})
+    assert reserve.covers({"0/1": [5 * MIB]})
+    assert not reserve.covers({"0/1": [2 * MIB, 2 * MIB]}), "each block once"
+    assert not reserve.covers({"0/1": [9 * MIB]})
+    assert not reserve.covers({"0/1": [3 * MIB]}), "the pool hands out no block so much larger"
+    assert not reserve.covers({"1/0": [2 * MIB]})
 
 
 def test_blocks_of_copies_that_are_written_are_kept_and_used_again(pool):
@@ -89,7 +103,8 @@ def test_only_the_pieces_that_will_be_copied_need_memory():
         return {"keys": np.empty(0, dtype=np.int64), "is_null": np.empty(0, dtype=np.uint8)}
 
     known = {"a": Piece("a", "1", 1_000_000), "c": Piece("c", "1", 4_000_000)}
-    sizes = wanted_sizes(PiecewiseSnapshot({}, pieces, copies), known)
+    groups = [PieceGroup(pieces[:2], copies), PieceGroup(pieces[2:], copies)]
+    sizes = wanted_sizes(PiecewiseSnapshot({}, groups), known)
 
-    assert [round(size / 6_000_000, 2) for size in sizes] == [8 * 1.45, 1.45]
-    assert wanted_sizes(PiecewiseSnapshot({}, pieces[:0], copies), known) == []
+    assert [round(size / 1_000_000 / 1.45, 2) for size in sizes] == [16, 2, 32, 4]
+    assert wanted_sizes(PiecewiseSnapshot({}, [PieceGroup([], copies)]), known) == []

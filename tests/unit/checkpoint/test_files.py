@@ -65,6 +65,60 @@ def test_any_array_of_numbers_comes_back(array, tmp_path_factory):
     assert found.shape == array.shape
 
 
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(
+        "hpcstream.checkpoint.format._PART_BYTES", 20
+    )  # not a whole number of words
+
+
+def copied(path, written, places, n_entries):
+    out = np.full(n_entries, -1)
+    with CheckpointFile(str(path), written) as file:
+        file.copy("0/2/a", out, places)
+    return out
+
+
+def test_any_entries_of_an_array_are_copied_to_where_they_belong(small_parts, tmp_path):
+    path, array, dice = tmp_path / "rank-00000.h5", np.arange(100, 200), random.Random(1)
+    written = write_file(str(path), [Section("0/2", {"a": array})])
+    for _ in range(100):
+        ends = sorted(dice.sample(range(101), dice.choice([2, 4, 10])))
+        runs = list(zip(ends[::2], ends[1::2], strict=True))
+        dice.shuffle(runs)
+        expected = np.full(120, -1)
+        places, at = [], 7
+        for first, end in runs:
+            expected[at : at + end - first] = array[first:end]
+            places.append((first, at, end - first))
+            at += end - first
+        assert np.array_equal(copied(path, written, places, 120), expected)
+
+
+def test_entries_that_are_not_there_are_damage(small_parts, tmp_path):
+    path = tmp_path / "rank-00000.h5"
+    written = write_file(str(path), [Section("0/2", {"a": np.arange(100)})])
+
+    with pytest.raises(DamagedCheckpoint, match="shorter than"):
+        copied(path, written, [(90, 0, 11)], 20)
+    with CheckpointFile(str(path), written) as file:
+        with pytest.raises(DamagedCheckpoint, match="not what others say"):
+            file.copy("0/2/a", np.zeros(20, dtype=np.float64), [(0, 0, 1)])
+        with pytest.raises(DamagedCheckpoint, match="not what others say"):
+            file.copy("0/2/b", np.zeros(20, dtype=np.int64), [(0, 0, 1)])
+
+
+def test_damage_beside_the_entries_that_are_copied_is_found_too(small_parts, tmp_path):
+    path = tmp_path / "rank-00000.h5"
+    written = write_file(str(path), [Section("0/2", {"a": np.arange(100)})])
+    content = bytearray(path.read_bytes())
+    content[written.ranges[0][0] + 8 * 99] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(DamagedCheckpoint, match="0/2/a is not what was written"):
+        copied(path, written, [(0, 0, 1)], 20)
+
+
 def test_objects_are_refused(tmp_path):
     with pytest.raises(TypeError, match="holds numbers"):
         write_file(str(tmp_path / "x.h5"), [Section("0/2", {"a": np.array([None])})])
