@@ -14,8 +14,8 @@ EXPLAIN = "HPCSTREAM_EXPLAIN"
 """Environment variable: print the plan instead of running (``hpcstream explain``)."""
 
 LIVE_ROUND_ROWS = 65_536
-USER_CODE_ROUND_ROWS = 262_144
-BOUNDED_ROUND_ROWS = 1_048_576
+BOUNDED_ROUND_ROWS = 262_144
+REDUCED_ROUND_ROWS = 1_048_576
 """Rows of a round by default. The larger the round, the less a row pays for its Python."""
 
 _AT_LEAST_ONE = (
@@ -32,8 +32,10 @@ class JobConfig:
     batch_rows : int or None
         Rows that a source scans for one round, on each rank. None: 1,048,576; 262,144 if
         the job calls functions of yours, for a row may take them long, and checkpoints
-        and stops wait for the end of a round; 65,536 if a source of the job is live, for
-        results wait for it, too. Operators get them in batches of at most 65,536 rows.
+        and stops wait for the end of a round, or if rows cross ranks that nothing has
+        aggregated, for they should still be in the cache when they arrive; 65,536 if a
+        source of the job is live, for results wait for the round, too. Operators get them
+        in batches of at most 65,536 rows.
     round_bytes : int
         A bounded source also closes a round that has this many bytes.
     linger_s : float
@@ -109,13 +111,13 @@ class JobConfig:
         if self.stop_after_savepoint and self.checkpoint_dir is None:
             raise ValueError("stop_after_savepoint needs a checkpoint_dir")
 
-    def rows_a_round(self, *, has_live_source: bool, runs_user_code: bool) -> int:
+    def rows_a_round(self, *, has_live_source: bool, is_reduced: bool) -> int:
         """Return how many rows a source scans for one round."""
         if self.batch_rows is not None:
             return self.batch_rows
         if has_live_source:
             return LIVE_ROUND_ROWS
-        return USER_CODE_ROUND_ROWS if runs_user_code else BOUNDED_ROUND_ROWS
+        return REDUCED_ROUND_ROWS if is_reduced else BOUNDED_ROUND_ROWS
 
     def fingerprint(self) -> str:
         """Return what all ranks must have in common, as text."""

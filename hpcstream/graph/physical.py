@@ -26,7 +26,8 @@ class OperatorPlan:
     """One operator of a chain: how to make it, a line for `explain`, and the user's name for it.
 
     ``state`` says what its state is made of, where the label does not: types, mostly.
-    ``runs_user_code``: a row may take it any time.
+    ``runs_user_code``: a row may take it any time. ``reduces``: what leaves is far less than
+    what comes.
     """
 
     label: str
@@ -35,6 +36,7 @@ class OperatorPlan:
     sink_number: int | None = None
     state: str = ""
     runs_user_code: bool = False
+    reduces: bool = False
 
 
 @dataclass(eq=False)
@@ -70,6 +72,14 @@ class EdgePlan:
     def is_local(self) -> bool:
         """Whether rows stay on their rank."""
         return self.partitioning is None and self.reduction is None
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether an operator has reduced all rows of the edge, on any way to it."""
+        task = self.producer
+        if any(operator.reduces for operator in task.operators[: self.output[0] + 1]):
+            return True
+        return bool(task.inputs) and all(edge.is_reduced for edge in task.inputs)
 
     @property
     def span(self) -> int:
@@ -111,6 +121,16 @@ class PhysicalGraph:
     size: int
     tasks: list[TaskPlan]
     rewrites: list[str]
+
+    @property
+    def moves_rows(self) -> bool:
+        """Whether rows go from rank to rank that nothing has reduced."""
+        return any(edge.partitioning is not None and not edge.is_reduced for edge in self.edges)
+
+    @property
+    def runs_user_code(self) -> bool:
+        """Whether functions of the user are called for rows, or batches of them."""
+        return any(operator.runs_user_code for task in self.tasks for operator in task.operators)
 
     @property
     def edges(self) -> list[EdgePlan]:

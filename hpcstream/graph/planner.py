@@ -194,13 +194,14 @@ class _Planner:
         *,
         output: str = MAIN,
         state: str = "",
+        reduces: bool = False,
     ) -> tuple[TaskPlan, tuple[int, str]]:
         """Chain an operator behind a port, or begin a task where no chain can go on."""
         task = port.task
         if not self._ends_chain(port):
             self._begin_local_task(port)
             task = self.tasks[-1]
-        task.operators.append(OperatorPlan(label, make, self._name, state=state))
+        task.operators.append(OperatorPlan(label, make, self._name, state=state, reduces=reduces))
         return task, (len(task.operators) - 1, output)
 
     def _ends_chain(self, port: Port) -> bool:

@@ -135,6 +135,7 @@ class WindowPlan:
             f"local {self._label()}",
             lambda: LocalWindowAggregate(spec, process_pool()),
             state=spec.describe_state(),
+            reduces=True,
         )
         final = self._planner.new_task(self._ranks)
         here = type(port)

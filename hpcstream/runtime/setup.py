@@ -226,10 +226,9 @@ class _Builder:
         self.edges: dict[int, Edge] = {}
         self.tasks: list[Task] = []
         sources = [plan.source.source for plan in graph.tasks if plan.source is not None]
-        operators = [operator for plan in graph.tasks for operator in plan.operators]
         self._rows_a_round = config.rows_a_round(
             has_live_source=not all(source.bounded for source in sources),
-            runs_user_code=any(operator.runs_user_code for operator in operators),
+            is_reduced=not (graph.runs_user_code or graph.moves_rows),
         )
         self.sinks: dict[int, SinkOperator] = {}
 

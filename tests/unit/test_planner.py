@@ -5,6 +5,7 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
+from hpcstream.graph.planner import plan
 
 ROWS = pa.table({"t": [1, 2, 3], "k": ["a", "b", "a"], "x": [1.0, 2.0, 3.0], "unused": [0, 0, 0]})
 
@@ -287,3 +288,15 @@ def test_a_round_is_shorter_where_functions_of_the_user_run():
 
     assert plain == 2  # all rows, and the end
     assert own > plain
+
+
+@pytest.mark.parametrize(("aggregates_first", "moves"), [(True, False), (False, True)])
+def test_rows_move_only_where_nothing_reduces_them_first(aggregates_first, moves):
+    job = hs.Job("moves")
+    counted(rows(job), "k").collect()
+
+    on_two, on_one = (
+        plan(job._graph(), size, local_aggregation=aggregates_first) for size in (2, 1)
+    )
+    assert on_two.moves_rows is moves
+    assert not on_one.moves_rows
