@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 CHECKPOINT_DIR = "HPCSTREAM_CHECKPOINT_DIR"
 """Environment variable: the checkpoint directory of jobs that name none."""
@@ -13,10 +14,18 @@ SCRATCH_DIR = "HPCSTREAM_SCRATCH_DIR"
 EXPLAIN = "HPCSTREAM_EXPLAIN"
 """Environment variable: print the plan instead of running (``hpcstream explain``)."""
 
-LIVE_ROUND_ROWS = 65_536
-BOUNDED_ROUND_ROWS = 262_144
-REDUCED_ROUND_ROWS = 1_048_576
-"""Rows of a round by default. The larger the round, the less a row pays for its Python."""
+
+class RoundLimits(NamedTuple):
+    """What a source scans for one round, at most. A row pays less for Python in larger ones."""
+
+    rows: int
+    n_bytes: int
+
+
+LIVE_ROUND = RoundLimits(65_536, 16 << 20)
+BOUNDED_ROUND = RoundLimits(262_144, 16 << 20)
+REDUCED_ROUND = RoundLimits(1_048_576, 64 << 20)
+"""Of jobs in which rows are aggregated before they go to other ranks."""
 
 _AT_LEAST_ONE = (
     "batch_rows", "round_bytes", "rounds_in_flight", "step_bytes", "receive_bytes", "keep",
@@ -36,8 +45,9 @@ class JobConfig:
         aggregated, for they should still be in the cache when they arrive; 65,536 if a
         source of the job is live, for results wait for the round, too. Operators get them
         in batches of at most 65,536 rows.
-    round_bytes : int
-        A bounded source also closes a round that has this many bytes.
+    round_bytes : int or None
+        A bounded source also closes a round that has this many bytes. None: 64 MiB where a
+        round has 1,048,576 rows, else 16 MiB.
     linger_s : float
         A live source closes a round this long after the last one, rows or not.
     rounds_in_flight : int
@@ -77,7 +87,7 @@ class JobConfig:
     """
 
     batch_rows: int | None = None
-    round_bytes: int = 32 << 20
+    round_bytes: int | None = None
     linger_s: float = 0.001
     rounds_in_flight: int = 3
     step_bytes: int = 4 << 20
@@ -111,13 +121,11 @@ class JobConfig:
         if self.stop_after_savepoint and self.checkpoint_dir is None:
             raise ValueError("stop_after_savepoint needs a checkpoint_dir")
 
-    def rows_a_round(self, *, has_live_source: bool, is_reduced: bool) -> int:
-        """Return how many rows a source scans for one round."""
-        if self.batch_rows is not None:
-            return self.batch_rows
-        if has_live_source:
-            return LIVE_ROUND_ROWS
-        return REDUCED_ROUND_ROWS if is_reduced else BOUNDED_ROUND_ROWS
+    def round_limits(self, *, has_live_source: bool, is_reduced: bool) -> RoundLimits:
+        """Return what a source of such a job scans for one round."""
+        usual = REDUCED_ROUND if is_reduced else BOUNDED_ROUND
+        usual = LIVE_ROUND if has_live_source else usual
+        return RoundLimits(self.batch_rows or usual.rows, self.round_bytes or usual.n_bytes)
 
     def fingerprint(self) -> str:
         """Return what all ranks must have in common, as text."""

@@ -226,7 +226,7 @@ class _Builder:
         self.edges: dict[int, Edge] = {}
         self.tasks: list[Task] = []
         sources = [plan.source.source for plan in graph.tasks if plan.source is not None]
-        self._rows_a_round = config.rows_a_round(
+        self._round = config.round_limits(
             has_live_source=not all(source.bounded for source in sources),
             is_reduced=not (graph.runs_user_code or graph.moves_rows),
         )
@@ -351,7 +351,7 @@ class _Builder:
         if plan.source is None:
             return Task(name, operators, inputs, outputs)
         spec = source_spec(plan)
-        rows = self._rows_a_round
+        rows = self._round.rows
         if plan.source.source.bounded:
             reader: BoundedReader | LiveReader = BoundedReader(spec, dealt[plan.number])
             pacer = None
@@ -367,7 +367,7 @@ class _Builder:
             reader=reader,
             gate=self.gate,
             batch_rows=rows,
-            round_bytes=self.config.round_bytes,
+            round_bytes=self._round.n_bytes,
             rounds_in_flight=self.config.rounds_in_flight,
             pacer=pacer,
         )
