@@ -80,10 +80,10 @@ def _round(state, word):
 
 @njit(cache=True, nogil=True, inline="always")
 def load_tail(data, start, n_bytes):
-    """Return 1 to 7 bytes as the low end of a word, without reading past ``data``."""
+    """Return 0 to 7 bytes as the low end of a word, without reading past ``data``."""
     if start + 8 <= data.shape[0]:
-        unused_bits = np.uint64(64 - 8 * n_bytes)
-        return (load_word(data, start) << unused_bits) >> unused_bits
+        half = np.uint64(32 - 4 * n_bytes)  # of the bits not used: a shift by 64 is not defined
+        return (((load_word(data, start) << half) << half) >> half) >> half
     word = np.uint64(0)
     for byte in range(n_bytes):
         word |= np.uint64(data[start + byte]) << np.uint64(8 * byte)

@@ -32,8 +32,12 @@ def run_job(
     """Run a graph on all ranks of ``comm``; see `hpcstream.Job.run`. Collective."""
     own = find_communicator(comm)
     keep_freed_memory()
-    with SignalledStop(has_checkpoints=config.checkpoint_dir is not None) as stop:
-        result = _run(JobRun(name, graph, config, own, stop=stop), own)
+    try:
+        with SignalledStop(has_checkpoints=config.checkpoint_dir is not None) as stop:
+            result = _run(JobRun(name, graph, config, own, stop=stop), own)
+    finally:
+        process_pool().trim()
+        give_back_freed_memory()
     if show and own.rank == 0:
         print(result, file=sys.stderr, flush=True)
     return result
@@ -60,8 +64,6 @@ def _run(run: JobRun, own: Communicator) -> JobResult:
             own.free()
         raise shorten(error)  # noqa: B904  it is the same error
     own.free()
-    process_pool().trim()
-    give_back_freed_memory()
     return result
 
 
@@ -70,7 +72,8 @@ def _frozen_modules() -> Iterator[None]:
     """Leave what is there before a job out of Python's search for garbage.
 
     With the compiler and Arrow loaded that is 150,000 objects: looking through them stops
-    a rank, and those that wait for it, for 60 ms.
+    a rank, and those that wait for it, for 60 ms. Garbage that is among them stays until
+    the job ends.
     """
     if gc.get_freeze_count():  # somebody else's to end
         yield

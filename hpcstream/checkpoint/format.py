@@ -315,7 +315,7 @@ class CheckpointFile:
             raise DamagedCheckpoint(f"{self.path}: {path} is not what others say of it")
         n_bytes, target = out.itemsize, _bytes(out)
         left = deque(
-            (first * n_bytes, at * n_bytes, n * n_bytes) for first, at, n in sorted(places)
+            (first * n_bytes, at * n_bytes, n * n_bytes) for first, at, n in sorted(places) if n
         )
         for offset, part in self._parts(path, self._file[path]):
             while left and left[0][0] < offset + len(part):

@@ -10,7 +10,8 @@ one that does not come so far.
                       -- rank 1    was here at one look, without MPI; at the next it is gone
 
 A rank may load MPI, work and end within a moment. So looks are close to each other, and what
-happened between two that are not (this process was stopped meanwhile) proves nothing.
+happened between two that are not (this process was stopped meanwhile) proves nothing: then the
+others wait, for a job that works must not be ended.
 """
 
 from __future__ import annotations
@@ -54,9 +55,19 @@ class EarlyEnd:
         return bool(inside) and now - self._gone_s > WAITED_FOR_S
 
     def _note(self, ranks: set[int], inside: set[int], now: float) -> None:
-        if self._without - ranks and now - self._looked_s < _CLOSE_S and self._gone_s is None:
+        # The list of children may miss one while another ends.
+        gone = [pid for pid in self._without - ranks if not _is_alive(pid)]
+        if gone and now - self._looked_s < _CLOSE_S and self._gone_s is None:
             self._gone_s = now
         self._without, self._looked_s = ranks - inside, now
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 def _ranks_below(process: int) -> Iterator[int]:

@@ -65,7 +65,7 @@ def supervise(command: Sequence[str], environ: Mapping[str, str], mpi: str) -> E
         env=dict(environ),
         stdin=subprocess.DEVNULL if sys.stdin is None or sys.stdin.isatty() else None,
         process_group=0,
-        preexec_fn=lambda: _before_start(environ),
+        preexec_fn=lambda: _before_start(environ, mpi),
     )
     early = EarlyEnd(launcher.pid, is_watching=mpi != OPEN_MPI)  # which looks after it itself
     with _guarded(launcher.pid), _StopRequests(launcher, mpi) as requests:
@@ -74,7 +74,8 @@ def supervise(command: Sequence[str], environ: Mapping[str, str], mpi: str) -> E
         finally:
             kill_descendants()
             launcher.wait()
-            remove_session(launcher.pid, environ)
+            if mpi == OPEN_MPI:
+                remove_session(launcher.pid, environ)
 
 
 class _StopRequests:
@@ -264,10 +265,11 @@ def _guarded(launcher: int) -> Iterator[None]:
         os.close(our_end)
 
 
-def _before_start(environ: Mapping[str, str]) -> None:
+def _before_start(environ: Mapping[str, str], mpi: str) -> None:
     """Run in the launcher's process before it starts: it shall end if we are killed."""
     signal_on_parent_death(signal.SIGTERM)
-    remove_session(os.getpid(), environ)
+    if mpi == OPEN_MPI:
+        remove_session(os.getpid(), environ)
 
 
 def remove_session(launcher: int, environ: Mapping[str, str]) -> None:
@@ -277,4 +279,7 @@ def remove_session(launcher: int, environ: Mapping[str, str]) -> None:
     listener thread failed to start", exit status 213.
     """
     folder = next(filter(None, map(environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp")
-    shutil.rmtree(os.path.join(folder, f"ompi.{launcher}"), ignore_errors=True)
+    session = os.path.join(folder, f"ompi.{launcher}")
+    with contextlib.suppress(OSError):
+        if os.lstat(session).st_uid == os.geteuid():
+            shutil.rmtree(session, ignore_errors=True)

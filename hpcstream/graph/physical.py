@@ -75,7 +75,7 @@ class EdgePlan:
 
     @property
     def is_reduced(self) -> bool:
-        """Whether an operator has reduced all rows of the edge, on any way to it."""
+        """Whether an operator has reduced the rows, or would where that pays, on any way here."""
         task = self.producer
         if any(operator.reduces for operator in task.operators[: self.output[0] + 1]):
             return True

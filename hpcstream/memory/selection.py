@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hpcstream.memory.columns import binary_views, fixed_values, is_binary_type
 
@@ -19,13 +20,18 @@ Rows = npt.NDArray[np.int32]
 
 _BITS_OF_WIDTH = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
+_LARGE_TYPE_OF_VIEW = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+
 _LEAST_ROWS = 256
 """Below this a batch is filtered by Arrow: the calls cost more than the copies."""
 
 
 def picked(batch: pa.RecordBatch, mask: pa.BooleanArray) -> pa.RecordBatch:
     """Return the rows of a batch for which ``mask`` is true; a null is not."""
-    if batch.num_rows < _LEAST_ROWS or not any(_has_own_kernel(c) for c in batch.columns):
+    has_views = any(column.type in _LARGE_TYPE_OF_VIEW for column in batch.columns)
+    if not has_views and (
+        batch.num_rows < _LEAST_ROWS or not any(_has_own_kernel(c) for c in batch.columns)
+    ):
         return batch.filter(mask)
     rows = true_rows(mask)
     columns = [picked_column(column, rows) for column in batch.columns]
@@ -38,7 +44,15 @@ def picked_column(column: pa.Array, rows: Rows) -> pa.Array:
         return _picked_strings(column, rows)
     if column.null_count == 0 and has_words(column.type):
         return _picked_words(column, rows)
-    return column.take(pa.array(rows))
+    return taken(column, pa.array(rows))
+
+
+def taken(column: pa.Array, rows: pa.Array) -> pa.Array:
+    """Return some rows of a column, null where ``rows`` is; Arrow takes none of views."""
+    large = _LARGE_TYPE_OF_VIEW.get(column.type)
+    if large is None:
+        return pc.take(column, rows, boundscheck=False)
+    return pc.take(column.cast(large), rows, boundscheck=False).cast(column.type)
 
 
 def has_words(data_type: pa.DataType) -> bool:
@@ -61,7 +75,7 @@ def true_rows(mask: pa.BooleanArray) -> Rows:
 
 
 def gathered(values: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return ``values[places]``, for values of 1, 2, 4 or 8 bytes and places below 2^32."""
+    """Return ``values[places]``, for values of 1, 2, 4 or 8 bytes; no place is looked after."""
     from hpcstream.kernels import gathering
 
     bits = _BITS_OF_WIDTH[values.dtype.itemsize]

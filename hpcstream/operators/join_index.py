@@ -81,6 +81,8 @@ class KeyIndex:
             Which rows; None: all.
         """
         if rows is not None:
+            if not len(rows):
+                return np.zeros(0, dtype=np.int32)
             index, column = self._columns[0], columns[0]
             if len(columns) == 1 and isinstance(index, _BinaryIndex) and _lies_ready(column):
                 return index.find_array(column, rows)
@@ -117,17 +119,25 @@ class _BinaryIndex:
     """Codes of strings of bytes."""
 
     def __init__(self, array: pa.Array) -> None:
+        self.codes, first_rows = self._enter(array)
+        if len(first_rows) < len(array):  # what is kept holds each key once
+            self._enter(array.take(pa.array(first_rows)))
+
+    def _enter(self, array: pa.Array) -> tuple[Codes, Ints]:
+        """Enter keys; return the code of each, and the first row of each code."""
         keys, n_rows = _binary(array), len(array)
-        self.codes: Codes = np.empty(n_rows, dtype=np.int32)
+        codes: Codes = np.empty(n_rows, dtype=np.int32)
+        first_rows: Ints = np.empty(n_rows, dtype=np.int64)
         self._data = keys[1]
         for self._places, most_steps in ((_telling_places(keys), 4 * n_rows), (_WHOLE, 1 << 62)):
             records = np.zeros(string_lookup.RECORD_WORDS * n_rows, dtype=np.uint64)
             self._slots = _empty_slots(n_rows)
-            into = (records, self._slots, self.codes, np.empty(n_rows, dtype=np.int64))
+            into = (records, self._slots, codes, first_rows)
             self.n_codes = int(string_lookup.enter(*keys, self._places, most_steps, *into))
             if self.n_codes >= 0:
                 break
-        self._records = records[: string_lookup.RECORD_WORDS * self.n_codes]
+        self._records = records
+        return codes, first_rows[: self.n_codes]
 
     def find_array(self, array: pa.Array, rows: Rows = _ALL_ROWS) -> Codes:
         codes: Codes = np.empty(len(rows) or len(array), dtype=np.int32)

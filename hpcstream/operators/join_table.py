@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from hpcstream.errors import PlanError
 from hpcstream.memory.columns import fixed_values, is_binary_type
-from hpcstream.memory.selection import Rows, gathered, picked_column, true_rows
+from hpcstream.memory.selection import Rows, gathered, picked_column, taken, true_rows
 from hpcstream.operators.expression_binding import unknown_column
 from hpcstream.operators.hidden_columns import (
     hidden_positions,
@@ -246,7 +246,7 @@ class JoinTable:
             for name in self._layout.sources:
                 if isinstance(name, str):
                     column = _one_array(table[name])
-                    column = column if self._index.is_unique else column.take(order)
+                    column = column if self._index.is_unique else taken(column, order)
                     self._added[name] = column
             for output in self._all_outputs(self._layout.input_schema):
                 if output.name in self._encoded:
@@ -303,7 +303,7 @@ def _taken(column: pa.Array, matches: pa.Array) -> pa.Array:
     """Return the rows ``matches`` (int32 or int64, perhaps null) of a column."""
     is_short = matches.type == pa.int32() and matches.null_count == 0 == column.null_count
     if not is_short or not pa.types.is_dictionary(column.type):
-        return pc.take(column, matches, boundscheck=False)
+        return taken(column, matches)
     indices = gathered(fixed_values(column.indices), fixed_values(matches))
     return pa.DictionaryArray.from_arrays(pa.array(indices), column.dictionary, safe=False)
 
@@ -370,9 +370,17 @@ def _names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _without_null_keys(table: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """Leave out the rows that match nothing; a dictionary may hold its null among its values."""
     for name in keys:
-        if table[name].null_count:
-            table = table.filter(table[name].is_valid())
+        at, column = table.schema.get_field_index(name), table[name]
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        elif column.type in (pa.string_view(), pa.binary_view()):
+            is_text = column.type == pa.string_view()
+            column = column.cast(pa.large_string() if is_text else pa.large_binary())
+        table = table.set_column(at, name, column)
+        if column.null_count:
+            table = table.take(pc.indices_nonzero(column.is_valid()))
     return table
 
 

@@ -21,6 +21,8 @@ class Host:
         monkeypatch.setattr(early_end.time, "monotonic", lambda: self.now_s)
         monkeypatch.setattr(early_end, "_ranks_below", lambda launcher: list(self.ranks))
         monkeypatch.setattr(early_end, "is_in_mpi", lambda process: self.ranks[int(process.name)])
+        monkeypatch.setattr(early_end, "_is_alive", lambda pid: pid in self.unlisted)
+        self.unlisted: set[int] = set()
         self.early = EarlyEnd(1)
 
     def sees(self, seconds=LOOK_EVERY_S, **ranks):
@@ -62,6 +64,22 @@ def test_what_happened_while_nobody_looked_proves_nothing(host):
     host.sees(p10="out", p11="out")
     host.sees(60.0, p10="in")
     assert not host.sees(10 * WAITED_FOR_S, p10="in")
+
+
+def test_a_rank_that_a_list_of_children_misses_is_not_gone(host):
+    host.sees(p10="out", p11="out")
+    host.unlisted = {11}
+    host.sees(p10="out")
+    host.sees(p10="in", p11="in")
+    assert not host.sees(10 * WAITED_FOR_S, p10="in", p11="in")
+
+
+def test_who_is_alive():
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not early_end._is_alive(process.pid)  # ended, though nobody has asked how
+    assert early_end._is_alive(os.getpid())
+    assert not early_end._is_alive(process.pid)
 
 
 def test_it_is_not_looked_for_ever(host):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hpcstream import col
 from hpcstream.errors import PlanError
 from hpcstream.event_time import TIME_COLUMN
+from hpcstream.operators.join_index import KeyIndex
 from hpcstream.operators.join_table import JoinTable, check_join_keys
 
 DUCKDB = duckdb.connect()  # to start one takes longer than a query
@@ -22,6 +23,7 @@ TYPES = {
     "string": (pa.string(), ["", "a", "ab", "a longer key than a word", "é"]),
     "large_string": (pa.large_string(), ["", "a", "ab"]),
     "dictionary": (pa.dictionary(pa.int8(), pa.string()), ["x", "y", "z"]),
+    "string_view": (pa.string_view(), ["", "a", "a longer key than a word"]),
     "binary": (pa.binary(), [b"", b"\x00", b"\x00\x00"]),
     "bool": (pa.bool_(), [True, False]),
     "float64": (pa.float64(), [0.0, 1.5, -2.0, float("inf")]),
@@ -249,3 +251,35 @@ def test_description_names_keys_and_size():
     operator = JoinTable(table_of(key=[1, 2], k=[1, 2]), ["id", "k"], ["key", "k"], "left")
 
     assert operator.describe() == "join_table(left on id = key, k; 2 rows)"
+
+
+def test_a_null_among_the_values_of_a_dictionary_matches_nothing():
+    for values, other in ((["a", None], ""), ([7, None], 0)):
+        indices = pa.array([0, 1, None], pa.int32())
+        keys = pa.DictionaryArray.from_arrays(indices, pa.array(values))
+        table = pa.table({"k": keys, "v": [1, 2, 3]})
+        batch = pa.record_batch({"k": [other, values[0], None]})
+
+        (joined,) = JoinTable(table, ["k"], ["k"]).process_batch(batch)
+
+        assert joined.to_pylist() == [{"k": values[0], "v": 1}]
+
+
+def test_columns_of_views_are_joined_and_added():
+    table = pa.table({"k": ["a", "b", "b"], "v": pa.array(["x", None, "z"], pa.string_view())})
+    batch = pa.record_batch({"k": pa.array(["b", "no", "a", None], pa.string_view())})
+
+    (joined,) = JoinTable(table, ["k"], ["k"]).process_batch(batch)
+
+    expected = [{"k": "b", "v": None}, {"k": "b", "v": "z"}, {"k": "a", "v": "x"}]
+    assert joined.to_pylist() == expected
+    assert joined.schema.field("v").type == pa.string_view()
+
+
+def test_an_index_of_strings_is_as_large_as_its_distinct_keys():
+    index = KeyIndex([pa.array(["a", "bc", ""] * 1000)])
+
+    assert index.find([pa.array(["", "no", "bc"])]).tolist() == [2, -1, 1]
+    (strings,) = index._columns
+    assert sum(a.nbytes for a in (strings._records, strings._data, strings._slots)) < 1000
+    assert index.find([pa.array(["a"])], np.zeros(0, np.int32)).tolist() == []

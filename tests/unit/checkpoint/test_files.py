@@ -95,6 +95,13 @@ def test_any_entries_of_an_array_are_copied_to_where_they_belong(small_parts, tm
         assert np.array_equal(copied(path, written, places, 120), expected)
 
 
+def test_pieces_without_entries_may_be_anywhere(small_parts, tmp_path):
+    path = tmp_path / "rank-00000.h5"
+    written = write_file(str(path), [Section("0/2", {"a": np.arange(100)})])
+
+    assert copied(path, written, [(100, 1, 0), (99, 0, 1), (0, 0, 0)], 1).tolist() == [99]
+
+
 def test_entries_that_are_not_there_are_damage(small_parts, tmp_path):
     path = tmp_path / "rank-00000.h5"
     written = write_file(str(path), [Section("0/2", {"a": np.arange(100)})])
