@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from benchmarks.contestant import MARK
 from benchmarks.memory import MemorySampler
 from benchmarks.trial import Trial
 from hpcstream.cli import mpiexec
-from hpcstream.cli.supervise import kill_tree
+from hpcstream.cli.supervise import kill_tree, remove_session
 from hpcstream.exchange.launcher import may_use_several_hosts
 
 ROOT = Path(__file__).parents[1]
@@ -115,8 +115,14 @@ def _start(
         stdout=stdout,
         stderr=stderr,
         text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, place.cores),
+        preexec_fn=lambda: _before_start(place, environ),
     )
+
+
+def _before_start(place: Place, environ: Mapping[str, str]) -> None:
+    """Run in the process before it starts: its cores, and nothing of a killed one of its number."""
+    os.sched_setaffinity(0, place.cores)
+    remove_session(os.getpid(), environ)
 
 
 def _ended(process: subprocess.Popen[str], timeout_s: float) -> str:

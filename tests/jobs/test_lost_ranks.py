@@ -13,7 +13,7 @@ from subprocess import DEVNULL
 import pytest
 
 from hpcstream.cli import mpiexec
-from hpcstream.cli.supervise import descendants
+from hpcstream.cli.supervise import descendants, remove_session
 
 LIMIT_S = 10
 
@@ -138,7 +138,14 @@ def test_when_the_launcher_or_a_rank_is_killed_no_rank_lives_on(launcher, script
     path = script("pass", amount="rate=1_000")
     command = mpiexec.command(launcher, 3, [sys.executable, str(path)], slots=0)
     environ = mpiexec.environment(launcher, dict(os.environ))
-    process = subprocess.Popen(command, env=environ, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
+    process = subprocess.Popen(
+        command,
+        env=environ,
+        stdin=DEVNULL,
+        stdout=DEVNULL,
+        stderr=DEVNULL,
+        preexec_fn=lambda: remove_session(os.getpid(), environ),
+    )
     try:
         ranks = wait_for_ranks(process.pid, path, 3)
         time.sleep(1.0)

@@ -190,7 +190,9 @@ def test_what_a_killed_launcher_left_does_not_hinder_the_next_of_its_number(envi
     launcher = "mkdir -p $TMPDIR/ompi.$$/1 $TMPDIR/ompi.1; kill -9 $$"
     watch = "from hpcstream.cli import supervise as s; import os, sys\n"
     watch += "s.remove_session(7, os.environ)\n"
-    watch += f"sys.exit(s.supervise(['/bin/sh', '-c', {launcher!r}], os.environ, 'x').status)"
+    watch += (
+        f"sys.exit(s.supervise(['/bin/sh', '-c', {launcher!r}], os.environ, 'Open MPI').status)"
+    )
     (tmp_path / "ompi.7").mkdir()
 
     run = subprocess.run(
