@@ -142,15 +142,7 @@ def hash_records(data, width, out_hashes):
     out_hashes : uint64[n_rows]
     """
     for row in range(out_hashes.shape[0]):
-        position = row * width
-        stop = position + width
-        state = np.uint64(width) + _PRIME_5
-        while position + 8 <= stop:
-            state = _round(state, load_word(data, position))
-            position += 8
-        if position < stop:
-            state = _round(state, load_tail(data, position, stop - position))
-        out_hashes[row] = _mix(state)
+        out_hashes[row] = hash_bytes(data, row * width, (row + 1) * width)
 
 
 @njit(cache=True, nogil=True)

@@ -36,7 +36,6 @@ _LOOPED_FROM = 32
 _AHEAD = 32  # strings between the one that is asked for and the one that is compared
 _MIX_1 = np.uint64(0x9E3779B97F4A7C15)
 _MIX_2 = np.uint64(0xC2B2AE3D27D4EB4F)
-_HASH_BITS = np.uint64(64)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -49,6 +48,12 @@ def _clamped(data, start, n_bytes, place):
 def _mixed(first, second):
     mixed = first + second * _MIX_1
     return (mixed ^ (mixed >> np.uint64(32))) * _MIX_2
+
+
+@njit(cache=True, nogil=True)
+def _shift(slots):
+    """Return what leaves, of a hash, the bits that number the slots."""
+    return np.uint64(64) - np.uint64(np.log2(slots.shape[0]))
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -136,7 +141,7 @@ def enter(offsets, data, places, most_steps, records, slots, out_codes, out_firs
     int64
         Number of codes; -1 after too many steps: these places do not tell the strings apart.
     """
-    shift = _HASH_BITS - np.uint64(np.log2(slots.shape[0]))
+    shift = _shift(slots)
     mask = np.uint64(slots.shape[0] - 1)
     n_codes, n_steps = np.int64(0), np.int64(0)
     for row in range(out_codes.shape[0]):
@@ -171,7 +176,7 @@ def _find_plain(offsets, data, rows, records, places, slots, out_codes):
     Nothing else is in this loop, not even behind a branch: it was five times slower.
     """
     mask = np.uint64(slots.shape[0] - 1)
-    shift = _HASH_BITS - np.uint64(np.log2(slots.shape[0]))
+    shift = _shift(slots)
     first, second = places
     n_undecided = np.int64(0)
     n_rows = out_codes.shape[0]
@@ -204,7 +209,7 @@ def _find_short(offsets, data, rows, records, places, slots, out_codes):
     Those at the very end, behind which no whole word can be read, are left, too.
     """
     mask = np.uint64(slots.shape[0] - 1)
-    shift = _HASH_BITS - np.uint64(np.log2(slots.shape[0]))
+    shift = _shift(slots)
     last_word = np.int64(data.shape[0]) - _WORD
     n_undecided = np.int64(0)
     for done in range(out_codes.shape[0]):
@@ -256,7 +261,7 @@ def find(offsets, data, rows, table_data, records, places, slots, out_codes):
     ):
         return
     mask = np.uint64(slots.shape[0] - 1)
-    shift = _HASH_BITS - np.uint64(np.log2(slots.shape[0]))
+    shift = _shift(slots)
     for done in range(out_codes.shape[0]):
         if out_codes[done] != _UNDECIDED:
             continue

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from hpcstream.exchange.launcher import parent_of
 from hpcstream.exchange.leaving import is_in_mpi, is_rank
 
 LOOK_EVERY_S = 0.05
@@ -56,18 +57,10 @@ class EarlyEnd:
 
     def _note(self, ranks: set[int], inside: set[int], now: float) -> None:
         # The list of children may miss one while another ends.
-        gone = [pid for pid in self._without - ranks if not _is_alive(pid)]
+        gone = [pid for pid in self._without - ranks if parent_of(pid) is None]
         if gone and now - self._looked_s < _CLOSE_S and self._gone_s is None:
             self._gone_s = now
         self._without, self._looked_s = ranks - inside, now
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
 
 
 def _ranks_below(process: int) -> Iterator[int]:

@@ -25,7 +25,13 @@ from pathlib import Path
 from types import FrameType
 
 from hpcstream.cli.early_end import LOOK_EVERY_S, WAITED_FOR_S, EarlyEnd
-from hpcstream.exchange.launcher import MPICH, OPEN_MPI, adopt_orphans, signal_on_parent_death
+from hpcstream.exchange.launcher import (
+    MPICH,
+    OPEN_MPI,
+    adopt_orphans,
+    parent_of,
+    signal_on_parent_death,
+)
 
 KILL_AFTER_S = 5.0
 """How long a job that was told to end at once may take before it is killed."""
@@ -233,11 +239,8 @@ def _kill(pids: Iterable[int]) -> None:
 def _living_processes() -> Iterator[tuple[int, int]]:
     """Yield each process that is not a zombie, with its parent."""
     for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):  # it ended meanwhile
-                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-                if state not in "ZX":
-                    yield int(entry.name), int(parent)
+        if entry.name.isdecimal() and (parent := parent_of(int(entry.name))) is not None:
+            yield int(entry.name), parent
 
 
 @contextlib.contextmanager

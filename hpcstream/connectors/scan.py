@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 
 from hpcstream.errors import ConnectorError, PlanError
 from hpcstream.event_time import RESERVED_PREFIXES, TimeUnit
-
-_PLAIN_TYPES = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+from hpcstream.memory.columns import LARGE_TYPE_OF_VIEW
 
 
 @dataclass(frozen=True)
@@ -119,10 +118,10 @@ def plain_schema(schema: pa.Schema, where: str) -> pa.Schema:
 
 def plain_type(data_type: pa.DataType) -> pa.DataType:
     """Return the type as which the engine reads a column of this type."""
-    if pa.types.is_dictionary(data_type) and data_type.value_type in _PLAIN_TYPES:
-        values = _PLAIN_TYPES[data_type.value_type]
+    if pa.types.is_dictionary(data_type) and data_type.value_type in LARGE_TYPE_OF_VIEW:
+        values = LARGE_TYPE_OF_VIEW[data_type.value_type]
         return pa.dictionary(data_type.index_type, values, data_type.ordered)
-    return _PLAIN_TYPES.get(data_type, data_type)
+    return LARGE_TYPE_OF_VIEW.get(data_type, data_type)
 
 
 def _plain_column(column: pa.Array, data_type: pa.DataType) -> pa.Array:

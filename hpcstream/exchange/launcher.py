@@ -166,6 +166,15 @@ def signal_on_parent_death(signal_number: int) -> bool:
     return _prctl(_PR_SET_PDEATHSIG, signal_number)
 
 
+def parent_of(process: int) -> int | None:
+    """Return the parent of a process; None if it has ended, even if nobody has asked how."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[1])
+
+
 def adopt_orphans() -> bool:
     """Make this process the parent of descendants that lose theirs; True if it will be."""
     return _prctl(_PR_SET_CHILD_SUBREAPER, 1)

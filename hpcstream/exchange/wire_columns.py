@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from hpcstream.kernels import bitmap as bitmap_kernels
 from hpcstream.kernels import wire as wire_kernels
-from hpcstream.memory.columns import binary_views, fixed_values, is_binary_type
+from hpcstream.memory.columns import LARGE_TYPE_OF_VIEW, binary_views, fixed_values, is_binary_type
 
 Bytes = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
@@ -22,7 +22,6 @@ BITS, VALUES, RECORDS, BINARY, DICTIONARY, EMPTY, FOREIGN = range(7)
 _SENT_IN_DICTIONARIES = (BITS, VALUES, RECORDS, BINARY)
 UNSIGNED = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
 """The type as which a kernel moves a value of so many bits."""
-_SENT_AS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 
 AS_THEY_LIE: npt.NDArray[np.int32] = np.empty(0, dtype=np.int32)
@@ -78,7 +77,7 @@ class Column:
     @classmethod
     def of_type(cls, index: int, data_type: pa.DataType) -> Column:
         """Return how a column of this type travels."""
-        sent_as = _SENT_AS.get(data_type, data_type)
+        sent_as = LARGE_TYPE_OF_VIEW.get(data_type, data_type)
         kind, row_bits = _kind_and_row_bits(sent_as)
         if kind == DICTIONARY:
             sent_as = data_type.index_type

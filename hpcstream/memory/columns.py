@@ -18,6 +18,9 @@ import pyarrow as pa
 
 AnyArray = npt.NDArray[Any]  # the dtype follows from the Arrow type
 
+LARGE_TYPE_OF_VIEW = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+"""What views are cast to where offsets are needed, or where Arrow has no kernel for them."""
+
 _LIB = pa.lib
 _BOOL = _LIB.Type_BOOL
 

@@ -2,10 +2,10 @@
 
 A round makes and frees columns of some hundred kilobytes. glibc gives such memory back
 to the kernel at once, and the next round pays for each page of it again: a page fault
-every 4 KiB, a quarter of the time of a job whose windows emit much. So up to `KEPT_BYTES` stay; at
-the end of each job they go. (What glibc did before cannot be asked, so it is not put
-back.) Other C libraries are left as they are, and so is one that the
-user has told what to do, by ``MALLOC_..._`` or ``GLIBC_TUNABLES``.
+every 4 KiB, a quarter of the time of a job whose windows emit much. So up to
+`KEPT_BYTES` stay; at the end of each job they go. (What glibc did before cannot be
+asked, so it is not put back.) Other C libraries are left as they are, and so is one that
+the user has told what to do, by ``MALLOC_..._`` or ``GLIBC_TUNABLES``.
 """
 
 from __future__ import annotations

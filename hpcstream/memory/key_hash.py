@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from hpcstream.kernels import hashing
 from hpcstream.memory.columns import (
+    LARGE_TYPE_OF_VIEW,
     binary_views,
     fixed_values,
     is_binary_type,
@@ -21,7 +22,6 @@ from hpcstream.memory.columns import (
 Hashes = npt.NDArray[np.uint64]
 
 _WIDE_TYPES = (pa.types.is_decimal, pa.types.is_fixed_size_binary)
-_PLAIN_TYPE_OF_VIEW = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 
 def hash_keys(batch: pa.RecordBatch, columns: Sequence[str]) -> Hashes:
@@ -69,8 +69,8 @@ def hash_array(array: pa.Array) -> Hashes:
         hashing.gather_hashes(hash_array(array.dictionary), indices, hashes)
     elif pa.types.is_null(data_type):
         hashes.fill(hashing.NULL_HASH)
-    elif data_type in _PLAIN_TYPE_OF_VIEW:
-        return hash_array(array.cast(_PLAIN_TYPE_OF_VIEW[data_type]))
+    elif data_type in LARGE_TYPE_OF_VIEW:
+        return hash_array(array.cast(LARGE_TYPE_OF_VIEW[data_type]))
     else:
         _hash_wide(array, hashes)
     valid = validity(array)

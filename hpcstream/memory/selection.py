@@ -14,13 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpcstream.memory.columns import binary_views, fixed_values, is_binary_type
+from hpcstream.memory.columns import LARGE_TYPE_OF_VIEW, binary_views, fixed_values, is_binary_type
 
 Rows = npt.NDArray[np.int32]
 
 _BITS_OF_WIDTH = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
-
-_LARGE_TYPE_OF_VIEW = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 _LEAST_ROWS = 256
 """Below this a batch is filtered by Arrow: the calls cost more than the copies."""
@@ -28,7 +26,7 @@ _LEAST_ROWS = 256
 
 def picked(batch: pa.RecordBatch, mask: pa.BooleanArray) -> pa.RecordBatch:
     """Return the rows of a batch for which ``mask`` is true; a null is not."""
-    has_views = any(column.type in _LARGE_TYPE_OF_VIEW for column in batch.columns)
+    has_views = any(column.type in LARGE_TYPE_OF_VIEW for column in batch.columns)
     if not has_views and (
         batch.num_rows < _LEAST_ROWS or not any(_has_own_kernel(c) for c in batch.columns)
     ):
@@ -42,20 +40,20 @@ def picked_column(column: pa.Array, rows: Rows) -> pa.Array:
     """Return the values of some rows (int32[n]) of a column."""
     if _has_own_kernel(column):
         return _picked_strings(column, rows)
-    if column.null_count == 0 and has_words(column.type):
+    if column.null_count == 0 and _has_words(column.type):
         return _picked_words(column, rows)
     return taken(column, pa.array(rows))
 
 
 def taken(column: pa.Array, rows: pa.Array) -> pa.Array:
     """Return some rows of a column, null where ``rows`` is; Arrow takes none of views."""
-    large = _LARGE_TYPE_OF_VIEW.get(column.type)
+    large = LARGE_TYPE_OF_VIEW.get(column.type)
     if large is None:
         return pc.take(column, rows, boundscheck=False)
     return pc.take(column.cast(large), rows, boundscheck=False).cast(column.type)
 
 
-def has_words(data_type: pa.DataType) -> bool:
+def _has_words(data_type: pa.DataType) -> bool:
     """Whether values of this type are 1, 2, 4 or 8 bytes each, as `gathered` takes them."""
     return pa.types.is_primitive(data_type) and data_type.bit_width in (8, 16, 32, 64)
 

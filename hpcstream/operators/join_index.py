@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from hpcstream.kernels import hashing, join, string_lookup
 from hpcstream.memory.columns import (
+    LARGE_TYPE_OF_VIEW,
     binary_views,
     fixed_values,
     is_binary_type,
@@ -35,8 +36,6 @@ _PLACES = (*range(0, 64, 4), 1 << 40)  # of words in strings; the last: the last
 _WHOLE = (string_lookup.WHOLE, 0)
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _ALL_ROWS: Rows = np.zeros(0, dtype=np.int32)
-
-_LARGE_TYPE_OF_VIEW = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 
 class KeyIndex:
@@ -202,7 +201,7 @@ def _pair(left: Codes, right: Codes, n_right: int) -> Ints:
 def _plain(array: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         return _plain(array.dictionary_decode())
-    large_type = _LARGE_TYPE_OF_VIEW.get(array.type)
+    large_type = LARGE_TYPE_OF_VIEW.get(array.type)
     return array if large_type is None else array.cast(large_type)
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.errors import PlanError
-from hpcstream.memory.columns import fixed_values, is_binary_type
+from hpcstream.memory.columns import LARGE_TYPE_OF_VIEW, fixed_values, is_binary_type
 from hpcstream.memory.selection import Rows, gathered, picked_column, taken, true_rows
 from hpcstream.operators.expression_binding import unknown_column
 from hpcstream.operators.hidden_columns import (
@@ -375,9 +375,8 @@ def _without_null_keys(table: pa.Table, keys: Sequence[str]) -> pa.Table:
         at, column = table.schema.get_field_index(name), table[name]
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
-        elif column.type in (pa.string_view(), pa.binary_view()):
-            is_text = column.type == pa.string_view()
-            column = column.cast(pa.large_string() if is_text else pa.large_binary())
+        elif column.type in LARGE_TYPE_OF_VIEW:
+            column = column.cast(LARGE_TYPE_OF_VIEW[column.type])
         table = table.set_column(at, name, column)
         if column.null_count:
             table = table.take(pc.indices_nonzero(column.is_valid()))

@@ -24,8 +24,8 @@ class Table:
     def __init__(self, keys, places, most_steps=1 << 40, dtype=np.int32):
         offsets, self.data = binary(keys, dtype)
         self.places = places
-        self.slots = np.full(1 << (2 * len(keys)).bit_length(), -1, dtype=np.int32)
-        self.slots = np.full(max(2, len(self.slots)), -1, dtype=np.int32)
+        n_slots = max(2, 1 << (2 * len(keys)).bit_length())
+        self.slots = np.full(n_slots, -1, dtype=np.int32)
         self.records = np.zeros(string_lookup.RECORD_WORDS * len(keys), dtype=np.uint64)
         self.codes = np.empty(len(keys), dtype=np.int32)
         self.first_rows = np.empty(len(keys), dtype=np.int64)

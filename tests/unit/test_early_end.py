@@ -21,7 +21,7 @@ class Host:
         monkeypatch.setattr(early_end.time, "monotonic", lambda: self.now_s)
         monkeypatch.setattr(early_end, "_ranks_below", lambda launcher: list(self.ranks))
         monkeypatch.setattr(early_end, "is_in_mpi", lambda process: self.ranks[int(process.name)])
-        monkeypatch.setattr(early_end, "_is_alive", lambda pid: pid in self.unlisted)
+        monkeypatch.setattr(early_end, "parent_of", lambda pid: 1 if pid in self.unlisted else None)
         self.unlisted: set[int] = set()
         self.early = EarlyEnd(1)
 
@@ -77,9 +77,9 @@ def test_a_rank_that_a_list_of_children_misses_is_not_gone(host):
 def test_who_is_alive():
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert not early_end._is_alive(process.pid)  # ended, though nobody has asked how
-    assert early_end._is_alive(os.getpid())
-    assert not early_end._is_alive(process.pid)
+        assert early_end.parent_of(process.pid) is None  # ended, though nobody has asked how
+    assert early_end.parent_of(os.getpid()) == os.getppid()
+    assert early_end.parent_of(process.pid) is None
 
 
 def test_it_is_not_looked_for_ever(host):
