@@ -1,6 +1,7 @@
 """A source for benchmarks: an Arrow IPC file read over and over, each time later in event time.
 
-Nothing is copied but the column of times, to which each replay adds its shift.
+Nothing is copied but the column of times, to which each replay adds its shift. Its record
+batches are looked up in the file once, for Arrow asks the kernel to read ahead each time.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class ReplaySource:
     def __init__(self, path: Path, passes: int, period: int) -> None:
         self.path, self.passes, self.period = path, passes, period
         self._names: tuple[str, ...] = tuple(self._file.schema.names)
+        self._batches: dict[int, pa.RecordBatch] = {}
 
     @cached_property
     def _file(self) -> pa.RecordBatchFileReader:
@@ -55,7 +57,7 @@ class ReplaySource:
 
     def list_splits(self) -> list[Split]:
         """Return the record batches of all passes, in event-time order."""
-        batches = [self._file.get_batch(i) for i in range(self._file.num_record_batches)]
+        batches = [self._batch(i) for i in range(self._file.num_record_batches)]
         bounds = [pc.min_max(batch.column(TIME)) for batch in batches]
         return [
             Split(
@@ -71,8 +73,13 @@ class ReplaySource:
 
     def open(self, split: Split, position: int = 0) -> ReplayReader:
         """Return a reader of one record batch."""
-        batch = self._file.get_batch(split.info["batch"]).select(list(self._names))
+        batch = self._batch(split.info["batch"]).select(list(self._names))
         return ReplayReader(batch, split.info["pass"] * self.period, position)
+
+    def _batch(self, number: int) -> pa.RecordBatch:
+        if number not in self._batches:
+            self._batches[number] = self._file.get_batch(number)
+        return self._batches[number]
 
     def project(self, columns: Sequence[str]) -> ReplaySource:
         """Return a source of these columns."""

@@ -44,7 +44,7 @@ class JobConfig:
         and stops wait for the end of a round, or if rows cross ranks that nothing has
         aggregated, for they should still be in the cache when they arrive; 65,536 if a
         source of the job is live, for results wait for the round, too. Operators get them
-        in batches of at most 65,536 rows.
+        in batches of at most 131,072 rows.
     round_bytes : int or None
         A bounded source also closes a round that has this many bytes. None: 64 MiB where a
         round has 1,048,576 rows, else 16 MiB.

@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from hpcstream.config import JobConfig
@@ -23,6 +23,7 @@ from hpcstream.runtime.driver import Backoff, drive
 from hpcstream.runtime.job import JobRun
 from hpcstream.runtime.kernel_cache import compile_kernels
 from hpcstream.runtime.stopping import SignalledStop
+from hpcstream.runtime.time_slice import long_turns
 from hpcstream.runtime.worker import IDLE_SLEEP_S
 
 
@@ -34,7 +35,8 @@ def run_job(
     keep_freed_memory()
     try:
         with SignalledStop(has_checkpoints=config.checkpoint_dir is not None) as stop:
-            result = _run(JobRun(name, graph, config, own, stop=stop), own)
+            run = JobRun(name, graph, config, own, stop=stop)
+            result = _run(run, own, is_bounded=not graph.has_live_source)
     finally:
         process_pool().trim()
         give_back_freed_memory()
@@ -43,15 +45,16 @@ def run_job(
     return result
 
 
-def _run(run: JobRun, own: Communicator) -> JobResult:
-    backoff = Backoff(shares_cores=_shares_cores(own.size))
+def _run(run: JobRun, own: Communicator, *, is_bounded: bool) -> JobResult:
+    shares_cores = _shares_cores(own.size)
+    backoff = Backoff(shares_cores=shares_cores)
 
     def sleep_limit_s() -> float:
         return run.setup.worker.sleep_limit_s() if run.setup else IDLE_SLEEP_S
 
     try:
         drive(_quietly(compile_kernels(own)), backoff, sleep_limit_s)
-        with _frozen_modules():
+        with _frozen_modules(), long_turns() if shares_cores and is_bounded else nullcontext():
             result = drive(run.run(), backoff, sleep_limit_s)
     except JobStopped as stopped:
         own.free()

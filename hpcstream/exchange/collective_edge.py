@@ -132,6 +132,7 @@ class CollectiveEdge:
         )
         self._row_bytes = _estimated_row_bytes(schema)
         self._senders = {rank: _Sender() for rank in group.producers}
+        self._others = [sender for rank, sender in self._senders.items() if rank != self._rank]
         self._inbox: dict[int, dict[int, RoundInput]] = {}
         self._complete = -1
         self._taken = -1
@@ -254,18 +255,18 @@ class CollectiveEdge:
 
     def progress(self) -> bool:
         """Move calls on, deliver those that are complete, post a filler if one is owed."""
-        moved = self._calls.progress()
-        for call in self._calls.completed():
-            self._deliver(call)
-            moved = True
-        self._post_farewell()
-        if self._may_fill() and self._is_awaited():
+        moved = False
+        if self._calls.under_way:
+            moved = self._calls.progress()
+            for call in self._calls.completed():
+                self._deliver(call)
+                moved = True
+        if self._farewell_round is not None:
+            self._post_farewell()
+        if not self._calls.under_way and self._is_awaited() and self._calls.room:
             self.fillers_posted += 1
             self._post(0, MAX_TIME, None)
         return moved
-
-    def _may_fill(self) -> bool:
-        return not self._calls.under_way and not self.finished and self._calls.room > 0
 
     def _is_awaited(self) -> bool:
         """Return whether some producer needs a call of ours. Rule 2."""
@@ -273,11 +274,10 @@ class CollectiveEdge:
             room = max(self._last_sent, self._blocked_round)
         else:
             room = self._taken + self._limits.capacity
-        return any(
-            not sender.ended and (sender.mid_round or sender.round < room)
-            for rank, sender in self._senders.items()
-            if rank != self._rank
-        )
+        for sender in self._others:
+            if not sender.ended and (sender.mid_round or sender.round < room):
+                return True
+        return False
 
     # -- the consumer's side ---------------------------------------------------------
 

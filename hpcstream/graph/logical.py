@@ -380,6 +380,12 @@ class LogicalGraph:
         """Return the nodes, inputs before their consumers."""
         return list(walk(self.sinks))
 
+    @property
+    def has_live_source(self) -> bool:
+        """Whether any source does not end by itself."""
+        sources = (node for node in self.nodes() if isinstance(node, SourceNode))
+        return not all(node.source.bounded for node in sources)
+
     def consumers(self) -> dict[int, int]:
         """Return how many inputs each node feeds, by ``id(node)``."""
         counts: dict[int, int] = {}

@@ -119,6 +119,14 @@ def validity(array: pa.Array) -> npt.NDArray[np.bool_] | None:
     return _unpack(bitmap, array.offset, len(array)).view(np.bool_)
 
 
+def fixed_row_bytes(schema: pa.Schema) -> float | None:
+    """Return the bytes of a row's values, or None if they differ from row to row."""
+    try:
+        return float(sum(field.type.bit_width for field in schema)) / 8
+    except ValueError:  # strings, lists and such have no width
+        return None
+
+
 def binary_views(array: pa.Array) -> tuple[AnyArray, npt.NDArray[np.uint8]]:
     """Return offsets and bytes of a string or binary array.
 

@@ -1,4 +1,4 @@
-"""The five system calls behind memory placement, without libnuma.
+"""System calls that Python has no function for: memory placement, and time slices.
 
 `SystemCalls` wraps one function, ``invoke(number, *arguments)``, that raises
 `OSError` when the kernel refuses. Tests pass one that always refuses; nothing
@@ -27,12 +27,33 @@ _MASK_BITS = 1024  # as many nodes as the kernel can be built for
 _MASK_LENGTH = _MASK_BITS + 1  # the kernel counts one bit less than it is told
 _WORD_BITS = 8 * ctypes.sizeof(ctypes.c_ulong)
 
-_GENERIC = {"mbind": 235, "get_mempolicy": 236, "move_pages": 239, "getcpu": 168}
+_GENERIC = {
+    "mbind": 235, "get_mempolicy": 236, "move_pages": 239, "getcpu": 168,
+    "sched_setattr": 274, "sched_getattr": 275,
+}  # fmt: skip
 _NUMBERS: Mapping[str, Mapping[str, int]] = {
-    "x86_64": {"mbind": 237, "get_mempolicy": 239, "move_pages": 279, "getcpu": 309},
+    "x86_64": {
+        "mbind": 237, "get_mempolicy": 239, "move_pages": 279, "getcpu": 309,
+        "sched_setattr": 314, "sched_getattr": 315,
+    },
     "aarch64": _GENERIC,
     "riscv64": _GENERIC,
-}
+}  # fmt: skip
+
+
+class Scheduling(ctypes.Structure):
+    """How a thread is scheduled: the kernel's ``struct sched_attr``; ``runtime`` in ns."""
+
+    _fields_ = (
+        ("size", ctypes.c_uint32),
+        ("policy", ctypes.c_uint32),
+        ("flags", ctypes.c_uint64),
+        ("nice", ctypes.c_int32),
+        ("priority", ctypes.c_uint32),
+        ("runtime", ctypes.c_uint64),
+        ("deadline", ctypes.c_uint64),
+        ("period", ctypes.c_uint64),
+    )
 
 
 @dataclass(frozen=True)
@@ -44,7 +65,7 @@ class Policy:
 
 
 class SystemCalls:
-    """Ask the kernel where memory lies, and say where it should.
+    """Ask the kernel where memory lies and how we are scheduled, and say how that should be.
 
     Parameters
     ----------
@@ -102,6 +123,17 @@ class SystemCalls:
         cpu, node = ctypes.c_uint(), ctypes.c_uint()
         self._call("getcpu", ctypes.byref(cpu), ctypes.byref(node), None)
         return cpu.value, node.value
+
+    def scheduling(self) -> Scheduling:
+        """Return how this thread is scheduled."""
+        found = Scheduling(size=ctypes.sizeof(Scheduling))
+        self._call("sched_getattr", 0, ctypes.byref(found), ctypes.sizeof(found), 0)
+        found.size = ctypes.sizeof(found)
+        return found
+
+    def set_scheduling(self, how: Scheduling) -> None:
+        """Let this thread be scheduled in another way."""
+        self._call("sched_setattr", 0, ctypes.byref(how), 0)
 
     def _call(self, name: str, *arguments: Any) -> int:  # ctypes values of several kinds
         number = self._numbers.get(name)

@@ -8,7 +8,7 @@ rank's measure. So a decision costs no waiting, and is the same on every rank.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ AIM_US = 50_000
 MOST_ROUNDS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """One rank's report, or the maximum of all. Integers; a flag is 0 or 1.
 
     ``stop`` is the exit status to stop with, ``checkpoint`` the kind of checkpoint
@@ -35,7 +34,7 @@ class Status:
     round_us: int = 0
 
 
-N_FIELDS = len(fields(Status))
+N_FIELDS = len(Status._fields)
 
 
 def rounds_until_next(round_us: int) -> int:
@@ -69,7 +68,7 @@ class ControlGate:
         self.boundary = 1
 
     def _post(self, status: Status) -> None:
-        self._send[:] = astuple(status)
+        self._send[:] = status
         self._outcome = None
         self._request = self._comm.all_reduce(self._send, self._receive, "max")
 

@@ -33,6 +33,7 @@ from hpcstream.observability.progress import ProgressLine, terminal_width
 from hpcstream.observability.stall import StallMonitor
 from hpcstream.runtime.checkpointing import STOP_AFTER_SAVEPOINT, Checkpointing, say
 from hpcstream.runtime.cut import Plan
+from hpcstream.runtime.dealing import deal_splits
 from hpcstream.runtime.heartbeat import Heartbeat, process_places
 from hpcstream.runtime.report import rank_report
 from hpcstream.runtime.restoring import Restored, open_directory
@@ -40,7 +41,6 @@ from hpcstream.runtime.setup import (
     Setup,
     Start,
     agree_on_plan,
-    deal_splits,
     set_up,
     unharmed,
 )
@@ -220,7 +220,7 @@ class JobRun:
     def _set_up(self, physical: PhysicalGraph) -> Generator[bool, None, Setup]:
         self._stage = "listing the splits of sources"
         start = self._start
-        dealt = yield from _waiting(deal_splits(physical, self.comm, start.restored))
+        dealt = yield from _waiting(deal_splits(physical, self.config, self.comm, start.restored))
         self._stage = "opening sources and sinks"
         self.setup = yield from _waiting(
             set_up(physical, dealt, self.config, self.comm, self.clock, start)

@@ -145,14 +145,16 @@ class Restored:
         before = self.manifest.sources.get(self._plan.sources[task])
         return self.same_plan or before == self._plan.origins[task]
 
-    def splits(self, source: str, task: int, ranks: Sequence[int]) -> list[SplitProgress]:
-        """Return this rank's splits of a source that `knows_source`."""
+    def splits(
+        self, source: str, task: int, ranks: Sequence[int], run_rows: int
+    ) -> list[SplitProgress]:
+        """Return this rank's splits of a source that `knows_source`; in runs if dealt again."""
         rank = self._comm.rank
         if self.same_plan:
             splits = self._facts[rank][str(task)]["source"]["splits"]
             return [SplitProgress.from_json(one) for one in splits]
         parts = self._source_parts(source)
-        return redealt_splits(parts, list(ranks).index(rank), len(ranks))
+        return redealt_splits(parts, list(ranks).index(rank), len(ranks), run_rows)
 
     def sink(self, identity: OperatorIdentity) -> Mapping[str, Any] | None:
         """Return parts and positions of a sink; None if the checkpoint does not know it."""

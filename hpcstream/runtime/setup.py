@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hpcstream.config import JobConfig
-from hpcstream.connectors.base import Split
 from hpcstream.errors import PlanError
 from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.calls import EdgeGroup
@@ -23,16 +21,14 @@ from hpcstream.graph.physical import EdgePlan, PhysicalGraph, TaskPlan
 from hpcstream.memory.pool import process_pool
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.control import ControlGate
+from hpcstream.runtime.dealing import Dealt, round_limits
 from hpcstream.runtime.pacing import Pacer, RoundCloser
 from hpcstream.runtime.restoring import Restored
-from hpcstream.runtime.source_reader import BoundedReader, LiveReader, SourceSpec, SplitProgress
+from hpcstream.runtime.source_reader import BoundedReader, LiveReader, SourceSpec
 from hpcstream.runtime.source_watch import source_facts
 from hpcstream.runtime.task import Outputs, SourceTask, Task
 from hpcstream.runtime.telemetry import Parts, Telemetry
 from hpcstream.runtime.worker import Clock, Worker
-
-Dealt = dict[int, list[SplitProgress]]
-"""Splits of this rank, by number of the source task."""
 
 
 @dataclass(frozen=True)
@@ -71,64 +67,6 @@ def _difference(rank: int, first: str, other: str) -> str:
         f"rank {rank} built another job than rank 0; first difference: rank 0 has {here!r}, "
         f"rank {rank} has {there!r}; every rank must build the same graph, whatever its number"
     )
-
-
-def deal_splits(
-    graph: PhysicalGraph, comm: Communicator, restored: Restored | None = None
-) -> Generator[None, None, Dealt]:
-    """List the splits of every source on rank 0 and deal them round-robin. Collective.
-
-    Those of a checkpoint are dealt as they were there, from where they were read to.
-
-    Raises
-    ------
-    ConnectorError
-        On the rank that listed; `RemoteError` elsewhere.
-    """
-    dealt: Dealt = {}
-    names = source_identities(graph)
-    for task in graph.tasks:
-        if task.source is None:
-            continue
-        per_rank = bool(getattr(task.source.source, "per_rank", False))
-        if restored is not None and restored.knows_source(task.number):
-            if per_rank and not restored.same_plan:
-                raise PlanError(
-                    f"{task.source.source.describe()} is given by each rank, so its splits cannot "
-                    f"be dealt again: go on with {restored.manifest.size} ranks and the same plan"
-                )
-            if comm.rank in task.ranks:
-                dealt[task.number] = restored.splits(names[task.number], task.number, task.ranks)
-            continue
-        text, error = "", None
-        if comm.rank == 0 or per_rank:
-            try:
-                listed = task.source.source.list_splits()
-                text = json.dumps([split.to_json() for split in listed])
-            except BaseException as failure:
-                failure.add_note(f"while listing the splits of {task.source.source.describe()}")
-                error = failure
-        yield from raise_together(error, comm)
-        if per_rank:
-            own = [Split.from_json(value) for value in json.loads(text)]
-            dealt[task.number] = [
-                SplitProgress(i * comm.size + comm.rank, split) for i, split in enumerate(own)
-            ]
-        else:
-            dealt[task.number] = yield from _deal(task, text, comm)
-    return dealt
-
-
-def _deal(
-    task: TaskPlan, text: str, comm: Communicator
-) -> Generator[None, None, list[SplitProgress]]:
-    (first, *_) = yield from gather_bytes(comm, text.encode())
-    splits = [Split.from_json(value) for value in json.loads(first)]
-    if comm.rank not in task.ranks:
-        return []
-    place = task.ranks.index(comm.rank)
-    mine = [(i, split) for i, split in enumerate(splits) if i % len(task.ranks) == place]
-    return [SplitProgress(i, split) for i, split in mine]
 
 
 @dataclass
@@ -225,11 +163,7 @@ class _Builder:
         self.owned: list[Communicator] = []
         self.edges: dict[int, Edge] = {}
         self.tasks: list[Task] = []
-        sources = [plan.source.source for plan in graph.tasks if plan.source is not None]
-        self._round = config.round_limits(
-            has_live_source=not all(source.bounded for source in sources),
-            is_reduced=not (graph.runs_user_code or graph.moves_rows),
-        )
+        self._round = round_limits(graph, config)
         self.sinks: dict[int, SinkOperator] = {}
 
     def connect(self) -> None:

@@ -7,6 +7,7 @@ its rounds (`hpcstream.runtime.pacing`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from hpcstream.connectors.base import Source, Split, SplitReader
 from hpcstream.errors import ConnectorError
 from hpcstream.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.graph.logical import EventTime
+from hpcstream.memory.columns import fixed_row_bytes
 from hpcstream.memory.time_values import event_time_values
 from hpcstream.runtime.watermark import BoundedWatermark, SplitWatermark
 
@@ -100,7 +102,7 @@ class RowStamper:
         return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
 
 
-MAX_BATCH_ROWS = 65_536
+MAX_BATCH_ROWS = 131_072
 """Rows that operators get at once: their kernels run between two looks at MPI."""
 
 
@@ -143,6 +145,7 @@ class BoundedReader:
     def __init__(self, spec: SourceSpec, splits: Sequence[SplitProgress]) -> None:
         self._spec = spec
         self._stamper = RowStamper(spec)
+        self._row_bytes = fixed_row_bytes(spec.schema)
         self.progress = list(splits)
         self._current = 0
         self._reader: SplitReader | None = None
@@ -190,8 +193,14 @@ class BoundedReader:
             batch, scanned = self._read(min(rows_left, MAX_BATCH_ROWS))
             rows_left -= scanned
             if batch is not None and batch.num_rows:
-                bytes_left -= batch.nbytes
+                bytes_left -= self._bytes_of(batch)
                 yield batch
+
+    def _bytes_of(self, batch: pa.RecordBatch) -> int:
+        """Return the bytes of a batch's values; Arrow takes 25 µs to find them out."""
+        if self._row_bytes is None:
+            return int(batch.nbytes)
+        return math.ceil(self._row_bytes * int(batch.num_rows))
 
     def _read(self, max_rows: int) -> tuple[pa.RecordBatch | None, int]:
         progress = self.progress[self._current]

@@ -146,15 +146,18 @@ class Task:
         )
 
     def _round(self) -> Iterator[bool]:
-        busy = False
+        """Take the round; look at MPI between two batches, but not before the results."""
+        busy = has_pushed = False
         for index, edge in enumerate(self.inputs):
             part = edge.take(self.next_round)
             self._taken[index] = self.next_round
             busy = busy or part.busy
             for batch in coalesced(part.batches):
+                if has_pushed:
+                    yield True
                 self._doing = f"batch of {batch.num_rows} rows from {edge.name}"
                 yield from _moving(self.chain.push(0, batch, index))
-                yield True
+                has_pushed = True
             self.tracker.receive(index, part.watermark)
         yield from self._end_round(self.tracker.watermark, self.tracker.is_idle, busy)
 
@@ -265,10 +268,11 @@ class SourceTask(Task):
         self._doing = "reading"
         had_rows = False
         for batch in self._batches():
+            if had_rows:
+                yield True
             had_rows = True
             self._doing = f"batch of {batch.num_rows} rows from the source"
             yield from _moving(self.chain.push(0, batch))
-            yield True
             self._doing = "reading"
         ended = self.reader.ended
         reached = MAX_TIME if ended else self.reader.watermark

@@ -7,6 +7,7 @@ from typing import Any
 
 from hpcstream.operators.base import Snapshot
 from hpcstream.runtime.pieces import OWN, PieceMemory, Table
+from hpcstream.runtime.runs import dealt_to
 from hpcstream.runtime.source_reader import BoundedReader, LiveReader, SplitProgress
 from hpcstream.runtime.task import SourceTask, Task
 
@@ -100,9 +101,10 @@ def restore_redealt_source(
 
 
 def redealt_splits(
-    parts: Sequence[Mapping[str, Any]], place: int, places: int
+    parts: Sequence[Mapping[str, Any]], place: int, places: int, run_rows: int
 ) -> list[SplitProgress]:
     """Deal the splits that are not finished to another number of ranks, in their order."""
     splits = [SplitProgress.from_json(one) for facts in parts for one in facts["splits"]]
     unread = sorted((one for one in splits if not one.done), key=lambda one: one.number)
-    return [one for i, one in enumerate(unread) if i % places == place]
+    rows = [one.split.n_rows for one in unread]
+    return [unread[i] for i in dealt_to(place, places, rows, run_rows)]

@@ -69,6 +69,7 @@ class Worker:
         self._failed_s: float | None = None
         self._boundary_s = clock()
         self._boundary_round = 0
+        self._busy_round = -1
 
     # -- the loop ----------------------------------------------------------------------
 
@@ -221,10 +222,13 @@ class Worker:
 
     def _follow_the_busiest(self) -> None:
         busy_round = max((edge.busy_round for edge in self.edges), default=-1)
-        woken = self._wakes.take_wake()
-        for pacer in self._pacers:
-            pacer.closer.busy_in(busy_round)
-            if woken:
+        if busy_round != self._busy_round:
+            self._busy_round = busy_round
+            for pacer in self._pacers:
+                pacer.closer.busy_in(busy_round)
+        stretched = [pacer for pacer in self._pacers if pacer.closer.is_stretched]
+        if stretched and self._wakes.take_wake():
+            for pacer in stretched:
                 pacer.closer.wake()
 
     def sleep_limit_s(self) -> float:

@@ -1,0 +1,98 @@
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import hpcstream as hs
+from hpcstream.runtime.runs import dealt_to
+from hpcstream.testing import ListSource, assert_same_rows, run_ranks
+
+ROUND = 1_000_000
+
+
+def places(n_places, split_rows, run_rows=ROUND):
+    """Which place reads each split."""
+    readers = {}
+    for place in range(n_places):
+        for number in dealt_to(place, n_places, split_rows, run_rows):
+            assert number not in readers
+            readers[number] = place
+    return [readers[number] for number in range(len(split_rows))]
+
+
+def test_neighbours_up_to_a_round_go_to_one_rank():
+    assert places(2, [250_000] * 64)[:12] == [0] * 4 + [1] * 4 + [0] * 4
+
+
+def test_few_splits_are_dealt_one_by_one_so_that_no_rank_waits():
+    assert places(3, [250_000] * 7) == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_large_splits_are_runs_of_their_own():
+    assert places(2, [3_000_000] * 5) == [0, 1, 0, 1, 0]
+
+
+def test_live_splits_and_those_of_unknown_size_are_dealt_one_by_one():
+    assert places(2, [10] * 4, run_rows=0) == [0, 1, 0, 1]
+    assert places(2, [None] * 4) == [0, 1, 0, 1]
+
+
+def test_splits_without_rows_belong_to_the_run_before_their_neighbour():
+    assert places(2, [0, 0, *[500_000] * 40])[:6] == [0, 0, 0, 0, 1, 1]
+
+
+@given(
+    n_places=st.integers(1, 5),
+    split_rows=st.lists(st.one_of(st.none(), st.integers(0, 2_000_000)), max_size=200),
+    run_rows=st.integers(0, 3_000_000),
+)
+def test_every_split_has_one_reader(n_places, split_rows, run_rows):
+    assert len(places(n_places, split_rows, run_rows)) == len(split_rows)
+
+
+@given(
+    n_places=st.integers(1, 5),
+    n_splits=st.integers(1, 300),
+    rows=st.integers(1, 10_000),
+    run_rows=st.integers(0, 100_000),
+)
+def test_ranks_differ_by_a_run_at_most(n_places, n_splits, rows, run_rows):
+    readers = places(n_places, [rows] * n_splits, run_rows)
+
+    splits_of = [readers.count(place) for place in range(n_places)]
+    in_a_run = -(-min(run_rows, n_splits * rows // (8 * n_places)) // rows)
+    assert max(splits_of) - min(splits_of) <= max(in_a_run, 1)
+
+
+def counts(n_ranks, batch_rows, max_delay=0):
+    """Run a windowed count over 96 splits of ten rows; return rows and what crossed ranks."""
+    splits = [
+        [{"ts": [10 * split + i for i in range(10)], "key": list(range(10))}] for split in range(96)
+    ]
+
+    def build():
+        job = hs.Job("counts")
+        source = ListSource(splits, event_time="ts")
+        rows = job.source(source, event_time="ts", event_time_unit="ms")
+        return job, rows.key_by("key").window(hs.tumbling("40ms")).agg(n=hs.count()).collect()
+
+    run = run_ranks(n_ranks, build, batch_rows=batch_rows, max_delay=max_delay)
+    [local] = [one for one in run.result.operators if one.label.startswith("local")]
+    return run, local.rows_out
+
+
+@pytest.mark.parametrize("n_ranks", [2, 3, 5])
+@pytest.mark.parametrize("max_delay", [0, 7])
+def test_runs_give_the_same_results_from_fewer_partial_ones(n_ranks, max_delay):
+    in_runs, n_partials = counts(n_ranks, 40, max_delay)
+    one_by_one, n_more_partials = counts(n_ranks, 10, max_delay)
+
+    expected = [
+        {"key": key, "window_start": start, "window_end": start + 40, "n": 4}
+        for start in range(0, 960, 40)
+        for key in range(10)
+    ]
+    assert_same_rows(in_runs.table, pa.Table.from_pylist(expected, in_runs.table.schema))
+    assert_same_rows(in_runs.table, one_by_one.table)
+    assert in_runs.result.late_rows == 0
+    assert n_partials < n_more_partials
