@@ -234,7 +234,7 @@ def _reopen(book, index, reserve, bits, width):
         at = REGIONS_AT + region * REGION_FIELDS
         n_kept = kept_slots(book, at)
         kept_bits = book[at + INDEX_BITS]
-        suits = reserve <= n_kept <= 4 * reserve and bits <= kept_bits <= bits + 2
+        suits = reserve - (reserve >> 4) <= n_kept <= 4 * reserve and bits <= kept_bits <= bits + 2
         if suits and book[at + WIDTH] == width:
             if before < 0:
                 book[FREE_REGION] = book[at + NUMBER]

@@ -31,7 +31,8 @@ MAX_ENTRIES = 1 << 20
 
 _LEAST_SAMPLE = 1 << 17  # rows before it is judged whether the stage reduces
 _WORST_RATIO = 0.6  # entries per row beyond which aggregating does not pay
-_PASS_FACTOR = 8  # so many times the sample goes raw before the next try
+_PASS_FACTOR = 8  # so many times the sample goes raw before the next try, twice that the time after
+_MOST_PASSED = 64
 
 _ALL = 2**63 - 1  # above the number of every slice
 
@@ -42,13 +43,15 @@ class ReductionJudge:
     """Decides from counts whether aggregating before the exchange pays.
 
     Takes samples of at least 131,072 rows. If shipping them took more than 0.6
-    entries a row, eight times as many rows pass raw before the next sample.
+    entries a row, eight times as many rows pass raw before the next sample; twice as
+    many after each further sample in vain, up to 64 times.
     """
 
     def __init__(self) -> None:
         self.rows_in = 0  # of the current sample
         self.entries_out = 0
         self.rows_to_pass = 0
+        self.pass_factor = _PASS_FACTOR
 
     @property
     def aggregates(self) -> bool:
@@ -65,8 +68,11 @@ class ReductionJudge:
         if self.rows_in < _LEAST_SAMPLE:
             return True
         reduces = self.entries_out <= _WORST_RATIO * self.rows_in
-        if not reduces:
-            self.rows_to_pass = _PASS_FACTOR * self.rows_in
+        if reduces:
+            self.pass_factor = _PASS_FACTOR
+        else:
+            self.rows_to_pass = self.pass_factor * self.rows_in
+            self.pass_factor = min(2 * self.pass_factor, _MOST_PASSED)
         self.rows_in = self.entries_out = 0
         return reduces
 
@@ -150,16 +156,17 @@ class LocalWindowAggregate:
 
     def _progress(self) -> Snapshot:
         judge = self._judge
-        progress = [self._watermark, judge.rows_in, judge.entries_out, judge.rows_to_pass]
-        return {"progress": np.array(progress, dtype=np.int64)}
+        counts = [judge.rows_in, judge.entries_out, judge.rows_to_pass, judge.pass_factor]
+        return {"progress": np.array([self._watermark, *counts], dtype=np.int64)}
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take over the state of a snapshot."""
         self._state.restore(snapshot)
         judge = self._judge
-        self._watermark, judge.rows_in, judge.entries_out, judge.rows_to_pass = (
+        self._watermark, judge.rows_in, judge.entries_out, judge.rows_to_pass, *factor = (
             int(value) for value in snapshot["progress"]
         )
+        judge.pass_factor = factor[0] if factor else _PASS_FACTOR  # earlier versions had none
         if self._watermark != MIN_TIME:
             self._first_open = self._spec.slicing.first_unfinished_slice(self._watermark)
 

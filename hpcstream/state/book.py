@@ -60,3 +60,12 @@ def resized_book(old: Book, regions: int = 0, chunks: int = 0, directory: int = 
 def region_at(region: Any) -> Any:
     """Return where the fields of a region (or of each of many) are in the book."""
     return key_table.REGIONS_AT + region * key_table.REGION_FIELDS
+
+
+def times_outside(book: Book, times: Book) -> ValueError:
+    """Return the error for event times that are too close to the ends of int64."""
+    floor, ceiling = int(book[key_table.TIME_FLOOR]), int(book[key_table.TIME_CEILING])
+    return ValueError(
+        f"event times from {int(times.min())} to {int(times.max())}: outside "
+        f"[{floor}, {ceiling}], where windows can be counted; is the column's unit right?"
+    )

@@ -37,7 +37,7 @@ from hpcstream.state.arrays import (
     as_range,
     read_only,
 )
-from hpcstream.state.book import new_book, region_at, resized_book
+from hpcstream.state.book import new_book, region_at, resized_book, times_outside
 from hpcstream.state.dense_range import DenseRange
 from hpcstream.state.direct_keys import direct_layout, is_sparse
 from hpcstream.state.patience import Patience
@@ -98,7 +98,7 @@ class SliceStore:
         self._index: Slots = allocator.empty(key_table.FIRST_INDEX, np.uint32)
         self._index[:] = 0
         self._identities = [word.bits for word in words]
-        self._grow_entries(_LEAST_ENTRIES)
+        self._grow_entries(_LEAST_ENTRIES, _LEAST_ENTRIES)
         self._slots: Slots = np.empty(0, dtype=np.uint32)
         self._patience = Patience()
         self.dense_range = DenseRange()
@@ -355,16 +355,16 @@ class SliceStore:
     def _move(self, old: npt.NDArray[np.uint32]) -> None:
         """Move slots together; lay out their regions afresh."""
         n_slots, slots_end = old.shape[0], self.slots_end
-        capacity = _kept_capacity(self._keys.shape[0], 2 * n_slots + _SPARE_ENTRIES)
+        soon = max(n_slots, int(self._book[key_table.PEAK_HELD]))
+        capacity = _kept_capacity(self._keys.shape[0], 2 * soon + _SPARE_ENTRIES)
         arrays = [self._keys, self.rows, *self.words]
         packed = [self._allocator.empty(capacity, array.dtype) for array in arrays]
         for array, target in zip(arrays, packed, strict=True):
             np.take(array, old, out=target[1 : n_slots + 1])
         self._keys, self.rows, *self.words = packed
-        self._clear_from(n_slots + 1)
+        self._open_up(n_slots + 1, 2 * n_slots + _SPARE_ENTRIES)
         places = self._places(int(self._book[key_table.DIRECT_BITS]))
         self._grow_index(_kept_capacity(self._index.shape[0], places), keep=False)
-        self._book[key_table.ENTRY_CAPACITY] = capacity
         if self._book[key_table.CHUNK_CAPACITY] < self.n_regions:
             self._resize_book(chunks=2 * self.n_regions)
         key_table.relocate(self._book, self._index, self._keys)
@@ -434,7 +434,8 @@ class SliceStore:
             self.dense_range.restore(state["dense_range"])
             self._announce_dense()
         n_slots = int(np.maximum(counts, 8).sum() + widths.sum())
-        self._grow_entries(self.slots_end + n_slots + _LEAST_ENTRIES)
+        n_more = n_slots + _LEAST_ENTRIES
+        self._grow_entries(self.slots_end + n_more, n_more)
         expected = np.where(widths > 0, 0, counts)  # at once as large as it will be
         slices = zip(*(a.tolist() for a in (numbers, expected, lows, widths)), strict=True)
         for number, n_expected, low, width in slices:
@@ -453,11 +454,16 @@ class SliceStore:
         values: Ints = self._book[region_at(regions) + field]
         return values
 
-    def _clear_from(self, start: int) -> None:
-        """Make slots that no region has had like new; slot 0 is anybody's."""
-        self.rows[start:] = 0
+    def _open_up(self, start: int, stop: int) -> None:
+        """Make slots that no region has had like new, and let them be given out; 0 is anybody's.
+
+        Those from ``stop`` on can wait: memory that is not touched is not there.
+        """
+        stop = min(stop, self._keys.shape[0])
+        self.rows[start:stop] = 0
         for spec, array in zip(self._specs, self.words, strict=True):
-            array[start:] = spec.identity
+            array[start:stop] = spec.identity
+        self._book[key_table.ENTRY_CAPACITY] = stop
 
     def _announce_dense(self) -> None:
         """Let the next slices be dense for the range of keys that is decided on."""
@@ -538,7 +544,7 @@ class SliceStore:
         need = self._book[key_table.NEED]
         size = int(self._book[key_table.NEED_SIZE])
         if need == key_table.NEED_ENTRIES:
-            self._grow_entries(2 * self._keys.shape[0] + size)
+            self._more_entries(size)
         elif need == key_table.NEED_INDEX:
             self._enlarge_index(size)
         elif need == key_table.NEED_OTHER_KEYS:
@@ -554,24 +560,26 @@ class SliceStore:
             self._resize_book(directory=4 * int(self._book[key_table.DIRECTORY_SIZE]))
         else:
             assert times is not None, f"stopped for need {need}"
-            floor, ceiling = (
-                int(self._book[f]) for f in (key_table.TIME_FLOOR, key_table.TIME_CEILING)
-            )
-            raise ValueError(
-                f"event times from {int(times.min())} to {int(times.max())}: outside "
-                f"[{floor}, {ceiling}], where windows can be counted; is the column's unit right?"
-            )
+            raise times_outside(self._book, times)
 
-    def _grow_entries(self, capacity: int) -> None:
-        end = int(self._book[key_table.ENTRY_END])
+    def _more_entries(self, size: int) -> None:
+        """Let at least ``size`` more slots be given out."""
+        opened, capacity = int(self._book[key_table.ENTRY_CAPACITY]), self._keys.shape[0]
+        if self.slots_end + size > capacity:
+            self._grow_entries(2 * capacity + size, size)
+        else:
+            self._open_up(opened, self.slots_end + max(size, opened >> 2))
+
+    def _grow_entries(self, capacity: int, size: int) -> None:
+        """Enlarge the arenas, and let ``size`` more slots, or a quarter, be given out."""
+        end = self.slots_end
         arrays = [self._keys, self.rows, *self.words]
         grown = [self._allocator.empty(capacity, array.dtype) for array in arrays]
         for array, target in zip(arrays, grown, strict=True):
             used = min(end, array.shape[0])
             target[:used] = array[:used]
         self._keys, self.rows, *self.words = grown
-        self._clear_from(min(end, arrays[0].shape[0]))
-        self._book[key_table.ENTRY_CAPACITY] = capacity
+        self._open_up(min(end, arrays[0].shape[0]), end + max(size, end >> 2))
 
     def _grow_index(self, capacity: int, *, keep: bool) -> None:
         end = int(self._book[key_table.INDEX_END]) if keep else key_table.FIRST_INDEX

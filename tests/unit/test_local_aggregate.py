@@ -47,6 +47,9 @@ def local_of(spec, **options):
     return LocalWindowAggregate(spec, HeapAllocator(), **options)
 
 
+N = 1 << 17  # rows of a sample
+
+
 def restarted(operator, make):
     snapshot = {name: array.copy() for name, array in operator.snapshot().items()}
     other = make()
@@ -164,7 +167,7 @@ def test_distinct_keys_pass_raw_for_a_while_and_then_are_tried_again(restart):
     local = local_of(spec)
     n_rows = 1 << 16
     raw_batches = []
-    for step in range(26):
+    for step in range(56):
         keys = pa.array(np.arange(n_rows))
         times = pa.array(np.full(n_rows, 10 * step))
         rows = pa.RecordBatch.from_arrays([keys, keys, times, keys], schema=SCHEMA)
@@ -172,7 +175,8 @@ def test_distinct_keys_pass_raw_for_a_while_and_then_are_tried_again(restart):
         raw_batches.append(any(isinstance(part, SideOutput) for part in emitted))
         if restart:
             local = restarted(local, lambda: local_of(spec))
-    assert raw_batches == ([False] * 2 + [True] * 16 + [False] * 2 + [True] * 6)
+    samples = [[False] * 2 + [True] * n_passed for n_passed in (16, 32, 2)]
+    assert raw_batches == [is_raw for sample in samples for is_raw in sample]
 
 
 def test_the_judge_asks_for_a_sample_first():
@@ -180,3 +184,27 @@ def test_the_judge_asks_for_a_sample_first():
     judge.rows_in = 1000
     assert judge.note_shipped(1000)
     assert judge.aggregates
+
+
+def test_the_judge_waits_twice_as_long_each_time_and_afresh_after_a_success():
+    judge = ReductionJudge()
+    waits = []
+    for n_entries in [N, N, N, N, N, 0, N]:
+        judge.rows_in = N
+        judge.note_shipped(n_entries)
+        waits.append(judge.rows_to_pass // N)
+        judge.note_passed(judge.rows_to_pass)
+
+    assert waits == [8, 16, 32, 64, 64, 0, 8]
+
+
+def test_a_snapshot_of_an_earlier_version_says_nothing_of_how_long_the_judge_waits():
+    local = local_of(spec_of(TumblingWindows(10)))
+    snapshot = local.snapshot()
+    other = local_of(spec_of(TumblingWindows(10)))
+
+    other.restore({**snapshot, "progress": snapshot["progress"][:4]})
+
+    assert [array.tolist() for array in other.snapshot().values()] == [
+        array.tolist() for array in snapshot.values()
+    ]

@@ -181,6 +181,35 @@ def test_memory_follows_open_entries_over_many_distinct_keys():
     assert max(sizes[10:]) <= max(sizes[:10])
 
 
+def test_slices_of_about_one_size_take_one_anothers_place():
+    store = store_of(size=1)
+    rng = np.random.default_rng(8)
+    ends = []
+    for number in range(40):
+        n_keys = 50_000 + int(rng.integers(-1_000, 1_000))
+        keys = read_only(rng.permutation(n_keys) * 1_000_003)
+        store.resolve(read_only(np.full(n_keys, number)), keys)
+        store.close(store.slices_below(number - 2)[1])
+        ends.append(store.slots_end)
+
+    assert max(ends) < 5 * 52_000  # four are open at a time
+
+
+def test_slots_are_like_new_when_they_are_given_out():
+    store = store_of(size=1)
+    for number in range(12):
+        n_keys = 3_000 << (number % 4)
+        keys = read_only(np.arange(n_keys) * 1_000_003)
+        slots = store.resolve(read_only(np.full(n_keys, number)), keys)
+
+        assert (store.rows[slots] == 1).all()
+        assert (store.words[0][slots] == 0.5).all()
+        assert (store.words[1][slots] == 99).all()
+        store.words[0][slots] = 7.0
+        store.words[1][slots] = 7
+        store.close(store.slices_below(number)[1])
+
+
 def test_colliding_and_adversarial_keys_are_told_apart():
     keys = [k << shift for shift in (0, 16, 32, 48) for k in range(500)]
     store = store_of()
