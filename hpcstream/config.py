@@ -24,7 +24,7 @@ class RoundLimits(NamedTuple):
 
 LIVE_ROUND = RoundLimits(65_536, 16 << 20)
 BOUNDED_ROUND = RoundLimits(262_144, 16 << 20)
-REDUCED_ROUND = RoundLimits(1_048_576, 64 << 20)
+REDUCED_ROUND = RoundLimits(2_097_152, 128 << 20)
 """Of jobs in which rows are aggregated before they go to other ranks."""
 
 _AT_LEAST_ONE = (
@@ -39,15 +39,15 @@ class JobConfig:
     Attributes
     ----------
     batch_rows : int or None
-        Rows that a source scans for one round, on each rank. None: 1,048,576; 262,144 if
+        Rows that a source scans for one round, on each rank. None: 2,097,152; 262,144 if
         the job calls functions of yours, for a row may take them long, and checkpoints
         and stops wait for the end of a round, or if rows cross ranks that nothing has
         aggregated, for they should still be in the cache when they arrive; 65,536 if a
         source of the job is live, for results wait for the round, too. Operators get them
         in batches of at most 131,072 rows.
     round_bytes : int or None
-        A bounded source also closes a round that has this many bytes. None: 64 MiB where a
-        round has 1,048,576 rows, else 16 MiB.
+        A bounded source also closes a round that has this many bytes. None: 128 MiB where a
+        round has 2,097,152 rows, else 16 MiB.
     linger_s : float
         A live source closes a round this long after the last one, rows or not.
     rounds_in_flight : int
