@@ -58,14 +58,14 @@ class ReplaySource:
     def list_splits(self) -> list[Split]:
         """Return the record batches of all passes, in event-time order."""
         batches = [self._batch(i) for i in range(self._file.num_record_batches)]
-        bounds = [pc.min_max(batch.column(TIME)) for batch in batches]
+        bounds = [pc.min_max(batch.column(TIME)).as_py() for batch in batches]
         return [
             Split(
                 f"pass{k}#batch{i}",
                 {"pass": k, "batch": i},
                 batch.num_rows,
-                bounds[i]["min"].as_py() + k * self.period,
-                bounds[i]["max"].as_py() + k * self.period,
+                bounds[i]["min"] + k * self.period,
+                bounds[i]["max"] + k * self.period,
             )
             for k in range(self.passes)
             for i, batch in enumerate(batches)

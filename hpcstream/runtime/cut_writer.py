@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import numpy as np
@@ -12,6 +11,7 @@ from hpcstream.checkpoint.staging import Staging
 from hpcstream.checkpoint.store import CheckpointStore, rank_file
 from hpcstream.connectors.base import Part
 from hpcstream.runtime.cut import TASKS, Cut, SinkFailed, Written
+from hpcstream.runtime.json_text import dumps
 from hpcstream.runtime.reserve import Reserve
 
 _SINK = "sink: "
@@ -46,7 +46,7 @@ class CutWriter:
                 parts[number] = list(make_durable())
         except Exception as error:
             return Written(None, parts, f"{_SINK}{type(error).__name__}: {error}")
-        facts = np.frombuffer(json.dumps(cut.tasks).encode(), dtype=np.uint8)
+        facts = np.frombuffer(dumps(cut.tasks).encode(), dtype=np.uint8)
         cut.sections.append(Section(TASKS, {"facts": facts}))
         try:
             directory = self._store.begin(cut.number, cut.kind)

@@ -101,9 +101,9 @@ def _deal(
     task: TaskPlan, text: str, comm: Communicator, run_rows: int
 ) -> Generator[None, None, list[SplitProgress]]:
     (first, *_) = yield from gather_bytes(comm, text.encode())
-    splits = [Split.from_json(value) for value in json.loads(first)]
     if comm.rank not in task.ranks:
         return []
-    rows = [split.n_rows for split in splits]
+    splits = json.loads(first)
+    rows = [split["n_rows"] for split in splits]
     mine = dealt_to(task.ranks.index(comm.rank), len(task.ranks), rows, run_rows)
-    return [SplitProgress(i, splits[i]) for i in mine]
+    return [SplitProgress(i, Split.from_json(splits[i])) for i in mine]

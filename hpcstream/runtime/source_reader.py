@@ -7,6 +7,7 @@ its rounds (`hpcstream.runtime.pacing`).
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from hpcstream.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.graph.logical import EventTime
 from hpcstream.memory.columns import fixed_row_bytes
 from hpcstream.memory.time_values import event_time_values
+from hpcstream.runtime.json_text import JsonText
 from hpcstream.runtime.watermark import BoundedWatermark, SplitWatermark
 
 _ROWS_OF_SPLIT_BITS = 40
@@ -148,11 +150,25 @@ class BoundedReader:
         self._row_bytes = fixed_row_bytes(spec.schema)
         self.progress = list(splits)
         self._current = 0
+        self._texts: list[str] = []  # of the splits, as JSON
+        self._n_settled = 0  # of which these change no more
         self._reader: SplitReader | None = None
         self._watermark = BoundedWatermark(
             [one.split.first_time for one in splits], spec.watermark_delay
         )
         self.rows_scanned = 0
+
+    def progress_as_json(self) -> JsonText:
+        """Return the progress of all splits, `SplitProgress.to_json` each.
+
+        A source may have ten thousand: those that are not begun, or done, are not written again.
+        """
+        if not self._texts:
+            self._texts = [json.dumps(one.to_json()) for one in self.progress]
+        for number in range(self._n_settled, min(self._current + 1, len(self.progress))):
+            self._texts[number] = json.dumps(self.progress[number].to_json())
+        self._n_settled = self._current
+        return JsonText(f"[{', '.join(self._texts)}]")
 
     def snapshot(self) -> dict[str, Any]:
         """Return what `restore` takes besides the progress of the splits."""

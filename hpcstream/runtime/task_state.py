@@ -40,7 +40,7 @@ def source_facts(task: SourceTask) -> dict[str, Any]:
         return facts | {"rows": rows_scanned, "splits": [one.to_json() for one in splits]}
     return facts | {
         "rows": reader.rows_scanned,
-        "splits": [one.to_json() for one in reader.progress],
+        "splits": reader.progress_as_json(),
         "reader": reader.snapshot(),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 
 import pyarrow as pa
 import pytest
@@ -69,6 +70,22 @@ def test_rounds_of_a_bounded_source_are_full_but_for_the_last(sizes, max_rows):
     assert sum(rounds) == total == reader.rows_scanned
     full = [n for n in rounds if n]
     assert all(n == max_rows for n in full[:-1])
+
+
+@given(
+    sizes=st.lists(st.integers(0, 7), max_size=8),
+    max_rows=st.integers(1, 9),
+    looks=st.integers(1, 3),
+)
+def test_progress_as_json_is_that_of_all_splits_at_any_time(sizes, max_rows, looks):
+    reader = bounded(ListSource([[rows(*range(n))] for n in sizes], schema=SCHEMA))
+
+    for step in range(sum(sizes) + 1):
+        if step % looks == 0:
+            found = json.loads(reader.progress_as_json().text)
+            assert found == [one.to_json() for one in reader.progress]
+        list(reader.read_round(max_rows))
+    assert json.loads(reader.progress_as_json().text) == [one.to_json() for one in reader.progress]
 
 
 def test_rows_keep_the_order_of_splits_and_of_rows():
