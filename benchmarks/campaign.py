@@ -150,21 +150,16 @@ class Campaign:
     def _found_passes(self, trial: Trial) -> int | None:
         """Return how many passes fill the timed part.
 
-        A single pass is mostly start and end where a system is fast, so what a pass takes is
-        known from a second run, of an eighth of the passes that the first one asks for.
+        A single pass is mostly start and end where a system is fast, so runs become longer
+        until one lasts a third of what is asked for.
         """
         needed = self._plan.seconds * SYSTEMS[trial.system].share
-        first = self._checked(trial)
-        if first is None:
-            return None
-        few = math.ceil(needed / first["seconds"] / 8)
-        if few == 1:
-            return max(1, math.ceil(needed / first["seconds"]))
-        second = self._checked(replace(trial, passes=few))
-        if second is None:
-            return None
-        of_a_pass = max(second["seconds"] - first["seconds"], 0.5 * second["seconds"]) / (few - 1)
-        return few + math.ceil(max(0.0, needed - second["seconds"]) / of_a_pass)
+        passes = 1
+        while report := self._checked(replace(trial, passes=passes)):
+            if report["seconds"] >= needed / 3:
+                return max(1, math.ceil(passes * needed / report["seconds"]))
+            passes = math.ceil(passes * min(8, 0.5 * needed / report["seconds"]))
+        return None
 
     def _once(self, trial: Trial, repetition: int) -> None:
         report = self._checked(trial)

@@ -127,13 +127,14 @@ class CallSequence:
         words = outgoing.view(np.int64)[:, :HEADER_WORDS]
         words[:, ROWS] = 0
         if message is not None:
-            if self._fits_inline(message):
+            counts = message.counts.tolist()  # few: as Python numbers they are summed sooner
+            if self._fits_inline(counts):
                 self._copy_inline(outgoing, message)
             else:
                 flags |= PAYLOAD
             words[self._consumers, ROWS] = message.rows
             words[self._consumers, BYTES] = message.counts
-            self.bytes_sent += int(message.counts.sum())
+            self.bytes_sent += sum(counts)
         words[:, FLAGS] = flags
         words[:, ROUND] = round_number
         words[:, WATERMARK] = watermark
@@ -143,8 +144,7 @@ class CallSequence:
         )
         self._under_way.append(Call(slot, request, message))
 
-    def _fits_inline(self, message: Message) -> bool:
-        counts = message.counts.tolist()
+    def _fits_inline(self, counts: list[int]) -> bool:
         return all(
             consumer == self.rank or n_bytes <= self._inline
             for consumer, n_bytes in zip(self._targets, counts, strict=True)

@@ -242,7 +242,7 @@ class CollectiveEdge:
             self._sender,
             self.first_round + self._round,
         )
-        total = int(message.counts.sum())
+        total = sum(message.counts.tolist())
         if total > _MAX_PAYLOAD:
             raise HpcstreamError(
                 f"{self.name}: a step of {rows} rows has {total} bytes, more than the "

@@ -121,7 +121,9 @@ class WireFormat:
             for place, column in enumerate(self._columns)
             if column.kind == DICTIONARY
         }
+        self._n_fields = len(columns)
         self._n_words = 1 + 2 * len(laid_out)
+        self._first_buffer = aligned(8 * self._n_words)
         self._layouts: dict[int, _Layout] = {}
         self._empty = pa.RecordBatch.from_arrays(
             [pa.nulls(0, field.type) for field in schema], schema=schema
@@ -224,8 +226,8 @@ class WireFormat:
         directory = memory[: 8 * self._n_words].view(np.int64).tolist()
         assert directory[0] == n_rows, f"a block of {directory[0]} rows came as one of {n_rows}"
         block = pa.py_buffer(memory)
-        arrays: list[pa.Array] = [None] * len(self.schema)
-        position = aligned(8 * self._n_words)
+        arrays: list[pa.Array] = [None] * self._n_fields
+        position = self._first_buffer
         for place, column in enumerate(self._columns):
             has_validity, n_bytes = directory[1 + 2 * place : 3 + 2 * place]
             array, position = column.read(block, position, n_rows, has_validity, n_bytes)
