@@ -54,7 +54,7 @@ def run_paced(trial: Trial, place: Place) -> Record:
     TrialError
         It failed, or not every row was counted.
     """
-    report, _ = run_module("benchmarks.paced", [trial.to_json()], trial, place)
+    report, _ = run_module("benchmarks.paced", [trial.to_json()], trial, place, look_every_s=60.0)
     if report["counted"] != report["to_count"]:
         raise TrialError(f"{report['counted']} rows were counted instead of {report['to_count']}")
     return {"ranks": trial.ranks, "linger_s": trial.options["linger_s"], **report}

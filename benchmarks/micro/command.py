@@ -65,7 +65,9 @@ def measure(
 
 def _run(name: str, ranks: int, options: dict[str, Any], place: Place) -> dict[str, Any]:
     trial = Trial("micro", "hpcstream", "", 0, ranks=ranks, options=options)
-    report, _ = run_module(f"benchmarks.micro.{name}", [trial.to_json()], trial, place)
+    report, _ = run_module(
+        f"benchmarks.micro.{name}", [trial.to_json()], trial, place, look_every_s=60.0
+    )
     return report
 
 
