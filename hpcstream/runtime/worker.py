@@ -175,6 +175,8 @@ class Worker:
             return False
         cut_round = gate.boundary
         self.outcome = gate.pass_boundary(self._status())
+        if self._pacers:
+            self._take_wakes()
         if gate.end_round is not None:
             self._end_at(gate.end_round)
         elif self.outcome.checkpoint and self.checkpoints is not None:
@@ -226,10 +228,15 @@ class Worker:
             self._busy_round = busy_round
             for pacer in self._pacers:
                 pacer.closer.busy_in(busy_round)
-        stretched = [pacer for pacer in self._pacers if pacer.closer.is_stretched]
-        if stretched and self._wakes.take_wake():
-            for pacer in stretched:
-                pacer.closer.wake()
+        if any(pacer.closer.is_stretched for pacer in self._pacers):
+            self._take_wakes()
+
+    def _take_wakes(self) -> None:
+        """Receive wake messages; whoever is not asleep only takes them out of the way."""
+        if self._wakes.take_wake():
+            for pacer in self._pacers:
+                if pacer.closer.is_stretched:
+                    pacer.closer.wake()
 
     def sleep_limit_s(self) -> float:
         """Return how long a driver may sleep at most when nothing moves."""
