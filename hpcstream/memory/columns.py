@@ -120,7 +120,7 @@ def validity(array: pa.Array) -> npt.NDArray[np.bool_] | None:
 
 
 def fixed_row_bytes(schema: pa.Schema) -> float | None:
-    """Return the bytes of a row's values, or None if they differ from row to row."""
+    """Return the bytes of a row's values, of a dictionary its indices; None if rows differ."""
     try:
         return float(sum(field.type.bit_width for field in schema)) / 8
     except ValueError:  # strings, lists and such have no width

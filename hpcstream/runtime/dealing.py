@@ -17,7 +17,7 @@ import json
 from collections.abc import Generator
 
 from hpcstream.config import JobConfig, RoundLimits
-from hpcstream.connectors.base import Split
+from hpcstream.connectors.base import Source, Split
 from hpcstream.errors import PlanError
 from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
@@ -71,7 +71,7 @@ def deal_splits(
                 name = names[task.number]
                 dealt[task.number] = restored.splits(name, task.number, task.ranks, of_a_run)
             continue
-        text = yield from _listed(task, comm)
+        text = yield from _listed(source, comm, by_all=per_rank)
         if per_rank:
             own = [Split.from_json(value) for value in json.loads(text)]
             dealt[task.number] = [
@@ -82,12 +82,10 @@ def deal_splits(
     return dealt
 
 
-def _listed(task: TaskPlan, comm: Communicator) -> Generator[None, None, str]:
-    """Return the splits of a source as JSON, on the ranks that list them."""
-    assert task.source is not None
-    source = task.source.source
+def _listed(source: Source, comm: Communicator, *, by_all: bool) -> Generator[None, None, str]:
+    """Return the splits of a source as JSON, on rank 0 or on every rank; "" elsewhere."""
     text, error = "", None
-    if comm.rank == 0 or getattr(source, "per_rank", False):
+    if comm.rank == 0 or by_all:
         try:
             text = json.dumps([split.to_json() for split in source.list_splits()])
         except BaseException as failure:
