@@ -43,8 +43,9 @@ class JobConfig:
         the job calls functions of yours, for a row may take them long, and checkpoints
         and stops wait for the end of a round, or if rows cross ranks that nothing has
         aggregated, for they should still be in the cache when they arrive; 65,536 if a
-        source of the job is live, for results wait for the round, too. Operators get them
-        in batches of at most 131,072 rows.
+        source of the job is live, for results wait for the round, too. Up to half as many
+        more rather than cut what a split has. Operators get them in batches of at most
+        131,072 rows.
     round_bytes : int or None
         A bounded source also closes a round that has this many bytes. None: 128 MiB where a
         round has 2,097,152 rows, else 16 MiB.
@@ -56,6 +57,9 @@ class JobConfig:
         Bytes that a rank sends in one step of a round, at most.
     receive_bytes : int
         Bytes that a rank may receive in one step from all others together.
+    shared_memory : bool
+        Let ranks of one host read each other's messages where they lie, instead of having
+        MPI copy them.
     stall_timeout_s : float or None
         End the job when no round completes for so long; None: only say so.
     abort_timeout_s : float
@@ -92,6 +96,7 @@ class JobConfig:
     rounds_in_flight: int = 3
     step_bytes: int = 4 << 20
     receive_bytes: int = 256 << 20
+    shared_memory: bool = True
     stall_timeout_s: float | None = None
     abort_timeout_s: float = 5.0
     local_aggregation: bool = True

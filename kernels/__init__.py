@@ -30,6 +30,7 @@ FAMILIES = (
     "key_bytes",
     "interning",
     "accumulate",
+    "counters",
     "order_statistics",
 )
 """Every module here that has kernels; each has a ``warm_up()``."""

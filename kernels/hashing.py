@@ -62,7 +62,8 @@ load_word: Callable[..., np.uint64] = (
 
 
 @njit(cache=True, nogil=True)
-def _mix(word):
+def mix_word(word):
+    """Return the hash of a key of one word."""
     word = word + _GAMMA
     word = (word ^ (word >> np.uint64(30))) * _MIX_1
     word = (word ^ (word >> np.uint64(27))) * _MIX_2
@@ -100,7 +101,7 @@ def hash_words(words, out_hashes):
     out_hashes : uint64[n_rows]
     """
     for row in range(words.shape[0]):
-        out_hashes[row] = _mix(np.uint64(words[row]))
+        out_hashes[row] = mix_word(np.uint64(words[row]))
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -113,7 +114,7 @@ def hash_bytes(data, start, stop):
         position += 8
     if position < stop:
         state = _round(state, load_tail(data, position, stop - position))
-    return _mix(state)
+    return mix_word(state)
 
 
 @njit(cache=True, nogil=True)
@@ -189,7 +190,7 @@ def combine_hashes(hashes, out_hashes):
         Changed in place.
     """
     for row in range(hashes.shape[0]):
-        out_hashes[row] = _mix(out_hashes[row] * _PRIME_1 + hashes[row])
+        out_hashes[row] = mix_word(out_hashes[row] * _PRIME_1 + hashes[row])
 
 
 def _read_only(dtype):

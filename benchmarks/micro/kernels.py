@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def works(rows: int, scale: int) -> Iterator[Work]:
     """
     from hpcstream.kernels.accumulate import add_counts, add_floats, keep_greatest_float
     from hpcstream.kernels.hashing import hash_words
-    from hpcstream.kernels.partition import partition_rows
+    from hpcstream.kernels.partition import order_by_partition, partition_of_words
 
     random = np.random.default_rng(1)
     a, b, c = (np.ones(rows * scale) for _ in range(3))
@@ -50,14 +51,15 @@ def works(rows: int, scale: int) -> Iterator[Work]:
     yield CACHED, 24 * rows, lambda: triad(*near)
     keys, values = random.integers(0, _KEYS, rows), random.random(rows)
     hashes, order = np.empty(rows, np.uint64), np.empty(rows, np.int32)
-    offsets = np.empty(3, np.int64)
-    hash_words(keys, hashes)
     sums, tops, ones = np.zeros(_KEYS), np.zeros(_KEYS), np.ones(rows, np.int64)
     counts = np.zeros(_KEYS, np.int64)
     yield "hash_words", 16 * rows, lambda: hash_words(keys, hashes)
-    yield "partition_rows, 2", 20 * rows, lambda: partition_rows(hashes, 2, order, offsets)
-    eight = np.empty(9, np.int64)
-    yield "partition_rows, 8", 20 * rows, lambda: partition_rows(hashes, 8, order, eight)
+    for n in (2, 8):
+        owners, ends = np.empty(rows, np.uint16), np.empty(n + 1, np.int64)
+        partition_of_words(keys, n, owners)
+        yield f"partition_of_words, {n}", 10 * rows, partial(partition_of_words, keys, n, owners)
+        ordered = partial(order_by_partition, owners, n, order, ends)
+        yield f"order_by_partition, {n}", 8 * rows, ordered
     yield "add_floats", 32 * rows, lambda: add_floats(keys, values, sums)
     yield "add_counts", 32 * rows, lambda: add_counts(keys, ones, counts)
     yield "keep_greatest_float", 24 * rows, lambda: keep_greatest_float(keys, values, tops)
@@ -77,7 +79,7 @@ def _packing(rows: int, keys: np.ndarray, values: np.ndarray) -> Iterator[Work]:
     by_key = HashPartitioning(("key",))
     yield (
         "hash, partition and pack",
-        (2 * 24 + 16 + 20) * rows,
+        (2 * 24 + 10 + 8) * rows,
         lambda: encode_partitioned(by_key, wire, batch, 2, 0, 0),
     )
 

@@ -29,6 +29,8 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpcstream.errors import ConnectorError
+
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 """What survives a round trip through JSON."""
 
@@ -51,6 +53,11 @@ class Split:
     first_time, last_time : int, optional
         No row of the split is before the one or after the other (event time in the
         stream's unit); None if not known.
+
+    Raises
+    ------
+    ConnectorError
+        ``n_rows`` is no number of rows.
     """
 
     id: str
@@ -58,6 +65,13 @@ class Split:
     n_rows: int | None = None
     first_time: int | None = None
     last_time: int | None = None
+
+    def __post_init__(self) -> None:
+        rows = self.n_rows
+        if rows is not None and not (isinstance(rows, int) and rows >= 0):
+            raise ConnectorError(
+                f"split {self.id!r}: n_rows must be an int, 0 or more, or None; got {rows!r}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the split as a JSON object."""

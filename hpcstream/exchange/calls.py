@@ -2,14 +2,15 @@
 
 The transport below `CollectiveEdge`. It knows nothing of rounds: a call carries a
 header with a few numbers, and perhaps a message, from every rank to every rank.
-Small messages travel inside the header's slot; a rank whose message does not fit
-sets `PAYLOAD`, which all ranks see, so that all post the payload call or none.
+Small messages travel inside the header's slot. Others are lent to the ranks that can
+read this one's memory; if there are consumers that cannot, the rank sets `PAYLOAD`, which
+all ranks see, so that all post the payload call or none.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,15 +18,20 @@ import numpy as np
 from hpcstream.exchange.communicator import Communicator, Request
 from hpcstream.exchange.header import (
     BYTES,
+    COUNTER,
+    EXTENT,
     FLAGS,
     HEADER_BYTES,
     HEADER_WORDS,
+    LENT,
     PAYLOAD,
+    PLACE,
     ROUND,
     ROWS,
     WATERMARK,
     inline_bytes,
 )
+from hpcstream.exchange.lending import Loan, Nearby, Peer
 from hpcstream.exchange.renewal import RenewedCommunicator
 from hpcstream.exchange.wire import Message, Pool
 
@@ -37,6 +43,26 @@ class EdgeGroup(NamedTuple):
 
     producers: tuple[int, ...]
     consumers: tuple[int, ...]
+
+
+class EdgeMemory(NamedTuple):
+    """Where an edge keeps messages.
+
+    Attributes
+    ----------
+    pool : Pool
+        For those received; also for those sent, if nobody is near.
+    nearby : Nearby or None
+        The ranks of the edge's communicator that read each other's memory.
+    """
+
+    pool: Pool
+    nearby: Nearby | None = None
+
+    @property
+    def send_pool(self) -> Pool:
+        """Where messages are built."""
+        return self.nearby.lender.pool if self.nearby else self.pool
 
 
 class Call:
@@ -78,8 +104,8 @@ class CallSequence:
         Who has something to say, and who is told; headers reach everyone.
     depth : int
         Calls that may be under way.
-    pool : Pool
-        Where received messages are kept.
+    memory : EdgeMemory
+        Messages given to `post` are in its ``send_pool``.
     """
 
     def __init__(
@@ -89,7 +115,7 @@ class CallSequence:
         group: EdgeGroup,
         *,
         depth: int,
-        pool: Pool,
+        memory: EdgeMemory,
     ) -> None:
         self.rank = headers.rank
         self.size = headers.size
@@ -100,7 +126,18 @@ class CallSequence:
         self._targets = group.consumers
         self._consumers = np.array(group.consumers, dtype=np.int64)
         self._consumes = self.rank in group.consumers
-        self._pool = pool
+        nearby = memory.nearby
+        self._lender = nearby.lender if nearby else None
+        self._peers: Mapping[int, Peer] = nearby.peers if nearby else {}
+        self._near = [place for place, rank in enumerate(self._targets) if rank in self._peers]
+        self._near_ranks = self._consumers[self._near]
+        self._far = [
+            (place, rank)
+            for place, rank in enumerate(self._targets)
+            if rank not in self._peers and rank != self.rank
+        ]
+        self._others = [(place, r) for place, r in enumerate(self._targets) if r != self.rank]
+        self._pool = memory.pool
         self._inline = inline_bytes(self.size)
         shape = (depth, self.size, HEADER_BYTES + self._inline)
         self._send_slots = np.zeros(shape, dtype=np.uint8)
@@ -122,19 +159,15 @@ class CallSequence:
 
     def post(self, flags: int, round_number: int, watermark: int, message: Message | None) -> None:
         """Post the next call. Collective, but does not wait."""
+        for peer in self._peers.values():
+            if peer.unread:
+                peer.give_back()
         slot = self._free_slots.pop()
         outgoing = self._send_slots[slot]
         words = outgoing.view(np.int64)[:, :HEADER_WORDS]
         words[:, ROWS] = 0
         if message is not None:
-            counts = message.counts.tolist()  # few: as Python numbers they are summed sooner
-            if self._fits_inline(counts):
-                self._copy_inline(outgoing, message)
-            else:
-                flags |= PAYLOAD
-            words[self._consumers, ROWS] = message.rows
-            words[self._consumers, BYTES] = message.counts
-            self.bytes_sent += sum(counts)
+            flags |= self._place(message, outgoing, words)
         words[:, FLAGS] = flags
         words[:, ROUND] = round_number
         words[:, WATERMARK] = watermark
@@ -144,18 +177,46 @@ class CallSequence:
         )
         self._under_way.append(Call(slot, request, message))
 
-    def _fits_inline(self, counts: list[int]) -> bool:
-        return all(
-            consumer == self.rank or n_bytes <= self._inline
-            for consumer, n_bytes in zip(self._targets, counts, strict=True)
-        )
+    def _place(self, message: Message, outgoing: np.ndarray, words: np.ndarray) -> int:
+        """Write where each consumer finds its rows; return the flags that say how."""
+        counts = message.counts.tolist()  # few: as Python numbers they are summed sooner
+        words[self._consumers, ROWS] = message.rows
+        words[self._consumers, BYTES] = message.counts
+        self.bytes_sent += sum(counts)
+        if self._fit_inline(counts, self._others):
+            self._copy_inline(outgoing, message, self._others)
+            return 0
+        if not self._lend(message, counts, words):
+            return PAYLOAD
+        if not self._fit_inline(counts, self._far):
+            return LENT | PAYLOAD
+        self._copy_inline(outgoing, message, self._far)
+        return LENT
 
-    def _copy_inline(self, outgoing: np.ndarray, message: Message) -> None:
-        for partition, consumer in enumerate(self._targets):
-            n_bytes = int(message.counts[partition])
-            if n_bytes and consumer != self.rank:
-                start = int(message.displacements[partition])
-                outgoing[consumer, HEADER_BYTES : HEADER_BYTES + n_bytes] = message.data[
+    def _lend(self, message: Message, counts: list[int], words: np.ndarray) -> bool:
+        """Lend a message to the ranks that can read it; False if there is none, or no room."""
+        n_borrowers = sum(counts[place] > 0 for place in self._near)
+        if self._lender is None or not n_borrowers:
+            return False
+        loan = self._lender.lend(message.data, n_borrowers)
+        if loan is None:
+            return False
+        words[self._near_ranks, PLACE] = loan.place + message.displacements[self._near]
+        words[:, COUNTER] = loan.counter
+        words[:, EXTENT] = loan.extent
+        return True
+
+    def _fit_inline(self, counts: list[int], targets: Sequence[tuple[int, int]]) -> bool:
+        return all(counts[place] <= self._inline for place, _ in targets)
+
+    def _copy_inline(
+        self, outgoing: np.ndarray, message: Message, targets: Sequence[tuple[int, int]]
+    ) -> None:
+        for place, rank in targets:
+            n_bytes = int(message.counts[place])
+            if n_bytes:
+                start = int(message.displacements[place])
+                outgoing[rank, HEADER_BYTES : HEADER_BYTES + n_bytes] = message.data[
                     start : start + n_bytes
                 ]
 
@@ -195,6 +256,8 @@ class CallSequence:
             send_counts[self._consumers] = message.counts
             send_starts[self._consumers] = message.displacements
             send_counts[self.rank] = 0  # our own rows stay where they are
+            if call.headers[self.rank][FLAGS] & LENT:
+                send_counts[self._near_ranks] = 0
             outgoing = message.data
         receive_counts, total = self._lay_out(call)
         call.payload = self._pool.take(total) if total else np.empty(0, dtype=np.uint8)
@@ -215,19 +278,27 @@ class CallSequence:
             return counts, total
         for rank, header in enumerate(call.headers):
             call.starts[rank] = total
-            if rank != self.rank and header[ROWS] and header[FLAGS] & PAYLOAD:
+            if rank != self.rank and header[ROWS] and self._is_sent(rank, header):
                 counts[rank] = header[BYTES]
                 total += -(-header[BYTES] // _ALIGNMENT) * _ALIGNMENT
         return counts, total
 
+    def _is_sent(self, rank: int, header: list[int]) -> bool:
+        """Whether what a rank has for this one comes with the payload call."""
+        is_lent = header[FLAGS] & LENT and rank in self._peers
+        return bool(header[FLAGS] & PAYLOAD) and not is_lent
+
     def memory_of(self, call: Call, rank: int) -> np.ndarray:
-        """Return what ``rank`` sent here in a complete call: uint8[bytes], ours to keep."""
+        """Return what ``rank`` has for us in a complete call: uint8[bytes], ours to keep."""
         header = call.headers[rank]
         n_bytes = header[BYTES]
         if rank == self.rank:
             assert call.message is not None, "a rank gets from itself what it sent"
             start = int(call.message.displacements[self._targets.index(rank)])
             return call.message.data[start : start + n_bytes]
+        if header[FLAGS] & LENT and rank in self._peers:
+            loan = Loan(header[PLACE], header[COUNTER], header[EXTENT])
+            return self._peers[rank].borrow(loan, n_bytes)
         if header[FLAGS] & PAYLOAD:
             assert call.payload is not None, "a payload was announced and not received"
             start = call.starts[rank]

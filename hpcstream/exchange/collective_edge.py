@@ -41,7 +41,7 @@ import pyarrow as pa
 
 from hpcstream.errors import HpcstreamError
 from hpcstream.event_time import MAX_TIME
-from hpcstream.exchange.calls import Call, CallSequence, EdgeGroup
+from hpcstream.exchange.calls import Call, CallSequence, EdgeGroup, EdgeMemory
 from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.edge import RoundEnd, RoundInput
 from hpcstream.exchange.header import (
@@ -57,7 +57,7 @@ from hpcstream.exchange.header import (
     WATERMARK,
 )
 from hpcstream.exchange.partitioning import Partitioning, encode_partitioned
-from hpcstream.exchange.wire import Message, Pool, WireFormat
+from hpcstream.exchange.wire import Message, WireFormat
 
 _MAX_PAYLOAD = 2**31 - 1
 
@@ -98,8 +98,8 @@ class CollectiveEdge:
         Which consumer gets which row.
     limits : EdgeLimits
         Rounds in flight and bytes a step.
-    pool : object with ``take(n_bytes)``
-        Where messages are built and received payloads are kept.
+    memory : EdgeMemory
+        Where messages are built and received ones are kept.
     """
 
     def __init__(
@@ -112,19 +112,21 @@ class CollectiveEdge:
         schema: pa.Schema,
         partitioning: Partitioning,
         limits: EdgeLimits,
-        pool: Pool,
+        memory: EdgeMemory,
     ) -> None:
         self.name = name
         self.busy_round = -1
         self.first_round = 0  # what round 0 is called by partitionings: more after a restore
         self.fillers_posted = 0
-        self._calls = CallSequence(headers, payloads, group, depth=limits.capacity + 2, pool=pool)
+        self._calls = CallSequence(
+            headers, payloads, group, depth=limits.capacity + 2, memory=memory
+        )
         self._rank = headers.rank
         self._group = group
         self._produces = self._rank in group.producers
         self._consumes = self._rank in group.consumers
         self._sender = group.producers.index(self._rank) if self._produces else -1
-        self._wire = WireFormat(schema, pool)
+        self._wire = WireFormat(schema, memory.send_pool)
         self._partitioning = partitioning
         self._limits = limits
         self._step_bytes = min(

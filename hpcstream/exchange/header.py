@@ -2,12 +2,12 @@
 
 ::
 
-    word  0      1      2     3      4          5          6..7
-          flags  round  rows  bytes  watermark  idle since  reserved   | inline payload ...
+    word  0      1      2     3      4          5      6        7
+          flags  round  rows  bytes  watermark  place  counter  extent   | inline payload ...
 
-``rows`` and ``bytes`` differ from destination to destination, the other words do
-not. A *filler* has no `STEP` flag: it carries nothing and only lets the peers'
-call complete.
+``rows``, ``bytes`` and ``place`` differ from destination to destination, the other words
+do not. The last three are a loan of the sender's memory, with `LENT`. A *filler* has no
+`STEP` flag: it carries nothing and only lets the peers' call complete.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 HEADER_BYTES = 64
 HEADER_WORDS = HEADER_BYTES // 8
 
-FLAGS, ROUND, ROWS, BYTES, WATERMARK = range(5)
+FLAGS, ROUND, ROWS, BYTES, WATERMARK, PLACE, COUNTER, EXTENT = range(8)
 
 STEP = 1
 """The call carries a step of this sender's stream of rounds."""
@@ -31,6 +31,8 @@ BUSY = 32
 """The sender's sources had rows in this round."""
 END = 64
 """The farewell: no step of this sender comes after this one."""
+LENT = 128
+"""Ranks that read the sender's memory find their rows there: nothing else is sent to them."""
 
 
 def inline_bytes(n_ranks: int) -> int:

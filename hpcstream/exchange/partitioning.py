@@ -65,12 +65,19 @@ class HashPartitioning:
         if n_partitions == 1:
             return _all_to(0, batch.num_rows, 1)
         # Kernels are loaded when a job runs, not when it is planned.
-        from hpcstream.kernels.partition import partition_rows
-        from hpcstream.memory.key_hash import hash_keys
+        from hpcstream.kernels import partition
+        from hpcstream.memory.key_hash import hash_keys, single_words
 
+        partitions = np.empty(batch.num_rows, dtype=np.uint16)
+        words = single_words(batch, self.columns)
+        if words is not None:
+            partition.partition_of_words(words, n_partitions, partitions)
+        else:
+            hashes = hash_keys(batch, self.columns)
+            partition.partition_of_hashes(hashes, n_partitions, partitions)
         order = np.empty(batch.num_rows, dtype=np.int32)
         offsets = np.empty(n_partitions + 1, dtype=np.int64)
-        partition_rows(hash_keys(batch, self.columns), n_partitions, order, offsets)
+        partition.order_by_partition(partitions, n_partitions, order, offsets)
         return order, offsets
 
     def describe(self) -> str:

@@ -25,7 +25,7 @@ _SMALL_PAGE = 4096
 
 
 class Arena:
-    """One mapping, aligned to a huge page, and how far it is cut into blocks.
+    """One mapping, its blocks aligned to a huge page, and how far it is cut into them.
 
     Attributes
     ----------
@@ -44,10 +44,17 @@ class Arena:
 
     __slots__ = ("address", "cursor", "memory", "n_blocks", "n_bytes", "start", "touch")
 
-    def __init__(self, memory: mmap.mmap, n_bytes: int, *, touch: bool = False) -> None:
+    def __init__(
+        self,
+        memory: mmap.mmap,
+        n_bytes: int,
+        *,
+        touch: bool = False,
+        alignment: int = HUGE_PAGE,
+    ) -> None:
         address = int(np.frombuffer(memory, np.uint8, 1).ctypes.data)
         self.memory = memory
-        self.start = -address % HUGE_PAGE
+        self.start = -address % alignment
         self.address = address + self.start
         self.n_bytes = n_bytes
         self.touch = touch
@@ -104,16 +111,18 @@ class ArenaMapper:
             The system has no room for it, or ``ulimit -v`` forbids it.
         """
         n_bytes += -n_bytes % HUGE_PAGE
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         try:
-            memory = mmap.mmap(-1, n_bytes + HUGE_PAGE, flags=flags)
+            arena = self._map(n_bytes)
         except OSError as error:
             raise MemoryError(f"no room for an arena of {n_bytes:,} bytes: {error}") from error
-        arena = Arena(memory, n_bytes)
         self._advise(arena)
         self._bind(arena)
         arena.touch = self.node is not None and not self._may_bind
         return arena
+
+    def _map(self, n_bytes: int) -> Arena:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        return Arena(mmap.mmap(-1, n_bytes + HUGE_PAGE, flags=flags), n_bytes)
 
     def _advise(self, arena: Arena) -> None:
         if not self._may_use_huge_pages:

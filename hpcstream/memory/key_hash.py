@@ -54,6 +54,17 @@ def hash_keys(batch: pa.RecordBatch, columns: Sequence[str]) -> Hashes:
     return hashes
 
 
+def single_words(batch: pa.RecordBatch, columns: Sequence[str]) -> npt.NDArray[np.int64] | None:
+    """Return keys that are one word each, int64[n_rows], which need not be hashed first.
+
+    None if there are several columns, nulls, or values that are no words.
+    """
+    array = batch.column(columns[0])
+    if len(columns) > 1 or not is_word_type(array.type) or array.null_count:
+        return None
+    return key_words(array)
+
+
 def hash_array(array: pa.Array) -> Hashes:
     """Return the hash of each value of one key column, as uint64[n_rows]."""
     hashes = np.empty(len(array), dtype=np.uint64)

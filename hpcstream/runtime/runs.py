@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _LEAST_RUNS = 8  # of a rank, where there are splits enough: one run more or less is little
+_MOST_SPLITS = 512  # in a run: to open one takes time, too, whatever is in it
 
 
 def dealt_to(place: int, places: int, split_rows: Sequence[int | None], run_rows: int) -> list[int]:
@@ -17,17 +18,18 @@ def dealt_to(place: int, places: int, split_rows: Sequence[int | None], run_rows
     split_rows : sequence of (int or None)
         Rows of each split, in order; None, not known: the split is a run of its own.
     run_rows : int
-        A run ends with the split that brings it to so many rows; earlier if a rank would
-        else have less than eight runs. 0: every split is a run.
+        A run ends with the split that brings it to so many rows, or is the 512th; earlier if
+        a rank would else have less than eight runs. 0: every split is a run.
     """
-    known = sum(rows or 0 for rows in split_rows)
+    weights = [None if rows is None else max(rows, run_rows // _MOST_SPLITS) for rows in split_rows]
+    known = sum(weight or 0 for weight in weights)
     enough = min(run_rows, known // (places * _LEAST_RUNS))
     mine: list[int] = []
-    run = rows_of_run = 0
-    for number, rows in enumerate(split_rows):
+    run = of_run = 0
+    for number, weight in enumerate(weights):
         if run % places == place:
             mine.append(number)
-        rows_of_run += enough if rows is None else rows
-        if rows_of_run >= enough:
-            run, rows_of_run = run + 1, 0
+        of_run += enough if weight is None else weight
+        if of_run >= enough:
+            run, of_run = run + 1, 0
     return mine

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from hpcstream.config import JobConfig
 from hpcstream.errors import PlanError
 from hpcstream.exchange.agree import raise_together
-from hpcstream.exchange.calls import EdgeGroup
+from hpcstream.exchange.calls import EdgeGroup, EdgeMemory
 from hpcstream.exchange.collective_edge import CollectiveEdge, EdgeLimits
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.exchange.edge import Edge, LocalEdge
+from hpcstream.exchange.lending import Nearby, find_nearby
 from hpcstream.exchange.reduce_edge import ReduceEdge
 from hpcstream.graph.identity import operator_identities, source_identities
 from hpcstream.graph.logical import SourceNode
@@ -131,6 +132,7 @@ def set_up(
         What failed here, or `RemoteError`; nothing is left open on any rank.
     """
     builder = _Builder(graph, config, comm, clock, start)
+    builder.nearby = yield from find_nearby(comm, allowed=config.shared_memory)
     setup, error = None, None
     builder.connect()
     try:
@@ -163,6 +165,7 @@ class _Builder:
         self.owned: list[Communicator] = []
         self.edges: dict[int, Edge] = {}
         self.tasks: list[Task] = []
+        self.nearby: Nearby | None = None
         self._round = round_limits(graph, config)
         self.sinks: dict[int, SinkOperator] = {}
 
@@ -251,7 +254,7 @@ class _Builder:
             schema=plan.schema,
             partitioning=plan.partitioning,
             limits=EdgeLimits(capacity, self.config.step_bytes, self.config.receive_bytes),
-            pool=process_pool(),
+            memory=EdgeMemory(process_pool(), self.nearby and self.nearby.within(members)),
         )
 
     @staticmethod

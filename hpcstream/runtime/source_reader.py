@@ -108,6 +108,10 @@ MAX_BATCH_ROWS = 131_072
 """Rows that operators get at once: their kernels run between two looks at MPI."""
 
 
+_MOST_IN_VAIN = 128  # looks without a row in one round, of which one finds that a split has ended
+_MOST_EMPTY = 1000  # chunks in a row
+
+
 @dataclass(slots=True)
 class SplitProgress:
     """How far one split has been read; ``greatest`` is the greatest event time in a live one."""
@@ -117,6 +121,12 @@ class SplitProgress:
     position: int = 0
     done: bool = False
     greatest: int = MIN_TIME
+
+    @property
+    def rows_left(self) -> int | None:
+        """Rows that are not read; None if their number is not known."""
+        n_rows = self.split.n_rows
+        return None if n_rows is None else max(0, n_rows - self.position)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
@@ -153,6 +163,7 @@ class BoundedReader:
         self._texts: list[str] = []  # of the splits, as JSON
         self._n_settled = 0  # of which these change no more
         self._reader: SplitReader | None = None
+        self._n_empty = 0  # chunks without a row since the last one with some
         self._watermark = BoundedWatermark(
             [one.split.first_time for one in splits], spec.watermark_delay
         )
@@ -200,14 +211,18 @@ class BoundedReader:
         return None if self.ended else self.progress[self._current].split.id
 
     def read_round(self, max_rows: int, max_bytes: int = 1 << 62) -> Iterator[pa.RecordBatch]:
-        """Yield the batches of one round: ``max_rows`` rows scanned, or so many bytes and more.
+        """Yield the batches of one round: ``max_rows`` rows scanned and more, or so many bytes.
 
-        Fewer only at the end. It depends on nothing but what is read.
+        Up to half as many more, so that what a split has is not cut where the round ends:
+        all rounds after that would begin with what is left. Fewer only at the end, and after
+        many splits without rows, which take time, too. It depends on nothing but what is read.
         """
-        rows_left, bytes_left = max_rows, max_bytes
-        while rows_left > 0 and bytes_left > 0 and not self.ended:
-            batch, scanned = self._read(min(rows_left, MAX_BATCH_ROWS))
+        rows_left, bytes_left, in_vain = max_rows, max_bytes, 0
+        while rows_left > 0 and bytes_left > 0 and in_vain < _MOST_IN_VAIN and not self.ended:
+            wanted = max(rows_left, max_rows // 2)
+            batch, scanned = self._read(min(wanted, MAX_BATCH_ROWS))
             rows_left -= scanned
+            in_vain = 0 if scanned else in_vain + 1
             if batch is not None and batch.num_rows:
                 bytes_left -= self._bytes_of(batch)
                 yield batch
@@ -226,6 +241,12 @@ class BoundedReader:
         if chunk is None:
             self._close_split()
             return None, 0
+        self._n_empty = 0 if chunk.scanned else self._n_empty + 1
+        if self._n_empty > _MOST_EMPTY:
+            raise ConnectorError(
+                f"{progress.split.id}: {_MOST_EMPTY:,} chunks in a row without a row, at row "
+                f"{progress.position:,}; the reader of a bounded source returns None at its end"
+            )
         self.rows_scanned += chunk.scanned
         start, progress.position = progress.position, progress.position + chunk.scanned
         if not chunk.batch.num_rows:
@@ -238,7 +259,7 @@ class BoundedReader:
     def _close_split(self) -> None:
         assert self._reader is not None
         self._reader.close()
-        self._reader = None
+        self._reader, self._n_empty = None, 0
         self.progress[self._current].done = True
         self._current += 1
         self._watermark.next_split()

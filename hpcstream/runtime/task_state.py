@@ -106,5 +106,5 @@ def redealt_splits(
     """Deal the splits that are not finished to another number of ranks, in their order."""
     splits = [SplitProgress.from_json(one) for facts in parts for one in facts["splits"]]
     unread = sorted((one for one in splits if not one.done), key=lambda one: one.number)
-    rows = [one.split.n_rows for one in unread]
+    rows = [one.rows_left for one in unread]
     return [unread[i] for i in dealt_to(place, places, rows, run_rows)]

@@ -455,14 +455,14 @@ class SliceStore:
         return values
 
     def _open_up(self, start: int, stop: int) -> None:
-        """Make slots that no region has had like new, and let them be given out; 0 is anybody's.
+        """Make slots that no region has had like new, let them be given out, and 0 be anybody's.
 
         Those from ``stop`` on can wait: memory that is not touched is not there.
         """
         stop = min(stop, self._keys.shape[0])
-        self.rows[start:stop] = 0
+        self.rows[:1] = self.rows[start:stop] = 0
         for spec, array in zip(self._specs, self.words, strict=True):
-            array[start:stop] = spec.identity
+            array[:1] = array[start:stop] = spec.identity
         self._book[key_table.ENTRY_CAPACITY] = stop
 
     def _announce_dense(self) -> None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from hpcstream.exchange.collective_edge import CollectiveEdge, EdgeGroup, EdgeLimits
+from hpcstream.exchange.calls import EdgeGroup, EdgeMemory
+from hpcstream.exchange.collective_edge import CollectiveEdge, EdgeLimits
 from hpcstream.exchange.edge import Edge, RoundEnd, RoundInput
+from hpcstream.exchange.lending import Lender, Nearby, Peer
 from hpcstream.exchange.partitioning import HashPartitioning
 from hpcstream.testing import Simulation
 
@@ -23,7 +25,19 @@ class HeapPool:
         return np.full(n_bytes, 0xEE, dtype=np.uint8)
 
 
-def make_edge(comm, *, group=None, partitioning=None, schema=SCHEMA, **limits):
+def nearby_on(hosts: Sequence[int]) -> list[Nearby | None]:
+    """Return for each rank those that share its host; each has a file of its own."""
+    lenders = [Lender() for _ in hosts]
+    paths = [f"/proc/self/fd/{lender.file.number}" for lender in lenders]
+    found: list[Nearby | None] = []
+    for rank, host in enumerate(hosts):
+        near = [other for other, one in enumerate(hosts) if one == host and other != rank]
+        peers = {other: Peer(paths[other]) for other in near}
+        found.append(Nearby(lenders[rank], peers) if peers else None)
+    return found
+
+
+def make_edge(comm, *, group=None, partitioning=None, schema=SCHEMA, nearby=None, **limits):
     """Return one rank's end of an edge over all ranks of ``comm``."""
     everyone = tuple(range(comm.size))
     return CollectiveEdge(
@@ -34,7 +48,7 @@ def make_edge(comm, *, group=None, partitioning=None, schema=SCHEMA, **limits):
         schema=schema,
         partitioning=partitioning or HashPartitioning(("key",)),
         limits=EdgeLimits(**{"capacity": 3, **limits}),
-        pool=HeapPool(),
+        memory=EdgeMemory(HeapPool(), nearby),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,13 +12,13 @@ from hypothesis import strategies as st
 
 from hpcstream.errors import HpcstreamError
 from hpcstream.event_time import MAX_TIME
-from hpcstream.exchange import collective_edge
+from hpcstream.exchange import calls, collective_edge, lending
 from hpcstream.exchange.edge import RoundEnd
 from hpcstream.exchange.header import inline_bytes
 from hpcstream.exchange.partitioning import BroadcastPartitioning, GatherPartitioning
 from hpcstream.exchange.renewal import RenewedCommunicator
 from hpcstream.testing.simulation import Simulation, Turns
-from tests.unit.edge_ranks import EdgeRank, make_edge, rows, run_edges
+from tests.unit.edge_ranks import EdgeRank, make_edge, nearby_on, rows, run_edges
 
 
 def rounds_of(sender, sizes):
@@ -102,11 +104,78 @@ def test_every_row_comes_once_in_order_whatever_the_timing(
     assert len({rank.edge.calls_posted for rank in ranks}) == 1
 
 
-def run_everyone(size, sizes, *, seed=0, max_delay=3, n_rounds=None, **limits):
+@given(
+    hosts=st.lists(st.integers(0, 2), min_size=2, max_size=6),
+    roles=groups,
+    n_rounds=st.integers(1, 5),
+    world=st.tuples(st.integers(0, 2**16), st.sampled_from([0, 1, 20])),
+    data=st.data(),
+)
+@settings(max_examples=40)
+def test_every_row_comes_once_where_some_ranks_read_the_memory_of_others(
+    hosts, roles, n_rounds, world, data
+):
+    size = min(len(hosts), len(roles[0]))
+    producers, consumers = group = as_group((roles[0][:size], roles[1][:size]))
+    lengths = st.lists(st.sampled_from([0, 1, 2, 30]), min_size=n_rounds, max_size=n_rounds)
+    sizes = {sender: data.draw(lengths) for sender in producers}
+    nearby = nearby_on(hosts[:size])
+    simulation = Simulation(size, seed=world[0], max_delay=world[1])
+    ranks = []
+    with mock.patch.object(calls, "inline_bytes", return_value=192):
+        for rank in range(size):
+            comm = simulation.communicator(rank)
+            edge = make_edge(comm, group=group, nearby=nearby[rank], step_bytes=500)
+            sends = rounds_of(rank, sizes[rank]) if rank in producers else None
+            ranks.append(EdgeRank(edge, sends, n_rounds, consumes=rank in consumers))
+
+    run_edges(simulation, ranks)
+
+    assert all_received(ranks) == sent(sizes)
+    del ranks, edge
+    for own in filter(None, nearby):
+        for peer in own.peers.values():
+            peer.give_back()
+    assert [own.lender.n_lent for own in filter(None, nearby)] == [0] * (size - nearby.count(None))
+
+
+def test_ranks_of_one_host_send_no_payload():
+    nearby = nearby_on([0, 0, 0])
+
+    ranks = run_everyone(3, [5, 5000, 40_000], nearby=nearby)
+
+    assert [rank.edge._calls._payloads._calls_left for rank in ranks] == [1 << 22] * 3
+    assert all_received(ranks) == sent(everyone(3, [5, 5000, 40_000]))
+
+
+def test_messages_are_sent_while_too_many_are_lent(monkeypatch):
+    monkeypatch.setattr(lending, "LOANS", 2)
+    n_rounds = 6
+
+    ranks = run_everyone(2, [5000] * n_rounds, nearby=nearby_on([0, 0]))
+
+    n_payloads = (1 << 22) - ranks[0].edge._calls._payloads._calls_left
+    assert n_payloads == n_rounds - 2  # every batch is kept: what is lent does not come back
+    assert all_received(ranks) == sent(everyone(2, [5000] * n_rounds))
+
+
+def test_what_others_still_read_is_not_written_again():
+    nearby = nearby_on([0, 0])
+    ranks = run_everyone(2, [5000] * 4, nearby=nearby)
+    before = all_received(ranks)
+
+    for own in nearby:
+        for _ in range(20):
+            own.lender.pool.take(150_000)[:] = 0xEE
+
+    assert all_received(ranks) == before == sent(everyone(2, [5000] * 4))
+
+
+def run_everyone(size, sizes, *, seed=0, max_delay=3, n_rounds=None, nearby=None, **limits):
     simulation = Simulation(size, seed=seed, max_delay=max_delay)
     ranks = [
         EdgeRank(
-            make_edge(simulation.communicator(rank), **limits),
+            make_edge(simulation.communicator(rank), nearby=nearby and nearby[rank], **limits),
             rounds_of(rank, sizes),
             len(sizes),
         )

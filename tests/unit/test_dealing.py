@@ -41,6 +41,13 @@ def test_splits_without_rows_belong_to_the_run_before_their_neighbour():
     assert places(2, [0, 0, *[500_000] * 40])[:6] == [0, 0, 0, 0, 1, 1]
 
 
+@pytest.mark.parametrize("split_rows", [[100_000_000] + [100] * 9999, [0] * 9999 + [ROUND]])
+def test_thousands_of_tiny_splits_are_not_left_to_one_rank(split_rows):
+    readers = places(5, split_rows)
+
+    assert min(readers.count(place) for place in range(5)) > 1500
+
+
 @given(
     n_places=st.integers(1, 5),
     split_rows=st.lists(st.one_of(st.none(), st.integers(0, 2_000_000)), max_size=200),
@@ -60,7 +67,8 @@ def test_ranks_differ_by_a_run_at_most(n_places, n_splits, rows, run_rows):
     readers = places(n_places, [rows] * n_splits, run_rows)
 
     splits_of = [readers.count(place) for place in range(n_places)]
-    in_a_run = -(-min(run_rows, n_splits * rows // (8 * n_places)) // rows)
+    weight = max(rows, run_rows // 512)
+    in_a_run = -(-min(run_rows, n_splits * weight // (8 * n_places)) // weight)
     assert max(splits_of) - min(splits_of) <= max(in_a_run, 1)
 
 

@@ -53,6 +53,23 @@ def contents(store):
     return found
 
 
+class UsedMemory:
+    """An allocator whose memory has been somebody else's."""
+
+    def empty(self, n, dtype):
+        return np.full(n, -1).astype(dtype)
+
+
+def test_the_slot_of_late_rows_is_like_new_however_memory_moves():
+    store = SliceStore(10, 0, WORDS, UsedMemory())
+    for step in range(4):
+        add(store, [10 * step] * 3000, range(3000))
+        assert (store.words[0][0], store.words[1][0]) == (0.5, 99)
+        store.words[0][0] = -1.0  # a late row came
+        store.pack()
+        assert (store.words[0][0], store.words[1][0], store.rows[0]) == (0.5, 99, 0)
+
+
 some_keys = st.none() | st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1)
 some_times = st.integers(-50, 50) | st.integers(-(2**61), 2**61)
 

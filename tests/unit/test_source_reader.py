@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcstream.connectors.adapt import as_source
+from hpcstream.connectors.base import Chunk, Split
 from hpcstream.errors import ConnectorError
 from hpcstream.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN, TimeUnit
 from hpcstream.graph.logical import EventTime
@@ -69,7 +70,7 @@ def test_rounds_of_a_bounded_source_are_full_but_for_the_last(sizes, max_rows):
     total = sum(map(sum, sizes))
     assert sum(rounds) == total == reader.rows_scanned
     full = [n for n in rounds if n]
-    assert all(n == max_rows for n in full[:-1])
+    assert all(max_rows <= n < max_rows + max(1, max_rows // 2) for n in full[:-1])
 
 
 @given(
@@ -86,6 +87,49 @@ def test_progress_as_json_is_that_of_all_splits_at_any_time(sizes, max_rows, loo
             assert found == [one.to_json() for one in reader.progress]
         list(reader.read_round(max_rows))
     assert json.loads(reader.progress_as_json().text) == [one.to_json() for one in reader.progress]
+
+
+def test_a_round_takes_what_a_split_has_left_rather_than_cut_it():
+    splits = [[rows(*range(3))], *([rows(*range(5))] for _ in range(4))]
+    reader = bounded(ListSource(splits, schema=SCHEMA))
+
+    assert [len(r) for r in read_all(reader, 10) if r] == [13, 10]
+
+
+@pytest.mark.parametrize("n_rows", ["10", -1, 2.5, float("nan")])
+def test_a_split_says_how_many_rows_it_has_or_nothing(n_rows):
+    with pytest.raises(ConnectorError, match=r"split 'a': n_rows must be .* got"):
+        Split("a", n_rows=n_rows)
+
+
+class Stuck:
+    """A reader that never says that it has ended."""
+
+    position = 0
+
+    def read(self, max_rows):
+        return Chunk(pa.record_batch(rows(), schema=SCHEMA), 0)
+
+    def close(self):
+        pass
+
+
+def test_a_reader_that_never_ends_is_named():
+    source = ListSource([[rows(1)]], schema=SCHEMA)
+    source.open = lambda split, position=0: Stuck()
+    reader = bounded(source)
+
+    with pytest.raises(ConnectorError, match=r"1,000 chunks in a row .* returns None at its end"):
+        read_all(reader, 10)
+
+
+def test_a_round_ends_among_many_splits_without_rows():
+    reader = bounded(ListSource([[] for _ in range(1000)] + [[rows(1)]], schema=SCHEMA))
+
+    found = read_all(reader, 10)
+
+    assert len(found) > 5
+    assert [row["t"] for r in found for row in r] == [1]
 
 
 def test_rows_keep_the_order_of_splits_and_of_rows():

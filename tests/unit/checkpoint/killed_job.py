@@ -61,7 +61,7 @@ def main(folder: Path) -> None:
     copy, staging._copy = staging._copy, copy_or_die
     control.MOST_ROUNDS = 4
     with start(folder, 2, restore_from=None) as ranks:
-        ranks.until(lambda: len(copied) == KILL_AT - 2)
+        ranks.until(lambda: len(copied) == KILL_AT - 1)
         (folder / "run" / "savepoint-request.json").write_text(json.dumps({"stop": False}))
         ranks.finish()
 
