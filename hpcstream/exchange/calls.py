@@ -234,12 +234,15 @@ class CallSequence:
             moved = True
         return moved
 
-    def completed(self) -> Iterator[Call]:
-        """Yield the calls that are complete, oldest first; each is given back after its turn."""
-        while self._under_way and self._under_way[0].is_complete:
-            call = self._under_way.popleft()
-            yield call
-            self._free_slots.append(call.slot)
+    def take_complete(self) -> Call | None:
+        """Return the oldest call if it is complete, to be given to `release` when it is read."""
+        if self._under_way and self._under_way[0].is_complete:
+            return self._under_way.popleft()
+        return None
+
+    def release(self, call: Call) -> None:
+        """Let the place of a call be used again."""
+        self._free_slots.append(call.slot)
 
     def _read_headers(self, call: Call) -> None:
         words = self._receive_slots[call.slot].view(np.int64)[:, :HEADER_WORDS]

@@ -257,15 +257,16 @@ class CollectiveEdge:
 
     def progress(self) -> bool:
         """Move calls on, deliver those that are complete, post a filler if one is owed."""
-        moved = False
-        if self._calls.under_way:
-            moved = self._calls.progress()
-            for call in self._calls.completed():
+        moved, calls = False, self._calls
+        if calls.under_way:
+            moved = calls.progress()
+            while (call := calls.take_complete()) is not None:
                 self._deliver(call)
+                calls.release(call)
                 moved = True
         if self._farewell_round is not None:
             self._post_farewell()
-        if not self._calls.under_way and self._is_awaited() and self._calls.room:
+        if not calls.under_way and self._is_awaited() and calls.room:
             self.fillers_posted += 1
             self._post(0, MAX_TIME, None)
         return moved

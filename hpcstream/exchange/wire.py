@@ -29,6 +29,7 @@ from hpcstream.exchange.wire_columns import (
     BINARY,
     DICTIONARY,
     FOREIGN,
+    VALUES,
     Bytes,
     Column,
     Int64s,
@@ -122,6 +123,7 @@ class WireFormat:
             if column.kind == DICTIONARY
         }
         self._n_fields = len(columns)
+        self._plain_types = _plain_types(columns)
         self._n_words = 1 + 2 * len(laid_out)
         self._first_buffer = aligned(8 * self._n_words)
         self._layouts: dict[int, _Layout] = {}
@@ -226,6 +228,8 @@ class WireFormat:
         directory = memory[: 8 * self._n_words].view(np.int64).tolist()
         assert directory[0] == n_rows, f"a block of {directory[0]} rows came as one of {n_rows}"
         block = pa.py_buffer(memory)
+        if self._plain_types and not any(directory[1::2]):
+            return self._plain(block, n_rows)
         arrays: list[pa.Array] = [None] * self._n_fields
         position = self._first_buffer
         for place, column in enumerate(self._columns):
@@ -242,6 +246,24 @@ class WireFormat:
         if not arrays:
             return _without_columns(n_rows)
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def _plain(self, block: pa.Buffer, n_rows: int) -> pa.RecordBatch:
+        """Return the batch in a block that has nothing but values, one column after the other.
+
+        To wrap the columns of a small round takes longer than what is done with them.
+        """
+        arrays, position = [], self._first_buffer
+        for data_type, width in self._plain_types:
+            first = position // width
+            arrays.append(pa.Array.from_buffers(data_type, n_rows, [None, block], 0, first))
+            position += aligned(n_rows * width)
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+def _plain_types(columns: list[Column]) -> list[tuple[pa.DataType, int]]:
+    """Return each column's type and the bytes of a value; none if one has more than values."""
+    is_plain = all(one.kind == VALUES and one.sent_as is one.type for one in columns)
+    return [(one.type, one.row_bits // 8) for one in columns] if is_plain else []
 
 
 def _as_int32(order: npt.NDArray[Any]) -> npt.NDArray[np.int32]:

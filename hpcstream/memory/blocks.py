@@ -10,6 +10,7 @@ SHARED_BLOCK_BYTES = 2 << 20
 """Larger blocks have an arena each, so that each can be given back alone."""
 
 _ALIGNMENT_BITS = 6
+_SMALL_BYTES = 64 << 10
 
 
 class FreeList(list["Block"]):
@@ -62,10 +63,15 @@ class Lease(np.ndarray[Any, Any]):
 def block_bytes(n_bytes: int) -> int:
     """Return the size of the block that ``n_bytes`` are taken from.
 
-    Multiples of 64; above 256 in quarters of powers of two; above
+    Multiples of 64; above 256 powers of two, so that small ones, of any size in each round,
+    are found at the first look; above 64 KiB in quarters of powers of two; above
     `SHARED_BLOCK_BYTES` whole huge pages.
     """
-    bits = (n_bytes - 1).bit_length() - 3 if n_bytes > 256 else _ALIGNMENT_BITS
+    bits = _ALIGNMENT_BITS
+    if n_bytes > _SMALL_BYTES:
+        bits = (n_bytes - 1).bit_length() - 3
+    elif n_bytes > 256:
+        bits = (n_bytes - 1).bit_length()
     step = 1 << bits
     if n_bytes > SHARED_BLOCK_BYTES and step < HUGE_PAGE:
         step = HUGE_PAGE

@@ -10,8 +10,9 @@
 
 NumPy never skips the lease when it shortens chains of views, because a lease is
 of another type than the arrays on it. Sizes go up in quarters of powers of two,
-so at most a fifth of a block is unused. Taking from a free list needs no lock:
-list operations are atomic, and so is giving back.
+so at most a fifth of a block is unused (those of up to 64 KiB in whole powers:
+a half). Taking from a free list needs no lock: list operations are atomic, and
+so is giving back.
 """
 
 import functools

@@ -35,7 +35,7 @@ class Backoff:
         self._quiet = 0
         self._sleep_s = FIRST_SLEEP_S
 
-    def wait(self, longest_s: float) -> None:
+    def wait(self, sleep_limit_s: Callable[[], float]) -> None:
         """Wait a little, more the longer nothing has moved."""
         self._quiet += 1
         if self._quiet <= self._spins:
@@ -43,7 +43,7 @@ class Backoff:
         if self._quiet <= self._spins + YIELDS:
             os.sched_yield()
             return
-        time.sleep(min(self._sleep_s, longest_s))
+        time.sleep(min(self._sleep_s, sleep_limit_s()))
         self._sleep_s *= 1.5
 
 
@@ -60,4 +60,4 @@ def drive(
         if moved:
             backoff.reset()
         else:
-            backoff.wait(sleep_limit_s())
+            backoff.wait(sleep_limit_s)

@@ -35,7 +35,10 @@ class Outputs:
 
     def may_start(self, round_number: int) -> bool:
         """Return whether every edge takes this round."""
-        return all(edge.may_start(round_number) for edge in self.edges)
+        for edge in self.edges:  # asked in each turn of the loop: `all` takes twice as long
+            if not edge.may_start(round_number):
+                return False
+        return True
 
     def emit(self, place: Place, batch: pa.RecordBatch) -> Iterator[None]:
         """Send a batch on every edge of an output; nobody may read it."""
@@ -141,9 +144,10 @@ class Task:
         return True
 
     def _may_start(self) -> bool:
-        return all(edge.has_round(self.next_round) for edge in self.inputs) and (
-            self.outputs.may_start(self.next_round)
-        )
+        for edge in self.inputs:
+            if not edge.has_round(self.next_round):
+                return False
+        return self.outputs.may_start(self.next_round)
 
     def _round(self) -> Iterator[bool]:
         """Take the round; look at MPI between two batches, but not before the results."""

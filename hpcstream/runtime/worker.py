@@ -83,7 +83,7 @@ class Worker:
         while not self._done():
             moved = self._progress_edges()
             if self._pacers:
-                self._follow_the_busiest()
+                self._follow_the_busiest(moved)
             if self._progress_control():
                 moved = True
             for task in self.tasks:
@@ -101,7 +101,8 @@ class Worker:
         for edge in self.edges:
             if edge.progress():
                 moved = True
-            if edge.abort_seen and not self.failed_elsewhere and self.error is None:
+        if moved and not self.failed_elsewhere and self.error is None:
+            if any(edge.abort_seen for edge in self.edges):
                 self.failed_elsewhere = True
                 self._drain()
         self.exchange_ns += time.perf_counter_ns() - before
@@ -171,8 +172,9 @@ class Worker:
         gate = self.gate
         if gate.is_closed or not gate.poll():
             return False
-        if any(task.next_round < gate.boundary for task in self._sources):
-            return False
+        for task in self._sources:
+            if task.next_round < gate.boundary:
+                return False
         cut_round = gate.boundary
         self.outcome = gate.pass_boundary(self._status())
         if self._pacers:
@@ -222,14 +224,17 @@ class Worker:
             if rank != self._wakes.rank:
                 self._wakes.send_wake(rank)
 
-    def _follow_the_busiest(self) -> None:
-        busy_round = max((edge.busy_round for edge in self.edges), default=-1)
-        if busy_round != self._busy_round:
-            self._busy_round = busy_round
-            for pacer in self._pacers:
-                pacer.closer.busy_in(busy_round)
-        if any(pacer.closer.is_stretched for pacer in self._pacers):
-            self._take_wakes()
+    def _follow_the_busiest(self, edges_moved: bool) -> None:
+        if edges_moved:
+            busy_round = max((edge.busy_round for edge in self.edges), default=-1)
+            if busy_round != self._busy_round:
+                self._busy_round = busy_round
+                for pacer in self._pacers:
+                    pacer.closer.busy_in(busy_round)
+        for pacer in self._pacers:
+            if pacer.closer.is_stretched:
+                self._take_wakes()
+                return
 
     def _take_wakes(self) -> None:
         """Receive wake messages; whoever is not asleep only takes them out of the way."""

@@ -113,7 +113,7 @@ def test_waiting_spins_then_yields_then_sleeps_longer_and_longer(naps):
     backoff = Backoff(shares_cores=False)
 
     for _ in range(2300):
-        backoff.wait(0.001)
+        backoff.wait(lambda: 0.001)
 
     slept = naps[2000:]
     assert naps[:2000] == ["yield"] * 2000
@@ -122,7 +122,7 @@ def test_waiting_spins_then_yields_then_sleeps_longer_and_longer(naps):
 
 
 def test_ranks_that_share_cores_yield_at_once(naps):
-    Backoff(shares_cores=True).wait(0.001)
+    Backoff(shares_cores=True).wait(lambda: 0.001)
 
     assert naps == ["yield"]
 
@@ -130,11 +130,11 @@ def test_ranks_that_share_cores_yield_at_once(naps):
 def test_a_move_ends_the_wait(naps):
     backoff = Backoff(shares_cores=True)
     for _ in range(2100):
-        backoff.wait(0.001)
+        backoff.wait(lambda: 0.001)
 
     backoff.reset()
     naps.clear()
-    backoff.wait(0.001)
+    backoff.wait(lambda: 0.001)
 
     assert naps == ["yield"]
 
