@@ -110,6 +110,10 @@ class JobRun:
         except StopIteration as stop:
             result: JobResult = stop.value
             return result
+        except BaseException as error:
+            if getattr(error, "agreed_by_all_ranks", False):
+                yield from _waiting(tracebacks.let_one_speak(error, self.comm))
+            raise
         finally:
             running.close()
             self._leave_directory()
