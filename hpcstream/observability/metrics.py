@@ -110,6 +110,8 @@ class JobResult:
         Rows written by all sinks.
     late_rows : int
         Rows that came after every window they belong to had closed.
+    reads_late_rows : bool
+        The job does something with them: it has a stream of `Stream.late`.
     rounds : int
     seconds : float
         From the first round to the last commit, on the slowest rank.
@@ -135,6 +137,7 @@ class JobResult:
     rows_before: int = 0
     rows_out: int = 0
     late_rows: int = 0
+    reads_late_rows: bool = False
     rounds: int = 0
     seconds: float = 0.0
     checkpoints: int = 0

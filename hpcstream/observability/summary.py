@@ -124,10 +124,12 @@ def _rows_taken(report: RankReport) -> int:
 def _late(result: JobResult) -> list[str]:
     if not result.late_rows:
         return []
-    notes = [
-        "late rows came after their windows had closed; a larger watermark_delay= or "
-        ".allowed_lateness() keeps them, .late() shows them"
-    ]
+    notes = []
+    if not result.reads_late_rows:
+        notes.append(
+            "late rows came after their windows had closed; a larger watermark_delay= or "
+            ".allowed_lateness() keeps them, .late() shows them"
+        )
     if result.watermark_jump is not None:
         notes.append(str(result.watermark_jump))
     return notes

@@ -25,7 +25,7 @@ from hpcstream.graph.identity import (
     source_identities,
     source_origins,
 )
-from hpcstream.graph.logical import LogicalGraph
+from hpcstream.graph.logical import LateNode, LogicalGraph
 from hpcstream.graph.physical import PhysicalGraph
 from hpcstream.graph.planner import plan
 from hpcstream.observability.metrics import JobResult, RankReport, collect_result
@@ -363,6 +363,7 @@ class JobRun:
         reports = [RankReport.from_json(text.decode()) for text in texts]
         result = collect_result(self.name, physical.size, reports)
         result.was_finished = self._is_finished
+        result.reads_late_rows = any(isinstance(one, LateNode) for one in self.graph.nodes())
         if self._checkpoints is not None:
             result.checkpoints = self._checkpoints.completed
         return result
