@@ -75,7 +75,11 @@ watch_exit()
 def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
-        raise AttributeError(f"module 'hpcstream' has no attribute {name!r}")
+        if name.startswith("_"):
+            raise AttributeError(f"module 'hpcstream' has no attribute {name!r}")
+        from hpcstream.api.misuse import absent
+
+        raise AttributeError(absent("hpcstream", name, __all__))
     if name == "generators":
         value: Any = importlib.import_module(f"{home}.{name}")
     else:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpcstream.api.misuse import refuse_unknown_options
 from hpcstream.api.stream import Stream
 from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, JobConfig
 from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Source
 from hpcstream.connectors.batches import BatchesSource
-from hpcstream.connectors.csv import CsvSource
+from hpcstream.connectors.csv import CsvFormat, CsvSource
 from hpcstream.connectors.generate import GenerateSource
 from hpcstream.connectors.hdf5 import Hdf5Source
 from hpcstream.connectors.ipc import IpcSource
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 
 Paths = str | Path | Sequence[str | Path]
 _IDLE_TIMEOUT = "5s"
+_RUN_OPTIONS = (
+    *("comm", "show", "checkpoint_interval"),
+    *(one.name for one in fields(JobConfig) if one.name != "checkpoint_interval_s"),
+)
 
 
 class Job:
@@ -110,6 +116,8 @@ class Job:
         **options: Any,
     ) -> Stream:
         """Read CSV files; arguments as for `read_parquet`, options as for `CsvSource`."""
+        known = [one.name for one in fields(CsvFormat)]
+        refuse_unknown_options("read_csv", options, known, "hpcstream.connectors.csv.CsvFormat")
         source = CsvSource(paths, event_time=event_time, unit=event_time_unit, **options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
@@ -123,6 +131,8 @@ class Job:
         **options: Any,
     ) -> Stream:
         """Read newline-delimited JSON files; arguments as for `read_parquet`."""
+        known = ("schema", "block_bytes")
+        refuse_unknown_options("read_json", options, known, "hpcstream.connectors.json.JsonSource")
         source = JsonSource(paths, event_time=event_time, unit=event_time_unit, **options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
@@ -333,17 +343,17 @@ class Job:
         """
         from hpcstream.api.launch import run_job
 
+        refuse_unknown_options(
+            "run", options, _RUN_OPTIONS, "Job.run and hpcstream.config.JobConfig"
+        )
         options.setdefault("scratch_dir", os.environ.get(SCRATCH_DIR) or None)
-        try:
-            config = JobConfig(
-                checkpoint_dir=_text(checkpoint_dir or os.environ.get(CHECKPOINT_DIR) or None),
-                checkpoint_interval_s=parse_duration(checkpoint_interval) / 1e9,
-                restore_from=_text(restore_from),
-                reproducible=reproducible,
-                **options,
-            )
-        except TypeError as error:
-            raise TypeError(f"run(): {error}; options are the fields of JobConfig") from None
+        config = JobConfig(
+            checkpoint_dir=_text(checkpoint_dir or os.environ.get(CHECKPOINT_DIR) or None),
+            checkpoint_interval_s=parse_duration(checkpoint_interval) / 1e9,
+            restore_from=_text(restore_from),
+            reproducible=reproducible,
+            **options,
+        )
         if os.environ.get(EXPLAIN):
             return _explained(self)
         return run_job(self.name, self._graph(), config, comm, show=show)

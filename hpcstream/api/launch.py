@@ -40,7 +40,7 @@ def run_job(
     finally:
         process_pool().trim()
         give_back_freed_memory()
-    if show and own.rank == 0:
+    if show and own.rank == 0 and not result.was_finished:  # which was said when it began
         print(result, file=sys.stderr, flush=True)
     return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from hpcstream.api.misuse import absent, expression_for, near, refuse_unknown_options
 from hpcstream.api.windowed import KeyedStream, WindowedStream
 from hpcstream.api.windows import Window
 from hpcstream.connectors.adapt import as_sink
 from hpcstream.connectors.file_sinks import CsvSink, Hdf5Sink, IpcSink, ParquetSink
+from hpcstream.connectors.part_formats import writer_options
 from hpcstream.connectors.sinks import MemorySink, PrintSink
 from hpcstream.errors import PlanError
 from hpcstream.event_time import HIDDEN_COLUMNS, Duration, TimeUnit
@@ -30,12 +32,15 @@ from hpcstream.graph.logical import (
     WindowNode,
 )
 from hpcstream.operators.event_time import AssignEventTime
-from hpcstream.operators.expressions import Expression, col, to_expression
+from hpcstream.operators.expressions import Expression, col
 from hpcstream.operators.hidden_columns import refuse_reserved_names
 from hpcstream.operators.user_functions import FlatMap, MapBatches
 
 if TYPE_CHECKING:
     from hpcstream.api.job import Job
+
+
+_FUNCTIONS_OF = {"map_batches": "a pyarrow.RecordBatch", "flat_map": "a row, given as a dict"}
 
 
 class Collected:
@@ -68,6 +73,9 @@ class Stream:
         """Columns and types, known when the graph is built: a wrong name raises there."""
         return self._node.schema
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(absent("Stream", name, dir(type(self))))
+
     def _add(self, node: Node) -> Stream:
         return Stream(self._job, node, self._ranks)
 
@@ -81,7 +89,7 @@ class Stream:
         PlanError
             Not a boolean expression, or over columns that are not there.
         """
-        expression = to_expression(predicate)
+        expression = expression_for("filter", predicate)
         found = expression.data_type(self.schema)
         if not pa.types.is_boolean(found):
             raise PlanError(f"filter({expression!r}): needs a boolean expression; this is {found}")
@@ -100,15 +108,16 @@ class Stream:
 
         Event time is kept even if its column is not selected.
         """
-        chosen = [col(c) if isinstance(c, str) else to_expression(c) for c in columns]
+        chosen = [col(c) if isinstance(c, str) else expression_for("select", c) for c in columns]
         pairs = [(e.name, e) for e in chosen]
-        pairs += [(name, to_expression(value)) for name, value in named.items()]
+        pairs += [(name, expression_for("select", value)) for name, value in named.items()]
         return self._project("select", pairs)
 
     def with_columns(self, *columns: Expression, **named: Any) -> Stream:
         """Return all columns and these; one of the same name is replaced."""
-        added = [(e.name, to_expression(e)) for e in columns]
-        added += [(name, to_expression(value)) for name, value in named.items()]
+        given = [expression_for("with_columns", e) for e in columns]
+        added = [(e.name, e) for e in given]
+        added += [(name, expression_for("with_columns", value)) for name, value in named.items()]
         pairs: dict[str, Expression] = {name: col(name) for name in self.schema.names}
         pairs.update(added)
         return self._project("with_columns", list(pairs.items()))
@@ -182,6 +191,8 @@ class Stream:
         return (None, None) if time is None else (time.column, time.unit.name)
 
     def _apply(self, make: Callable[[], Any], what: str, function: Any) -> Stream:
+        if not callable(function):
+            raise TypeError(f"{what} takes a function of {_FUNCTIONS_OF[what]}; got {function!r}")
         found = make().output_schema(self._physical_schema())
         visible = pa.schema([f for f in found if f.name not in HIDDEN_COLUMNS])
         has_time = len(visible) < len(found)
@@ -400,19 +411,27 @@ class Stream:
             ``"overwrite"`` replaces parts that hpcstream wrote, and nothing else;
             ``"append"`` adds; ``"error"`` refuses if there are any.
         """
-        self._end(ParquetSink(path, mode=mode, **options))  # type: ignore[arg-type]
+        self._write("write_parquet", ParquetSink, path, mode=mode, **options)
 
     def write_ipc(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
         """Write Arrow IPC files into a directory, as `write_parquet` does."""
-        self._end(IpcSink(path, mode=mode, **options))  # type: ignore[arg-type]
+        self._write("write_ipc", IpcSink, path, mode=mode, **options)
 
     def write_csv(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
         """Write CSV files into a directory, as `write_parquet` does."""
-        self._end(CsvSink(path, mode=mode, **options))  # type: ignore[arg-type]
+        self._write("write_csv", CsvSink, path, mode=mode, **options)
 
     def write_hdf5(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
         """Write a directory of HDF5 files, a dataset a column; as `write_parquet` otherwise."""
-        self._end(Hdf5Sink(path, mode=mode, **options))  # type: ignore[arg-type]
+        self._write("write_hdf5", Hdf5Sink, path, mode=mode, **options)
+
+    def _write(self, what: str, make: Callable[..., Any], path: str | Path, **options: Any) -> None:
+        known = [*inspect.signature(make).parameters]
+        if make is ParquetSink:
+            known += writer_options()
+        documented = f"hpcstream.connectors.file_sinks.{make.__name__}"
+        refuse_unknown_options(what, options, known, documented)
+        self._end(make(path, **options))
 
     def print(self, limit: int | None = None) -> None:
         """Print the rows on rank 0, as they come; ``limit`` of them at most."""
@@ -444,11 +463,9 @@ class Stream:
 
     def _check_column(self, what: str, name: str) -> None:
         if name not in self.schema.names:
-            near = difflib.get_close_matches(name, self.schema.names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise PlanError(
-                f"{what}: no column {name!r}{hint} (columns: {', '.join(self.schema.names)})"
-            )
+            names = self.schema.names
+            hint = near(name, names)
+            raise PlanError(f"{what}: no column {name!r}{hint} (columns: {', '.join(names)})")
 
 
 @dataclass(frozen=True)

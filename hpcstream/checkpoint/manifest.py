@@ -64,6 +64,7 @@ class Manifest:
     size : int
         Number of ranks that wrote it.
     job : str
+        Its name: a job goes on only from checkpoints of its own. Empty: of any job.
     fingerprint : str
         Of the plan on that number of ranks; equal plans restore bit by bit.
     kind : str
@@ -89,8 +90,8 @@ class Manifest:
     attempt: int
     round: int
     size: int
-    job: str
     fingerprint: str
+    job: str = ""
     kind: str = "checkpoint"
     finished: bool = False
     files: Sequence[WrittenFile] = ()

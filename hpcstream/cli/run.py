@@ -20,6 +20,7 @@ from hpcstream.observability.progress import TERMINAL
 
 def run(options: argparse.Namespace) -> int:
     """Run the script and return its exit status."""
+    _hint_at_misplaced_ranks(options)
     program = [sys.executable, str(_script(options.script)), *options.arguments]
     extra = {}
     if options.scratch is not None:
@@ -44,6 +45,19 @@ def explain(options: argparse.Namespace) -> int:
     """Run the script so that each of its jobs prints its plan and returns."""
     program = [sys.executable, str(_script(options.script)), *options.arguments]
     return start(program, options.ranks, options.launcher, {EXPLAIN: "1"})
+
+
+def _hint_at_misplaced_ranks(options: argparse.Namespace) -> None:
+    """Say where ``-n 2`` goes if it stands behind the script; the script may mean it so."""
+    option, number = (*options.arguments, "", "")[:2]
+    if options.ranks == 1 and option in ("-n", "--ranks") and number.isdecimal():
+        given = f"{option} {number}"
+        print(
+            f"hpcstream: {given} goes to the script; to start ranks write "
+            f"hpcstream run {given} {options.script}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def start(

@@ -59,8 +59,8 @@ class CsvFormat:
         Names of the columns if there is no header (default: those of ``schema``, else
         f0, f1, ...).
     null_values : sequence of str, optional
-        Spellings of null, in every column. By default those usual for numbers and
-        times; then a string is never null.
+        Spellings of null, in every column, as ``[""]``: empty fields. By default those
+        usual for numbers and times; then a string is never null, but empty.
     newlines_in_values : bool
         Whether a quoted value may hold a line break.
     block_bytes : int

@@ -209,13 +209,14 @@ class FileSink:
         self._schema, self._rank, self._size, self._attempt = schema, rank, size, attempt
         self._part, self._uncommitted, self._finished = None, set(), []
         self._coalescer = Coalescer(schema, min(BLOCK_BYTES, self._max_bytes or BLOCK_BYTES))
-        self._wrote_any = True
         self._replaced = set()
         positions = stored["positions"]
         if len(positions) == size:
             self._sequence, self._floor = positions[rank]["next"], positions[rank]["floor"]
+            self._wrote_any = positions[rank].get("wrote", True)
         else:
             self._sequence = self._floor = max(one["next"] for one in positions)
+            self._wrote_any = any(one.get("wrote", True) for one in positions)
         listed = {part["temporary"] for part in stored["parts"]}
         stale = directory_parts.leftovers(self._directory, rank, size, attempt)
         self._take_over()
@@ -225,8 +226,12 @@ class FileSink:
             self._remove_after(positions)
 
     def position(self) -> dict[str, int]:
-        """Return the next part's sequence, and that of the first part of this number of ranks."""
-        return {"next": self._sequence, "floor": self._floor}
+        """Return where the next start goes on.
+
+        ``next`` is the next part's sequence, ``floor`` that of the first part of this number of
+        ranks; ``wrote``: whether there is a part. Checkpoints of old have no ``wrote``.
+        """
+        return {"next": self._sequence, "floor": self._floor, "wrote": self._wrote_any}
 
     def _remove_after(self, positions: Sequence[Mapping[str, int]]) -> None:
         """Remove visible parts of ours that a checkpoint does not know."""

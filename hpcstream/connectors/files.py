@@ -5,12 +5,25 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hpcstream.errors import ConnectorError
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """A path, a glob, a directory, or a list of these."""
+
+
+_MAGIC = {
+    b"PAR1": ("Parquet", "read_parquet"),
+    b"ARROW1": ("Arrow IPC", "read_ipc"),
+    b"\x89HDF": ("HDF5", "read_hdf5"),
+}
+_CSV, _JSON = ("CSV", "read_csv"), ("JSON", "read_json")
+_NAMED = {
+    **dict.fromkeys((".csv", ".csv.gz", ".tsv", ".txt"), _CSV),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz"), _JSON),
+}
 
 
 def as_patterns(paths: Paths) -> tuple[str, ...]:
@@ -51,6 +64,27 @@ def list_files(patterns: Sequence[str], extensions: Sequence[str]) -> list[str]:
 def first_file(patterns: Sequence[str], extensions: Sequence[str]) -> str:
     """Return the first of `list_files` without looking at the other patterns."""
     return next(iter(_expand(patterns[0], extensions)))
+
+
+def unreadable(path: str, kind: str, error: Exception) -> ConnectorError:
+    """Return the error of a file that is not of a kind, or not whole; says what it may be."""
+    found, reader = _kind_of(path)
+    if found in ("", kind):
+        why = "empty, truncated or still being written?"
+    else:
+        why = f"is it a {kind} file? for {found} use {reader}"
+    return ConnectorError(f"{path!r} is not a readable {kind} file; {why} ({error})")
+
+
+def _kind_of(path: str) -> tuple[str, str]:
+    """Return what a file's first bytes, or else its name, say that it is, and who reads it."""
+    with suppress(OSError), open(path, "rb") as file:
+        head = file.read(8)
+        for magic, kind in _MAGIC.items():
+            if head.startswith(magic):
+                return kind
+    name = path.lower()
+    return next((kind for end, kind in _NAMED.items() if name.endswith(end)), ("", ""))
 
 
 def _expand(pattern: str, extensions: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from hpcstream.connectors.base import JSON, Split, SplitReader
 from hpcstream.connectors.file_source import FileListing, FileSource
-from hpcstream.connectors.files import Paths
+from hpcstream.connectors.files import Paths, unreadable
 from hpcstream.connectors.hdf5_columns import (
     SCHEMA,
     VALID,
@@ -125,10 +125,7 @@ def _opened(path: str, table: str) -> Iterator[Any]:
                 raise ConnectorError(f"{path!r} has no group {table!r}; it has {sorted(file)}")
             yield file[table]
     except (OSError, RuntimeError) as error:
-        raise ConnectorError(
-            f"{path!r} is not a readable HDF5 file; empty, truncated or still being written? "
-            f"({error})"
-        ) from error
+        raise unreadable(path, "HDF5", error) from error
 
 
 def table_schema(group: Any, path: str, *, same_length: bool = True) -> pa.Schema:

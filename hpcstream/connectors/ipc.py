@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from hpcstream.connectors.base import JSON, Split, SplitReader
 from hpcstream.connectors.file_source import FileListing, FileSource
-from hpcstream.connectors.files import Paths
+from hpcstream.connectors.files import Paths, unreadable
 from hpcstream.connectors.scan import Scan, plain_schema, relabel
 from hpcstream.connectors.slicing import BatchReader
 from hpcstream.connectors.time_bounds import Bounds, bounds_of_column, merged
@@ -157,10 +157,7 @@ def _opened(path: str) -> Iterator[_IpcFile]:
         with pa.memory_map(path) as mapped:
             yield _IpcFile(path, mapped)
     except (OSError, pa.ArrowException) as error:
-        raise ConnectorError(
-            f"{path!r} is not a readable Arrow IPC file; empty, truncated or still being written? "
-            f"({error})"
-        ) from error
+        raise unreadable(path, "Arrow IPC", error) from error
 
 
 def _piece(rows: pa.RecordBatch, batch: int, skip: int, event_time: str | None) -> _Piece:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from hpcstream.connectors.base import JSON, Split, SplitReader
 from hpcstream.connectors.file_source import FileListing, FileSource
-from hpcstream.connectors.files import Paths
+from hpcstream.connectors.files import Paths, unreadable
 from hpcstream.connectors.scan import Scan, plain_schema, relabel
 from hpcstream.connectors.slicing import BatchReader, SkippedReader
 from hpcstream.connectors.time_bounds import Bounds, bounds_of_statistics, merged
@@ -98,10 +98,7 @@ class ParquetFormat:
                 f"{path!r} has no column {error.args[0].decode()!r}, named in dictionary_columns"
             ) from error
         except (OSError, pa.ArrowException) as error:
-            raise ConnectorError(
-                f"{path!r} is not a readable Parquet file; empty, truncated or still being "
-                f"written? ({error})"
-            ) from error
+            raise unreadable(path, "Parquet", error) from error
 
 
 def _arrow_schema(file: pq.ParquetFile, path: str) -> pa.Schema:

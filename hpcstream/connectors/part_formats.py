@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,6 +46,12 @@ class ParquetParts:
         """Return a Parquet writer."""
         writer: PartWriter = pq.ParquetWriter(where, schema, **self.options)
         return writer
+
+
+def writer_options() -> list[str]:
+    """Return the options of `pyarrow.parquet.ParquetWriter`."""
+    names = inspect.signature(pq.ParquetWriter.__init__).parameters
+    return [name for name in names if name not in ("self", "where", "schema", "options")]
 
 
 @dataclass(frozen=True)
@@ -117,12 +124,26 @@ class CsvParts:
 
 def check_format(part_format: PartFormat, schema: pa.Schema, path: str | os.PathLike[str]) -> None:
     """Raise `ConnectorError` if a format cannot hold the columns, before any row is written."""
+    error = _failure(part_format, schema)
+    if error is None:
+        return
+    if _failure(part_format, pa.schema({"x": pa.int64()})) is not None:
+        raise ConnectorError(
+            f"{part_format.extension} cannot be written to {os.fspath(path)!r} with the options "
+            f"given: {error}; see those of the sink"
+        ) from error
+    raise ConnectorError(
+        f"{part_format.extension} cannot hold the columns written to {os.fspath(path)!r}: "
+        f"{error}; cast or drop them with select()"
+    ) from error
+
+
+def _failure(part_format: PartFormat, schema: pa.Schema) -> Exception | None:
+    """Return what goes wrong when a file without rows is written."""
     try:
         writer = part_format.open(pa.BufferOutputStream(), schema)
         writer.write_table(schema.empty_table())
         writer.close()
     except (pa.ArrowException, TypeError) as error:
-        raise ConnectorError(
-            f"{part_format.extension} cannot hold the columns written to {os.fspath(path)!r}: "
-            f"{error}; cast or drop them with select()"
-        ) from error
+        return error
+    return None

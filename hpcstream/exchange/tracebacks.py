@@ -14,16 +14,18 @@ import sys
 import sysconfig
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from types import TracebackType
 
 from hpcstream.errors import HpcstreamError
 from hpcstream.exchange import leaving
+from hpcstream.exchange.communicator import Communicator, gather_bytes
 
 FULL = "HPCSTREAM_FULL_TRACEBACK"
 """Set to 1 to see every frame."""
 
+_MOST_OTHERS = 4
 _HINT = f"frames of hpcstream are left out; {FULL}=1 shows them"
 _PACKAGE = Path(__file__).resolve().parents[1]
 _LIBRARIES = tuple(
@@ -99,6 +101,27 @@ def show(error: BaseException) -> None:
     """Write an error to standard error, without the frames that say nothing."""
     traceback.print_exception(shorten(error), file=sys.stderr)
     sys.stderr.flush()
+
+
+def let_one_speak(error: BaseException, comm: Communicator) -> Generator[None, None, None]:
+    """Have one rank show its traceback, and name there what the others failed with. Collective.
+
+    Ranks that stumble over different rows have different errors, of one cause mostly.
+    ``error`` is what `raise_together` raised here.
+    """
+    is_silent = getattr(error, "shown_by_hpcstream", False) or not isinstance(error, Exception)
+    own = "" if is_silent else f"{type(error).__name__}: {error}".splitlines()[0]
+    texts = yield from gather_bytes(comm, own.encode())
+    failed = [rank for rank, text in enumerate(texts) if text]
+    if not own:
+        return
+    if comm.rank != failed[0]:
+        error.shown_by_hpcstream = True  # type: ignore[attr-defined]  # by that rank
+        return
+    for rank in failed[1 : 1 + _MOST_OTHERS]:
+        error.add_note(f"also failed on rank {rank}: {texts[rank].decode()}")
+    if len(failed) > 1 + _MOST_OTHERS:
+        error.add_note(f"also failed on {len(failed) - 1 - _MOST_OTHERS} more ranks")
 
 
 def install_excepthook() -> None:

@@ -45,6 +45,8 @@ class RankReport:
 
     Attributes
     ----------
+    rows_before : int
+        Of ``rows_in``, those that were read before a restart.
     peak_bytes : int
         Most memory of its own that it was seen with (RssAnon + RssShmem).
     hold : dict or None
@@ -57,6 +59,7 @@ class RankReport:
 
     rank: int
     rows_in: int = 0
+    rows_before: int = 0
     rows_out: int = 0
     late_rows: int = 0
     rounds: int = 0
@@ -96,13 +99,19 @@ class JobResult:
     name : str
     status : str
         ``"finished"`` or ``"stopped"``.
+    was_finished : bool
+        An earlier start had finished it, so that this one did nothing.
     ranks : int
     rows_in : int
-        Rows scanned by all sources, before filters.
+        Rows scanned by all sources, before filters; with checkpoints, by all starts.
+    rows_before : int
+        Those of ``rows_in`` that earlier starts have read.
     rows_out : int
         Rows written by all sinks.
     late_rows : int
         Rows that came after every window they belong to had closed.
+    reads_late_rows : bool
+        The job does something with them: it has a stream of `Stream.late`.
     rounds : int
     seconds : float
         From the first round to the last commit, on the slowest rank.
@@ -123,9 +132,12 @@ class JobResult:
     name: str
     ranks: int
     status: str = "finished"
+    was_finished: bool = False
     rows_in: int = 0
+    rows_before: int = 0
     rows_out: int = 0
     late_rows: int = 0
+    reads_late_rows: bool = False
     rounds: int = 0
     seconds: float = 0.0
     checkpoints: int = 0
@@ -137,8 +149,8 @@ class JobResult:
 
     @property
     def rows_per_second(self) -> float:
-        """Rows scanned a second."""
-        return self.rows_in / self.seconds if self.seconds else 0.0
+        """Rows scanned a second, by this start."""
+        return (self.rows_in - self.rows_before) / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
         from hpcstream.observability.summary import summary
@@ -152,6 +164,7 @@ def collect_result(name: str, ranks: int, reports: Sequence[RankReport]) -> JobR
     totals: dict[tuple[int, int], OperatorReport] = {}
     for report in reports:
         result.rows_in += report.rows_in
+        result.rows_before += report.rows_before
         result.rows_out += report.rows_out
         result.late_rows += report.late_rows
         result.rounds = max(result.rounds, report.rounds)

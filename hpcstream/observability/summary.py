@@ -20,11 +20,13 @@ _SKEW_S = 0.5
 
 def summary(result: JobResult) -> str:
     """Return the table that `job.run` shows when a job has ended."""
+    if result.was_finished:
+        return f"{result.name}: was finished already, nothing was read"
     ranks = f"{result.ranks} rank{'s' if result.ranks > 1 else ''}"
     lines = [
         f"{result.name}: {result.status} on {ranks} in {result.seconds:.3f} s, "
         f"{format_count(result.rows_per_second)} rows/s",
-        f"rows in {result.rows_in:,}   rows out {result.rows_out:,}   "
+        f"rows in {result.rows_in:,}{_before(result)}   rows out {result.rows_out:,}   "
         f"late {result.late_rows:,}   rounds {result.rounds:,}",
     ]
     if result.operators:
@@ -33,6 +35,10 @@ def summary(result: JobResult) -> str:
         lines += ["", *_per_rank(result)]
     notes = [line for note in _notes(result) for line in _wrapped(note)]
     return "\n".join([*lines, *(["", *notes] if notes else [])])
+
+
+def _before(result: JobResult) -> str:
+    return f" ({result.rows_before:,} before this start)" if result.rows_before else ""
 
 
 def _operators(result: JobResult) -> list[str]:
@@ -118,10 +124,12 @@ def _rows_taken(report: RankReport) -> int:
 def _late(result: JobResult) -> list[str]:
     if not result.late_rows:
         return []
-    notes = [
-        "late rows came after their windows had closed; a larger watermark_delay= or "
-        ".allowed_lateness() keeps them, .late() shows them"
-    ]
+    notes = []
+    if not result.reads_late_rows:
+        notes.append(
+            "late rows came after their windows had closed; a larger watermark_delay= or "
+            ".allowed_lateness() keeps them, .late() shows them"
+        )
     if result.watermark_jump is not None:
         notes.append(str(result.watermark_jump))
     return notes

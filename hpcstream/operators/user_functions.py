@@ -275,8 +275,21 @@ def _batches(returned: Any, where: str) -> Iterator[pa.RecordBatch]:
     elif returned is not None:
         raise TypeError(
             f"{where} must return a pyarrow RecordBatch or Table, an iterable of these, or None; "
-            f"got {type(returned).__name__}"
+            f"got {_what_it_is(returned)}"
         )
+
+
+def _what_it_is(returned: Any) -> str:
+    """Return the type of something, and how a batch is made of it if it is nearly one."""
+    name, home = type(returned).__name__, type(returned).__module__.split(".")[0]
+    if isinstance(returned, dict):
+        return f"{name}; pa.record_batch(columns) makes a batch of a dict of columns"
+    if home == "pandas":
+        convert = "pa.RecordBatch.from_pandas(frame, preserve_index=False)"
+        return f"pandas.{name}; {convert} makes a batch of a data frame"
+    if hasattr(returned, "to_arrow"):
+        return f"{home}.{name}; its to_arrow() makes a table of it"
+    return name
 
 
 def _conform(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:

@@ -25,7 +25,7 @@ from hpcstream.graph.identity import (
     source_identities,
     source_origins,
 )
-from hpcstream.graph.logical import LogicalGraph
+from hpcstream.graph.logical import LateNode, LogicalGraph
 from hpcstream.graph.physical import PhysicalGraph
 from hpcstream.graph.planner import plan
 from hpcstream.observability.metrics import JobResult, RankReport, collect_result
@@ -35,7 +35,7 @@ from hpcstream.runtime.checkpointing import STOP_AFTER_SAVEPOINT, Checkpointing,
 from hpcstream.runtime.cut import Plan
 from hpcstream.runtime.dealing import deal_splits
 from hpcstream.runtime.heartbeat import Heartbeat, process_places
-from hpcstream.runtime.report import rank_report
+from hpcstream.runtime.report import rank_report, rows_read
 from hpcstream.runtime.restoring import Restored, open_directory
 from hpcstream.runtime.setup import (
     Setup,
@@ -110,6 +110,10 @@ class JobRun:
         except StopIteration as stop:
             result: JobResult = stop.value
             return result
+        except BaseException as error:
+            if getattr(error, "agreed_by_all_ranks", False):
+                yield from _waiting(tracebacks.let_one_speak(error, self.comm))
+            raise
         finally:
             running.close()
             self._leave_directory()
@@ -145,6 +149,7 @@ class JobRun:
         setup = yield from self._set_up(physical)
         setup.telemetry.line = self._line()
         started_s = self.clock()
+        rows_before = rows_read(setup)
         try:
             yield from self._work(setup)
             self._stage = "writing out the end"
@@ -157,7 +162,8 @@ class JobRun:
             if getattr(error, "agreed_by_all_ranks", False):
                 setup.close()
             raise
-        result = yield from self._result(physical, setup, self.clock() - started_s)
+        report = rank_report(setup, self.clock() - started_s, rows_before)
+        result = yield from self._result(physical, report)
         setup.close()
         self._say_stopped(result)
         return result
@@ -251,8 +257,8 @@ class JobRun:
         manifest = restored.manifest
         if manifest.finished:
             say(
-                f"job {manifest.job!r} in {self.config.checkpoint_dir!r} is finished already "
-                "(restore_from=None would start it afresh)"
+                f"job {manifest.job!r} in {self.config.checkpoint_dir!r} is finished already: "
+                "nothing was read (restore_from=None would start it afresh)"
             )
             return
         ranks = "" if manifest.size == self.comm.size else f" of {manifest.size} ranks"
@@ -352,13 +358,12 @@ class JobRun:
             error = failure
         yield from raise_together(error, self.comm)
 
-    def _result(
-        self, physical: PhysicalGraph, setup: Setup, seconds: float
-    ) -> Generator[bool, None, JobResult]:
-        own = rank_report(setup, seconds)
+    def _result(self, physical: PhysicalGraph, own: RankReport) -> Generator[bool, None, JobResult]:
         texts = yield from _waiting(gather_bytes(self.comm, own.to_json().encode()))
         reports = [RankReport.from_json(text.decode()) for text in texts]
         result = collect_result(self.name, physical.size, reports)
+        result.was_finished = self._is_finished
+        result.reads_late_rows = any(isinstance(one, LateNode) for one in self.graph.nodes())
         if self._checkpoints is not None:
             result.checkpoints = self._checkpoints.completed
         return result

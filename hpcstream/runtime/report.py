@@ -10,13 +10,21 @@ from hpcstream.runtime.task import SourceTask
 from hpcstream.runtime.telemetry import state_bytes
 
 
-def rank_report(setup: Setup, seconds: float) -> RankReport:
-    """Return what this rank did in a run of ``seconds``."""
+def rows_read(setup: Setup) -> int:
+    """Return the rows that this rank has scanned, those before a restart included."""
+    tasks = setup.worker.tasks
+    return sum(task.reader.rows_scanned for task in tasks if isinstance(task, SourceTask))
+
+
+def rank_report(setup: Setup, seconds: float, rows_before: int = 0) -> RankReport:
+    """Return what this rank did in a run of ``seconds`` that began at ``rows_before``."""
     worker, telemetry = setup.worker, setup.telemetry
     telemetry.memory.sample()
     hold = telemetry.holds.now if worker.outcome.stop else telemetry.holds.longest
     report = RankReport(
         rank=worker.rank,
+        rows_in=rows_read(setup),
+        rows_before=rows_before,
         rounds=max((task.next_round for task in worker.tasks), default=0),
         seconds=seconds,
         busy_s=sum(task.busy_ns for task in worker.tasks) / 1e9,
@@ -29,8 +37,6 @@ def rank_report(setup: Setup, seconds: float) -> RankReport:
         idle_splits=telemetry.idle_splits(),
     )
     for plan, task in zip(setup.plans, worker.tasks, strict=True):
-        if isinstance(task, SourceTask):
-            report.rows_in += task.reader.rows_scanned
         operators = zip(task.chain.counters, task.chain.operators, strict=True)
         for place, (counters, operator) in enumerate(operators):
             one = OperatorReport(plan.number, counters.label, counters.rows_in, counters.rows_out)

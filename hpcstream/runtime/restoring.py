@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -282,6 +282,7 @@ def _begin(store: CheckpointStore, config: JobConfig, job: str) -> tuple[Lease, 
     store.make()
     lease = acquire(store.directory, job, say=say)
     try:
+        _check_job(store, config.restore_from, job)  # first: a refused start leaves no mark
         attempt = store.new_attempt(fresh=config.restore_from is None)
         candidates = _candidates(store, config.restore_from)
         number = store.next_number()  # also above what is removed now: its writer may still live
@@ -290,6 +291,29 @@ def _begin(store: CheckpointStore, config: JobConfig, job: str) -> tuple[Lease, 
     except BaseException:
         lease.release()
         raise
+
+
+def _check_job(store: CheckpointStore, restore_from: str | None, job: str) -> None:
+    """Raise if what a start would go on from, or make void, is another job's."""
+    if restore_from is None:
+        return
+    if restore_from not in ("auto", "latest"):
+        _check_name([os.path.abspath(os.path.expanduser(restore_from))], job)
+    _check_name([one.path for one in store.candidates()], job)
+
+
+def _check_name(paths: Sequence[str], job: str) -> None:
+    """Raise if the first checkpoint that can be read is of a job of another name."""
+    found = ""
+    for path in paths:
+        with suppress(CheckpointError):  # damage is told of when it is restored
+            found = read_manifest(path).job
+            break
+    if found not in ("", job):
+        raise CheckpointError(
+            f"checkpoint directory {os.path.dirname(path)!r} belongs to job {found!r}, this is "
+            f"{job!r}: use another directory, or give the job its old name"
+        )
 
 
 def _candidates(store: CheckpointStore, restore_from: str | None) -> list[str]:
@@ -380,7 +404,9 @@ def _choose(
 def _open(path: str, config: JobConfig, plan: Plan, comm: Communicator) -> Restored:
     manifest = read_manifest(path)
     restored = Restored(path, manifest, comm, plan)
-    if not restored.same_plan and not config.allow_dropped_state:
+    if not restored.same_plan and manifest.finished:
+        _check_nothing_is_left(path, manifest, plan)
+    elif not restored.same_plan and not config.allow_dropped_state:
         _check_operators(manifest, plan)
     try:
         restored.open()
@@ -395,20 +421,38 @@ def _is_same(stored: StoredOperator, identity: OperatorIdentity) -> bool:
     return (stored.id, stored.signature) == (identity.id, identity.signature)
 
 
+def _check_nothing_is_left(path: str, manifest: Manifest, plan: Plan) -> None:
+    """Raise if a job that is finished got a plan that has more, or other things, to do."""
+    found = _without_place(manifest, plan)
+    known = {*manifest.sources, *manifest.sinks}
+    found += [repr(n) for n in sorted({*plan.sources.values(), *plan.sinks.values()} - known)]
+    if found:
+        raise PlanError(
+            f"job {manifest.job!r} was finished with {path}, by a plan that differs in "
+            f"{', '.join(found)}; there is nothing left to read for this one: start it afresh with "
+            "restore_from=None, or use another checkpoint directory"
+        )
+
+
 def _check_operators(manifest: Manifest, plan: Plan) -> None:
     """Raise if state of the checkpoint has no place in the plan."""
-    now = {one.id: one.signature for one in plan.operators}
-    now |= {name: plan.origins[task] for task, name in plan.sources.items()}
-    before = {one.id: one.signature for one in manifest.operators} | dict(manifest.sources)
-    gone = sorted(before.keys() - now.keys())
-    changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
-    if not gone and not changed:
+    found = _without_place(manifest, plan)
+    if not found:
         return
-    found = [repr(name) for name in gone]
-    found += [f"{name!r} (was {before[name]}, is now {now[name]})" for name in changed]
     raise PlanError(
         f"checkpoint {manifest.number} of job {manifest.job!r} has state of what the plan does not "
         f"have: {', '.join(found)}; was the job changed? Name sources and operators with .named() "
         "so that they are found again, give allow_dropped_state=True to go on without that state, "
         "or restore_from=None to start afresh"
     )
+
+
+def _without_place(manifest: Manifest, plan: Plan) -> list[str]:
+    """Return what of a checkpoint is not in the plan, or is another there."""
+    now = {one.id: one.signature for one in plan.operators}
+    now |= {name: plan.origins[task] for task, name in plan.sources.items()}
+    before = {one.id: one.signature for one in manifest.operators} | dict(manifest.sources)
+    gone = sorted(before.keys() - now.keys())
+    changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
+    found = [repr(name) for name in gone]
+    return found + [f"{name!r} (was {before[name]}, is now {now[name]})" for name in changed]

@@ -76,6 +76,30 @@ def test_a_wrong_call_is_an_error_with_exit_code_2(arguments, capsys):
     assert "usage: hpcstream" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "is_said"),
+    [
+        (["job.py", "-n", "2"], True),
+        (["job.py", "--ranks", "2"], True),
+        (["-n", "2", "job.py", "-n", "2"], False),
+        (["job.py", "-n", "name"], False),
+        (["job.py", "x", "-n", "2"], False),
+        (["job.py"], False),
+    ],
+    ids=range(6),
+)
+def test_ranks_behind_the_script_are_hinted_at(arguments, is_said, tmp_path, monkeypatch, capsys):
+    (tmp_path / "job.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hpcstream.cli.run.start", lambda program, *_: 0)
+
+    assert main(["run", *arguments]) == 0
+
+    given = " ".join(arguments[1:])
+    hint = f"hpcstream: {given} goes to the script; to start ranks write hpcstream run {given} job"
+    assert (hint in capsys.readouterr().err) is is_said
+
+
 def test_a_missing_script_is_named(capsys):
     assert main(["run", "-n", "2", "no_such_job.py"]) == 2
     assert "script 'no_such_job.py': no such file" in capsys.readouterr().err

@@ -93,6 +93,25 @@ def test_the_error_says_where_it_happened():
     assert "on rank 1 of 3" in note
 
 
+def test_of_ranks_that_fail_by_themselves_one_shows_it_and_names_the_others():
+    def build():
+        job = hs.Job("cast")
+        splits = [[{"x": [f"country {number}"] * 10}] for number in range(7)]
+        source = ListSource(splits, schema=pa.schema({"x": pa.string()}))
+        job.source(source).with_columns(y=col("x").cast("int64")).collect()
+        return job
+
+    errors = errors_of(7, build)
+
+    assert {type(error) for error in errors.values()} == {pa.ArrowInvalid}
+    assert [rank for rank in range(7) if not hasattr(errors[rank], "shown_by_hpcstream")] == [0]
+    notes = [note for note in errors[0].__notes__ if note.startswith("also failed on")]
+    assert len(notes) == 5
+    assert notes[0].startswith("also failed on rank 1: ArrowInvalid: Failed to parse string: 'c")
+    assert notes[-1] == "also failed on 2 more ranks"
+    assert not any("also failed" in note for note in errors[3].__notes__)
+
+
 @pytest.mark.parametrize("round_number", [40, 63, 64, 65])
 def test_an_error_in_the_last_rounds_is_not_lost(round_number):
     with start_ranks(

@@ -85,6 +85,24 @@ def test_a_result_without_rows_is_readable():
     assert str(JobResult("job", 1)).startswith("job: finished on 1 rank in 0.000 s, 0 rows/s\n")
 
 
+@pytest.mark.parametrize("reads_late", [False, True])
+def test_a_job_that_reads_its_late_rows_is_not_told_how(reads_late):
+    def build():
+        job = hs.Job("late")
+        table = pa.table({"t": [0, 5, 12, 31, 3], "k": [1] * 5})
+        rows = job.from_batches(table.to_batches(1)).with_event_time("t", unit="ms")
+        counts = rows.key_by("k").window(hs.tumbling("10ms")).agg(n=hs.count())
+        counts.collect()
+        if reads_late:
+            counts.late().collect()
+        return job
+
+    result = run_ranks(1, build, batch_rows=1).result
+
+    assert result.late_rows == 1
+    assert (".late() shows them" in " ".join(str(result).split())) is not reads_late
+
+
 def test_what_ranks_report_survives_the_way_to_the_others():
     report = rank(1, busy_s=2.0)
     report.idle_splits = {"lane-1": 7.5}

@@ -176,6 +176,19 @@ def test_a_wrong_result_and_a_reserved_name_are_refused():
         MapBatches(lambda b: b, pa.schema([(TIME_COLUMN, pa.int64())])).output_schema(SCHEMA)
 
 
+def test_a_data_frame_is_refused_with_how_to_make_a_batch_of_it():
+    pd = pytest.importorskip("pandas")
+    pl = pytest.importorskip("polars")
+    pandas = r"got pandas.DataFrame; pa.RecordBatch.from_pandas\(frame, preserve_index=False\)"
+
+    with pytest.raises(PlanError, match=pandas):
+        MapBatches(lambda b: pd.DataFrame({"n": [1]})).output_schema(SCHEMA)
+    with pytest.raises(TypeError, match=r"got polars.DataFrame; its to_arrow\(\) makes a table"):
+        run(MapBatches(lambda b: pl.DataFrame({"n": [1]}), VISIBLE), stream(1))
+    with pytest.raises(TypeError, match=r"got dict; pa.record_batch\(columns\)"):
+        run(MapBatches(lambda b: {"n": [1]}, VISIBLE), stream(1))
+
+
 class Oops(Exception):
     """An error of the user's own."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pytest
 import hpcstream as hs
 from hpcstream import col
 from hpcstream.checkpoint.format import CheckpointError
-from hpcstream.checkpoint.manifest import read_manifest
+from hpcstream.checkpoint.manifest import read_manifest, write_manifest
 from hpcstream.checkpoint.store import CheckpointStore
 from hpcstream.cli import main
 from hpcstream.errors import JobStopped, PlanError
@@ -28,7 +29,7 @@ from hpcstream.testing import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from restart import OPTIONS, generated, rows, sliding, unfailed, visible
+from restart import JOBS, OPTIONS, generated, rows, sliding, unfailed, visible
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,68 @@ def test_a_finished_job_does_nothing_when_it_is_started_again_and_says_so(tmp_pa
     assert again.rows_in == first.rows_in
     assert again.rows_out == first.rows_out
     assert visible(tmp_path / "out").equals(before)
+
+
+def test_a_directory_belongs_to_the_job_of_one_name_and_a_refused_start_leaves_no_mark(tmp_path):
+    def renamed(out):
+        job = sliding(out)
+        job.name = "another"
+        return job
+
+    start(sliding, tmp_path).finish()
+    before = sorted((tmp_path / "run").iterdir())
+
+    refused = r"run' belongs to job 'sliding', this is 'another': use another directory, or give"
+    for more in ({}, {"allow_dropped_state": True}, {"restore_from": stored(tmp_path)[0].path}):
+        with pytest.raises(CheckpointError, match=refused):
+            start(renamed, tmp_path, **more).finish()
+    assert sorted((tmp_path / "run").iterdir()) == before
+    start(renamed, tmp_path, restore_from=None).finish()
+    with pytest.raises(CheckpointError, match="belongs to job 'another', this is 'sliding'"):
+        start(sliding, tmp_path).finish()
+
+
+def test_a_checkpoint_without_a_name_is_any_jobs(tmp_path):
+    start(sliding, tmp_path).finish()
+    for one in stored(tmp_path):
+        write_manifest(one.path, replace(read_manifest(one.path), job=""))
+
+    assert start(sliding, tmp_path).finish().result.was_finished
+
+
+@pytest.mark.parametrize("build", JOBS)
+def test_a_finished_job_is_finished_on_any_number_of_ranks(build, tmp_path):
+    start(build, tmp_path).finish()
+
+    result = start(build, tmp_path, n_ranks=3).finish().result
+
+    assert str(result) == f"{result.name}: was finished already, nothing was read"
+    assert result.rows_per_second == 0
+
+
+@pytest.mark.parametrize("dropping", [False, True])
+def test_a_finished_job_with_another_plan_does_not_finish_without_rows(dropping, tmp_path):
+    def more(out):
+        job = changed(out)
+        generated(job).select("n").write_parquet(out.parent / "more")
+        return job
+
+    start(changed, tmp_path).finish()
+
+    for build in (more, lambda out: changed(out, size="2s")):
+        with pytest.raises(PlanError, match=r"was finished with .*restore_from=None"):
+            start(build, tmp_path, allow_dropped_state=dropping).finish()
+
+
+def test_the_rate_after_a_restart_is_that_of_the_rows_read_since(tmp_path):
+    kill_with_checkpoints(sliding, tmp_path)
+
+    result = start(sliding, tmp_path).finish().result
+
+    assert result.rows_in == 6000
+    assert 0 < result.rows_before < 6000
+    assert result.rows_per_second == (6000 - result.rows_before) / result.seconds
+    assert f"6,000 ({result.rows_before:,} before this start)" in str(result)
 
 
 def test_restore_from_none_starts_a_finished_job_afresh(tmp_path):

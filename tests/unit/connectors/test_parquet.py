@@ -189,6 +189,22 @@ def test_a_truncated_second_file_is_named_when_files_are_listed(tmp_path):
         ParquetSource(tmp_path).list_splits()
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("orders.csv", b"a,b\n1,2\n", "is it a Parquet file. for CSV use read_csv"),
+        ("orders.jsonl", b'{"a": 1}\n', "is it a Parquet file. for JSON use read_json"),
+        ("orders.dat", b"ARROW1\0\0 and so on", "is it a Parquet file. for Arrow IPC use read_ipc"),
+        ("orders.csv", b"PAR1 and so on", "empty, truncated or still being written"),
+    ],
+    ids=["csv", "json", "ipc", "cut"],
+)
+def test_a_file_of_another_format_is_named_with_who_reads_it(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConnectorError, match=f"{name}' is not a readable Parquet file; {said}"):
+        ParquetSource(tmp_path / name)
+
+
 def test_an_empty_file_is_named(tmp_path):
     (tmp_path / "a.parquet").touch()
     with pytest.raises(ConnectorError, match=r"a\.parquet' is not a readable .*0 bytes"):

@@ -82,6 +82,34 @@ def test_going_back_to_an_older_checkpoint_takes_later_rows_back(tmp_path):
     assert rows(tmp_path) == [10, 11]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_output_without_rows_can_be_read_also_after_restarts(tmp_path, size):
+    stored = Ranks(tmp_path, 2, 1).checkpoint()
+    stored = Ranks(tmp_path, size, 2, stored).checkpoint()
+    assert not list(tmp_path.glob("*.parquet"))
+
+    last = Ranks(tmp_path, size, 3, stored)
+    last.commit([part for sink in last.sinks for part in sink.prepare()])
+
+    assert [path.name for path in tmp_path.glob("*.parquet")] == ["part-00000-00000.parquet"]
+    assert pq.read_schema(tmp_path / "part-00000-00000.parquet") == SCHEMA
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_no_empty_part_is_added_to_what_was_written_before_a_restart(tmp_path, size):
+    first = Ranks(tmp_path, 2, 1)
+    first.write(1)
+    stored = first.checkpoint()
+    for position in stored["positions"] if size == 1 else ():
+        del position["wrote"]  # as in checkpoints of earlier versions
+
+    last = Ranks(tmp_path, size, 2, stored)
+    last.commit([part for sink in last.sinks for part in sink.prepare()])
+
+    assert len(list(tmp_path.glob("*.parquet"))) == 2
+    assert rows(tmp_path) == [10, 11]
+
+
 def test_parts_of_before_a_change_of_size_stay(tmp_path):
     first = Ranks(tmp_path, 3, 1)
     first.write(1, 2)

@@ -1,0 +1,114 @@
+"""What is said of calls that nearly fit: a name mistyped, a function for an expression."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import pyarrow as pa
+import pytest
+
+import hpcstream as hs
+from hpcstream import col
+from hpcstream.errors import ConnectorError
+
+
+@pytest.fixture
+def stream():
+    return hs.Job("misused").from_batches(pa.table({"amount": [1, 2], "country": ["DE", "FR"]}))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda stream, function: stream.filter(function),
+        lambda stream, function: stream.with_columns(x=function),
+        lambda stream, function: stream.with_columns(function),
+        lambda stream, function: stream.select(x=function),
+        lambda stream, function: stream.select(function),
+    ],
+    ids=range(5),
+)
+@pytest.mark.parametrize("function", [lambda row: row["amount"] > 5, len], ids=["lambda", "len"])
+def test_a_function_for_an_expression_is_refused_with_what_to_write(stream, call, function):
+    said = r"takes an expression such as col\('amount'\) > 5; got a function .*; for functions of "
+    with pytest.raises(TypeError, match=f"^(filter|select|with_columns) {said}batches use map_bat"):
+        call(stream, function)
+
+
+def test_an_expression_for_a_function_is_refused(stream):
+    with pytest.raises(TypeError, match=r"map_batches takes a function of .*; got col\('amount'\)"):
+        stream.map_batches(col("amount"))
+
+
+def test_a_mistyped_option_of_run_is_named(stream):
+    stream.collect()
+    for name, meant in (
+        ("batch_row", "batch_rows"),
+        ("checkpoint_dri", "checkpoint_dir"),
+        ("checkpoint_interval_s", "checkpoint_interval"),
+    ):
+        said = f"run(): unknown option {name!r}; did you mean {meant!r}?; see Job.run and hpcstream"
+        with pytest.raises(TypeError, match=re.escape(said)):
+            stream._job.run(**{name: 10})
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "meant"),
+    [
+        ("write_parquet", "compressions", "compression"),
+        ("write_parquet", "dictionary", "use_dictionary"),
+        ("write_csv", "delimiters", "delimiter"),
+        ("write_ipc", "compress", "compression"),
+        ("write_hdf5", "max_row", "max_rows"),
+    ],
+)
+def test_a_mistyped_option_of_a_sink_is_named_when_it_is_declared(stream, method, option, meant):
+    said = rf"{method}\(\): unknown option '{option}'; did you mean '{meant}'\?; see hpcstream\."
+    with pytest.raises(TypeError, match=said):
+        getattr(stream, method)("out", **{option: "zstd"})
+    assert stream._job._sinks == []
+
+
+def test_a_value_that_a_writer_refuses_is_not_blamed_on_the_columns(stream, tmp_path):
+    stream.write_parquet(tmp_path / "out", compression="zstdd")
+
+    with pytest.raises(ConnectorError, match="with the options given: Unsupported compression"):
+        stream._job.run(show=False)
+
+
+def test_a_mistyped_option_of_a_source_is_named(tmp_path):
+    said = r"read_csv\(\): unknown option 'delimiters'; did you mean 'delimiter'\?; see .*CsvFormat"
+    with pytest.raises(TypeError, match=said):
+        hs.Job("reads").read_csv(tmp_path / "orders.csv", delimiters=";")
+    with pytest.raises(TypeError, match=r"read_json\(\): unknown option 'block_byte'"):
+        hs.Job("reads").read_json(tmp_path / "orders.json", block_byte=9)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("join", "joins of two streams do not exist yet; join_table"),
+        ("map", "map_batches"),
+        ("group_by", "it is called key_by"),
+        ("with_column", r"did you mean 'with_columns'\?"),
+    ],
+)
+def test_what_a_stream_does_not_have_is_said_with_what_there_is(stream, name, said):
+    with pytest.raises(AttributeError, match=f"'Stream' object has no attribute '{name}'.*{said}"):
+        getattr(stream, name)
+    assert not hasattr(stream, "nothing_like_it")
+    assert copy.copy(stream) == stream
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("session", "session windows do not exist yet; there are hs.tumbling"),
+        ("sum", r"methods of it, as in col\('amount'\)\.sum\(\)"),
+        ("tumblin", r"did you mean 'tumbling'\?"),
+    ],
+)
+def test_what_the_package_does_not_have_is_said_with_what_there_is(name, said):
+    with pytest.raises(AttributeError, match=f"'hpcstream' has no attribute '{name}'.*{said}"):
+        getattr(hs, name)
