@@ -237,8 +237,8 @@ def find_nearby(
     They are on one host, run as one user, and see each other's processes. Ranks that do
     not, and those that are not ``allowed``, send their messages.
     """
-    for peer in _known.values():
-        peer.give_back()
+    for known in _known.values():
+        known.give_back()
     lender = _own_lender() if allowed and comm.size > 1 else None
     own = lender.card() if lender else b""
     cards = yield from gather_bytes(comm, own)

@@ -35,7 +35,8 @@ class Outputs:
 
     def may_start(self, round_number: int) -> bool:
         """Return whether every edge takes this round."""
-        for edge in self.edges:  # asked in each turn of the loop: `all` takes twice as long
+        # Asked in each turn of the loop, where `all` takes twice as long.
+        for edge in self.edges:  # noqa: SIM110
             if not edge.may_start(round_number):
                 return False
         return True

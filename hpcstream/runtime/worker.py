@@ -101,12 +101,16 @@ class Worker:
         for edge in self.edges:
             if edge.progress():
                 moved = True
-        if moved and not self.failed_elsewhere and self.error is None:
-            if any(edge.abort_seen for edge in self.edges):
-                self.failed_elsewhere = True
-                self._drain()
+        if moved:
+            self._heed_aborts()
         self.exchange_ns += time.perf_counter_ns() - before
         return moved
+
+    def _heed_aborts(self) -> None:
+        is_whole = not self.failed_elsewhere and self.error is None
+        if is_whole and any(edge.abort_seen for edge in self.edges):
+            self.failed_elsewhere = True
+            self._drain()
 
     def _step(self, task: Task) -> bool:
         if self.checkpoints is not None and self._awaits_control(task):
