@@ -92,6 +92,7 @@ def _of_host(ranks: list[RankFacts], mpi: MpiFacts, n_hosts: int) -> Iterator[Fi
     yield from _of_placement(ranks)
     yield from _of_kernel(host)
     yield from _of_shared_memory(host, len(ranks))
+    yield from _of_nearness(ranks)
     yield from _of_numba_cache(host, n_hosts)
 
 
@@ -216,6 +217,19 @@ def _of_shared_memory(host: HostFacts, n_ranks: int) -> Iterator[Finding]:
             "note",
             f"{host.leftovers} files of MPI in {host.shared_memory.path}",
             "if no other job runs here, killed ones left them: delete them",
+        )
+
+
+def _of_nearness(ranks: list[RankFacts]) -> Iterator[Finding]:
+    together = {rank.rank for rank in ranks}
+    apart = [r.rank for r in ranks if r.near is not None and together - r.near - {r.rank}]
+    if apart:
+        yield Finding(
+            "consider",
+            f"ranks {format_list(apart)} do not all read each other's messages where they lie, "
+            "although they are on one host: MPI copies them",
+            "start the ranks of a host as one user and in one PID namespace (one container a "
+            "host, not one a rank), on a kernel with memfd_create",
         )
 
 

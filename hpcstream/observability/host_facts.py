@@ -76,13 +76,20 @@ class HostFacts:
 
 @dataclass(frozen=True)
 class RankFacts:
-    """One rank: where it may run, where it runs, where its memory comes from."""
+    """One rank: where it may run, where it runs, where its memory comes from.
+
+    Attributes
+    ----------
+    near : frozenset of int or None
+        The ranks that read its messages where they lie; None if that was not tried.
+    """
 
     rank: int
     host: HostFacts
     cpu: int | None
     placement: Placement
     notes: tuple[str, ...] = field(default=())
+    near: frozenset[int] | None = None
 
     @property
     def cpus(self) -> frozenset[int]:

@@ -54,6 +54,25 @@ def the_finding(mpi, ranks, words):
     return finding
 
 
+def test_ranks_of_a_host_that_do_not_read_each_others_memory_are_named(host):
+    ranks = ranks_on(host, "0", "1", "2")
+    near = [frozenset({1}), frozenset({0}), frozenset()]
+    apart = [replace(rank, near=seen) for rank, seen in zip(ranks, near, strict=True)]
+
+    finding = the_finding(OPEN_MPI, apart, "read each other's messages")
+
+    assert finding.severity == "consider"
+    assert "ranks 0-2 do not all" in finding.what
+    assert "PID namespace" in finding.advice
+
+
+def test_ranks_that_read_each_others_memory_are_no_finding(host):
+    ranks = ranks_on(host, "0", "1", "20", "21")
+    together = [replace(rank, near=frozenset(range(4)) - {rank.rank}) for rank in ranks]
+
+    assert diagnose(OPEN_MPI, together) == ()
+
+
 def test_well_started_job_has_nothing_to_fix(host):
     ranks = ranks_on(host, "0", "1", "20", "21")
 
