@@ -31,7 +31,13 @@ from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.memory.arena import HUGE_PAGE
 from hpcstream.memory.blocks import Lease
 from hpcstream.memory.pool import BufferPool, process_pool
-from hpcstream.memory.shared_arena import Extent, SharedArena, SharedArenaMapper, SharedFile
+from hpcstream.memory.shared_arena import (
+    Extent,
+    SharedArena,
+    SharedArenaMapper,
+    SharedFile,
+    map_extent,
+)
 
 LOANS = 1024
 """Messages of one rank that others may have at once."""
@@ -159,7 +165,8 @@ class Peer:
 
     def __init__(self, path: str) -> None:
         self._number = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        self._head = mmap.mmap(self._number, HUGE_PAGE)
+        head = Extent(0, HUGE_PAGE)
+        self._head = map_extent(self._number, head, mmap.PROT_READ | mmap.PROT_WRITE)
         self._counts = _counters(self._head)
         self._mapped: dict[int, tuple[mmap.mmap, int]] = {}
         self.unread: deque[int] = deque()
@@ -188,9 +195,7 @@ class Peer:
     def _map(self, word: int) -> tuple[mmap.mmap, int]:
         extent = Extent.of_word(word)
         try:
-            memory = mmap.mmap(
-                self._number, extent.n_bytes, prot=mmap.PROT_READ, offset=extent.start
-            )
+            memory = map_extent(self._number, extent, mmap.PROT_READ)
         except OSError as error:
             raise MemoryError(
                 f"{extent.n_bytes:,} bytes of another rank's memory cannot be mapped ({error}); "

@@ -12,16 +12,21 @@ of ``/dev/shm`` bounds it, nor does anything of it stay when its processes are g
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import weakref
 from collections import defaultdict
+from collections.abc import Callable
 from typing import NamedTuple
+
+import numpy as np
 
 from hpcstream.memory.arena import HUGE_PAGE, Arena, ArenaMapper
 
 _PAGE = mmap.PAGESIZE
 _UNIT_BITS = HUGE_PAGE.bit_length() - 1
+_MAP_FIXED = 0x10  # of Linux, on every processor that NumPy and Numba have wheels for
 _LENGTH_BITS = 24  # of an extent in huge pages, in its word
 
 
@@ -41,6 +46,38 @@ class Extent(NamedTuple):
         """Return the extent of a `word`."""
         length = word & ((1 << _LENGTH_BITS) - 1)
         return cls(word >> _LENGTH_BITS << _UNIT_BITS, length << _UNIT_BITS)
+
+
+def map_extent(number: int, extent: Extent, protection: int) -> mmap.mmap:
+    """Map a range of the file with this descriptor.
+
+    Python's own mapping of a file keeps a descriptor each. There may be dozens of extents of
+    a hundred ranks, and no more than 1,024 descriptors: so the file is mapped over one of
+    anonymous memory, which Python then unmaps.
+
+    Raises
+    ------
+    OSError
+        There is no room, or the descriptor does not allow it.
+    """
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    memory = mmap.mmap(-1, extent.n_bytes, flags=flags, prot=protection)
+    address = int(np.frombuffer(memory, np.uint8, 1).ctypes.data)
+    flags = mmap.MAP_SHARED | _MAP_FIXED
+    found = _libc_mmap()(address, extent.n_bytes, protection, flags, number, extent.start)
+    if found != address:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return memory
+
+
+def _libc_mmap() -> Callable[..., int]:
+    function = ctypes.CDLL(None, use_errno=True).mmap
+    function.restype = ctypes.c_void_p
+    function.argtypes = [
+        ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long
+    ]  # fmt: skip
+    return function
 
 
 class SharedFile:
@@ -70,7 +107,7 @@ class SharedFile:
 
     def map(self, extent: Extent) -> mmap.mmap:
         """Map a range, to read and to write."""
-        return mmap.mmap(self.number, extent.n_bytes, offset=extent.start)
+        return map_extent(self.number, extent, mmap.PROT_READ | mmap.PROT_WRITE)
 
     def give_back(self, extent: Extent) -> None:
         """Take back a range whose memory the system has already."""

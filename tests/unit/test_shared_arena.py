@@ -1,3 +1,4 @@
+import mmap
 import os
 
 import numpy as np
@@ -5,7 +6,13 @@ import pytest
 
 from hpcstream.memory.arena import HUGE_PAGE
 from hpcstream.memory.pool import BufferPool
-from hpcstream.memory.shared_arena import Extent, SharedArena, SharedArenaMapper, SharedFile
+from hpcstream.memory.shared_arena import (
+    Extent,
+    SharedArena,
+    SharedArenaMapper,
+    SharedFile,
+    map_extent,
+)
 
 
 def pages_of(file):
@@ -66,6 +73,26 @@ def test_a_pool_on_a_file_gives_arenas_back_as_any_pool():
 
     assert in_use >= 12 << 20
     assert pages_of(file) < 1 << 20
+
+
+def test_mappings_keep_no_descriptors():
+    file = SharedFile()
+    before = len(os.listdir("/proc/self/fd"))
+
+    mappings = [file.map(file.extent(HUGE_PAGE)) for _ in range(20)]
+
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert len({mapping.write(b"x") for mapping in mappings}) == 1
+
+
+def test_what_cannot_be_mapped_is_an_error():
+    file = SharedFile()
+    number = os.open(f"/proc/self/fd/{file.number}", os.O_RDONLY)
+    try:
+        with pytest.raises(PermissionError):
+            map_extent(number, Extent(0, HUGE_PAGE), mmap.PROT_READ | mmap.PROT_WRITE)
+    finally:
+        os.close(number)
 
 
 def test_the_file_is_closed_with_its_owner():
