@@ -6,8 +6,8 @@ slices are dense, that place is the slot.
 """
 
 import numpy as np
-from numba import njit
 
+from hpcstream.kernels.compiling import lean_njit
 from hpcstream.kernels.key_table import (
     CHUNK_FIELDS,
     CHUNKS_AT,
@@ -24,7 +24,7 @@ from hpcstream.kernels.key_table import (
 )
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def place_in_two(book, times, words, boundary, out_places):
     """Write the place of each key in the arena, for two slices at most; 0 if it has none there.
 
@@ -44,7 +44,7 @@ def place_in_two(book, times, words, boundary, out_places):
         out_places[row] = np.uint32(place) if is_there else np.uint32(0)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def place_in_many(book, words, relative, out_places):
     """Do the same for many slices; ``relative`` is where the slice of each row is in the span."""
     for row in range(words.shape[0]):
@@ -55,14 +55,14 @@ def place_in_many(book, words, relative, out_places):
         out_places[row] = np.uint32(place) if is_there else np.uint32(0)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def look_up(index, out_slots):
     """Replace each place in the index by what it holds."""
     for row in range(out_slots.shape[0]):
         out_slots[row] = index[out_slots[row]]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def count_direct(rows, counts, slots):
     """Count rows up to the first without an entry; return how many."""
     for row in range(slots.shape[0]):
@@ -73,7 +73,7 @@ def count_direct(rows, counts, slots):
     return slots.shape[0]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def count_dense(rows, counts, slots, out_first):
     """Count rows up to the first without a slot; return how many.
 
@@ -95,7 +95,7 @@ def count_dense(rows, counts, slots, out_first):
     return slots.shape[0], n_first
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def direct_slot(book, index, keys, at, key):
     """Return the slot of a key, adding it; 0 if that takes more than a step.
 

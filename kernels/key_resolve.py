@@ -9,8 +9,8 @@ the passes for these.
 """
 
 import numpy as np
-from numba import njit
 
+from hpcstream.kernels.compiling import lean_njit
 from hpcstream.kernels.key_direct import (
     count_dense,
     count_direct,
@@ -72,8 +72,8 @@ from hpcstream.kernels.key_table import (
 BLOCK = 1024  # rows that are guessed together
 
 
-@njit(cache=True, nogil=True)
-def resolve_rows(book, index, keys, rows, columns, out_slots):
+@lean_njit()
+def resolve_rows(book, index, keys, rows, columns, scratch, out_slots):
     """Find or make the slot of each row; count the row there.
 
     Parameters
@@ -85,6 +85,8 @@ def resolve_rows(book, index, keys, rows, columns, out_slots):
         int64[n], event times: a row belongs to slice ``floor((time - offset) / size)``;
         int64[n], keys; bool[n], False where the key is null, empty if none is;
         int64[n], how many rows each stands for, empty if for one.
+    scratch : uint64[2 * BLOCK]
+        Anything may be in it.
     out_slots : uint32[n]
         Slot of each row, 0 for late rows.
 
@@ -122,7 +124,7 @@ def resolve_rows(book, index, keys, rows, columns, out_slots):
     table = (book, index, keys, rows)
     if n_slices > SPAN or size > (np.int64(1) << 52) // n_slices:
         return _resolve_far(table, columns, out_slots)
-    relative = np.empty(BLOCK, dtype=np.uint64)
+    relative = scratch[:BLOCK]
     _prepare_span(book, first, n_slices)
     span = (first, n_slices, (first + 1) * size + book[SLICE_OFFSET])
     done = np.int64(0)
@@ -130,14 +132,14 @@ def resolve_rows(book, index, keys, rows, columns, out_slots):
         stop = min(done + BLOCK, times.shape[0])
         block = (times[done:stop], words[done:stop], valid[done:stop], counts[done:stop])
         _guess_block(table, block, span, relative, out_slots[done:stop])
-        n_here = _count_block(table, block, span, relative, out_slots[done:stop])
+        n_here = _count_block(table, block, span, scratch, out_slots[done:stop])
         done += n_here
         if done < stop:
             break
     return done
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _guess_block(table, block, span, relative, out_slots):
     """Write a slot for each row that is likely right, in a direct table right for sure, or 0."""
     book, index, _, _ = table
@@ -161,15 +163,16 @@ def _guess_block(table, block, span, relative, out_slots):
         out_slots[row] = out_slots[row] if valid[row] else np.uint32(0)
 
 
-@njit(cache=True, nogil=True)
-def _count_block(table, block, span, relative, out_slots):
+@lean_njit()
+def _count_block(table, block, span, scratch, out_slots):
     """Count rows where they belong, put wrong guesses right; return how many rows are done."""
+    relative = scratch[:BLOCK]
     book, index, keys, rows = table
     times, words, valid, counts = block
     first, n_slices, boundary = span
     is_direct = book[DIRECT_BITS] > 0
     if book[BATCH_DENSE]:
-        row = _count_in_dense(table, block, span, relative, out_slots)
+        row = _count_in_dense(table, block, span, scratch, out_slots)
     elif is_direct:
         row = count_direct(rows, counts, out_slots)
     else:
@@ -196,19 +199,19 @@ def _count_block(table, block, span, relative, out_slots):
     return row
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def _nth_slice(time, boundary, n_slices, relative):
     """Return which slice of the batch a row is in; ``relative`` says it if there are many."""
     return np.int64(time >= boundary) if n_slices <= 2 else np.int64(relative) // SPAN_FIELDS
 
 
-@njit(cache=True, nogil=True)
-def _count_in_dense(table, block, span, relative, out_slots):
+@lean_njit()
+def _count_in_dense(table, block, span, scratch, out_slots):
     """Count rows of dense slices up to the first without a slot; return how many."""
     book, _, _, rows = table
     times, _, _, counts = block
     _, n_slices, boundary = span
-    of_first = np.empty(out_slots.shape[0], dtype=np.uint64)
+    relative, of_first = scratch[:BLOCK], scratch[BLOCK:]
     n_done, n_first = count_dense(rows, counts, out_slots, of_first)
     for row in of_first[:n_first]:
         nth = _nth_slice(times[row], boundary, n_slices, relative[row])
@@ -217,7 +220,7 @@ def _count_in_dense(table, block, span, relative, out_slots):
     return n_done
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _prepare_span(book, first, n_slices):
     """Note where each slice of the batch begins, if it is open.
 
@@ -238,7 +241,7 @@ def _prepare_span(book, first, n_slices):
         _note_region(book, at, book[at + SPAN_REGION])
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _note_region(book, at, region):
     """Note in the span where a slice begins in the index, or its slots if the batch is dense.
 
@@ -263,7 +266,7 @@ def _note_region(book, at, region):
         book[at + SPAN_WIDTH] = np.int64(1) << bits if is_direct else 64 - bits
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _place_in_span(book, times, first, n_slices, out_relative):
     """Write where the slice of each row is in the span."""
     size = book[SLICE_SIZE]
@@ -286,7 +289,7 @@ def _place_in_span(book, times, first, n_slices, out_relative):
             out_relative[row] = np.uint64(SPAN_FIELDS * np.int64(quotient))
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _guess_in_two(book, index, times, words, boundary, out_slots):
     """Write what the index holds at the first place of each key, for two slices at most."""
     first, following = SPAN_AT, SPAN_AT + SPAN_FIELDS
@@ -301,7 +304,7 @@ def _guess_in_two(book, index, times, words, boundary, out_slots):
         out_slots[row] = index[out_slots[row]]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _guess_in_many(book, index, words, relative, out_slots):
     """Write what the index holds at the first place of each key: loads that need not wait."""
     for row in range(words.shape[0]):
@@ -313,7 +316,7 @@ def _guess_in_many(book, index, words, relative, out_slots):
         out_slots[row] = index[out_slots[row]]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _count_right_guesses(keys, rows, words, counts, slots):
     """Count rows up to the first whose guess is wrong; return how many."""
     for row in range(words.shape[0]):
@@ -324,7 +327,7 @@ def _count_right_guesses(keys, rows, words, counts, slots):
     return words.shape[0]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _new_slot_at_home(book, index, keys, at, key):
     """Return a slot for a key that is new, for nobody is at its first place; 0: look further.
 
@@ -343,7 +346,7 @@ def _new_slot_at_home(book, index, keys, at, key):
     return slot
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def _slot_of_row(book, index, keys, first, nth, key, is_null):
     """Return the slot of a row whose guess was wrong; 0 if it is late, -1 for want of room."""
     at = SPAN_AT + SPAN_FIELDS * nth
@@ -360,7 +363,7 @@ def _slot_of_row(book, index, keys, first, nth, key, is_null):
     return slot
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _span_slot(book, index, keys, first, number, key, is_null):
     """Return the slot of a row the long way; 0 if it is late, -1 for want of room."""
     at = SPAN_AT + SPAN_FIELDS * number
@@ -384,7 +387,7 @@ def _span_slot(book, index, keys, first, number, key, is_null):
     return slot
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _resolve_far(table, columns, out_slots):
     """Resolve rows of any number of slices, one by one."""
     book, index, keys, rows = table
@@ -417,7 +420,7 @@ def _resolve_far(table, columns, out_slots):
     return times.shape[0]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def resolve_entries(book, index, keys, rows, source, of_null, region, out_slots):
     """Find or make, in ``region``, the slot of each entry of another region; add its rows.
 
@@ -451,7 +454,7 @@ def resolve_entries(book, index, keys, rows, source, of_null, region, out_slots)
     return source.shape[0]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _entry_slot(book, index, keys, region, slot, of_null):
     """Return the slot, in a region noted first in the span, of an entry; 0 for want of room."""
     found = np.int64(0)
@@ -470,7 +473,7 @@ def _entry_slot(book, index, keys, region, slot, of_null):
     return found
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def merge_dense(book, rows, source, region):
     """Add the rows of the keys that two regions are dense for to those of the second."""
     from_, to = REGIONS_AT + source * REGION_FIELDS, REGIONS_AT + region * REGION_FIELDS
@@ -498,6 +501,7 @@ def warm_up():
     words = np.zeros(0, dtype=np.int64)
     for array in (valid, words):
         array.setflags(write=False)
-    resolve_rows(book, index, keys, rows, (words, words, valid, words), slots)
+    scratch = np.empty(2 * BLOCK, dtype=np.uint64)
+    resolve_rows(book, index, keys, rows, (words, words, valid, words), scratch, slots)
     resolve_entries(book, index, keys, rows, slots, 0, 0, slots)
     merge_dense(book, rows, 0, 0)

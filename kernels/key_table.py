@@ -39,7 +39,8 @@ must not depend on how much room there is: `hpcstream.state.dense_range` decides
 """
 
 import numpy as np
-from numba import njit
+
+from hpcstream.kernels.compiling import lean_njit
 
 # Control fields of ``book``: ends of what was given out and capacities of the arenas;
 (ENTRY_END, ENTRY_CAPACITY, INDEX_END, INDEX_CAPACITY, CHUNK_END, CHUNK_CAPACITY) = range(6)
@@ -95,7 +96,7 @@ UNKNOWN = -1  # instead of a region in the span: not looked up yet
 IS_LATE = -2
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def mix(word):
     """Return a hash of a word; its upper bits are used.
 
@@ -106,13 +107,13 @@ def mix(word):
     return (bits ^ (bits >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _stop(book, need, size):
     book[NEED] = need
     book[NEED_SIZE] = size
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _bits_for(n_entries):
     bits = 3
     while (np.int64(1) << bits) < 2 * n_entries:
@@ -120,19 +121,19 @@ def _bits_for(n_entries):
     return bits
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _index_bits(book, n_entries):
     """Return the binary logarithm of the size of an index for so many entries."""
     return book[DIRECT_BITS] if book[DIRECT_BITS] > 0 else _bits_for(n_entries)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def directory_home(book, number):
     """Return where the directory looks first for a slice."""
     return np.int64(mix(number) >> np.uint64(20)) & (book[DIRECTORY_SIZE] - 1)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def find_region(book, number):
     """Return the region of a slice, or -1."""
     place = directory_home(book, number)
@@ -145,7 +146,7 @@ def find_region(book, number):
         place = (place + 1) & (book[DIRECTORY_SIZE] - 1)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _list_region(book, region):
     place = directory_home(book, book[REGIONS_AT + region * REGION_FIELDS + NUMBER])
     while book[book[DIRECTORY_AT] + place] != 0:
@@ -153,7 +154,7 @@ def _list_region(book, region):
     book[book[DIRECTORY_AT] + place] = region + 1
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def relist(book):
     """Fill an empty directory with all regions that belong in it."""
     for region in range(book[REGION_END]):
@@ -161,7 +162,7 @@ def relist(book):
             _list_region(book, region)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _lacks_room(book, n_chunks, n_entries, n_places):
     """Whether one of the arenas is too full; says which in ``book``."""
     if book[CHUNK_END] + n_chunks > book[CHUNK_CAPACITY]:
@@ -175,7 +176,7 @@ def _lacks_room(book, n_chunks, n_entries, n_places):
     return True
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def open_region(book, index, keys, number, kind, low, width, expected):
     """Open a region; return it, or -1 for want of room.
 
@@ -212,7 +213,7 @@ def open_region(book, index, keys, number, kind, low, width, expected):
     return region
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def kept_slots(book, at):
     """Return how many slots a closed region kept, besides those of the keys it was dense for."""
     n_slots = np.int64(0)
@@ -223,7 +224,7 @@ def kept_slots(book, at):
     return n_slots
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _reopen(book, index, reserve, bits, width):
     """Take a closed region whose chunks and index are of about the right size; -1 if none is."""
     before = np.int64(-1)
@@ -251,7 +252,7 @@ def _reopen(book, index, reserve, bits, width):
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _open_fresh(book, index, reserve, bits, width):
     """Take fields, slots and a part of the index that nobody has had; -1 for want of room."""
     region = book[FREE_REGION]
@@ -271,7 +272,7 @@ def _open_fresh(book, index, reserve, bits, width):
     return region
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _start_region(book, index, at, bits, reserve, width):
     """Give a region the slots it is dense for, its first chunk and an empty index."""
     book[at + COUNT] = 0
@@ -284,7 +285,7 @@ def _start_region(book, index, at, bits, reserve, width):
     _start_index(book, index, at, bits)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _start_chunk(book, at, reserve):
     chunk = book[CHUNK_END]
     link = book[CHUNKS_AT] + chunk * CHUNK_FIELDS
@@ -296,7 +297,7 @@ def _start_chunk(book, at, reserve):
     _enter_chunk(book, at, chunk)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _enter_chunk(book, at, chunk):
     """Let a region's next entries go into one of its chunks."""
     link = book[CHUNKS_AT] + chunk * CHUNK_FIELDS
@@ -305,7 +306,7 @@ def _enter_chunk(book, at, chunk):
     book[at + ROOM] = book[link + 1]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _start_index(book, index, at, bits):
     base = book[INDEX_END]
     size = np.int64(1) << bits
@@ -315,7 +316,7 @@ def _start_index(book, index, at, bits):
     index[base : base + size] = np.uint32(0)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _index_entries(book, index, keys, at):
     """Put all entries of a region into its (empty) index."""
     base = np.uint64(book[at + INDEX_BASE])
@@ -342,7 +343,7 @@ def _index_entries(book, index, keys, at):
         link = book[CHUNKS_AT] + book[link + 2] * CHUNK_FIELDS
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def _is_full(book, at):
     """Whether one more entry would be too many for a region's index."""
     return book[DIRECT_BITS] == 0 and 2 * (book[at + COUNT] + 1) > (
@@ -350,7 +351,7 @@ def _is_full(book, at):
     )
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _make_way(book, index, keys, at):
     """Make room for one more entry in a region; False for want of room in the arenas."""
     count = book[at + COUNT]
@@ -373,7 +374,7 @@ def _make_way(book, index, keys, at):
     return True
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def _find_place(book, index, keys, at, key):
     """Return the place of a key in the whole index, or the empty place where it belongs.
 
@@ -393,7 +394,7 @@ def _find_place(book, index, keys, at, key):
     return base + place
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def take_slot(book, at):
     """Return a new slot of a region that has room."""
     slot = book[at + NEXT_SLOT]
@@ -405,7 +406,7 @@ def take_slot(book, at):
     return slot
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def note_dense(book, at, n_new):
     """Note that slots of keys that a slice is dense for are vacant no more."""
     book[at + N_DENSE] += n_new
@@ -413,7 +414,7 @@ def note_dense(book, at, n_new):
     book[DENSE_LIVE] += n_new
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def count_rows(book, rows, at, slot, n_rows):
     """Note more rows of an entry of the slice with fields ``at``, which may have been vacant."""
     if rows[slot] == 0 and np.uint64(slot - book[at + DENSE_BASE]) < np.uint64(book[at + WIDTH]):
@@ -421,7 +422,7 @@ def count_rows(book, rows, at, slot, n_rows):
     rows[slot] += n_rows
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def _next_slot(book, index, keys, at):
     """Return a new slot of a region, or 0 for want of room in the arenas."""
     if (_is_full(book, at) or book[at + ROOM] == 0) and not _make_way(book, index, keys, at):
@@ -429,7 +430,7 @@ def _next_slot(book, index, keys, at):
     return take_slot(book, at)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def key_slot(book, index, keys, at, key):
     """Return the slot of a key in the region with fields ``at``, adding it; 0 for want of room."""
     distance = np.uint64(key - book[at + LOW])
@@ -452,7 +453,7 @@ def key_slot(book, index, keys, at, key):
     return slot
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def null_slot(book, index, keys, at):
     """Return the slot of the null key in a region, adding it; 0 for want of room."""
     if book[at + NULL_SLOT] == 0:
@@ -462,7 +463,7 @@ def null_slot(book, index, keys, at):
     return book[at + NULL_SLOT]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def slice_region(book, index, keys, number):
     """Return the region of a slice, opening it; UNKNOWN for want of room, or IS_LATE."""
     if number < book[FIRST_OPEN]:
@@ -487,7 +488,7 @@ def slice_region(book, index, keys, number):
     return region
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def relocate(book, index, keys):
     """Lay out all regions afresh, for entries packed in the order of `held_slots`.
 
@@ -515,7 +516,7 @@ def relocate(book, index, keys):
         _index_entries(book, index, keys, at)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def reindex(book, index, keys, low, bits):
     """Make the table direct for keys from ``low`` to ``low + 2**bits - 1``; hashed if bits are 0.
 

@@ -69,3 +69,8 @@ def times_outside(book: Book, times: Book) -> ValueError:
         f"event times from {int(times.min())} to {int(times.max())}: outside "
         f"[{floor}, {ceiling}], where windows can be counted; is the column's unit right?"
     )
+
+
+def kept_capacity(capacity: int, needed: int) -> int:
+    """Return the size of an arena after packing: as it was, unless that is far too much."""
+    return capacity if needed <= capacity <= 4 * needed else needed

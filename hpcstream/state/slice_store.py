@@ -37,7 +37,7 @@ from hpcstream.state.arrays import (
     as_range,
     read_only,
 )
-from hpcstream.state.book import new_book, region_at, resized_book, times_outside
+from hpcstream.state.book import kept_capacity, new_book, region_at, resized_book, times_outside
 from hpcstream.state.dense_range import DenseRange
 from hpcstream.state.direct_keys import direct_layout, is_sparse
 from hpcstream.state.patience import Patience
@@ -192,7 +192,8 @@ class SliceStore:
         if self._slots.shape[0] < n_rows:
             self._slots = np.empty(n_rows, dtype=np.uint32)
         slots = self._slots[:n_rows]
-        done = key_resolve.resolve_rows(book, self._index, self._keys, self.rows, columns, slots)
+        table = (book, self._index, self._keys, self.rows)
+        done = key_resolve.resolve_rows(*table, columns, _SCRATCH, slots)
         self.n_late = int(book[key_table.N_LATE])
         if done < n_rows:
             self._resolve_rest(columns, slots, done)
@@ -212,7 +213,7 @@ class SliceStore:
             rest = (times[done:], keys[done:], valid[done:], counts[done:])  # or empty ones
             self._make_room(rest[0], rest[1][rest[2]] if valid.shape[0] else rest[1])
             done += key_resolve.resolve_rows(
-                self._book, self._index, self._keys, self.rows, rest, slots[done:]
+                self._book, self._index, self._keys, self.rows, rest, _SCRATCH, slots[done:]
             )
             self.n_late += int(self._book[key_table.N_LATE])
         self._book[key_table.BATCH_MIN] = least
@@ -356,7 +357,7 @@ class SliceStore:
         """Move slots together; lay out their regions afresh."""
         n_slots, slots_end = old.shape[0], self.slots_end
         soon = max(n_slots, int(self._book[key_table.PEAK_HELD]))
-        capacity = _kept_capacity(self._keys.shape[0], 2 * soon + _SPARE_ENTRIES)
+        capacity = kept_capacity(self._keys.shape[0], 2 * soon + _SPARE_ENTRIES)
         arrays = [self._keys, self.rows, *self.words]
         packed = [self._allocator.empty(capacity, array.dtype) for array in arrays]
         for array, target in zip(arrays, packed, strict=True):
@@ -364,7 +365,7 @@ class SliceStore:
         self._keys, self.rows, *self.words = packed
         self._open_up(n_slots + 1, 2 * n_slots + _SPARE_ENTRIES)
         places = self._places(int(self._book[key_table.DIRECT_BITS]))
-        self._grow_index(_kept_capacity(self._index.shape[0], places), keep=False)
+        self._grow_index(kept_capacity(self._index.shape[0], places), keep=False)
         if self._book[key_table.CHUNK_CAPACITY] < self.n_regions:
             self._resize_book(chunks=2 * self.n_regions)
         key_table.relocate(self._book, self._index, self._keys)
@@ -593,8 +594,4 @@ class SliceStore:
 
 
 _NONE: Ints = np.zeros(0, dtype=np.int64)
-
-
-def _kept_capacity(capacity: int, needed: int) -> int:
-    """Return the size of an arena after packing: as it was, unless that is far too much."""
-    return capacity if needed <= capacity <= 4 * needed else needed
+_SCRATCH = np.empty(2 * key_resolve.BLOCK, dtype=np.uint64)  # one kernel runs at a time
