@@ -129,7 +129,7 @@ def keep_greatest_float(slots, values, out_greatest):
         out_greatest[slot] = value if (value > greatest) | (greatest != greatest) else greatest
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True)
 def add_moments(slots, values, out_counts, out_means, out_squares):
     """Update count, mean and sum of squared deviations (float64) by Welford's method."""
     for row in range(values.shape[0]):
@@ -143,7 +143,7 @@ def add_moments(slots, values, out_counts, out_means, out_squares):
         out_squares[slot] += delta * (value - mean)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True)
 def merge_moments(slots, counts, means, squares, out_counts, out_means, out_squares):
     """Merge moments of disjoint rows (Chan, Golub and LeVeque 1979, eq. 2.1)."""
     for row in range(counts.shape[0]):

@@ -26,9 +26,9 @@ from benchmarks.contestant import MARK
 from benchmarks.trial import Trial
 from hpcstream.exchange.calls import EdgeGroup, EdgeMemory
 from hpcstream.exchange.collective_edge import CollectiveEdge, EdgeLimits
-from hpcstream.exchange.communicator import Communicator
+from hpcstream.exchange.communicator import complete
 from hpcstream.exchange.edge import RoundEnd
-from hpcstream.exchange.lending import Nearby, find_nearby
+from hpcstream.exchange.lending import find_nearby
 from hpcstream.exchange.mpi import communicator
 from hpcstream.exchange.partitioning import HashPartitioning
 from hpcstream.memory.pool import process_pool
@@ -57,17 +57,6 @@ class Size:
         return pa.record_batch([numbers, numbers * 7919, numbers * 0.5], schema=_SCHEMA)
 
 
-def _nearby(comm: Communicator) -> Nearby | None:
-    """Return the ranks that read each other's memory, as a job finds them."""
-    finding = find_nearby(comm)
-    while True:
-        try:
-            next(finding)
-        except StopIteration as found:
-            nearby: Nearby | None = found.value
-            return nearby
-
-
 class EdgeLoop:
     """Rounds of one edge over all ranks."""
 
@@ -82,7 +71,7 @@ class EdgeLoop:
             schema=_SCHEMA,
             partitioning=HashPartitioning(("key",)),
             limits=EdgeLimits(IN_FLIGHT),
-            memory=EdgeMemory(process_pool(), _nearby(self._comms[0])),
+            memory=EdgeMemory(process_pool(), complete(find_nearby(self._comms[0]))),
         )
 
     def one_at_a_time(self, n: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from hpcstream.config import JobConfig
 from hpcstream.errors import JobStopped
+from hpcstream.exchange import lending
 from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.launcher import is_launched
 from hpcstream.exchange.solo import SoloCommunicator
@@ -38,6 +39,7 @@ def run_job(
             run = JobRun(name, graph, config, own, stop=stop)
             result = _run(run, own, is_bounded=not graph.has_live_source)
     finally:
+        lending.trim()
         process_pool().trim()
         give_back_freed_memory()
     if show and own.rank == 0 and not result.was_finished:  # which was said when it began

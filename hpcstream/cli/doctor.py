@@ -6,14 +6,10 @@ import argparse
 import os
 import pickle
 import sys
-from collections.abc import Generator
 from dataclasses import replace
-from typing import TypeVar
 
 from hpcstream.cli.run import start
 from hpcstream.exchange.launcher import Launch, launches, mpi_of_library, quick_start
-
-_T = TypeVar("_T")
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -31,16 +27,16 @@ def doctor(options: argparse.Namespace) -> int:
 def _report() -> str | None:
     """Gather what the ranks see and return the report, on rank 0; None elsewhere. Collective."""
     # Imported here, as it starts MPI.
-    from hpcstream.exchange.communicator import gather_bytes
+    from hpcstream.exchange.communicator import complete, gather_bytes
     from hpcstream.exchange.lending import find_nearby
     from hpcstream.exchange.mpi import communicator, mpi_facts
     from hpcstream.observability.doctor import MpiFacts, examine_rank, report
 
     comm = communicator()
-    nearby = _complete(find_nearby(comm))
+    nearby = complete(find_nearby(comm))
     near = frozenset(nearby.peers) if nearby else frozenset()
     own = replace(examine_rank(comm.rank), near=near)
-    seen = _complete(gather_bytes(comm, pickle.dumps(own)))
+    seen = complete(gather_bytes(comm, pickle.dumps(own)))
     comm.free()
     if comm.rank != 0:
         return None
@@ -54,16 +50,6 @@ def _report() -> str | None:
         started_ranks=launch.size if launch else None,
     )
     return report(mpi, [pickle.loads(rank) for rank in seen])
-
-
-def _complete(procedure: Generator[None, None, _T]) -> _T:
-    """Drive a procedure of the exchange to its end and return its result."""
-    while True:
-        try:
-            next(procedure)
-        except StopIteration as end:
-            result: _T = end.value
-            return result
 
 
 def _own_launch(library: str) -> Launch | None:

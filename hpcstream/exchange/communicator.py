@@ -8,7 +8,7 @@ implementations keep this contract: `hpcstream.exchange.mpi` over MPI, and
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -92,6 +92,8 @@ class Communicator(Protocol):
         """End every process of the job at once. Does not return."""
 
 
+_T = TypeVar("_T")
+
 Waiting = Generator[None, None, None]
 """A procedure that yields whenever it must wait for other ranks."""
 
@@ -100,6 +102,16 @@ def wait_for(request: Request) -> Waiting:
     """Yield until ``request`` is complete."""
     while not request.test():
         yield
+
+
+def complete(procedure: Generator[None, None, _T]) -> _T:
+    """Drive a procedure of the exchange to its end, and return its result; spins meanwhile."""
+    while True:
+        try:
+            next(procedure)
+        except StopIteration as end:
+            result: _T = end.value
+            return result
 
 
 def gather_bytes(comm: Communicator, data: bytes) -> Generator[None, None, list[bytes]]:

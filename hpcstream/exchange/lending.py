@@ -19,6 +19,7 @@ import json
 import mmap
 import os
 import secrets
+import weakref
 from collections import deque
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -133,6 +134,11 @@ class Lender:
                 del self._lent[counter]
                 self._free.append(counter)
 
+    def trim(self) -> None:
+        """Give back the memory that no message is in."""
+        self._collect()
+        self.pool.trim()
+
     def card(self) -> bytes:
         """Return what other processes of the host need to find the file."""
         facts = (_BOOT.read_text(), os.getpid(), self.file.number, self._token.hex())
@@ -165,14 +171,12 @@ class Peer:
 
     def __init__(self, path: str) -> None:
         self._number = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._number)
         head = Extent(0, HUGE_PAGE)
         self._head = map_extent(self._number, head, mmap.PROT_READ | mmap.PROT_WRITE)
         self._counts = _counters(self._head)
         self._mapped: dict[int, tuple[mmap.mmap, int]] = {}
         self.unread: deque[int] = deque()
-
-    def __del__(self) -> None:
-        os.close(self._number)
 
     @property
     def token(self) -> bytes:
@@ -255,6 +259,18 @@ def find_nearby(
     answers = yield from gather_bytes(comm, json.dumps(list(peers)).encode())
     mutual = {rank: peer for rank, peer in peers.items() if comm.rank in json.loads(answers[rank])}
     return Nearby(lender, mutual) if lender and mutual else None
+
+
+def trim() -> None:
+    """Give back what nobody reads any more, here and as far as others have said so.
+
+    For the end of a job, as `BufferPool.trim`.
+    """
+    for peer in _known.values():
+        peer.give_back()
+    lender = _own_lender() if _own_lender.cache_info().currsize else None
+    if lender is not None:
+        lender.trim()
 
 
 @functools.cache

@@ -10,23 +10,15 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
+from hpcstream.exchange.communicator import complete
 from hpcstream.exchange.lending import find_nearby
 from hpcstream.testing import assert_same_rows, run_ranks
 
 N_ROWS = 200_000
 
 
-def finished(procedure):
-    """Return what a procedure returns that yields while it waits."""
-    while True:
-        try:
-            next(procedure)
-        except StopIteration as stop:
-            return stop.value
-
-
 def test_ranks_of_a_host_find_each_other(comm):
-    nearby = finished(find_nearby(comm))
+    nearby = complete(find_nearby(comm))
 
     if comm.size == 1:
         assert nearby is None
@@ -35,7 +27,7 @@ def test_ranks_of_a_host_find_each_other(comm):
 
 
 def test_one_rank_that_may_not_is_left_out_by_all(comm):
-    nearby = finished(find_nearby(comm, allowed=comm.rank != 0))
+    nearby = complete(find_nearby(comm, allowed=comm.rank != 0))
 
     near = set() if nearby is None else set(nearby.peers)
     assert 0 not in near
@@ -88,6 +80,6 @@ def test_messages_come_back_while_jobs_go_on(world, comm):
     gc.collect()
     world.barrier()
 
-    nearby = finished(find_nearby(comm))
+    nearby = complete(find_nearby(comm))
     if nearby is not None:
         assert nearby.lender.n_lent == 0

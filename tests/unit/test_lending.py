@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -101,6 +102,33 @@ def test_nothing_is_lent_while_every_counter_is_taken(lender, peer):
     views[7] = None
     peer.give_back()
     assert lender.lend(message(lender, 64, 1), 1).counter == loans[7].counter
+
+
+def test_memory_is_given_back_where_no_message_is_lent(lender, peer):
+    seen = peer.borrow(lender.lend(message(lender, 5 << 20, 6), 1), 5 << 20)
+    message(lender, 7 << 20, 1)
+
+    lender.trim()
+    assert lender.pool.statistics().bytes_reserved == 6 << 20  # of the one that is
+    assert set(seen) == {6}
+    del seen
+    peer.give_back()
+    lender.trim()
+    assert lender.pool.statistics().bytes_reserved == 0
+
+
+def test_a_job_leaves_no_memory_of_messages_behind(monkeypatch):
+    own = Lender()
+    known = Peer(f"/proc/self/fd/{own.file.number}")
+    monkeypatch.setattr(lending, "_own_lender", functools.cache(lambda: own))
+    monkeypatch.setattr(lending, "_known", {known.token.hex(): known})
+    seen = known.borrow(own.lend(message(own, 5 << 20, 6), 1), 5 << 20)
+    assert lending._own_lender() is own
+
+    del seen
+    lending.trim()
+
+    assert own.pool.statistics().bytes_reserved == 0
 
 
 _BORROWER = """
