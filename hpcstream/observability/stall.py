@@ -41,6 +41,8 @@ class Beat:
         Nothing moves on it; else it is at work.
     spoken : bool
         Someone has told the user already.
+    ending : bool
+        It ends the job now, and has said so.
     doing : str
         What it waits for or works on.
     behind : tuple of int
@@ -52,6 +54,7 @@ class Beat:
     doing: str
     behind: tuple[int, ...] = ()
     spoken: bool = False
+    ending: bool = False
 
     def to_bytes(self) -> bytes:
         """Return the beat as bytes, at most 512."""
@@ -97,6 +100,7 @@ class StallMonitor:
         self._asked_s = float("-inf")
         self.quiet_s = 0.0
         self.spoken = False
+        self.end_is_said = False
         self._spoke_here = False
         self.places: Sequence[str] = ()
 
@@ -126,6 +130,7 @@ class StallMonitor:
         """Take in another rank's beat."""
         self._heard[beat.rank] = (now_s, beat)
         self.spoken = self.spoken or beat.spoken
+        self.end_is_said = self.end_is_said or beat.ending
         if beat.stalled:
             self._asked_s = now_s
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import replace
 from typing import TextIO
 
 from hpcstream.errors import StallError
@@ -75,13 +76,16 @@ class Heartbeat:
             monitor.hear(Beat.from_bytes(note), now_s)
         recipients = monitor.recipients(now_s)
         if recipients:
-            note = self._beat().to_bytes()
-            for rank in recipients:
-                self._comm.send_note(rank, note)
+            self._send(self._beat(), recipients)
         if monitor.is_stalled:
             self._say(monitor.verdict(self._beat(), now_s))
             if monitor.is_over(now_s):
                 self._end()
+
+    def _send(self, beat: Beat, recipients: Iterable[int]) -> None:
+        note = beat.to_bytes()
+        for rank in recipients:
+            self._comm.send_note(rank, note)
 
     def _beat(self) -> Beat:
         stalled = self.monitor.is_stalled
@@ -89,12 +93,19 @@ class Heartbeat:
         return Beat(self._comm.rank, stalled, wait.what, wait.ranks, self.monitor.spoken)
 
     def _end(self) -> None:
+        """End the job; say so if no other rank did: launchers may take seconds to end all."""
+        if not self.monitor.end_is_said:
+            self._say_the_end()
+        self._comm.abort(1)
+
+    def _say_the_end(self) -> None:
+        others = [rank for rank in range(self._comm.size) if rank != self._comm.rank]
+        self._send(replace(self._beat(), ending=True), others)
         error = StallError(
             f"nothing has moved for {self.monitor.quiet_s:.0f} s and stall_timeout_s is set; rank "
             f"{self._comm.rank} waited for {self._beat().doing}"
         )
         self._say(f"{type(error).__module__}.{type(error).__qualname__}: {error}")
-        self._comm.abort(1)
 
     def _say(self, text: str | None) -> None:
         if text is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -9,8 +11,9 @@ from hypothesis import strategies as st
 
 import hpcstream as hs
 from hpcstream.observability.stall import Beat, StallMonitor, listeners
-from hpcstream.runtime.heartbeat import LOOK_EVERY_S
-from hpcstream.testing import ManualClock, StepSource, start_ranks
+from hpcstream.runtime.heartbeat import LOOK_EVERY_S, Heartbeat
+from hpcstream.runtime.waits import Wait
+from hpcstream.testing import ManualClock, Simulation, StepSource, start_ranks
 
 
 class Group:
@@ -210,3 +213,32 @@ def test_a_quiet_live_source_is_no_stall(capsys):
         ranks.finish()
 
     assert "nothing has moved" not in capsys.readouterr().err
+
+
+def test_where_the_launcher_takes_long_to_end_all_only_one_rank_tells_of_the_end():
+    """Both end the job at last, whichever of them is still there."""
+    clock, world = ManualClock(), Simulation(3)
+    said = [io.StringIO() for _ in range(3)]
+    beats = [
+        Heartbeat(
+            world.communicator(rank),
+            clock,
+            StallMonitor(rank, 3, 4.0),
+            lambda stalled: Wait("round 7", (2,)),
+            said[rank],
+        )
+        for rank in range(3)
+    ]
+    ended = []
+
+    for _ in range(1200):
+        clock.advance(0.025)
+        for rank in {0, 1} - set(ended):
+            try:
+                beats[rank].turn(moved=False)
+            except SystemExit:
+                ended.append(rank)
+
+    assert ended == [0, 1]
+    assert said[0].getvalue().count("StallError") == 1
+    assert said[1].getvalue() == ""
