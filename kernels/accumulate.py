@@ -8,8 +8,10 @@ side with it, which compiles to vector instructions.
 """
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
+
+from hpcstream.kernels.compiling import lean_njit
 
 
 def slot_at(slots, row):
@@ -24,7 +26,7 @@ def _slot_at(slots, row):
     return lambda slots, row: slots + np.uint64(row)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def mask_slots(slots, valid, out_slots):
     """Send rows that are not ``valid`` to slot 0.
 
@@ -38,28 +40,28 @@ def mask_slots(slots, valid, out_slots):
         out_slots[row] = slots[row] if valid[row] else np.uint32(0)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def count_nulls(slots, valid, out_counts):
     """Add one to ``out_counts`` (int64) for each row that is not ``valid``."""
     for row in range(slots.shape[0]):
         out_counts[slots[row]] += np.int64(not valid[row])
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def add_counts(slots, counts, out_counts):
     """Add ``counts`` (int64[n]), which cannot overflow."""
     for row in range(counts.shape[0]):
         out_counts[slot_at(slots, row)] += counts[row]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def add_floats(slots, values, out_sums):
     """Add ``values`` (float64[n]) in row order."""
     for row in range(values.shape[0]):
         out_sums[slot_at(slots, row)] += values[row]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def add_integers(slots, values, out_sums, out_carries):
     """Add ``values`` (int64[n]) to 128-bit sums.
 
@@ -77,7 +79,7 @@ def add_integers(slots, values, out_sums, out_carries):
             out_carries[slot] += 1 if value > 0 else -1
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def add_unsigned(slots, values, out_sums, out_carries):
     """Add ``values`` (uint64[n]) to 128-bit sums, as in `add_integers`."""
     for row in range(values.shape[0]):
@@ -93,7 +95,7 @@ def add_unsigned(slots, values, out_sums, out_carries):
             out_carries[slot] += carry
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def keep_least(slots, values, out_least):
     """Keep the least of ``values`` (int64[n] or uint64[n])."""
     for row in range(values.shape[0]):
@@ -101,7 +103,7 @@ def keep_least(slots, values, out_least):
         out_least[slot] = min(out_least[slot], values[row])
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def keep_greatest(slots, values, out_greatest):
     """Keep the greatest of ``values`` (int64[n] or uint64[n])."""
     for row in range(values.shape[0]):
@@ -109,7 +111,7 @@ def keep_greatest(slots, values, out_greatest):
         out_greatest[slot] = max(out_greatest[slot], values[row])
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def keep_least_float(slots, values, out_least):
     """Keep the least of ``values`` (float64[n]); NaN, the start, gives way to anything."""
     for row in range(values.shape[0]):
@@ -119,7 +121,7 @@ def keep_least_float(slots, values, out_least):
         out_least[slot] = value if (value < least) | (least != least) else least
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def keep_greatest_float(slots, values, out_greatest):
     """Keep the greatest of ``values`` (float64[n]); NaN gives way to anything."""
     for row in range(values.shape[0]):
@@ -129,7 +131,7 @@ def keep_greatest_float(slots, values, out_greatest):
         out_greatest[slot] = value if (value > greatest) | (greatest != greatest) else greatest
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def add_moments(slots, values, out_counts, out_means, out_squares):
     """Update count, mean and sum of squared deviations (float64) by Welford's method."""
     for row in range(values.shape[0]):
@@ -143,7 +145,7 @@ def add_moments(slots, values, out_counts, out_means, out_squares):
         out_squares[slot] += delta * (value - mean)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def merge_moments(slots, counts, means, squares, out_counts, out_means, out_squares):
     """Merge moments of disjoint rows (Chan, Golub and LeVeque 1979, eq. 2.1)."""
     for row in range(counts.shape[0]):
@@ -158,7 +160,7 @@ def merge_moments(slots, counts, means, squares, out_counts, out_means, out_squa
         out_squares[slot] += squares[row] + delta * delta * (n_before * counts[row] / total)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def keep_first(slots, times, orders, values, out_times, out_orders, out_values):
     """Keep the value (int64 bits) of the least (time, order); the earlier row of equal ones."""
     for row in range(times.shape[0]):
@@ -171,7 +173,7 @@ def keep_first(slots, times, orders, values, out_times, out_orders, out_values):
             out_values[slot] = values[row]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def keep_last(slots, times, orders, values, out_times, out_orders, out_values):
     """Keep the value (int64 bits) of the greatest (time, order); the later row of equal ones."""
     for row in range(times.shape[0]):

@@ -1,15 +1,16 @@
 """Arrow's bitmaps: one bit a row, least significant bit first."""
 
 import numpy as np
-from numba import njit
+
+from hpcstream.kernels.compiling import lean_njit
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _bit(bits, position):
     return (bits[position >> np.uint64(3)] >> np.uint8(position & np.uint64(7))) & np.uint8(1)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _gather_run(bits, first_bit, order, first, n_rows, start, out_bytes):
     place = np.uint64(first)
     origin = np.uint64(first_bit)
@@ -28,7 +29,7 @@ def _gather_run(bits, first_bit, order, first, n_rows, start, out_bytes):
         out_bytes[start + (n_rows >> 3)] = gathered
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _copy_run(bits, first_bit, n_rows, start, out_bytes):
     shift = np.uint8(first_bit & 7)
     source = first_bit >> 3
@@ -41,7 +42,7 @@ def _copy_run(bits, first_bit, n_rows, start, out_bytes):
         out_bytes[start + byte] = low | high
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def gather_bits(bits, first_bit, order, offsets, starts, out_bytes):
     """Copy the bits of each partition's rows to where its block has them.
 

@@ -1,4 +1,4 @@
-"""How kernels are compiled whose loops hand arrays from function to function."""
+"""How kernels are compiled."""
 
 from collections.abc import Callable
 from typing import Any

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.extending import intrinsic
+
+from hpcstream.kernels.compiling import lean_njit
 
 IS_ATOMIC: bool = not config.DISABLE_JIT  # type: ignore[attr-defined]  # set from its environment
 """Whether this process may share counters with others: interpreted kernels may not."""
@@ -50,7 +52,7 @@ _add: Callable[..., None] = _add_compiled if IS_ATOMIC else _add_interpreted
 _load: Callable[..., np.int64] = _load_compiled if IS_ATOMIC else _load_interpreted
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def add_one(counts, places):
     """Add one to the counters at ``places``.
 
@@ -64,7 +66,7 @@ def add_one(counts, places):
         _add(counts, places[index])
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def read_counts(counts, places, out):
     """Read the counters at ``places``.
 

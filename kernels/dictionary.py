@@ -1,10 +1,11 @@
 """Dictionary-encoded columns: the entries that the rows of each partition use."""
 
 import numpy as np
-from numba import njit
+
+from hpcstream.kernels.compiling import lean_njit
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def compact_dictionary(
     indices, order, offsets, first_number, numbers, out_indices, out_used, out_used_offsets
 ):

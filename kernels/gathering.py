@@ -4,10 +4,11 @@ NumPy makes numbers of 8 bytes of the numbers first, which takes longer than pic
 """
 
 import numpy as np
-from numba import njit
+
+from hpcstream.kernels.compiling import lean_njit
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def gather(values, places, out_values):
     """Copy the value at each place.
 

@@ -16,9 +16,11 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from hpcstream.kernels.compiling import lean_njit
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -61,7 +63,7 @@ load_word: Callable[..., np.uint64] = (
 )
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def mix_word(word):
     """Return the hash of a key of one word."""
     word = word + _GAMMA
@@ -70,7 +72,7 @@ def mix_word(word):
     return word ^ (word >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _round(state, word):
     word = word * _PRIME_2
     word = ((word << np.uint64(31)) | (word >> np.uint64(33))) * _PRIME_1
@@ -79,7 +81,7 @@ def _round(state, word):
     return state * _PRIME_1 + _PRIME_4
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def load_tail(data, start, n_bytes):
     """Return 0 to 7 bytes as the low end of a word, without reading past ``data``."""
     if start + 8 <= data.shape[0]:
@@ -91,7 +93,7 @@ def load_tail(data, start, n_bytes):
     return word
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def hash_words(words, out_hashes):
     """Hash one int64 a row.
 
@@ -104,7 +106,7 @@ def hash_words(words, out_hashes):
         out_hashes[row] = mix_word(np.uint64(words[row]))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def hash_bytes(data, start, stop):
     """Return the hash of ``data[start:stop]``."""
     position = np.int64(start)
@@ -117,7 +119,7 @@ def hash_bytes(data, start, stop):
     return mix_word(state)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def hash_binary(offsets, data, out_hashes):
     """Hash one string of bytes a row.
 
@@ -132,7 +134,7 @@ def hash_binary(offsets, data, out_hashes):
         out_hashes[row] = hash_bytes(data, np.int64(offsets[row]), np.int64(offsets[row + 1]))
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def hash_records(data, width, out_hashes):
     """Hash records of ``width`` bytes each, as `hash_binary` would.
 
@@ -146,7 +148,7 @@ def hash_records(data, width, out_hashes):
         out_hashes[row] = hash_bytes(data, row * width, (row + 1) * width)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def gather_hashes(dictionary_hashes, indices, out_hashes):
     """Give each row the hash of its dictionary entry; a row without entry that of null.
 
@@ -164,7 +166,7 @@ def gather_hashes(dictionary_hashes, indices, out_hashes):
         out_hashes[row] = dictionary_hashes[entry] if known else NULL_HASH
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def hash_nulls(valid, out_hashes):
     """Overwrite the hashes of null rows with `NULL_HASH`.
 
@@ -178,7 +180,7 @@ def hash_nulls(valid, out_hashes):
         out_hashes[row] = out_hashes[row] if valid[row] else NULL_HASH
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def combine_hashes(hashes, out_hashes):
     """Fold the hashes of one more key column into those of the columns before.
 

@@ -5,8 +5,9 @@ the bytes decide. The bytes of key ``i`` are ``data[offsets[i]:offsets[i + 1]]``
 """
 
 import numpy as np
-from numba import njit
 
+from hpcstream.kernels.compiling import lean_njit
+from hpcstream.kernels.copying import copy_items
 from hpcstream.kernels.hashing import load_word
 
 # Fields of ``book``.
@@ -25,7 +26,7 @@ NEED_BYTES = 2
 NEED_TABLE = 3
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def _head(data, start, n_bytes):
     """Return the first ``n_bytes`` (clipped to 0..8) from ``start`` on: one load, no branch."""
     unused = np.uint64(32 - 4 * min(max(n_bytes, np.int64(0)), np.int64(8)))
@@ -33,7 +34,7 @@ def _head(data, start, n_bytes):
     return load_word(data, start) & ((all_bits >> unused) >> unused)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _head_at_end(data, start, n_bytes):
     """As `_head`, reading nothing but those bytes."""
     word = np.uint64(0)
@@ -42,7 +43,7 @@ def _head_at_end(data, start, n_bytes):
     return word
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _digest(data, start, n_bytes):
     """Return a hash of more than `INLINE_BYTES` bytes."""
     state = np.uint64(n_bytes)
@@ -56,7 +57,7 @@ def _digest(data, start, n_bytes):
     return state ^ (state >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _describe_one(in_data, start, n_bytes, at, out_words):
     """Write the record of one key of any length, wherever it lies."""
     out_words[at + 3] = np.uint64(n_bytes)
@@ -70,7 +71,7 @@ def _describe_one(in_data, start, n_bytes, at, out_words):
         out_words[at + 2] = _head_at_end(in_data, start + 16, n_bytes - 16)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _describe(in_offsets, in_data, n_rows, out_words):
     """Write the record of each key.
 
@@ -105,7 +106,7 @@ def _describe(in_offsets, in_data, n_rows, out_words):
         _describe_one(in_data, start, np.int64(in_offsets[row + 1]) - start, 4 * row, out_words)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def _first_place(records, at, hash_mask, table_size):
     """Return where to look first for the record at ``records[at:at + 4]``.
 
@@ -121,7 +122,7 @@ def _first_place(records, at, hash_mask, table_size):
     return np.int64(((mixed & hash_mask) >> np.uint64(30)) & np.uint64(table_size - 1))
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _same_bytes(left, left_at, right, right_at, n_bytes):
     """Compare at least 8 bytes, the last word perhaps twice in part."""
     last = n_bytes - 8
@@ -133,7 +134,7 @@ def _same_bytes(left, left_at, right, right_at, n_bytes):
     return load_word(left, left_at + last) == load_word(right, right_at + last)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def _same_record(records, found, words, row):
     left, right = 4 * found, 4 * row
     difference = records[left] ^ words[right]
@@ -143,23 +144,22 @@ def _same_record(records, found, words, row):
     return difference == 0
 
 
-@njit(cache=True, nogil=True)
-def intern(book, table, records, offsets, data, in_offsets, in_data, out_ids):
+@lean_njit()
+def intern(book, entries, in_offsets, in_data, scratch, out_ids):
     """Find or make the id of each key.
 
     Parameters
     ----------
     book : int64[N_FIELDS]
-    table : uint32[power of two]
-        Id plus one, open addressing, at most a quarter full.
-    records : uint64[4 * capacity]
-        For each id the key itself, up to 24 bytes as three words, and its length; of
-        a longer key a hash, 0, 0 and its length.
-    offsets : int64[capacity + 1]
-    data : uint8[capacity]
+    entries : (table, records, offsets, data)
+        Table, uint32[power of two]: id plus one, open addressing, at most a quarter full.
+        Records, uint64[4 * capacity]: for each id the key itself, up to 24 bytes as three
+        words, and its length; of a longer key a hash, 0, 0 and its length.
+        Offsets, int64[capacity + 1], and data, uint8[capacity]: the bytes of each id's key.
     in_offsets : int32[n + 1] or int64[n + 1]
         Key ``i`` is ``in_data[in_offsets[i]:in_offsets[i + 1]]``.
     in_data : uint8[n_bytes]
+    scratch : uint64[4 * BLOCK]
     out_ids : int64[n]
 
     Returns
@@ -173,24 +173,28 @@ def intern(book, table, records, offsets, data, in_offsets, in_data, out_ids):
     Keys are described and looked up at their first place block by block: loads that
     need not wait for one another.
     """
+    table, records, offsets, data = entries
     book[NEED] = NEED_NOTHING
     hash_mask = np.uint64(book[HASH_MASK])
     n_rows = out_ids.shape[0]
-    words = np.empty(4 * min(np.int64(BLOCK), n_rows), dtype=np.uint64)
     done = np.int64(0)
     while done < n_rows:
         n_block = min(np.int64(BLOCK), n_rows - done)
         block_offsets = in_offsets[done : done + n_block + 1]
         ids = out_ids[done : done + n_block]
-        _describe(block_offsets, in_data, n_block, words)
+        _describe(block_offsets, in_data, n_block, scratch)
         for row in range(n_block):
-            ids[row] = table[_first_place(words, 4 * row, hash_mask, table.shape[0])]
+            ids[row] = table[_first_place(scratch, 4 * row, hash_mask, table.shape[0])]
         for row in range(n_block):
             found = ids[row] - 1
-            is_found = found >= 0 and _same_record(records, found, words, row)
-            if not is_found or words[4 * row + 3] > np.uint64(INLINE_BYTES):
+            is_found = found >= 0 and _same_record(records, found, scratch, row)
+            n_bytes = np.int64(scratch[4 * row + 3])
+            if is_found and n_bytes > INLINE_BYTES:
+                start = np.int64(block_offsets[row])
+                is_found = _same_bytes(data, offsets[found], in_data, start, n_bytes)
+            if not is_found:
                 book[START] = block_offsets[row]
-                found = _find_or_add(book, table, records, offsets, data, words, row, in_data)
+                found = _find_or_add(book, entries, scratch, row, in_data)
                 if found < 0:
                     return done + row
             ids[row] = found
@@ -198,9 +202,10 @@ def intern(book, table, records, offsets, data, in_offsets, in_data, out_ids):
     return done
 
 
-@njit(cache=True, nogil=True)
-def _find_or_add(book, table, records, offsets, data, words, row, in_data):
+@lean_njit()
+def _find_or_add(book, entries, words, row, in_data):
     """Return the id of one key, -1 for want of room."""
+    table, records, offsets, data = entries
     start = book[START]
     n_bytes = np.int64(words[4 * row + 3])
     place = _first_place(words, 4 * row, np.uint64(book[HASH_MASK]), table.shape[0])
@@ -214,16 +219,14 @@ def _find_or_add(book, table, records, offsets, data, words, row, in_data):
         found = np.int64(table[place]) - 1
     found = _add(book, table, records, offsets, data, n_bytes)
     if found >= 0:
-        first = offsets[found]
-        for position in range(n_bytes):
-            data[first + position] = in_data[start + position]
+        copy_items(in_data, start, n_bytes, data, offsets[found])
         for word in range(4):
             records[4 * found + word] = words[4 * row + word]
         table[place] = np.uint32(found + 1)
     return found
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _add(book, table, records, offsets, data, n_bytes):
     """Return the next id, its length noted; -1 for want of room."""
     new = book[N_IDS]
@@ -241,7 +244,7 @@ def _add(book, table, records, offsets, data, n_bytes):
     return new
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def fill_table(book, table, records):
     """Put all ids, which are distinct keys, into an empty table."""
     hash_mask = np.uint64(book[HASH_MASK])
@@ -262,7 +265,8 @@ def warm_up():
     """Compile every kernel for the arguments the engine passes."""
     book, table = np.zeros(N_FIELDS, np.int64), np.zeros(4, np.uint32)
     records, offsets, data = np.zeros(4, np.uint64), np.zeros(2, np.int64), np.zeros(0, np.uint8)
+    scratch, ids = np.zeros(4 * BLOCK, np.uint64), np.zeros(0, np.int64)
     for dtype in (np.int32, np.int64):
         in_offsets, in_data = _read_only(1, dtype), _read_only(0, np.uint8)
-        intern(book, table, records, offsets, data, in_offsets, in_data, np.zeros(0, np.int64))
+        intern(book, (table, records, offsets, data), in_offsets, in_data, scratch, ids)
     fill_table(book, table, records)

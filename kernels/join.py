@@ -8,13 +8,14 @@ leaves those rows out, or overwrites their code.
 """
 
 import numpy as np
-from numba import njit
+
+from hpcstream.kernels.compiling import lean_njit
 
 NO_MATCH = -1
 """The code of a key that the table does not have."""
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def index_words(words, hashes, slots, out_codes, out_first_rows):
     """Give each distinct int64 key a code.
 
@@ -47,7 +48,7 @@ def index_words(words, hashes, slots, out_codes, out_first_rows):
     return n_codes
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def find_words(words, hashes, table_words, slots, out_codes):
     """Find the code of each int64 key, or -1.
 
@@ -71,7 +72,7 @@ def find_words(words, hashes, table_words, slots, out_codes):
         out_codes[row] = code
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def pair_codes(left, right, n_right, out_words):
     """Make one word of the codes of two columns; -1 where either is -1.
 
@@ -89,7 +90,7 @@ def pair_codes(left, right, n_right, out_words):
             out_words[row] = np.int64(left[row]) * n_right + right[row]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def expand_matches(codes, starts, keep_unmatched, cursor, out_rows, out_matches):
     """List the pairs of a row and each of its matches, as many as there is room for.
 

@@ -8,14 +8,16 @@ value), then 8 bytes of a word, or 4 bytes of length and the bytes. A null word 
 """
 
 import numpy as np
-from numba import njit
+
+from hpcstream.kernels.compiling import lean_njit
+from hpcstream.kernels.copying import copy_items
 
 FLAG_BYTES = 1
 WORD_BYTES = 9
 LENGTH_BYTES = 5
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def gather_bytes(offsets, data, ids, out_offsets, out_data):
     """Copy the bytes of keys, one after the other.
 
@@ -31,11 +33,10 @@ def gather_bytes(offsets, data, ids, out_offsets, out_data):
     for row in range(ids.shape[0]):
         start = offsets[ids[row]]
         first = out_offsets[row]
-        for position in range(out_offsets[row + 1] - first):
-            out_data[first + position] = data[start + position]
+        copy_items(data, start, out_offsets[row + 1] - first, out_data, first)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def measure_bytes(offsets, ids, out_offsets):
     """Write where the bytes of each key go: int64[n + 1]."""
     out_offsets[0] = 0
@@ -44,7 +45,7 @@ def measure_bytes(offsets, ids, out_offsets):
         out_offsets[row + 1] = out_offsets[row] + n_bytes
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def add_lengths(in_offsets, valid, out_lengths):
     """Add what a string column takes in each encoded row (int64[n])."""
     for row in range(out_lengths.shape[0]):
@@ -53,7 +54,7 @@ def add_lengths(in_offsets, valid, out_lengths):
         out_lengths[row] += LENGTH_BYTES + (0 if is_null else n_bytes)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def write_words(words, valid, cursor, out_data):
     """Write a column of words into encoded rows, moving ``cursor`` (int64[n]) on."""
     for row in range(words.shape[0]):
@@ -67,7 +68,7 @@ def write_words(words, valid, cursor, out_data):
         cursor[row] = at + WORD_BYTES
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def write_strings(in_offsets, in_data, valid, cursor, out_data):
     """Write a column of strings into encoded rows, moving ``cursor`` (int64[n]) on."""
     for row in range(cursor.shape[0]):
@@ -79,12 +80,11 @@ def write_strings(in_offsets, in_data, valid, cursor, out_data):
         for position in range(4):
             out_data[at + 1 + position] = np.uint8((n_bytes >> (8 * position)) & 255)
         at += LENGTH_BYTES
-        for position in range(n_bytes):
-            out_data[at + position] = in_data[start + position]
+        copy_items(in_data, start, n_bytes, out_data, at)
         cursor[row] = at + n_bytes
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def read_words(data, cursor, out_words, out_valid):
     """Read a column of words (int64[n]) out of encoded rows, moving ``cursor`` on."""
     for row in range(cursor.shape[0]):
@@ -97,7 +97,7 @@ def read_words(data, cursor, out_words, out_valid):
         cursor[row] = at + WORD_BYTES
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def read_lengths(data, cursor, out_offsets, out_valid):
     """Write the offsets (int64[n + 1]) of a string column of encoded rows.
 
@@ -114,15 +114,14 @@ def read_lengths(data, cursor, out_offsets, out_valid):
         cursor[row] = at + LENGTH_BYTES
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def read_strings(data, cursor, offsets, out_data):
     """Copy the strings that `read_lengths` measured, moving ``cursor`` on."""
     for row in range(cursor.shape[0]):
         at = cursor[row]
         first = offsets[row]
         n_bytes = offsets[row + 1] - first
-        for position in range(n_bytes):
-            out_data[first + position] = data[at + position]
+        copy_items(data, at, n_bytes, out_data, first)
         cursor[row] = at + n_bytes
 
 

@@ -1,8 +1,8 @@
 """Regions of the table of `hpcstream.kernels.key_table`: what they hold, and closing them."""
 
 import numpy as np
-from numba import njit
 
+from hpcstream.kernels.compiling import lean_njit
 from hpcstream.kernels.key_table import (
     CHUNK_END,
     CHUNK_FIELDS,
@@ -39,7 +39,7 @@ from hpcstream.kernels.key_table import (
 )
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def dense_slots(book, rows, at, out_slots):
     """Write the slots of a region that have rows among those it is dense for; return how many.
 
@@ -54,7 +54,7 @@ def dense_slots(book, rows, at, out_slots):
     return np.int64(n_found)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def other_slots(book, at, out_slots):
     """Write the slots of a region's other entries, in insertion order (uint32[count])."""
     left = book[at + COUNT]
@@ -69,7 +69,7 @@ def other_slots(book, at, out_slots):
         link = book[CHUNKS_AT] + book[link + 2] * CHUNK_FIELDS
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def slots_of_regions(book, rows, regions, out_slots):
     """Write the slots of several regions (int64[n]), one after the other.
 
@@ -83,7 +83,7 @@ def slots_of_regions(book, rows, regions, out_slots):
         done += book[at + COUNT]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def listed_regions(book, limit, out_numbers, out_regions):
     """Write the slices with a number below ``limit`` and their regions; return how many."""
     n_found = 0
@@ -96,7 +96,7 @@ def listed_regions(book, limit, out_numbers, out_regions):
     return n_found
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _widened(book, keys, region, low, high):
     """Return a range of keys and with it those in the index of a region."""
     at = REGIONS_AT + region * REGION_FIELDS
@@ -113,7 +113,7 @@ def _widened(book, keys, region, low, high):
     return low, high
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def key_range(book, keys):
     """Return the least and the greatest key of all indexes; least > greatest: no key."""
     low, high = np.int64(2**63 - 1), np.int64(-(2**63))
@@ -123,7 +123,7 @@ def key_range(book, keys):
     return low, high
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def range_of_keys(book, keys, regions):
     """Return what `key_range` does for the indexes of some regions (int64[n])."""
     low, high = np.int64(2**63 - 1), np.int64(-(2**63))
@@ -132,7 +132,7 @@ def range_of_keys(book, keys, regions):
     return low, high
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _place_null_slot(book, at, slots, n_before):
     """Replace a region's null slot, if it has one, by one plus its place behind ``n_before``."""
     if book[at + NULL_SLOT] != 0:
@@ -142,7 +142,7 @@ def _place_null_slot(book, at, slots, n_before):
                 break
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def held_slots(book, out_slots):
     """Write the slots that regions hold, region by region, into ``out_slots`` (uint32[n_held]).
 
@@ -163,7 +163,7 @@ def held_slots(book, out_slots):
         done += book[at + COUNT]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def give_up_dense(book, rows, out_slots):
     """Write the slots of all entries, of regions that are no longer dense, as `held_slots`."""
     done = 0
@@ -183,7 +183,7 @@ def give_up_dense(book, rows, out_slots):
         done += book[at + COUNT]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _unlist_region(book, region):
     """Remove a region from the directory, closing the gap behind it."""
     mask = book[DIRECTORY_SIZE] - 1
@@ -205,7 +205,7 @@ def _unlist_region(book, region):
     book[directory + gap] = 0
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _release(book, at):
     """Let go of the storage of a region that closes: to the arenas, or for another slice.
 
@@ -228,7 +228,7 @@ def _release(book, at):
         book[at + FIRST_CHUNK] = NO_CHUNK
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def close_regions(book, regions):
     """Forget regions (int64[n]), whose slots `clear_slots` has made like new.
 
@@ -255,7 +255,7 @@ def close_regions(book, regions):
         book[FREE_REGION] = region
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def clear_slots(book, regions, identity, out_words):
     """Set the word (int64[capacity]) of every slot of some regions to its ``identity``."""
     for position in range(regions.shape[0]):

@@ -3,8 +3,10 @@
 import numpy as np
 from numba import njit
 
+from hpcstream.kernels.compiling import lean_njit
 
-@njit(cache=True, nogil=True)
+
+@njit(cache=True, nogil=True)  # not lean: sorting allocates
 def sort_groups(groups, values, n_groups, out_offsets, out_values):
     """Bring values of one group together, in ascending order, NaN last.
 
@@ -31,7 +33,7 @@ def sort_groups(groups, values, n_groups, out_offsets, out_values):
         out_values[out_offsets[group] : out_offsets[group + 1]].sort()
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def interpolate_quantile(offsets, values, fraction, out_quantiles):
     """Write a quantile of each sorted group, linear between the two nearest values.
 
@@ -60,7 +62,7 @@ def interpolate_quantile(offsets, values, fraction, out_quantiles):
         out_quantiles[group] = low if rest == 0.0 else low + (high - low) * rest
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def sum_groups(offsets, values, out_sums):
     """Write the sum of each sorted group: of the same values always the same bits.
 

@@ -6,8 +6,8 @@ one group, so that a checkpoint of one number of ranks splits evenly on another.
 """
 
 import numpy as np
-from numba import njit
 
+from hpcstream.kernels.compiling import lean_njit
 from hpcstream.kernels.hashing import mix_word
 
 _GROUP_SHIFT = np.uint64(52)
@@ -15,12 +15,12 @@ _GROUP_BITS = np.uint64(12)
 _ONE = np.uint64(1)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _owner(key_hash, n_partitions):
     return ((key_hash >> _GROUP_SHIFT) * n_partitions) >> _GROUP_BITS
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def partition_of_hashes(hashes, n_partitions, out_partitions):
     """Give the partition of each row.
 
@@ -36,7 +36,7 @@ def partition_of_hashes(hashes, n_partitions, out_partitions):
         out_partitions[row] = _owner(hashes[row], factor)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def partition_of_words(words, n_partitions, out_partitions):
     """Give the partition of each row whose key is one word, by its hash.
 
@@ -51,7 +51,7 @@ def partition_of_words(words, n_partitions, out_partitions):
         out_partitions[row] = _owner(mix_word(np.uint64(words[row])), factor)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _order_in_two(partitions, out_order, out_offsets):
     # No table of cursors: they stay in registers.
     n_rows = partitions.shape[0]
@@ -70,7 +70,7 @@ def _order_in_two(partitions, out_order, out_offsets):
         first += _ONE - owner
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def order_by_partition(partitions, n_partitions, out_order, out_offsets):
     """Order rows so that those of one partition lie together.
 
@@ -91,17 +91,19 @@ def order_by_partition(partitions, n_partitions, out_order, out_offsets):
     if n_partitions == 2:
         _order_in_two(partitions, out_order, out_offsets)
         return
+    # Where a partition begins stands one place behind it, and moves on to its end.
     out_offsets[:] = 0
     for row in range(n_rows):
         out_offsets[np.uint64(partitions[row]) + _ONE] += 1
-    for partition in range(n_partitions):
-        out_offsets[partition + 1] += out_offsets[partition]
-
-    cursor = out_offsets[:-1].copy()
+    begin = np.int64(0)
+    for partition in range(1, n_partitions + 1):
+        n_here = out_offsets[partition]
+        out_offsets[partition] = begin
+        begin += n_here
     for row in range(n_rows):
-        owner = np.uint64(partitions[row])
-        out_order[np.uint64(cursor[owner])] = row
-        cursor[owner] += 1
+        following = np.uint64(partitions[row]) + _ONE
+        out_order[np.uint64(out_offsets[following])] = row
+        out_offsets[following] += 1
 
 
 def warm_up():

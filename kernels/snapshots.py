@@ -1,8 +1,9 @@
 """Copies of regions of the table of `hpcstream.kernels.key_table`, run by run, for snapshots."""
 
 import numpy as np
-from numba import njit
 
+from hpcstream.kernels.compiling import lean_njit
+from hpcstream.kernels.copying import copy_items
 from hpcstream.kernels.key_table import (
     CHUNK_FIELDS,
     CHUNKS_AT,
@@ -16,14 +17,14 @@ from hpcstream.kernels.key_table import (
 )
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def scatter_words(source, slots, out):
     """Write words (uint64) to some slots (uint32[n])."""
     for place in range(slots.shape[0]):
         out[slots[place]] = source[place]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def copy_regions(book, rows, regions, source, out):
     """Copy the values of the slots of regions (int64[n]), in the order of `slots_of_regions`.
 
@@ -35,7 +36,7 @@ def copy_regions(book, rows, regions, source, out):
         if book[at + N_DENSE] == book[at + WIDTH]:
             n_dense = np.uint64(book[at + WIDTH])
             first = np.uint64(book[at + DENSE_BASE])
-            out[done : done + n_dense] = source[first : first + n_dense]
+            copy_items(source, first, n_dense, out, done)
             done += n_dense
         else:
             for slot in range(book[at + DENSE_BASE], book[at + DENSE_BASE] + book[at + WIDTH]):
@@ -46,15 +47,13 @@ def copy_regions(book, rows, regions, source, out):
         link = book[CHUNKS_AT] + book[at + FIRST_CHUNK] * CHUNK_FIELDS
         while left > 0:
             n_here = min(left, book[link + 1])
-            first_here = book[link]
-            end = done + np.uint64(n_here)
-            out[done:end] = source[first_here : first_here + n_here]
-            done = end
+            copy_items(source, book[link], n_here, out, done)
+            done += np.uint64(n_here)
             left -= n_here
             link = book[CHUNKS_AT] + book[link + 2] * CHUNK_FIELDS
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def rows_of_regions(book, rows, regions, out_totals):
     """Write the number of rows (int64[n_slots]) of each region: it grows with every row."""
     for position in range(regions.shape[0]):

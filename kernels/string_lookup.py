@@ -16,8 +16,8 @@ Idreos 2022, "Entropy-Learned Hashing"); here a wrong choice costs time only.
 """
 
 import numpy as np
-from numba import njit
 
+from hpcstream.kernels.compiling import lean_njit
 from hpcstream.kernels.hashing import hash_bytes, load_tail, load_word
 from hpcstream.kernels.prefetch import prefetch
 
@@ -38,25 +38,25 @@ _MIX_1 = np.uint64(0x9E3779B97F4A7C15)
 _MIX_2 = np.uint64(0xC2B2AE3D27D4EB4F)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def _clamped(data, start, n_bytes, place):
     """Return the word at a place of a string of at least 8 bytes; the last if that is before."""
     return load_word(data, start + min(place, n_bytes - _WORD))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def _mixed(first, second):
     mixed = first + second * _MIX_1
     return (mixed ^ (mixed >> np.uint64(32))) * _MIX_2
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _shift(slots):
     """Return what leaves, of a hash, the bits that number the slots."""
     return np.uint64(64) - np.uint64(np.log2(slots.shape[0]))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def _same_five(data, start, n_bytes, records, code):
     at = np.uint64(code) * np.uint64(RECORD_WORDS)
     last = n_bytes - _WORD
@@ -69,14 +69,14 @@ def _same_five(data, start, n_bytes, records, code):
     return unlike == 0
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _word_at(data, start, n_bytes, place):
     if n_bytes < _WORD:
         return load_tail(data, start, n_bytes)
     return _clamped(data, start, n_bytes, place)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _first_slot(data, start, n_bytes, places, shift):
     if places[0] == WHOLE:
         return hash_bytes(data, start, start + n_bytes) >> shift
@@ -85,7 +85,7 @@ def _first_slot(data, start, n_bytes, places, shift):
     return _mixed(one, _word_at(data, start, n_bytes, second)) >> shift
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _same_string(data, start, n_bytes, records, code, table_data):
     if n_bytes < _WORD:
         at = RECORD_WORDS * np.int64(code)
@@ -100,7 +100,7 @@ def _same_string(data, start, n_bytes, records, code, table_data):
     return unlike == 0
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def words_at(offsets, data, place, out_words):
     """Read one word of each string, to choose places by.
 
@@ -117,7 +117,7 @@ def words_at(offsets, data, place, out_words):
         out_words[row] = _word_at(data, start, np.int64(offsets[row + 1]) - start, place)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def enter(offsets, data, places, most_steps, records, slots, out_codes, out_first_rows):
     """Give each distinct string a code, 0, 1, ... in the order of first rows.
 
@@ -169,7 +169,7 @@ def enter(offsets, data, places, most_steps, records, slots, out_codes, out_firs
     return n_codes
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _find_plain(offsets, data, rows, records, places, slots, out_codes):
     """Find strings of 8 to 40 bytes; mark others `_UNDECIDED`, and return how many these are.
 
@@ -202,7 +202,7 @@ def _find_plain(offsets, data, rows, records, places, slots, out_codes):
     return n_undecided
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _find_short(offsets, data, rows, records, places, slots, out_codes):
     """Find those undecided that are shorter than a word; return how many are left.
 
@@ -236,7 +236,7 @@ def _find_short(offsets, data, rows, records, places, slots, out_codes):
     return n_undecided
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def find(offsets, data, rows, table_data, records, places, slots, out_codes):
     """Find the code of strings, or -1.
 

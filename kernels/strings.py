@@ -5,14 +5,14 @@ Strings are taken as they lie in an Arrow array: row ``i`` is
 """
 
 import numpy as np
-from numba import njit
 
+from hpcstream.kernels.compiling import lean_njit
 from hpcstream.kernels.hashing import load_word
 
 _WORD = 8
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _bytes_differ(data, start, wanted):
     difference = np.uint8(0)
     for byte in range(wanted.shape[0]):
@@ -20,7 +20,7 @@ def _bytes_differ(data, start, wanted):
     return difference != 0
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _equal_words(offsets, data, wanted, n_bytes_out, out_bits):
     """Compare strings, eight at a time, by one masked word each, which must lie in ``data``."""
     n_bytes = np.int64(wanted.shape[0])
@@ -41,7 +41,7 @@ def _equal_words(offsets, data, wanted, n_bytes_out, out_bits):
         out_bits[byte] = bits
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def equal_to(offsets, data, wanted, out_bits):
     """Say of each string whether it is ``wanted``.
 
@@ -67,7 +67,7 @@ def equal_to(offsets, data, wanted, out_bits):
             out_bits[row >> 3] |= np.uint8(1 << (row & 7))
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def true_rows(bits, first_bit, n_rows, out_rows):
     """Write the numbers of the rows whose bit is set; return how many.
 
@@ -99,7 +99,7 @@ def true_rows(bits, first_bit, n_rows, out_rows):
     return np.int64(n_true)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _bit(bits, position):
     return (bits[position >> 3] >> np.uint8(position & 7)) & np.uint8(1)
 

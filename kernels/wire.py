@@ -6,22 +6,20 @@ does not grow with the number of ranks. ``order`` is empty when the rows of the
 batch stay as they lie.
 """
 
-from collections.abc import Callable
-
 import numpy as np
-from numba import config, njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+
+from hpcstream.kernels.compiling import lean_njit
+from hpcstream.kernels.copying import copy_items, copy_word
 
 _ONE = np.uint64(1)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _aligned(n_bytes):
     return (n_bytes + 63) & ~63
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def plan_blocks(
     offsets,
     row_bits,
@@ -77,7 +75,7 @@ def plan_blocks(
     return position
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def write_directories(offsets, has_validity, data_bytes, displacements, out_words):
     """Write what the receiver cannot know from the schema: rows, validity, data lengths.
 
@@ -101,7 +99,7 @@ def write_directories(offsets, has_validity, data_bytes, displacements, out_word
                 out_words[word + 2 + 2 * column] = data_bytes[column * n_partitions + partition]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def gather_values(values, order, offsets, starts, out_values):
     """Copy the values of each partition's rows into its block.
 
@@ -132,7 +130,7 @@ def gather_values(values, order, offsets, starts, out_values):
                 out_values[start + row] = values[first + row]
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def gather_records(items, width, order, offsets, starts, out_items):
     """Copy records of ``width`` items each, as `gather_values` does with values.
 
@@ -162,7 +160,7 @@ def gather_records(items, width, order, offsets, starts, out_items):
             target += n_items
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def measure_binary(offsets, order, partition_offsets, out_bytes):
     """Sum up the bytes of each partition's rows.
 
@@ -187,47 +185,15 @@ def measure_binary(offsets, order, partition_offsets, out_bytes):
         out_bytes[partition] = total
 
 
-def _copy_word_interpreted(source, source_start, target, target_start):
-    """Copy eight bytes."""
-    target[target_start : target_start + 8] = source[source_start : source_start + 8]
-
-
-@intrinsic
-def _copy_word_compiled(_typing_context, source, source_start, target, target_start):
-    """Copy eight bytes: one unaligned load and store."""
-
-    def generate(context, builder, signature, arguments):
-        word_pointer = context.get_value_type(types.uint64).as_pointer()
-
-        def address(array_type, array, start):
-            data = context.make_array(array_type)(context, builder, array).data
-            return builder.bitcast(cgutils.pointer_add(builder, data, start), word_pointer)
-
-        origin = address(signature.args[0], arguments[0], arguments[1])
-        destination = address(signature.args[2], arguments[2], arguments[3])
-        builder.store(builder.load(origin, align=1), destination, align=1)
-        return context.get_dummy_value()
-
-    return types.none(source, types.int64, target, types.int64), generate
-
-
-# An intrinsic exists only in compiled code; with NUMBA_DISABLE_JIT=1 there is none.
-_copy_word: Callable[..., None] = (
-    _copy_word_interpreted
-    if config.DISABLE_JIT  # type: ignore[attr-defined]  # set when numba reads its environment
-    else _copy_word_compiled
-)
-
-
-@njit(cache=True, nogil=True)
+@lean_njit()
 def _copy_four_words(source, source_start, target, target_start):
-    _copy_word(source, source_start, target, target_start)
-    _copy_word(source, source_start + 8, target, target_start + 8)
-    _copy_word(source, source_start + 16, target, target_start + 16)
-    _copy_word(source, source_start + 24, target, target_start + 24)
+    copy_word(source, source_start, target, target_start)
+    copy_word(source, source_start + 8, target, target_start + 8)
+    copy_word(source, source_start + 16, target, target_start + 16)
+    copy_word(source, source_start + 24, target, target_start + 24)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@lean_njit(inline="always")
 def _copy_bytes(source, source_start, n_bytes, target, target_start, target_limit):
     """Copy bytes; may also write over what follows in ``target``, up to ``target_limit``."""
     done = np.int64(0)
@@ -244,7 +210,7 @@ def _copy_bytes(source, source_start, n_bytes, target, target_start, target_limi
         done += 1
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def gather_binary_offsets(offsets, order, partition_offsets, starts, out_offsets):
     """Write the offsets of each partition's rows, beginning at 0.
 
@@ -279,7 +245,7 @@ def gather_binary_offsets(offsets, order, partition_offsets, starts, out_offsets
                 out_offsets[target + place] = offsets[first + place] - base
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def gather_binary_data(offsets, data, order, partition_offsets, starts, sizes, out_bytes):
     """Copy the bytes of each partition's rows into its block.
 
@@ -311,10 +277,10 @@ def gather_binary_data(offsets, data, order, partition_offsets, starts, sizes, o
                 target += n_bytes
         else:
             source = np.int64(offsets[first])
-            out_bytes[target : target + sizes[partition]] = data[source : source + sizes[partition]]
+            copy_items(data, source, sizes[partition], out_bytes, target)
 
 
-@njit(cache=True, nogil=True)
+@lean_njit()
 def copy_blocks(content, displacements, counts, starts, out_bytes):
     """Copy one run of bytes into the block of each partition.
 
@@ -329,10 +295,8 @@ def copy_blocks(content, displacements, counts, starts, out_bytes):
         The send buffer.
     """
     for partition in range(starts.shape[0]):
-        source = np.uint64(displacements[partition])
-        target = np.uint64(starts[partition])
-        for byte in range(np.uint64(counts[partition])):
-            out_bytes[target + byte] = content[source + byte]
+        source, target = displacements[partition], starts[partition]
+        copy_items(content, source, counts[partition], out_bytes, target)
 
 
 def _read_only(dtype, n_items=1):

@@ -30,6 +30,7 @@ class KeyIndex:
 
     def __init__(self, hash_mask: int = -1) -> None:
         self._hash_mask = hash_mask
+        self._scratch = np.empty(4 * interning.BLOCK, dtype=np.uint64)
         self._reset(_LEAST_IDS, _LEAST_BYTES)
 
     def __len__(self) -> int:
@@ -46,10 +47,10 @@ class KeyIndex:
         ids = np.empty(len(offsets) - 1, dtype=np.int64)
         done = 0
         while True:
+            entries = (self._table, self._records, self._offsets, self._data)
             done += interning.intern(
-                self._book, self._table, self._records, self._offsets, self._data,
-                offsets[done:], data, ids[done:],
-            )  # fmt: skip
+                self._book, entries, offsets[done:], data, self._scratch, ids[done:]
+            )
             if done == len(ids):
                 break
             self._make_room(int(offsets[done + 1]) - int(offsets[done]))

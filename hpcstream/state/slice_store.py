@@ -100,6 +100,7 @@ class SliceStore:
         self._identities = [word.bits for word in words]
         self._grow_entries(_LEAST_ENTRIES, _LEAST_ENTRIES)
         self._slots: Slots = np.empty(0, dtype=np.uint32)
+        self._scratch = np.empty(2 * key_resolve.BLOCK, dtype=np.uint64)
         self._patience = Patience()
         self.dense_range = DenseRange()
         self.n_late = 0
@@ -193,7 +194,7 @@ class SliceStore:
             self._slots = np.empty(n_rows, dtype=np.uint32)
         slots = self._slots[:n_rows]
         table = (book, self._index, self._keys, self.rows)
-        done = key_resolve.resolve_rows(*table, columns, _SCRATCH, slots)
+        done = key_resolve.resolve_rows(*table, columns, self._scratch, slots)
         self.n_late = int(book[key_table.N_LATE])
         if done < n_rows:
             self._resolve_rest(columns, slots, done)
@@ -213,7 +214,7 @@ class SliceStore:
             rest = (times[done:], keys[done:], valid[done:], counts[done:])  # or empty ones
             self._make_room(rest[0], rest[1][rest[2]] if valid.shape[0] else rest[1])
             done += key_resolve.resolve_rows(
-                self._book, self._index, self._keys, self.rows, rest, _SCRATCH, slots[done:]
+                self._book, self._index, self._keys, self.rows, rest, self._scratch, slots[done:]
             )
             self.n_late += int(self._book[key_table.N_LATE])
         self._book[key_table.BATCH_MIN] = least
@@ -594,4 +595,3 @@ class SliceStore:
 
 
 _NONE: Ints = np.zeros(0, dtype=np.int64)
-_SCRATCH = np.empty(2 * key_resolve.BLOCK, dtype=np.uint64)  # one kernel runs at a time

@@ -215,3 +215,19 @@ def test_functions_are_not_nested_deep():
         if (depth := max(nesting_of(statement) for statement in function.body)) > NESTING
     ]
     assert not deep, f"flatten what is nested deeper than {NESTING}:\n" + "\n".join(deep)
+
+
+ALLOCATING = {"sort_groups"}
+"""Kernels that cannot do without memory of their own; all others are `lean_njit`."""
+
+
+def test_kernels_count_no_references():
+    for path in (PROJECT / "hpcstream" / "kernels").glob("*.py"):
+        counting = {
+            function.name
+            for function in functions(path)
+            if path.name != "compiling.py"
+            for decorator in function.decorator_list
+            if "njit" in ast.unparse(decorator) and "lean_njit" not in ast.unparse(decorator)
+        }
+        assert counting <= ALLOCATING, f"{shown(path)}: @lean_njit() does"
