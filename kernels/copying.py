@@ -14,9 +14,7 @@ def _copy_items_interpreted(source, source_start, n_items, target, target_start)
 
 
 @intrinsic
-def _copy_items_compiled(
-    _typing_context, source, source_start, n_items, target, target_start
-):
+def _copy_items_compiled(_typing_context, source, source_start, n_items, target, target_start):
     """Copy items from one array to another of the same type: ``memcpy``."""
 
     def generate(context, builder, signature, arguments):
@@ -58,8 +56,6 @@ def _copy_word_interpreted(source, source_start, target, target_start):
 # An intrinsic exists only in compiled code; with NUMBA_DISABLE_JIT=1 there is none.
 _INTERPRETED: bool = config.DISABLE_JIT  # type: ignore[attr-defined]  # set when numba starts
 
-copy_items: Callable[..., None] = (
-    _copy_items_interpreted if _INTERPRETED else _copy_items_compiled
-)
+copy_items: Callable[..., None] = _copy_items_interpreted if _INTERPRETED else _copy_items_compiled
 
 copy_word: Callable[..., None] = _copy_word_interpreted if _INTERPRETED else _copy_word_compiled
