@@ -29,7 +29,8 @@ Against hpcstream:
   no late rows, no rows handed out before the end. That is less work than hpcstream does.
 - Flink gets only the columns that a query reads, as Arrow batches in its memory, before the clock
   starts, and takes no checkpoints.
-- The peers use threads that share memory; hpcstream's ranks are processes, and share nothing.
+- The peers use threads that share memory; hpcstream's ranks are processes, which share nothing but
+  the messages that they have for one another.
 - DuckDB and Polars scan the mapped file as it lies; hpcstream also adds a shift to the event
   time of each replay, so that it reads one endless stream.
 - hpcstream's results go through a sink in the timed part; those of DuckDB and Polars stay where
@@ -42,8 +43,9 @@ For hpcstream:
 - Bytewax runs with one worker. Event by event it gets a file of 50,000 rows, as Python values
   made before its clock starts, filtered and joined already. With batches, its Polars has all cores,
   and it makes windows at the end of the file.
-- Spark runs in one process on local cores, reads uncompressed Parquet files, which cost more than
-  Arrow files in memory, and pays the start of a streaming query in each pass.
+- Spark runs in one process on local cores, on files of three million rows at most, for it takes
+  half a minute for ten; it reads uncompressed Parquet files, which cost more than Arrow files in
+  memory, and pays the start of a streaming query in each pass. Longer files would do it more justice.
 - Flink runs in one process with a slot for each core, on files of two million rows at most: its
   source keeps the rows in the description of the job, which it copies several times. Each pass is a
   job of its own, whose start, planning and generated code are in the timed part, a second or two,
