@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hpcstream.exchange.launcher import children_of
+
 _OWN = ("RssAnon:", "RssShmem:")
 
 
@@ -23,13 +25,8 @@ def own_bytes(pid: int) -> int:
 def descendants(pid: int) -> Iterator[int]:
     """Yield a process and all that it has started, at any depth."""
     yield pid
-    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = tasks.read_text().split()
-        except OSError:
-            continue
-        for child in children:
-            yield from descendants(int(child))
+    for child in children_of(pid):
+        yield from descendants(child)
 
 
 class MemorySampler:

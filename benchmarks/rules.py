@@ -45,7 +45,8 @@ For hpcstream:
   and it makes windows at the end of the file.
 - Spark runs in one process on local cores, on files of three million rows at most, for it takes
   half a minute for ten; it reads uncompressed Parquet files, which cost more than Arrow files in
-  memory, and pays the start of a streaming query in each pass. Longer files would do it more justice.
+  memory, and pays the start of a streaming query in each pass. Longer files would do it more
+  justice.
 - Flink runs in one process with a slot for each core, on files of two million rows at most: its
   source keeps the rows in the description of the job, which it copies several times. Each pass is a
   job of its own, whose start, planning and generated code are in the timed part, a second or two,

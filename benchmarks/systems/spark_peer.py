@@ -8,6 +8,7 @@ there, so a row far behind the last one is added, which closes them; it is not i
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import tempfile
 from itertools import count
@@ -35,6 +36,7 @@ def make(trial: Trial) -> Repeated:
     _write(mapped(trial), folder / "rows", trial)
     session = (
         SparkSession.builder.master(f"local[{trial.threads}]")
+        .config("spark.driver.memory", f"{_heap_bytes() >> 20}m")  # its usual gigabyte runs full
         .config("spark.sql.shuffle.partitions", trial.threads)
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.ui.enabled", "false")
@@ -44,6 +46,12 @@ def make(trial: Trial) -> Repeated:
     session.sparkContext.setLogLevel("ERROR")
     numbers = count()
     return Repeated(trial, lambda: _answer(session, folder, trial.query, f"run{next(numbers)}"))
+
+
+def _heap_bytes() -> int:
+    """Return a third of the machine's memory, at least a gigabyte and at most eight."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(max(memory // 3, 1 << 30), 8 << 30)
 
 
 def _write(rows: pa.Table, folder: Path, trial: Trial) -> None:

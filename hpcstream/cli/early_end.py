@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpcstream.exchange.launcher import parent_of
+from hpcstream.exchange.launcher import children_of, parent_of
 from hpcstream.exchange.leaving import is_in_mpi, is_rank
 
 LOOK_EVERY_S = 0.05
@@ -65,13 +65,8 @@ class EarlyEnd:
 
 def _ranks_below(process: int) -> Iterator[int]:
     """Yield the ranks that a launcher, or what it has started, has as children; not theirs."""
-    for tasks in Path(f"/proc/{process}/task").glob("*/children"):
-        try:
-            children = tasks.read_text().split()
-        except OSError:  # it ended meanwhile
-            continue
-        for child in children:
-            if is_rank(Path("/proc", child)):
-                yield int(child)
-            else:
-                yield from _ranks_below(int(child))
+    for child in children_of(process):
+        if is_rank(Path("/proc", str(child))):
+            yield child
+        else:
+            yield from _ranks_below(child)

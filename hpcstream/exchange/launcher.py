@@ -8,6 +8,7 @@ two. It reads environments and library names only; it does not import MPI.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.metadata
 import os
@@ -173,6 +174,24 @@ def parent_of(process: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] in "ZX" else int(fields[1])
+
+
+def children_of(process: int) -> list[int]:
+    """Return the children of a process, those that have just ended included; none if it is gone.
+
+    The list may miss one while another ends (Linux, ``proc(5)``).
+    """
+    found: list[int] = []
+    try:
+        threads = os.listdir(f"/proc/{process}/task")
+    except OSError:
+        return found
+    for thread in threads:
+        # A thread may end before its list is read: the others still count.
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{process}/task/{thread}/children").read_text()
+            found += map(int, children.split())
+    return found
 
 
 def adopt_orphans() -> bool:

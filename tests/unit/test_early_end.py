@@ -10,6 +10,7 @@ import pytest
 
 from hpcstream.cli import early_end
 from hpcstream.cli.early_end import LOOK_EVERY_S, WAITED_FOR_S, EarlyEnd
+from hpcstream.exchange import launcher
 
 
 class Host:
@@ -80,6 +81,17 @@ def test_who_is_alive():
         assert early_end.parent_of(process.pid) is None  # ended, though nobody has asked how
     assert early_end.parent_of(os.getpid()) == os.getppid()
     assert early_end.parent_of(process.pid) is None
+
+
+def test_children_of_processes_and_threads_that_end_meanwhile(monkeypatch):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert process.pid in launcher.children_of(os.getpid())
+        threads = [str(os.getpid()), "0"]  # no such thread any more
+        monkeypatch.setattr(launcher.os, "listdir", lambda path: threads)
+        assert process.pid in launcher.children_of(os.getpid())
+        monkeypatch.undo()
+        process.communicate(b"\n")
+    assert launcher.children_of(process.pid) == []
 
 
 def test_it_is_not_looked_for_ever(host):
