@@ -86,7 +86,7 @@ def _answer(session: SparkSession, folder: Path, workload: Workload, name: str) 
 def _query(session: SparkSession, rows: DataFrame, workload: Workload) -> DataFrame:
     ticks = _TICKS[workload.unit]
     if workload.counts_views:
-        ads: Any = session.createDataFrame(campaigns().to_pandas())
+        ads: Any = session.createDataFrame(campaigns())
         rows = rows.filter(f.col("event_type") == "view").join(f.broadcast(ads), "ad_id")
     timed = rows.withColumn("time", f.timestamp_micros(f.col("ts") * (1_000_000 // ticks)))
     late = f"{workload.watermark_delay * 1_000_000 // ticks} microseconds"
