@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcstream.api.misuse import refuse_unknown_options
+from hpcstream.api.misuse import expect_run, note_run, refuse_unknown_options
 from hpcstream.api.stream import Stream
 from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, JobConfig
 from hpcstream.connectors.adapt import as_source
@@ -23,6 +23,7 @@ from hpcstream.connectors.json import JsonSource
 from hpcstream.connectors.parquet import ParquetSource
 from hpcstream.errors import PlanError
 from hpcstream.event_time import Duration, TimeUnit, parse_duration
+from hpcstream.exchange.launcher import launched_rank
 from hpcstream.exchange.tracebacks import install_excepthook
 from hpcstream.graph.logical import EventTime, LogicalGraph, SinkNode, SourceNode
 from hpcstream.operators.hidden_columns import refuse_reserved_names
@@ -268,6 +269,7 @@ class Job:
 
     def _add_sink(self, node: SinkNode) -> None:
         self._sinks.append(node)
+        expect_run(self)
 
     def _graph(self) -> LogicalGraph:
         return LogicalGraph(list(self._sinks))
@@ -282,6 +284,7 @@ class Job:
         """
         from hpcstream.graph.planner import plan
 
+        note_run(self)  # to look at it may be all that was wanted
         size = ranks if ranks is not None else _world_size()
         return f"{self.name}: {plan(self._graph(), size).explain()}"
 
@@ -343,6 +346,7 @@ class Job:
         """
         from hpcstream.api.launch import run_job
 
+        note_run(self)
         refuse_unknown_options(
             "run", options, _RUN_OPTIONS, "Job.run and hpcstream.config.JobConfig"
         )
@@ -373,7 +377,7 @@ def _explained(job: Job) -> JobResult:
     from hpcstream.observability.metrics import JobResult
 
     size = _world_size()
-    if _world_rank() == 0:
+    if launched_rank(os.environ) == 0:
         print(job.explain(ranks=size), file=sys.stdout, flush=True)
     return JobResult(job.name, size, status="explained")
 
@@ -382,13 +386,6 @@ def _world_size() -> int:
     from hpcstream.exchange.launcher import launches
 
     return max((launch.size for launch in launches(os.environ)), default=1)
-
-
-def _world_rank() -> int:
-    for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"):
-        if name in os.environ:
-            return int(os.environ[name])
-    return 0
 
 
 def _event_time(source: Source, column: str, unit: str | None) -> EventTime:

@@ -1,12 +1,17 @@
-"""What is said of names that do not exist, and of functions where expressions belong."""
+"""What is said of names that do not exist, functions for expressions, and jobs nobody runs."""
 
 from __future__ import annotations
 
+import atexit
 import difflib
+import os
+import sys
 import types
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakSet
 
+from hpcstream.exchange.launcher import launched_rank
 from hpcstream.operators.expressions import Expression, to_expression
 
 _NO_JOIN = (
@@ -82,3 +87,31 @@ def expression_for(what: str, value: Any) -> Expression:
             f"({value.__name__}); for functions of batches use map_batches"
         )
     return to_expression(value)
+
+
+class _Named(Protocol):
+    name: str
+
+
+_NOT_RUN: WeakSet[_Named] = WeakSet()
+"""Jobs that have a sink and were neither run nor explained."""
+
+
+def expect_run(job: _Named) -> None:
+    """Remind of ``job.run()`` at the end of the script, unless `note_run` is called before."""
+    _NOT_RUN.add(job)
+
+
+def note_run(job: _Named) -> None:
+    """Forget a job: it is run, or looked at."""
+    _NOT_RUN.discard(job)
+
+
+@atexit.register
+def _remind() -> None:
+    """Name the jobs that were never run; not after an error, nor in an interactive session."""
+    failed, interactive = hasattr(sys, "last_type"), hasattr(sys, "ps1")
+    if failed or interactive or launched_rank(os.environ):
+        return
+    for name in sorted(job.name for job in _NOT_RUN):
+        print(f"hpcstream: job {name!r} was not run: it lacks job.run()", file=sys.stderr)

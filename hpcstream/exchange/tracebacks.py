@@ -21,6 +21,7 @@ from types import TracebackType
 from hpcstream.errors import HpcstreamError
 from hpcstream.exchange import leaving
 from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.exchange.launcher import launched_rank
 
 FULL = "HPCSTREAM_FULL_TRACEBACK"
 """Set to 1 to see every frame."""
@@ -137,7 +138,7 @@ def install_excepthook() -> None:
 def _excepthook(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    let_earlier_ranks_speak(_launched_rank(os.environ))
+    let_earlier_ranks_speak(launched_rank(os.environ))
     sys.__excepthook__(kind, error, shorten(error).__traceback__)
     if leaving.would_be_waited_for(os.environ):
         leaving.end_all_ranks(1)
@@ -150,11 +151,3 @@ def let_earlier_ranks_speak(rank: int) -> None:
     """
     if rank:
         time.sleep(min(2.0 + 0.2 * rank, 3.0))
-
-
-def _launched_rank(environ: Mapping[str, str]) -> int:
-    """Return the number that a launcher gave this process; 0 without one."""
-    for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"):
-        if environ.get(name, "").isdecimal():
-            return int(environ[name])
-    return 0

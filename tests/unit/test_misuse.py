@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
@@ -112,3 +115,40 @@ def test_what_a_stream_does_not_have_is_said_with_what_there_is(stream, name, sa
 def test_what_the_package_does_not_have_is_said_with_what_there_is(name, said):
     with pytest.raises(AttributeError, match=f"'hpcstream' has no attribute '{name}'.*{said}"):
         getattr(hs, name)
+
+
+SCRIPT = """
+import sys
+import hpcstream as hs
+
+job = hs.Job("forgotten")
+job.generate(lambda start, n: {"t": range(n)}, rows=9).collect()
+"""
+
+
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        ("", True),
+        ("job.run(show=False)", False),
+        ("job.explain()", False),
+        ("print(no_such_name)", False),
+        ("sys.ps1 = '>>> '", False),
+    ],
+)
+def test_a_job_that_nobody_runs_is_named_when_the_script_ends(rest, told):
+    script = SCRIPT + rest
+
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert ("job 'forgotten' was not run: it lacks job.run()" in ended.stderr) == told
+
+
+def test_the_first_rank_alone_tells_of_a_job_that_nobody_runs():
+    environ = {**os.environ, "PMI_RANK": "1", "HPCSTREAM_ALLOW_SINGLETONS": "1"}
+
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environ
+    )
+
+    assert ended.stderr == ""
