@@ -83,6 +83,6 @@ def read_counts(counts, places, out):
 
 def warm_up():
     """Compile what the engine calls."""
-    counts = np.zeros(1, dtype=np.int64)
-    add_one(counts, counts)
-    read_counts(counts, counts, counts.copy())
+    counts, places = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    add_one(counts, places)
+    read_counts(counts, places, np.zeros(1, dtype=np.int64))

@@ -103,7 +103,7 @@ def mix(word):
     Multiplying by the golden ratio spreads dense integers without collisions;
     it is unrelated to the hash that routes keys to ranks.
     """
-    bits = np.uint64(word)
+    bits = np.uint64(np.int64(word))  # of a negative number, too
     return (bits ^ (bits >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
 
 

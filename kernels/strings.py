@@ -116,4 +116,5 @@ def warm_up():
     data = _read_only(np.uint8, 1)
     for dtype in (np.int32, np.int64):
         equal_to(_read_only(dtype, 2), data, data, bits)
-    true_rows(_read_only(np.uint8, 1), 0, 1, np.zeros(1, dtype=np.int32))
+    for mask in (_read_only(np.uint8, 1), bits):  # Arrow's, or made by `equal_to`
+        true_rows(mask, 0, 1, np.zeros(1, dtype=np.int32))

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcstream.api.misuse import expect_run, note_run, refuse_unknown_options
+from hpcstream.api.misuse import Reminder, refuse_unknown_options
 from hpcstream.api.stream import Stream
 from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, JobConfig
 from hpcstream.connectors.adapt import as_source
@@ -62,6 +62,7 @@ class Job:
         install_excepthook()
         self.name = name
         self._sinks: list[SinkNode] = []
+        self._reminder = Reminder(name)
 
     # -- sources -----------------------------------------------------------------------
 
@@ -269,9 +270,11 @@ class Job:
 
     def _add_sink(self, node: SinkNode) -> None:
         self._sinks.append(node)
-        expect_run(self)
+        self._reminder.set()
 
     def _graph(self) -> LogicalGraph:
+        """Return what was built, to run it or to look at it: the job is not forgotten."""
+        self._reminder.clear()
         return LogicalGraph(list(self._sinks))
 
     def explain(self, *, ranks: int | None = None) -> str:
@@ -284,7 +287,6 @@ class Job:
         """
         from hpcstream.graph.planner import plan
 
-        note_run(self)  # to look at it may be all that was wanted
         size = ranks if ranks is not None else _world_size()
         return f"{self.name}: {plan(self._graph(), size).explain()}"
 
@@ -346,7 +348,6 @@ class Job:
         """
         from hpcstream.api.launch import run_job
 
-        note_run(self)
         refuse_unknown_options(
             "run", options, _RUN_OPTIONS, "Job.run and hpcstream.config.JobConfig"
         )

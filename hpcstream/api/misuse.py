@@ -8,12 +8,12 @@ import os
 import sys
 import types
 from collections.abc import Iterable
-from typing import Any, Protocol
-from weakref import WeakSet
+from typing import Any
 
 from hpcstream.exchange.launcher import launched_rank
 from hpcstream.operators.expressions import Expression, to_expression
 
+_MOST_NAMED = 3
 _NO_JOIN = (
     "joins of two streams do not exist yet; join_table() enriches rows from a table that fits in "
     "memory"
@@ -89,29 +89,40 @@ def expression_for(what: str, value: Any) -> Expression:
     return to_expression(value)
 
 
-class _Named(Protocol):
-    name: str
+class Reminder:
+    """Of a job that has sinks: unless it is run, the end of the script names it.
+
+    It does not keep the job, which may be gone by then.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def set(self) -> None:
+        """Name the job at the end."""
+        _reminders[self] = os.getpid()
+
+    def clear(self) -> None:
+        """Forget it: the job is run, or looked at."""
+        _reminders.pop(self, None)
 
 
-_NOT_RUN: WeakSet[_Named] = WeakSet()
-"""Jobs that have a sink and were neither run nor explained."""
-
-
-def expect_run(job: _Named) -> None:
-    """Remind of ``job.run()`` at the end of the script, unless `note_run` is called before."""
-    _NOT_RUN.add(job)
-
-
-def note_run(job: _Named) -> None:
-    """Forget a job: it is run, or looked at."""
-    _NOT_RUN.discard(job)
+_reminders: dict[Reminder, int] = {}
+"""With the process that built the job: its children only have copies."""
 
 
 @atexit.register
 def _remind() -> None:
-    """Name the jobs that were never run; not after an error, nor in an interactive session."""
+    """Name the jobs that were never run; not after an error, nor where it may be meant so."""
     failed, interactive = hasattr(sys, "last_type"), hasattr(sys, "ps1")
-    if failed or interactive or launched_rank(os.environ):
+    if failed or interactive or launched_rank(os.environ) or "pytest" in sys.modules:
         return
-    for name in sorted(job.name for job in _NOT_RUN):
-        print(f"hpcstream: job {name!r} was not run: it lacks job.run()", file=sys.stderr)
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None and processes.parent_process() is not None:
+        return  # it imported the script for the sake of a function
+    names = sorted({one.name for one, process in _reminders.items() if process == os.getpid()})
+    if names:
+        others = f" and {len(names) - _MOST_NAMED} others" if len(names) > _MOST_NAMED else ""
+        shown = ", ".join(map(repr, names[:_MOST_NAMED])) + others
+        text = f"hpcstream: the script ended without job.run() of {shown}"
+        print(text, file=sys.stderr, flush=True)

@@ -57,9 +57,11 @@ class Beat:
     ending: bool = False
 
     def to_bytes(self) -> bytes:
-        """Return the beat as bytes, at most 512."""
+        """Return the beat as bytes, at most `NOTE_BYTES`."""
         values = asdict(self)
-        values["doing"] = self.doing[:_LONGEST_TEXT].encode("ascii", "replace").decode()
+        text = self.doing[:_LONGEST_TEXT].encode("ascii", "replace").decode()
+        # A quote would take two bytes, and a control character six.
+        values["doing"] = "".join(c if c.isprintable() and c not in '"\\' else "'" for c in text)
         values["behind"] = list(self.behind[:_MOST_NAMED])
         return json.dumps(values).encode()
 

@@ -56,6 +56,12 @@ def test_slices_are_right_on_both_sides_of_every_path(data, size, n_slices):
     assert len(slots) == len(times)
 
 
+@pytest.mark.parametrize("word", [0, 1, -1, -3, 2**63 - 1, -(2**63)])
+def test_a_hash_is_the_same_interpreted(word):
+    with np.errstate(over="ignore"):  # it multiplies modulo 2**64
+        assert key_table.mix(word) == key_table.mix.py_func(word)
+
+
 def test_warm_up_compiles_every_kernel():
     key_table.warm_up()
     key_resolve.warm_up()

@@ -60,22 +60,26 @@ def arrivals(
 ) -> Iterator[tuple[Row, float]]:
     """Yield every row, with the watermark of the rounds before the one it comes in.
 
-    One rank reads split after split, ``batch_rows`` rows a round. The watermark is the
-    greatest time of the split being read, less the delay, but never beyond the least time
-    of the splits to come; it never goes back.
+    One rank reads split after split, ``batch_rows`` rows a round, but rather up to half as many
+    more than cut what a split has. The watermark is the greatest time of the split being read,
+    less the delay, but never beyond the least time of the splits to come; it never goes back.
     """
     watermark = reached = MIN_TIME
-    n_read = 0
+    left = batch_rows
     for number, split in enumerate(splits):
         to_come = [row["time"] for later in splits[number + 1 :] for row in later]
         greatest = MIN_TIME
-        for row in split:
-            if n_read % batch_rows == 0:
-                watermark = reached
-            yield row, watermark
-            n_read += 1
-            greatest = max(greatest, row["time"])
-            reached = max(reached, min(greatest - delay, min(to_come, default=math.inf)))
+        position = 0
+        while position < len(split):
+            rows = split[position : position + max(left, batch_rows // 2)]
+            for row in rows:
+                yield row, watermark
+                greatest = max(greatest, row["time"])
+                reached = max(reached, min(greatest - delay, min(to_come, default=math.inf)))
+            position += len(rows)
+            left -= len(rows)
+            if left <= 0:
+                watermark, left = reached, batch_rows
 
 
 def aggregate(function: str, column: str, rows: Sequence[Row], parameters: dict[str, Any]) -> Any:

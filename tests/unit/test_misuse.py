@@ -134,6 +134,9 @@ job.generate(lambda start, n: {"t": range(n)}, rows=9).collect()
         ("job.explain()", False),
         ("print(no_such_name)", False),
         ("sys.ps1 = '>>> '", False),
+        ("del job", True),
+        ("import os\nif os.fork(): job.run(show=False)", False),
+        ("sys.modules['pytest'] = sys", False),
     ],
 )
 def test_a_job_that_nobody_runs_is_named_when_the_script_ends(rest, told):
@@ -141,7 +144,7 @@ def test_a_job_that_nobody_runs_is_named_when_the_script_ends(rest, told):
 
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
-    assert ("job 'forgotten' was not run: it lacks job.run()" in ended.stderr) == told
+    assert ("the script ended without job.run() of 'forgotten'\n" in ended.stderr) == told
 
 
 def test_the_first_rank_alone_tells_of_a_job_that_nobody_runs():
@@ -152,3 +155,26 @@ def test_the_first_rank_alone_tells_of_a_job_that_nobody_runs():
     )
 
     assert ended.stderr == ""
+
+
+def test_a_process_that_imports_the_script_for_a_function_does_not_tell(tmp_path):
+    script = tmp_path / "spawns.py"
+    script.write_text(
+        SCRIPT + "import multiprocessing\n"
+        "if __name__ == '__main__':\n"
+        "    multiprocessing.get_context('spawn').Pool(1).map(abs, [1])\n"
+        "    job.run(show=False)\n"
+    )
+
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+
+    assert "the script ended" not in ended.stderr
+
+
+def test_of_many_jobs_that_nobody_runs_three_are_named():
+    script = "import hpcstream as hs\nfor i in range(5):\n    job = hs.Job(f'job {i}')\n"
+    script += "    job.generate(lambda start, n: {'t': range(n)}, rows=9).collect()\n"
+
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert ended.stderr.endswith("of 'job 0', 'job 1', 'job 2' and 2 others\n")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpcstream as hs
+from hpcstream.exchange.communicator import NOTE_BYTES
 from hpcstream.observability.stall import Beat, StallMonitor, listeners
 from hpcstream.runtime.heartbeat import LOOK_EVERY_S, Heartbeat
 from hpcstream.runtime.waits import Wait
@@ -242,3 +243,13 @@ def test_where_the_launcher_takes_long_to_end_all_only_one_rank_tells_of_the_end
     assert ended == [0, 1]
     assert said[0].getvalue().count("StallError") == 1
     assert said[1].getvalue() == ""
+
+
+@pytest.mark.parametrize("character", ['"', "\\", "\n", "\x00", "é", "\N{SNOWMAN}"])
+def test_a_beat_fits_into_a_note_whatever_a_job_is_called(character):
+    beat = Beat(10**6, True, character * 1000, tuple(range(10**6, 10**6 + 50)), True, True)
+
+    sent = beat.to_bytes()
+
+    assert len(sent) <= NOTE_BYTES
+    assert len(Beat.from_bytes(sent).doing) == 240
