@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.launch import ROOT, Place
 from hpcstream.cli import mpiexec
+from hpcstream.exchange.launcher import may_use_several_hosts
 
 _PACKAGES = (
     "hpcstream",
@@ -39,6 +40,7 @@ def describe_machine(place: Place) -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": len(place.cores),
         "cores_used": list(place.cores),
+        "one_host": place.launcher == "auto" and not may_use_several_hosts(os.environ),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
         "load_average": os.getloadavg()[0],
         "busy_cores": round(busy_cores(place.cores), 2),

@@ -84,15 +84,26 @@ def _scaling(records: Sequence[Record]) -> Any:
             shares = [value / base * (1 if kind == "strong" else least / n) for n, value in points]
             axis.plot(ranks, shares, "o-", label=workload)
         every = sorted({n for points in workloads.values() for n, _ in points})
-        ideal = [n / every[0] if kind == "strong" else 1.0 for n in every]
-        axis.plot(every, ideal, ":", color="#333333", label="ideal")
+        most = _cores(records)  # ranks that share a core cannot be faster
+        ideal = [min(n, most) / every[0] if kind == "strong" else min(1.0, most / n) for n in every]
+        label = "ideal" if every[-1] <= most else f"ideal on {most} cores"
+        axis.plot(every, ideal, ":", color="#333333", label=label)
         axis.set(xlabel="ranks", ylabel=_SCALE[kind], xscale="log", title=f"{kind} scaling")
         axis.set_xticks(every, labels=map(str, every))
         axis.set_xticks([], minor=True)
         axis.set(yscale="log") if kind == "strong" else axis.set(ylim=(0, 1.3))
         axis.yaxis.set_major_formatter("{x:g}")
-        axis.legend(frameon=False, fontsize=8)
+        axis.yaxis.set_minor_formatter("{x:g}")
+        axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
+
+
+def _cores(records: Sequence[Record]) -> float:
+    """Return how many cores the ranks had; infinity where they may have been on several hosts."""
+    machines = [one for one in records if one["kind"] == "machine"]
+    if not machines or not all(one.get("one_host") for one in machines):
+        return float("inf")
+    return int(max(one["cores"] for one in machines))
 
 
 _SCALE = {

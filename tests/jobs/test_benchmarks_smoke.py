@@ -272,6 +272,19 @@ def test_results_of_several_jobs_are_taken_together_with_weak_scaling_beside_str
         assert [label.get_text() for label in axis.get_xticklabels()] == ["1", "2", "4"]
 
 
+@pytest.mark.parametrize(("one_host", "most"), [(True, 2), (False, 8)])
+def test_ranks_that_share_cores_are_not_expected_to_be_faster(one_host, most):
+    records = [{"kind": "machine", "cores": 2, "one_host": one_host}]
+    for ranks in (1, 2, 8):
+        label = f"hpcstream, {ranks} ranks"
+        found = trial_records("tumbling", label, min(ranks, 2) * 0.9e6)
+        records += [one | {"ranks": ranks, "weak": False} for one in found]
+
+    (axis,) = [axis for axis in _PLOTS["scaling"](records).axes if axis.lines]
+
+    assert list(axis.lines[-1].get_ydata()) == [1, 2, most]
+
+
 def test_a_target_is_reached_by_the_ratio_of_medians():
     records = trial_records("tumbling", "hpcstream, 2 ranks", 16e6, 17e6, 90e6)
     records += trial_records("tumbling", "duckdb", 10e6, 10e6, 10e6)
