@@ -78,9 +78,15 @@ class Heartbeat:
         if recipients:
             self._send(self._beat(), recipients)
         if monitor.is_stalled:
-            self._say(monitor.verdict(self._beat(), now_s))
+            text = monitor.verdict(self._beat(), now_s)
+            if text is not None:
+                self._say(text)
+                self._send(self._beat(), self._others())  # else they would say it before the next
             if monitor.is_over(now_s):
                 self._end()
+
+    def _others(self) -> list[int]:
+        return [rank for rank in range(self._comm.size) if rank != self._comm.rank]
 
     def _send(self, beat: Beat, recipients: Iterable[int]) -> None:
         note = beat.to_bytes()
@@ -99,8 +105,7 @@ class Heartbeat:
         self._comm.abort(1)
 
     def _say_the_end(self) -> None:
-        others = [rank for rank in range(self._comm.size) if rank != self._comm.rank]
-        self._send(replace(self._beat(), ending=True), others)
+        self._send(replace(self._beat(), ending=True), self._others())
         error = StallError(
             f"nothing has moved for {self.monitor.quiet_s:.0f} s and stall_timeout_s is set; rank "
             f"{self._comm.rank} waited for {self._beat().doing}"

@@ -216,6 +216,34 @@ def test_a_quiet_live_source_is_no_stall(capsys):
     assert "nothing has moved" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("behind_s", [0.2, 0.5, 0.9, 1.0, 1.1, 1.5])
+@pytest.mark.parametrize("turn_s", [0.01, 0.03])
+def test_a_rank_that_stalled_a_little_later_does_not_tell_again(turn_s, behind_s):
+    clock, world, said = ManualClock(), Simulation(3), io.StringIO()
+    beats = [
+        Heartbeat(
+            world.communicator(rank),
+            clock,
+            StallMonitor(rank, 3, 4.0),
+            lambda stalled: Wait("round 7", (0,)),
+            said,
+        )
+        for rank in range(3)
+    ]
+
+    def to_the_end():
+        for turn in range(5000):
+            clock.advance(turn_s)
+            for rank in (1, 2):  # 0 is stuck
+                beats[rank].turn(moved=rank == 1 and turn * turn_s < behind_s)
+
+    with pytest.raises(SystemExit):
+        to_the_end()
+
+    assert said.getvalue().count("nothing has moved for") == 2  # who is missing; then the end
+    assert said.getvalue().count("does not answer") == 1
+
+
 def test_where_the_launcher_takes_long_to_end_all_only_one_rank_tells_of_the_end():
     """Both end the job at last, whichever of them is still there."""
     clock, world = ManualClock(), Simulation(3)
