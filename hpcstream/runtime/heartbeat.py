@@ -105,10 +105,11 @@ class Heartbeat:
         self._comm.abort(1)
 
     def _say_the_end(self) -> None:
-        self._send(replace(self._beat(), ending=True), self._others())
+        beat = replace(self._beat(), ending=True)
+        self._send(beat, self._others())
         error = StallError(
             f"nothing has moved for {self.monitor.quiet_s:.0f} s and stall_timeout_s is set; rank "
-            f"{self._comm.rank} waited for {self._beat().doing}"
+            f"{self._comm.rank} waited for {beat.doing}"
         )
         self._say(f"{type(error).__module__}.{type(error).__qualname__}: {error}")
 

@@ -216,20 +216,26 @@ def test_a_quiet_live_source_is_no_stall(capsys):
     assert "nothing has moved" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("behind_s", [0.2, 0.5, 0.9, 1.0, 1.1, 1.5])
-@pytest.mark.parametrize("turn_s", [0.01, 0.03])
-def test_a_rank_that_stalled_a_little_later_does_not_tell_again(turn_s, behind_s):
-    clock, world, said = ManualClock(), Simulation(3), io.StringIO()
-    beats = [
+def heartbeats_of_three(clock, outs, stuck):
+    """Return heartbeats that end the job after 4 s, all waiting for ``stuck``."""
+    world = Simulation(3)
+    return [
         Heartbeat(
             world.communicator(rank),
             clock,
             StallMonitor(rank, 3, 4.0),
-            lambda stalled: Wait("round 7", (0,)),
-            said,
+            lambda stalled: Wait("round 7", (stuck,)),
+            out,
         )
-        for rank in range(3)
+        for rank, out in enumerate(outs)
     ]
+
+
+@pytest.mark.parametrize("behind_s", [0.2, 0.5, 0.9, 1.0, 1.1, 1.5])
+@pytest.mark.parametrize("turn_s", [0.01, 0.03])
+def test_a_rank_that_stalled_a_little_later_does_not_tell_again(turn_s, behind_s):
+    clock, said = ManualClock(), io.StringIO()
+    beats = heartbeats_of_three(clock, [said] * 3, stuck=0)
 
     def to_the_end():
         for turn in range(5000):
@@ -246,18 +252,8 @@ def test_a_rank_that_stalled_a_little_later_does_not_tell_again(turn_s, behind_s
 
 def test_where_the_launcher_takes_long_to_end_all_only_one_rank_tells_of_the_end():
     """Both end the job at last, whichever of them is still there."""
-    clock, world = ManualClock(), Simulation(3)
-    said = [io.StringIO() for _ in range(3)]
-    beats = [
-        Heartbeat(
-            world.communicator(rank),
-            clock,
-            StallMonitor(rank, 3, 4.0),
-            lambda stalled: Wait("round 7", (2,)),
-            said[rank],
-        )
-        for rank in range(3)
-    ]
+    clock, said = ManualClock(), [io.StringIO() for _ in range(3)]
+    beats = heartbeats_of_three(clock, said, stuck=2)
     ended = []
 
     for _ in range(1200):
