@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import pyarrow as pa
@@ -11,9 +12,12 @@ import pyarrow.parquet as pq
 from hpcstream.connectors.base import JSON, Split, SplitReader
 from hpcstream.connectors.file_source import FileListing, FileSource
 from hpcstream.connectors.files import Paths, unreadable
+from hpcstream.connectors.parquet_int96 import Int96Check, check_int96_unit
+from hpcstream.connectors.parquet_leaves import int96_columns, refuse_intervals
 from hpcstream.connectors.scan import Scan, plain_schema, relabel
 from hpcstream.connectors.slicing import BatchReader, SkippedReader
 from hpcstream.connectors.time_bounds import Bounds, bounds_of_statistics, merged
+from hpcstream.connectors.utf8 import check_utf8
 from hpcstream.errors import ConnectorError
 
 SMALL_SPLIT_ROWS = 131_072
@@ -26,11 +30,13 @@ def ParquetSource(
     event_time: str | None = None,
     unit: str | None = None,
     dictionary_columns: Sequence[str] = (),
+    int96_unit: str = "us",
 ) -> FileSource:
     """Return a source of Parquet files.
 
     Reads only the columns asked for, skips row groups whose statistics exclude the
-    filter, and takes event-time bounds from the statistics.
+    filter, and takes event-time bounds from the statistics. Checksums of pages are
+    verified where a file has them.
 
     Parameters
     ----------
@@ -42,19 +48,24 @@ def ParquetSource(
     dictionary_columns : sequence of str
         String columns of few distinct values to be read as dictionaries: about twice as
         fast, and their type is then a dictionary.
+    int96_unit : {"us", "ns"}
+        Unit of times that are stored as INT96, as Spark, Impala and Hive do. A time that
+        the unit does not hold ends the job: nanoseconds end in 2262, and microseconds
+        have no place for nanoseconds.
     """
-    parquet = ParquetFormat(tuple(dictionary_columns))
+    parquet = ParquetFormat(tuple(dictionary_columns), check_int96_unit(int96_unit))
     return FileSource(paths, parquet, event_time=event_time, unit=unit)
 
 
 class ParquetFormat:
-    """`FileFormat` of Parquet; ``dictionary_columns`` as in `ParquetSource`."""
+    """`FileFormat` of Parquet; arguments as for `ParquetSource`."""
 
     name = "parquet"
     extensions = (".parquet", ".pq")
 
-    def __init__(self, dictionary_columns: tuple[str, ...] = ()) -> None:
+    def __init__(self, dictionary_columns: tuple[str, ...] = (), int96_unit: str = "us") -> None:
         self._dictionary_columns = dictionary_columns
+        self._int96_unit = int96_unit
 
     def read_schema(self, path: str) -> pa.Schema:
         """Return the schema in a file's footer."""
@@ -76,22 +87,37 @@ class ParquetFormat:
         """Return a reader that streams the split's row groups."""
         path, first, stop = (split.info[key] for key in ("path", "first", "stop"))
         row_groups = list(range(cast("int", first), cast("int", stop)))
-        if _excluded(cast("str", path), row_groups, scan):
-            return SkippedReader(scan.schema, split.n_rows or 0, position)
+        assert split.n_rows is not None, "list_file counts the rows"
+        part = _Part(cast("str", path), row_groups, split.n_rows)
+        if _excluded(part, scan, self._int96_unit):
+            return SkippedReader(scan.schema, part.n_rows, position)
 
         def batches(max_rows: int) -> Iterator[pa.RecordBatch]:
-            with self._open(cast("str", path)) as file:
-                yield from _read(file, cast("str", path), row_groups, scan, max_rows)
+            with self._open(part.path) as file:
+                part.check(file.metadata)
+                refuse_intervals(file, part.path, scan.read_columns)
+                times = int96_columns(file, scan.read_columns)
+                if not times:
+                    yield from _read(file, part, scan, max_rows)
+                    return
+                other_unit = "ns" if self._int96_unit == "us" else "us"
+                with self._open(part.path, other_unit) as twin:
+                    check = Int96Check(twin, part.path, row_groups, times, self._int96_unit)
+                    for batch in _read(file, part, scan, max_rows):
+                        check.compare(batch)
+                        yield batch
 
         return BatchReader(batches, scan, position)
 
-    def _open(self, path: str) -> pq.ParquetFile:
+    def _open(self, path: str, int96_unit: str | None = None) -> pq.ParquetFile:
         try:
             return pq.ParquetFile(
                 path,
                 memory_map=True,
                 pre_buffer=False,
                 read_dictionary=self._dictionary_columns or None,
+                coerce_int96_timestamp_unit=int96_unit or self._int96_unit,
+                page_checksum_verification=True,
             )
         except KeyError as error:  # how Arrow says it
             raise ConnectorError(
@@ -137,22 +163,50 @@ def _split_id(path: str, first: int, stop: int) -> str:
     return f"{path}#rg{first}" if stop - first == 1 else f"{path}#rg{first}-{stop - 1}"
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What a split is of a file: row groups, and the rows they had when they were listed."""
+
+    path: str
+    row_groups: list[int]
+    n_rows: int
+
+    def check(self, metadata: pq.FileMetaData) -> None:
+        """Raise `ConnectorError` if the row groups of the file now have another number of rows."""
+        there = [group for group in self.row_groups if group < metadata.num_row_groups]
+        n_rows = sum(metadata.row_group(group).num_rows for group in there)
+        if n_rows != self.n_rows:
+            first, last = self.row_groups[0], self.row_groups[-1]
+            raise ConnectorError(
+                f"{self.path!r}: row groups {first} to {last} have {n_rows} rows, and had "
+                f"{self.n_rows} when the file was listed; it was changed since"
+            )
+
+
 def _read(
-    file: pq.ParquetFile, path: str, row_groups: list[int], scan: Scan, batch_rows: int
+    file: pq.ParquetFile, part: _Part, scan: Scan, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
     schema, columns = scan.read_schema, scan.read_columns
     done = 0
     try:
         for batch in file.iter_batches(
-            batch_rows, row_groups=row_groups, columns=columns, use_threads=False
+            batch_rows, row_groups=part.row_groups, columns=columns, use_threads=False
         ):
-            yield relabel(batch.select(columns), schema)
+            found = relabel(batch.select(columns), schema)
+            check_utf8(found, f"{part.path!r} from row group {part.row_groups[0]} on", done)
+            yield found
             done += batch.num_rows
     except (OSError, pa.ArrowException) as error:
         raise ConnectorError(
-            f"{path!r}: cannot decode row group {_group_at(file, row_groups, done)} after "
-            f"{done} rows of the split; damaged or changed while it was read? ({error})"
+            f"{part.path!r}: cannot decode row group {_group_at(file, part.row_groups, done)} "
+            f"after {done} rows of the split; damaged or changed while it was read? ({error})"
         ) from error
+    if done != part.n_rows:
+        raise ConnectorError(
+            f"{part.path!r}: the footer promises {part.n_rows} rows in row groups "
+            f"{part.row_groups[0]} to {part.row_groups[-1]}, their pages have {done}; the file "
+            "is damaged"
+        )
 
 
 def _group_at(file: pq.ParquetFile, row_groups: list[int], n_rows: int) -> int:
@@ -164,7 +218,7 @@ def _group_at(file: pq.ParquetFile, row_groups: list[int], n_rows: int) -> int:
     return row_groups[-1]
 
 
-def _excluded(path: str, row_groups: list[int], scan: Scan) -> bool:
+def _excluded(part: _Part, scan: Scan, int96_unit: str) -> bool:
     """Whether statistics prove that no row matches.
 
     Statistics leave NaN out, for which ``!=`` and ``not >=`` are true, so filters on
@@ -177,10 +231,13 @@ def _excluded(path: str, row_groups: list[int], scan: Scan) -> bool:
         return False
     from pyarrow import dataset, fs
 
+    parquet = dataset.ParquetFileFormat(coerce_int96_timestamp_unit=int96_unit)
     try:
-        fragment = dataset.ParquetFileFormat().make_fragment(
-            path, fs.LocalFileSystem(), row_groups=row_groups
+        fragment = parquet.make_fragment(
+            part.path, fs.LocalFileSystem(), row_groups=part.row_groups
         )
         return not fragment.subset(filter=scan.predicate, schema=scan.full_schema).row_groups
+    except IndexError:
+        return False  # the file was changed: the reader says so
     except (OSError, pa.ArrowException) as error:
-        raise ConnectorError(f"{path!r}: cannot read its statistics ({error})") from error
+        raise ConnectorError(f"{part.path!r}: cannot read its statistics ({error})") from error
