@@ -113,7 +113,7 @@ def keep_greatest(slots, values, out_greatest):
 
 @lean_njit()
 def keep_least_float(slots, values, out_least):
-    """Keep the least of ``values`` (float64[n]); NaN, the start, gives way to anything."""
+    """Keep the least of ``values`` (float64[n]); NaN, the start, is greater than any number."""
     for row in range(values.shape[0]):
         slot = slot_at(slots, row)
         value = values[row]
@@ -123,12 +123,12 @@ def keep_least_float(slots, values, out_least):
 
 @lean_njit()
 def keep_greatest_float(slots, values, out_greatest):
-    """Keep the greatest of ``values`` (float64[n]); NaN gives way to anything."""
+    """Keep the greatest of ``values`` (float64[n]), from -inf on; NaN is greater than any."""
     for row in range(values.shape[0]):
         slot = slot_at(slots, row)
         value = values[row]
         greatest = out_greatest[slot]
-        out_greatest[slot] = value if (value > greatest) | (greatest != greatest) else greatest
+        out_greatest[slot] = value if (value > greatest) | (value != value) else greatest
 
 
 @lean_njit()

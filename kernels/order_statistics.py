@@ -59,7 +59,8 @@ def interpolate_quantile(offsets, values, fraction, out_quantiles):
         low = values[first + below]
         high = values[first + above]
         rest = place - np.float64(below)
-        out_quantiles[group] = low if rest == 0.0 else low + (high - low) * rest
+        is_exact = rest == 0.0 or low == high or (low == -np.inf and high < np.inf)
+        out_quantiles[group] = low if is_exact else low + (high - low) * rest
 
 
 @lean_njit()

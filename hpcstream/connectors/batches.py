@@ -15,6 +15,7 @@ from hpcstream.connectors.base import Split, SplitReader
 from hpcstream.connectors.scan import (
     Scan,
     check_event_time,
+    empty_batch,
     first_difference,
     plain_schema,
     relabel,
@@ -219,7 +220,7 @@ def _flatten(items: Iterable[Any]) -> Iterator[pa.RecordBatch]:
 
 
 def _no_rows(schema: pa.Schema) -> list[pa.RecordBatch]:
-    return [pa.RecordBatch.from_pylist([], schema=schema)]
+    return [empty_batch(schema)]
 
 
 def _is_data_frame(given: Any) -> bool:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from hpcstream.errors import ConnectorError, PlanError
 from hpcstream.event_time import RESERVED_PREFIXES, TimeUnit
-from hpcstream.memory.columns import LARGE_TYPE_OF_VIEW
+from hpcstream.memory.plain_types import plain_batch, plain_column, plain_type
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,10 @@ class Scan:
 
 
 def plain_schema(schema: pa.Schema, where: str) -> pa.Schema:
-    """Return a schema as the engine has it: no metadata, every field nullable, no views.
+    """Return a schema as the engine has it: no metadata, every field nullable, plain types.
 
     Arrow can neither take nor filter string_view and binary_view: they are read as
-    large_string and large_binary.
+    large_string and large_binary. Run ends are decoded.
 
     Raises
     ------
@@ -116,29 +116,12 @@ def plain_schema(schema: pa.Schema, where: str) -> pa.Schema:
     return pa.schema([pa.field(f.name, plain_type(f.type)) for f in schema])
 
 
-def plain_type(data_type: pa.DataType) -> pa.DataType:
-    """Return the type as which the engine reads a column of this type."""
-    if pa.types.is_dictionary(data_type) and data_type.value_type in LARGE_TYPE_OF_VIEW:
-        values = LARGE_TYPE_OF_VIEW[data_type.value_type]
-        return pa.dictionary(data_type.index_type, values, data_type.ordered)
-    return LARGE_TYPE_OF_VIEW.get(data_type, data_type)
-
-
-def _plain_column(column: pa.Array, data_type: pa.DataType) -> pa.Array:
-    if column.type == data_type:
-        return column
-    if pa.types.is_dictionary(column.type):
-        values = column.dictionary.cast(data_type.value_type)
-        return pa.DictionaryArray.from_arrays(column.indices, values, ordered=data_type.ordered)
-    return column.cast(data_type)
-
-
 def relabel(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return the same columns under a `plain_schema`; copies nothing but views."""
+    """Return the same columns under a `plain_schema`; copies only what is not plain."""
     if batch.schema.equals(schema, check_metadata=True):
-        return batch
+        return plain_batch(batch, schema)
     if schema.names:
-        columns = [_plain_column(batch.column(i), field.type) for i, field in enumerate(schema)]
+        columns = [plain_column(batch.column(i), field.type) for i, field in enumerate(schema)]
         return pa.RecordBatch.from_arrays(columns, schema=schema)
     return batch.replace_schema_metadata(None)
 
@@ -242,4 +225,4 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
 
 def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
     """Return a batch of no rows."""
-    return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+    return pa.RecordBatch.from_arrays([pa.nulls(0, f.type) for f in schema], schema=schema)

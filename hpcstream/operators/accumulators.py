@@ -8,6 +8,7 @@ own, which batches without nulls never touch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -141,7 +142,7 @@ class FloatSum:
 
 @dataclass(frozen=True)
 class Least:
-    """The least value; NaN only if there is nothing else."""
+    """The least value; NaN is greater than any number."""
 
     column: str
     dtype: str
@@ -149,7 +150,7 @@ class Least:
     @property
     def words(self) -> tuple[Word, ...]:
         """The words of state."""
-        identity = float("nan") if self.dtype == "float64" else int(np.iinfo(self.dtype).max)
+        identity = math.nan if self.dtype == "float64" else int(np.iinfo(self.dtype).max)
         return (Word(f"min({self.column})", self.dtype, identity),)
 
     def update(self, state: Words, rows: ColumnRows) -> None:
@@ -166,7 +167,7 @@ class Least:
 
 @dataclass(frozen=True)
 class Greatest:
-    """The greatest value; NaN only if there is nothing else."""
+    """The greatest value; NaN is greater than any number."""
 
     column: str
     dtype: str
@@ -174,7 +175,7 @@ class Greatest:
     @property
     def words(self) -> tuple[Word, ...]:
         """The words of state."""
-        identity = float("nan") if self.dtype == "float64" else int(np.iinfo(self.dtype).min)
+        identity = -math.inf if self.dtype == "float64" else int(np.iinfo(self.dtype).min)
         return (Word(f"max({self.column})", self.dtype, identity),)
 
     def update(self, state: Words, rows: ColumnRows) -> None:

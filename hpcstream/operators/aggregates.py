@@ -206,6 +206,8 @@ def _finish_least(
     aggregate: NamedAggregate, entries: Entries, n_values: Values, output_type: pa.DataType
 ) -> pa.Array:
     values = entries[f"{aggregate.function}({aggregate.input})"]
+    if values.dtype == np.float64:
+        values = values + 0.0  # zeros are equal: which came first does not tell their sign
     return _to_arrow(values, n_values > 0, output_type)
 
 

@@ -51,7 +51,7 @@ class Bound:
     @property
     def sample(self) -> Value:
         """Something of this type to try a function on: the constant, or no rows."""
-        return pa.array([], self.data_type) if self.scalar is None else self.scalar
+        return pa.nulls(0, self.data_type) if self.scalar is None else self.scalar
 
 
 Rule = Callable[[Sequence[Bound], dict[str, Any]], Bound]

@@ -168,14 +168,23 @@ def _is_in(arguments: Arguments, options: Options) -> Bound:
 
 def _members(value: Bound, members: pa.Array) -> pa.Array:
     """Return the values to look for in the column's type; those that cannot occur are left out."""
-    if members.type.equals(value.data_type):
-        return members
-    if not len(members):
-        return pa.array([], value.data_type)
-    column = Bound(value.data_type, value.run, None)  # also where it is constant
-    aligned = [align_for_comparison(column, constant(member)) for member in members]
-    fitted = [member.scalar for left, member in aligned if left is column]
-    return pa.array(fitted, value.data_type)
+    if not members.type.equals(value.data_type):
+        column = Bound(value.data_type, value.run, None)  # also where it is constant
+        aligned = [align_for_comparison(column, constant(member)) for member in members]
+        fitted = [member.scalar for left, member in aligned if left is column]
+        members = pa.array(fitted, value.data_type)
+    return _by_value(members) if pa.types.is_floating(members.type) else members
+
+
+def _by_value(members: pa.Array) -> pa.Array:
+    """Return floats to look for, which Arrow does by their bits: both zeros, and no NaN.
+
+    As for ``==``: zeros are equal, and NaN is equal to nothing.
+    """
+    numbers = members.filter(pc.invert(pc.is_nan(members)))
+    if not pc.any(pc.equal(numbers, 0.0)).as_py():
+        return numbers
+    return pa.concat_arrays([numbers, pa.array([0.0, -0.0], members.type)])
 
 
 def _cast(arguments: Arguments, options: Options) -> Bound:

@@ -21,6 +21,7 @@ from typing import Any, NoReturn, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpcstream.memory.plain_types import plain_column, plain_type
 from hpcstream.operators.aggregate_call import AggregateCall, count
 from hpcstream.operators.expression_binding import Bound, bind
 from hpcstream.operators.expression_functions import RULES
@@ -173,7 +174,9 @@ class Expression:
         return self._call("is_nan")
 
     def is_in(self, values: Iterable[Any]) -> Expression:
-        """Return whether the value is one of some; null for null, as in SQL.
+        """Return whether the value equals one of some; null for null, as in SQL.
+
+        As for ``==``: -0.0 is in ``[0.0]``, and NaN is in no list; see `is_nan`.
 
         Raises
         ------
@@ -182,7 +185,8 @@ class Expression:
         """
         if isinstance(values, set | frozenset):
             values = sorted(values, key=repr)  # the order of a set differs between ranks
-        members = values if isinstance(values, pa.Array) else pa.array(list(values))
+        given = values if isinstance(values, pa.Array) else pa.array(list(values))
+        members = plain_column(given, plain_type(given.type))
         if members.null_count:
             raise ValueError(
                 "is_in: null is equal to nothing, as in SQL; leave None out and add "
@@ -251,11 +255,11 @@ class Expression:
         return AggregateCall("mean", self)
 
     def min(self) -> AggregateCall:
-        """Return the least value."""
+        """Return the least value that is not null; NaN is greater than any number."""
         return AggregateCall("min", self)
 
     def max(self) -> AggregateCall:
-        """Return the greatest value."""
+        """Return the greatest value that is not null; NaN is greater than any number."""
         return AggregateCall("max", self)
 
     def var(self, ddof: int = 1) -> AggregateCall:
@@ -267,11 +271,11 @@ class Expression:
         return AggregateCall("std", self, (("ddof", ddof),))
 
     def first(self) -> AggregateCall:
-        """Return the value of the row with the least event time."""
+        """Return the value, not null, with the least event time; null if all are null."""
         return AggregateCall("first", self)
 
     def last(self) -> AggregateCall:
-        """Return the value of the row with the greatest event time."""
+        """Return the value, not null, with the greatest event time; null if all are null."""
         return AggregateCall("last", self)
 
     def count(self) -> AggregateCall:
@@ -279,15 +283,20 @@ class Expression:
         return AggregateCall("count", self)
 
     def count_distinct(self) -> AggregateCall:
-        """Return the number of different values that are not null."""
+        """Return the number of different values that are not null; NaN is one of them."""
         return AggregateCall("count_distinct", self)
 
     def median(self) -> AggregateCall:
-        """Return the median, exact, interpolated between the two middle values."""
+        """Return the median, exact, interpolated between the two middle values.
+
+        Nulls are left out; NaN is greater than any number.
+        """
         return AggregateCall("median", self)
 
     def quantile(self, q: float) -> AggregateCall:
         """Return the ``q``-quantile, exact, interpolated linearly.
+
+        Nulls are left out; NaN is greater than any number.
 
         Raises
         ------

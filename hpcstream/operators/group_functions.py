@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hpcstream.errors import OverflowInAggregate
 from hpcstream.kernels import order_statistics
+from hpcstream.memory.float_order import float_of_order, float_order
 
 if TYPE_CHECKING:
     from hpcstream.operators.aggregates import NamedAggregate
@@ -52,9 +52,18 @@ def group_result(
 def _count_distinct(_: NamedAggregate, rows: GroupedValues) -> pa.Array:
     values = rows.values
     if pa.types.is_floating(values.type):
-        values = pc.add(values, pa.scalar(0.0, values.type))  # -0.0 equals 0.0
+        values = pa.array(float_order(_floats(values) + 0.0))  # -0.0 equals 0.0; there is one NaN
     found = _by_group(rows, values, "count_distinct")
     return found.fill_null(0)
+
+
+def _extreme(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
+    if not pa.types.is_floating(rows.values.type):
+        return _arrow_function(aggregate, rows)
+    ordered = pa.array(float_order(_floats(rows.values) + 0.0))  # Arrow passes over NaN
+    found = _by_group(rows, ordered, aggregate.function)
+    values = float_of_order(found.fill_null(0).to_numpy())
+    return pa.array(values, mask=found.is_null().to_numpy(zero_copy_only=False))
 
 
 def _arrow_function(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
@@ -123,7 +132,7 @@ def _quantile(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
     order_statistics.sort_groups(rows.groups, values, rows.n_groups, offsets, in_order)
     quantiles = np.empty(rows.n_groups, dtype=np.float64)
     order_statistics.interpolate_quantile(offsets, in_order, fraction, quantiles)
-    return pa.array(quantiles, mask=np.diff(offsets) == 0)
+    return pa.array(quantiles + 0.0, mask=np.diff(offsets) == 0)
 
 
 def _edge(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
@@ -162,8 +171,8 @@ _Function = Callable[[Any, GroupedValues], pa.Array]  # NamedAggregate; imported
 _FUNCTIONS: dict[str, _Function] = {
     "count_distinct": _count_distinct,
     "sum": _sum,
-    "min": _arrow_function,
-    "max": _arrow_function,
+    "min": _extreme,
+    "max": _extreme,
     "mean": _mean,
     "var": _variance,
     "std": _variance,

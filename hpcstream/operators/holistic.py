@@ -146,7 +146,7 @@ class ColumnBuffer:
             return chunks[0]
         if not chunks:
             none = np.zeros(0, dtype=np.uint32)
-            return _Chunk(none, pa.array([], self._type), _NO_TIMES, _NO_TIMES)
+            return _Chunk(none, pa.nulls(0, self._type), _NO_TIMES, _NO_TIMES)
         return _Chunk(
             np.concatenate([chunk.slots for chunk in chunks]),
             pa.concat_arrays([chunk.values for chunk in chunks]),

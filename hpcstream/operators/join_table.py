@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from hpcstream.errors import PlanError
 from hpcstream.memory.columns import LARGE_TYPE_OF_VIEW, fixed_values, is_binary_type
+from hpcstream.memory.plain_types import plain_table
 from hpcstream.memory.selection import Rows, gathered, picked_column, taken, true_rows
 from hpcstream.operators.expression_binding import unknown_column
 from hpcstream.operators.hidden_columns import (
@@ -96,7 +97,7 @@ class JoinTable:
         self._right_on = _names(right_on)
         self._how = how
         self._suffix = suffix
-        self._table = table
+        self._table = plain_table(table)
         self._check_arguments()
         self._outputs: tuple[_Output, ...] | None = None  # None: all
         self._encoded: frozenset[str] = frozenset()

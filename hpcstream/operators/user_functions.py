@@ -12,8 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from hpcstream.connectors.scan import empty_batch
 from hpcstream.errors import PlanError
 from hpcstream.event_time import TimeUnit
+from hpcstream.memory.plain_types import plain_batch, plain_column, plain_type
 from hpcstream.operators.hidden_columns import (
     refuse_reserved_names,
     time_field,
@@ -119,7 +121,7 @@ class MapBatches:
     def _ask_function(self, schema: pa.Schema) -> pa.Schema:
         advice = "; give map_batches(..., schema=pa.schema([...])) to say what it returns"
         try:
-            returned = next(self._call(pa.RecordBatch.from_pylist([], schema)), None)
+            returned = next(self._call(empty_batch(schema)), None)
         except Exception as error:
             raise PlanError(
                 f"{self.describe()} was called with a batch of 0 rows to find out its schema, and "
@@ -229,6 +231,7 @@ class FlatMap:
         if self._result is None or not self._result.input_schema.equals(input_schema):
             schema = visible_schema(input_schema) if self._schema is None else self._schema
             where = self.describe()
+            _refuse_what_rows_cannot_hold(schema, where)
             self._result = _result(input_schema, schema, self._time_column, self._unit, where)
         return self._result
 
@@ -241,7 +244,7 @@ def _result(
     where: str,
 ) -> _Result:
     refuse_reserved_names(visible.names, where)
-    visible = visible.remove_metadata()
+    visible = pa.schema([field.with_type(plain_type(field.type)) for field in visible])
     if time_column not in visible.names or not _is_time(visible.field(time_column).type, unit):
         return _Result(input_schema, visible, visible, None)
     found = TimeUnit.of_type(visible.field(time_column).type, unit).name
@@ -252,6 +255,17 @@ def _result(
             "with_event_time()"
         )
     return _Result(input_schema, visible, visible.append(time_field()), time_column)
+
+
+def _refuse_what_rows_cannot_hold(schema: pa.Schema, where: str) -> None:
+    for field in schema:
+        try:
+            pa.array([], field.type)
+        except pa.ArrowNotImplementedError:
+            raise PlanError(
+                f"{where}: Arrow makes no {field.type} (column {field.name!r}) of Python's values; "
+                "give flat_map(..., schema=pa.schema([...])) with another type for it"
+            ) from None
 
 
 def _is_time(data_type: pa.DataType, unit: str | None) -> bool:
@@ -268,7 +282,7 @@ def _batches(returned: Any, where: str) -> Iterator[pa.RecordBatch]:
         yield returned
     elif isinstance(returned, pa.Table):
         # A table without rows may have no batches, but its schema is asked for.
-        yield from returned.to_batches() or [pa.RecordBatch.from_pylist([], returned.schema)]
+        yield from returned.to_batches() or [empty_batch(returned.schema)]
     elif isinstance(returned, list | tuple | Iterator):
         for item in returned:
             yield from _batches(item, where)
@@ -295,13 +309,14 @@ def _what_it_is(returned: Any) -> str:
 def _conform(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
     """Return a batch in the declared order of columns, if that is all that differs."""
     if batch.schema.equals(schema):
-        return batch
-    found = {field.name: field.type for field in batch.schema}
+        return plain_batch(batch, schema)
+    found = {field.name: plain_type(field.type) for field in batch.schema}
     if found != {field.name: field.type for field in schema} or len(found) != batch.num_columns:
         raise TypeError(
             f"{where} returned other columns than declared: {_differences(found, schema)}"
         )
-    return pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
+    columns = [plain_column(batch.column(field.name), field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _differences(found: dict[str, pa.DataType], schema: pa.Schema) -> str:

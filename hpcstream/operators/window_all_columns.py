@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hpcstream.exchange.reduce_edge import ColumnReduction
+from hpcstream.memory.float_order import float_of_order, float_order
 from hpcstream.operators.accumulators import Accumulator, Greatest, IntegerSum, Least, NullCount
 from hpcstream.operators.group_functions import GroupedValues
 
@@ -84,8 +85,8 @@ def _transport_of_extreme(accumulator: Least | Greatest, name: str) -> Transport
     if accumulator.dtype == "float64":
         return Transport(
             column,
-            lambda words: [float_order(words[0], identity)],
-            lambda sent: [float_of_order(sent[0], identity)],
+            lambda words: [float_order(words[0])],
+            lambda sent: [float_of_order(sent[0])],
         )
     if accumulator.dtype == "uint64":
         return Transport(
@@ -111,22 +112,6 @@ def join_sums(sent: Sequence[Values]) -> list[Values]:
     upper = upper + (lower >> 32)
     sums = (upper << 32) | (lower & 0xFFFFFFFF)
     return [_frozen(sums), _frozen((upper - (sums >> 32)) >> 32)]
-
-
-def float_order(values: Values, nan: int) -> Ints:
-    """Return int64 numbers in the order of float64 values; ``nan`` for NaN."""
-    bits = values.view(np.int64)
-    ordered = np.where(bits < 0, bits ^ _LARGEST, bits)
-    ordered[np.isnan(values)] = nan
-    return ordered
-
-
-def float_of_order(ordered: Ints, nan: int) -> Values:
-    """Return the values of `float_order`."""
-    bits = np.where(ordered < 0, ordered ^ _LARGEST, ordered)
-    values = bits.view(np.float64)
-    values[ordered == nan] = np.nan
-    return _frozen(values)
 
 
 def list_fields(name: str, data_type: pa.DataType, *, needs_times: bool) -> list[pa.Field]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -132,8 +133,14 @@ class WindowAggregateSpec:
     def describe_state(self) -> str:
         """Return what the state is made of: equal text, and one can take over another's."""
         keys = ", ".join(f"{field.name} {field.type}" for field in self.key_fields)
-        words = ", ".join(f"{word.name} {word.dtype}" for word in self.words)
+        words = ", ".join(map(_word_text, self.words))
         kept = (a.input for a in self.holistic_aggregates if a.input is not None)
         values = ", ".join(f"{n} {self.input_schema.field(n).type}" for n in dict.fromkeys(kept))
         parts = (keys, words, values, f"{self.slicing}", f"lateness {self.allowed_lateness}")
         return f"{'; '.join(part for part in parts if part)}; time {self.time_type}"
+
+
+def _word_text(word: Word) -> str:
+    """Return a word's name and type, and where a greatest float begins: once that was NaN."""
+    text = f"{word.name} {word.dtype}"
+    return f"{text} from -inf" if word.identity == -math.inf else text

@@ -21,6 +21,7 @@ from hpcstream.errors import ConnectorError
 from hpcstream.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.graph.logical import EventTime
 from hpcstream.memory.columns import fixed_row_bytes
+from hpcstream.memory.plain_types import plain_column
 from hpcstream.memory.time_values import event_time_values
 from hpcstream.runtime.json_text import JsonText
 from hpcstream.runtime.watermark import BoundedWatermark, SplitWatermark
@@ -70,11 +71,15 @@ class RowStamper:
         self._spec = spec
         self._schema = spec.schema
         self._as_is = tuple(spec.source.schema.names) == spec.names
+        types = enumerate(field.type for field in self._schema)
+        self._encoded = [i for i, t in types if pa.types.is_dictionary(t)]
 
     def stamp(self, batch: pa.RecordBatch, split: Split, number: int, start: int) -> pa.RecordBatch:
         """Return the batch with event time, and its row order if the plan needs it."""
         spec = self._spec
         columns = batch.columns if self._as_is else [batch.column(name) for name in spec.names]
+        for i in self._encoded:
+            columns[i] = plain_column(columns[i], self._schema.field(i).type)
         if spec.time is not None:
             columns = [*columns, self._times(batch, split, start)]
         if spec.has_order:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from hpcstream.connectors.base import Chunk, Split
+from hpcstream.connectors.scan import empty_batch
 from hpcstream.connectors.time_bounds import bounds_of_column
 
 Rows: TypeAlias = (
@@ -32,7 +33,7 @@ def as_batch(rows: Rows, schema: pa.Schema | None = None) -> pa.RecordBatch:
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([], schema=schema)
+    return empty_batch(schema)
 
 
 class _Tape:

@@ -12,11 +12,13 @@ def exact_sums(slots, values, n_slots):
 
 
 def extremes(slots, values, n_slots, pick):
-    """Return the least or greatest value of each slot; NaN gives way to anything."""
-    found = [math.nan] * n_slots
+    """Return the least or greatest value of each slot, NaN being greater than any number.
+
+    Of a slot without values it is the greatest, or least, there can be.
+    """
+    found = [math.nan if pick is min else -math.inf] * n_slots
     for slot, value in zip(slots, values, strict=True):
-        if not math.isnan(value):
-            found[slot] = value if math.isnan(found[slot]) else pick(found[slot], value)
+        found[slot] = pick(found[slot], value, key=lambda x: (math.isnan(x), x))
     return found
 
 

@@ -60,9 +60,9 @@ def test_merged_integer_sums_equal_the_sum_of_all(rows):
 
 
 @given(rows=rows_of(FLOATS))
-def test_float_extremes_pass_over_nan(rows):
+def test_nan_is_greater_than_any_float(rows):
     slots, values = columns(rows, np.float64)
-    least, greatest = np.full(N_SLOTS, np.nan), np.full(N_SLOTS, np.nan)
+    least, greatest = np.full(N_SLOTS, np.nan), np.full(N_SLOTS, -np.inf)
     accumulate.keep_least_float(slots, values, least)
     accumulate.keep_greatest_float(slots, values, greatest)
     npt.assert_array_equal(least, naive.extremes(slots, values, N_SLOTS, min))
@@ -132,7 +132,7 @@ MERGING = {
     accumulate.keep_least: [2**63 - 1],
     accumulate.keep_greatest: [-(2**63)],
     accumulate.keep_least_float: [float("nan")],
-    accumulate.keep_greatest_float: [float("nan")],
+    accumulate.keep_greatest_float: [float("-inf")],
     accumulate.merge_moments: [0.0, 0.0, 0.0],
     accumulate.keep_first: [2**63 - 1, 2**63 - 1, 0],
     accumulate.keep_last: [-(2**63), -(2**63), 0],

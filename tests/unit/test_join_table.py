@@ -273,7 +273,7 @@ def test_columns_of_views_are_joined_and_added():
 
     expected = [{"k": "b", "v": None}, {"k": "b", "v": "z"}, {"k": "a", "v": "x"}]
     assert joined.to_pylist() == expected
-    assert joined.schema.field("v").type == pa.string_view()
+    assert joined.schema.field("v").type == pa.large_string()
 
 
 def test_an_index_of_strings_is_as_large_as_its_distinct_keys():
