@@ -74,7 +74,7 @@ class _FilterPush:
                 return self._into_scan(node, below)
             if isinstance(below, RebalanceNode):
                 return replace(below, inputs=(self._sunk(node, below.inputs[0]),))
-            if isinstance(below, FilterNode) and node.predicate.is_total:
+            if isinstance(below, FilterNode) and node.predicate.is_total(below.schema):
                 return replace(below, inputs=(self._sunk(node, below.inputs[0]),))
             if isinstance(below, ProjectNode) and _reads_plain_columns(node, below):
                 return self._below_project(node, below)
@@ -97,7 +97,8 @@ class _FilterPush:
     def _into_scan(self, node: FilterNode, source: SourceNode) -> Node:
         kept: list[Expression] = []
         for predicate in node.predicate.conjuncts():
-            may_join = predicate.is_total or not source.filters
+            is_first = not kept and not source.filters
+            may_join = is_first or predicate.is_total(source.schema)
             arrow = predicate.to_arrow(source.schema) if may_join else None
             scan = None if arrow is None else source.source.filter(arrow)
             if scan is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from hpcstream.errors import PlanError
 from hpcstream.event_time import HIDDEN_COLUMNS
 from hpcstream.operators.expression_nodes import Call, Column, Literal, Node, function_label, render
+from hpcstream.operators.expression_totality import is_total_call, is_total_cast
 
 Value: TypeAlias = "pa.Array | pa.Scalar"
 Program = Callable[[pa.RecordBatch], Value]
@@ -41,12 +42,15 @@ class Bound:
         The same for Arrow's scanners; None where Arrow has no equivalent.
     scalar : pa.Scalar or None
         The value, when it is the same for all rows.
+    is_total : bool
+        Whether there is a value for any row, whatever is in it: ``run`` never raises.
     """
 
     data_type: pa.DataType
     run: Program
     arrow: pc.Expression | None
     scalar: pa.Scalar | None = None
+    is_total: bool = True
 
     @property
     def sample(self) -> Value:
@@ -79,7 +83,7 @@ def bind(node: Node, schema: pa.Schema, rules: dict[str, Rule]) -> Bound:
         return rules[node.function]([decoded(a) for a in arguments], dict(node.options))
     except TypeMismatch as error:
         raise PlanError(_mismatch(node, arguments, str(error))) from None
-    except pa.ArrowException as error:
+    except (pa.ArrowException, ArithmeticError) as error:  # constants are computed here
         raise PlanError(_mismatch(node, arguments, str(error))) from None
 
 
@@ -99,7 +103,10 @@ def call(function_name: str, arguments: Sequence[Bound], options: Any = None) ->
     if isinstance(sample, pa.Scalar):
         return constant(sample)
     program = _program(function.call, [argument.run for argument in arguments], options)
-    return Bound(sample.type, program, _arrow_call(function_name, arguments, options))
+    types = [argument.data_type for argument in arguments]
+    is_total = is_total_call(function_name, types) and all(a.is_total for a in arguments)
+    arrow = _arrow_call(function_name, arguments, options)
+    return Bound(sample.type, program, arrow, is_total=is_total)
 
 
 def cast(bound: Bound, data_type: pa.DataType, *, safe: bool = True) -> Bound:
@@ -108,7 +115,9 @@ def cast(bound: Bound, data_type: pa.DataType, *, safe: bool = True) -> Bound:
         return bound
     if bound.scalar is not None:
         return constant(bound.scalar.cast(data_type, safe=safe))
-    return call("cast", [bound], pc.CastOptions(data_type, **_cast_permissions(safe)))
+    done = call("cast", [bound], pc.CastOptions(data_type, **_cast_permissions(safe)))
+    is_total = bound.is_total and is_total_cast(bound.data_type, data_type, safe=safe)
+    return replace(done, is_total=is_total)
 
 
 def decoded(bound: Bound) -> Bound:

@@ -43,7 +43,8 @@ def _bind_division(division: Division, arguments: Sequence[Bound]) -> Bound:
             dividend = pa.repeat(dividend, batch.num_rows)
         return _divide(division, dividend, divisor, data_type)
 
-    return Bound(data_type, run, None)
+    floats = pa.types.is_floating(data_type) and left.is_total and right.is_total
+    return Bound(data_type, run, None, is_total=floats)
 
 
 def _numbers(arguments: Sequence[Bound]) -> tuple[Bound, Bound]:

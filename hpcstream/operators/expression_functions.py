@@ -19,6 +19,7 @@ from hpcstream.operators.expression_binding import (
 )
 from hpcstream.operators.expression_division import floor_divide, modulo
 from hpcstream.operators.expression_equality import equal_to_string, is_one_string, is_strings
+from hpcstream.operators.expression_guards import choose, fill, logic
 from hpcstream.operators.expression_strings import STRING_RULES
 from hpcstream.operators.expression_times import TIME_RULES
 from hpcstream.operators.expression_types import (
@@ -104,7 +105,8 @@ def _equality(function: str) -> Rule:
 
 def _logic(function: str) -> Rule:
     def rule(arguments: Arguments, options: Options) -> Bound:
-        return call(function, [_condition(argument) for argument in arguments])
+        left, right = map(_condition, arguments)
+        return logic(function, left, right)
 
     return rule
 
@@ -118,6 +120,10 @@ def _condition(bound: Bound) -> Bound:
             "as in (col('a') > 0) & (col('b') > 0)"
         )
     return bound
+
+
+def _invert(arguments: Arguments, options: Options) -> Bound:
+    return call("invert", [_condition(argument) for argument in arguments])
 
 
 def _is_null(arguments: Arguments, options: Options) -> Bound:
@@ -134,9 +140,8 @@ def _is_nan(arguments: Arguments, options: Options) -> Bound:
 
 def _fill_null(arguments: Arguments, options: Options) -> Bound:
     value, replacement = arguments
-    if replacement.scalar is None:
-        return call("coalesce", align_values(value, replacement))
-    return call("coalesce", align_for_comparison(value, replacement))
+    align = align_values if replacement.scalar is None else align_for_comparison
+    return fill(*align(value, replacement))
 
 
 def _when(arguments: Arguments, options: Options) -> Bound:
@@ -145,14 +150,8 @@ def _when(arguments: Arguments, options: Options) -> Bound:
     for position in range(len(branches) - 2, -1, -2):
         condition = call("coalesce", [_condition(branches[position]), never])
         value, result = align_values(branches[position + 1], result)
-        result = _if_else(condition, value, result)
+        result = choose(condition, value, result)
     return result
-
-
-def _if_else(condition: Bound, value: Bound, otherwise: Bound) -> Bound:
-    if condition.scalar is not None:
-        return value if condition.scalar.as_py() else otherwise
-    return call("if_else", [condition, value, otherwise])
 
 
 def _is_in(arguments: Arguments, options: Options) -> Bound:
@@ -163,7 +162,7 @@ def _is_in(arguments: Arguments, options: Options) -> Bound:
     unknown = constant(pa.scalar(None, pa.bool_()))
     if value.scalar is not None:
         return found if value.scalar.is_valid else unknown
-    return _if_else(call("is_valid", [value]), found, unknown)
+    return choose(call("is_valid", [value]), found, unknown)
 
 
 def _members(value: Bound, members: pa.Array) -> pa.Array:
@@ -241,7 +240,7 @@ RULES: dict[str, Rule] = (
         "greater_equal": _comparison("greater_equal"),
         "and": _logic("and_kleene"),
         "or": _logic("or_kleene"),
-        "invert": _logic("invert"),
+        "invert": _invert,
         "is_null": _is_null,
         "is_not_null": _is_not_null,
         "is_nan": _is_nan,

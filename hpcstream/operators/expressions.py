@@ -9,7 +9,10 @@
 An expression is a description. It is bound to a schema once (types are checked
 there, before any row is read) and then runs `pyarrow.compute` kernels on whole
 batches. Nulls behave as in SQL: null in, null out; a condition that is null
-does not hold. Integer overflow raises instead of wrapping around.
+does not hold. Integer overflow raises instead of wrapping around. What may raise is
+not computed for rows that do not ask for it: branches of ``when`` that are not taken,
+the replacement of what is not null, the right side of ``&`` and ``|`` where the left
+one decides.
 """
 
 from __future__ import annotations
@@ -32,7 +35,6 @@ from hpcstream.operators.expression_nodes import (
     Literal,
     Node,
     column_names,
-    never_raises,
     render,
     replace_columns,
     split_conjunction,
@@ -127,10 +129,9 @@ class Expression:
         """
         return self._bind(schema).arrow
 
-    @property
-    def is_total(self) -> bool:
+    def is_total(self, schema: pa.Schema) -> bool:
         """Whether it has a value for any row, so that it may be computed for more rows."""
-        return never_raises(self._node)
+        return self._bind(schema).is_total
 
     def conjuncts(self) -> list[Expression]:
         """Return the conditions that ``&`` joins; this one alone if there is none."""
@@ -199,7 +200,10 @@ class Expression:
         return self._compare("greater_equal", low)._call("and", self <= high)
 
     def fill_null(self, value: Any) -> Expression:
-        """Return ``value``, a constant or an expression, where this is null."""
+        """Return ``value``, a constant or an expression, where this is null.
+
+        An expression is not computed for rows where this is not null.
+        """
         return self._call("fill_null", value)
 
     def cast(self, data_type: TypeName, *, safe: bool = True) -> Expression:
@@ -484,7 +488,11 @@ def lit(value: Any, data_type: TypeName | None = None) -> Expression:
 
 
 def when(condition: Any) -> When:
-    """Begin a choice: ``when(c).then(a).when(d).then(b).otherwise(e)``."""
+    """Begin a choice: ``when(c).then(a).when(d).then(b).otherwise(e)``.
+
+    A condition that is null does not hold. ``a`` is computed only for rows where ``c``
+    holds, so that ``when(b != 0).then(a // b).otherwise(None)`` never divides by zero.
+    """
     return When((), to_expression(condition))
 
 
