@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
 
 from hpcstream.connectors.base import Part
+from hpcstream.memory.shown_rows import heading, line_of, shown_rows
+
+SHOWN_ROWS = 20
+"""Rows that `Stream.print` shows if it is not told."""
 
 
 class MemorySink:
-    """Keeps committed rows of this rank in `batches`, as `Sink`."""
+    """Keeps committed rows of this rank in `batches`, as `Sink`.
 
-    def __init__(self) -> None:
+    Attributes
+    ----------
+    batches : list of pa.RecordBatch
+    has_begun, has_committed : bool
+        Whether a run has begun here, and whether rows of it, perhaps none, were committed.
+
+    Parameters
+    ----------
+    everywhere : bool
+        Whether all ranks are to have the rows when a run has ended.
+    """
+
+    def __init__(self, *, everywhere: bool = False) -> None:
+        self.everywhere = everywhere
         self.batches: list[pa.RecordBatch] = []
+        self.has_begun = False
+        self.has_committed = False
         self._pending: list[pa.RecordBatch] = []
         self._prepared: list[pa.RecordBatch] = []
         self._schema = pa.schema([])
@@ -34,6 +55,7 @@ class MemorySink:
         """Start empty."""
         self._schema = schema
         self.batches, self._pending, self._prepared = [], [], []
+        self.has_begun, self.has_committed = True, False
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Keep a batch; it may be a view, so what owns its memory lives on too."""
@@ -50,14 +72,22 @@ class MemorySink:
         """Show what was prepared."""
         self.batches += self._prepared
         self._prepared = []
+        self.has_committed = True
+
+    def committed_rows(self) -> pa.Buffer:
+        """Return the committed rows as an Arrow stream."""
+        return _stream_of(self.batches, self._schema)
+
+    def take_over(self, rows: pa.Buffer) -> None:
+        """Hold the rows that another rank has committed, and nothing else."""
+        with pa.ipc.open_stream(rows) as reader:
+            self.batches = list(reader)
+        self.has_begun = self.has_committed = True
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """Return every row, committed or not, as an Arrow stream: no file holds them."""
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, self._schema) as writer:
-            for batch in (*self.batches, *self._prepared, *self._pending):
-                writer.write_batch(batch)
-        return {"rows": np.frombuffer(sink.getvalue(), dtype=np.uint8)}
+        rows = _stream_of([*self.batches, *self._prepared, *self._pending], self._schema)
+        return {"rows": np.frombuffer(rows, dtype=np.uint8)}
 
     def restore(self, snapshots: Sequence[Mapping[str, Any]]) -> None:
         """Take over the rows of snapshots; the checkpoint that holds them is complete."""
@@ -70,6 +100,14 @@ class MemorySink:
         self._pending, self._prepared = [], []
 
 
+def _stream_of(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return sink.getvalue()
+
+
 class PrintSink:
     """Prints rows as they come, one line each, as `Sink`; for looking at a stream, not for output.
 
@@ -79,33 +117,61 @@ class PrintSink:
     Parameters
     ----------
     limit : int, optional
-        Rows to show on each rank; what comes after is counted and said at the end.
+        Rows to show on each rank; what comes after is counted and said. None: all.
+    label : str
+        Stands before each line, to tell what several sinks print.
+    units : mapping of str to str
+        What columns of integers count that hold points in time: they are shown as dates.
     stream : file, optional
         Default: standard output as it is when the row comes.
     """
 
-    def __init__(self, limit: int | None = None, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        limit: int | None = SHOWN_ROWS,
+        stream: TextIO | None = None,
+        *,
+        label: str = "",
+        units: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._label = self._described = label
         self._limit = limit
         self._stream = stream
+        self._units = units
         self._prefix = ""
         self._n_rows = 0
+        self._n_said = 0
         self._schema = pa.schema([])
+
+    def numbered(self, number: int) -> PrintSink:
+        """Return the same sink under a number, if it has no label: one of several in a job.
+
+        It is described as before, for a checkpoint knows it by its description.
+        """
+        if self._described:
+            return self
+        other = copy.copy(self)
+        other._label = f"print {number}"
+        return other
 
     def describe(self) -> str:
         """Return one line for ``explain()``."""
-        return "print()" if self._limit is None else f"print(limit={self._limit})"
+        given = [] if self._limit == SHOWN_ROWS else [f"limit={self._limit}"]
+        given += [f"label={self._described!r}"] if self._described else []
+        return f"print({', '.join(given)})"
 
     def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:
         """Start counting."""
-        self._schema, self._n_rows = schema, 0
+        self._schema, self._n_rows, self._n_said = schema, 0, 0
         self._prefix = f"[rank {rank}/{size}] " if size > 1 else ""
+        self._prefix += f"{self._label}: " if self._label else ""
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Print the rows."""
         shown = batch.slice(0, self._room(batch.num_rows))
-        lines = [" | ".join(map(str, row.values())) for row in shown.to_pylist()]
-        if lines and self._n_rows == 0:
-            lines.insert(0, " | ".join(self._schema.names))
+        lines = [line_of(row) for row in shown_rows(shown, self._units)]
+        if batch.num_rows and self._n_rows == 0:
+            lines.insert(0, heading(self._schema.names))
         self._n_rows += batch.num_rows
         self._print(lines)
 
@@ -114,9 +180,13 @@ class PrintSink:
         return []
 
     def commit(self, parts: Sequence[Part]) -> None:
-        """Say how many rows were not shown."""
-        if self._limit is not None and self._n_rows > self._limit:
-            self._print([f"... and {self._n_rows - self._limit} more rows"])
+        """Say how many rows were not shown, if they have become more."""
+        hidden = 0 if self._limit is None else max(0, self._n_rows - self._limit)
+        if hidden > self._n_said:
+            self._n_said = hidden
+            rows = "row" if hidden == 1 else "rows"
+            advice = " (print(limit=None) shows all)" if self._limit == SHOWN_ROWS else ""
+            self._print([f"... and {hidden:,} more {rows}{advice}"])
 
     def abort(self) -> None:
         """Nothing can be taken back."""
@@ -130,5 +200,7 @@ class PrintSink:
         """Write all lines at once, so that those of several ranks do not mix."""
         if lines:
             stream = self._stream or sys.stdout
-            stream.write("".join(f"{self._prefix}{line}\n" for line in lines))
+            text = "".join(f"{self._prefix}{line}\n" for line in lines)
+            encoding = getattr(stream, "encoding", None) or "utf-8"
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
             stream.flush()
