@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 NOTE_BYTES = 512
 """Most bytes of a note from one rank to another."""
@@ -128,3 +129,31 @@ def gather_bytes(comm: Communicator, data: bytes) -> Generator[None, None, list[
     yield from wait_for(comm.all_gather(padded, everything))
     rows = everything.reshape(comm.size, longest)
     return [rows[rank, : lengths[rank]].tobytes() for rank in range(comm.size)]
+
+
+_SPREAD_BYTES = 64 << 20
+
+
+def spread_bytes(comm: Communicator, data: pa.Buffer | None) -> Generator[None, None, pa.Buffer]:
+    """Return on all ranks what rank 0 gave. Collective; yields while waiting.
+
+    Takes the memory of the bytes once more on each rank but the first.
+    """
+    length = np.array([0 if data is None else data.size], dtype=np.int64)
+    lengths = np.empty(comm.size, dtype=np.int64)
+    yield from wait_for(comm.all_gather(length.view(np.uint8), lengths.view(np.uint8)))
+    n_bytes, is_first = int(lengths[0]), comm.rank == 0
+    spread = np.empty(n_bytes, np.uint8)
+    if is_first and data is not None:
+        spread = np.frombuffer(memoryview(data), np.uint8)
+    nothing, none = np.empty(0, np.uint8), np.zeros(comm.size, np.int64)
+    for start in range(0, n_bytes, _SPREAD_BYTES):
+        part = spread[start : start + _SPREAD_BYTES]
+        to_others, from_first = none.copy(), none.copy()
+        if is_first:
+            to_others[1:] = len(part)
+        else:
+            from_first[0] = len(part)
+        own, other = (part, nothing) if is_first else (nothing, part)
+        yield from wait_for(comm.all_to_all_v(own, to_others, none, other, from_first, none))
+    return pa.py_buffer(spread)

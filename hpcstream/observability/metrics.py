@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hpcstream.observability.watermarks import Hold, JumpReport, blamed
+
+EXPLAINED = "explained"
+"""Status of a job whose plan was printed, and that did not run."""
 
 
 @dataclass
@@ -90,18 +94,20 @@ class RankReport:
         return cls(**values, operators=operators)
 
 
-@dataclass
+@dataclass(repr=False)
 class JobResult:
-    """What a job did, the same on every rank.
+    """What a job did, the same on every rank but for `rank`.
 
     Attributes
     ----------
     name : str
     status : str
-        ``"finished"`` or ``"stopped"``.
+        ``"finished"`` or ``"stopped"``; ``"explained"`` under ``hpcstream explain``.
     was_finished : bool
         An earlier start had finished it, so that this one did nothing.
     ranks : int
+    rank : int
+        Number of this one, from 0.
     rows_in : int
         Rows scanned by all sources, before filters; with checkpoints, by all starts.
     rows_before : int
@@ -144,8 +150,14 @@ class JobResult:
     watermark_holder: Hold | None = None
     watermark_jump: JumpReport | None = None
     idle_splits: dict[str, float] = field(default_factory=dict)
-    per_rank: list[RankReport] = field(default_factory=list, repr=False)
-    operators: list[OperatorReport] = field(default_factory=list, repr=False)
+    per_rank: list[RankReport] = field(default_factory=list)
+    operators: list[OperatorReport] = field(default_factory=list)
+    rank: int = field(default=0, compare=False)
+
+    @property
+    def is_root(self) -> bool:
+        """Whether this is rank 0, the one that has the rows of `Stream.collect`."""
+        return self.rank == 0
 
     @property
     def rows_per_second(self) -> float:
@@ -156,6 +168,16 @@ class JobResult:
         from hpcstream.observability.summary import summary
 
         return summary(self)
+
+    def __repr__(self) -> str:
+        from hpcstream.observability.summary import in_short
+
+        return f"JobResult({in_short(self)})"
+
+    def _repr_html_(self) -> str:
+        from hpcstream.observability.summary import in_short
+
+        return f"<pre>{html.escape(in_short(self))}</pre>"
 
 
 def collect_result(name: str, ranks: int, reports: Sequence[RankReport]) -> JobResult:

@@ -37,6 +37,16 @@ def summary(result: JobResult) -> str:
     return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 
+def in_short(result: JobResult) -> str:
+    """Return a line about a job that has ended."""
+    done = "was finished already" if result.was_finished else result.status
+    ranks = f"{result.ranks} rank{'s' if result.ranks > 1 else ''}"
+    return (
+        f"{result.name!r} {done} on {ranks} in {result.seconds:.3f} s: {result.rows_in:,} rows in, "
+        f"{result.rows_out:,} out, {result.late_rows:,} late"
+    )
+
+
 def _before(result: JobResult) -> str:
     return f" ({result.rows_before:,} before this start)" if result.rows_before else ""
 

@@ -44,6 +44,7 @@ from hpcstream.runtime.setup import (
     set_up,
     unharmed,
 )
+from hpcstream.runtime.sharing import share_collected
 from hpcstream.runtime.stopping import AskedToStop, StopRequest
 from hpcstream.runtime.waits import Wait, what_is_awaited, what_is_done
 from hpcstream.runtime.worker import Clock
@@ -164,6 +165,8 @@ class JobRun:
             raise
         report = rank_report(setup, self.clock() - started_s, rows_before)
         result = yield from self._result(physical, report)
+        if not setup.worker.outcome.stop:
+            yield from _waiting(share_collected(self.graph, self.comm))
         setup.close()
         self._say_stopped(result)
         return result
@@ -362,6 +365,7 @@ class JobRun:
         texts = yield from _waiting(gather_bytes(self.comm, own.to_json().encode()))
         reports = [RankReport.from_json(text.decode()) for text in texts]
         result = collect_result(self.name, physical.size, reports)
+        result.rank = self.comm.rank
         result.was_finished = self._is_finished
         result.reads_late_rows = any(isinstance(one, LateNode) for one in self.graph.nodes())
         if self._checkpoints is not None:
