@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
 
 CHECKPOINT_DIR = "HPCSTREAM_CHECKPOINT_DIR"
 """Environment variable: the checkpoint directory of jobs that name none."""
@@ -30,6 +30,27 @@ REDUCED_ROUND = RoundLimits(2_097_152, 128 << 20)
 _AT_LEAST_ONE = (
     "batch_rows", "round_bytes", "rounds_in_flight", "step_bytes", "receive_bytes", "keep",
 )  # fmt: skip
+
+
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "bool": ((bool,), "True or False"),
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number of seconds"),
+    "str": ((str,), "a text"),
+}
+"""Of each type of an option: what is taken for it, and how that is called."""
+
+
+def _check_type(name: str, annotation: str, value: Any) -> None:
+    """Raise `TypeError` if an option is of another type than its annotation says."""
+    kind, _, optional = annotation.partition(" | ")
+    taken, called = _KINDS[kind]
+    if value is None and optional:
+        return
+    is_flag = isinstance(value, bool) and kind != "bool"
+    if is_flag or not isinstance(value, taken):
+        none = " or None" if optional else ""
+        raise TypeError(f"{name} must be {called}{none}; got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +91,8 @@ class JobConfig:
         Make sums, means and variances of floats from all their values, in the order of
         the values: the same bits on any number of ranks.
     progress : bool or None
-        Show a live line; None: if standard error is a terminal.
+        Say how far the job is: on a terminal in a line that is about a second old, else in
+        one line a minute below the other. None: True.
     checkpoint_dir : str or None
         Where checkpoints are; None: none are taken.
     scratch_dir : str or None
@@ -112,13 +134,16 @@ class JobConfig:
     stop_after_savepoint: bool = False
 
     def __post_init__(self) -> None:
+        for one in fields(self):
+            _check_type(one.name, str(one.type), getattr(self, one.name))
         for name in _AT_LEAST_ONE:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value!r}")
-        for name in ("linger_s", "abort_timeout_s", "checkpoint_interval_s"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive; got {getattr(self, name)!r}")
+        for name in ("linger_s", "abort_timeout_s", "checkpoint_interval_s", "stall_timeout_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive; got {value!r}")
         if self.on_checkpoint_failure not in ("continue", "stop"):
             raise ValueError(
                 f"on_checkpoint_failure {self.on_checkpoint_failure!r}: 'continue' or 'stop'"

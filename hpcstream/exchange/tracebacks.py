@@ -1,27 +1,37 @@
 """Tracebacks that show the user's frames, not the engine's.
 
 Between ``job.run()`` and the function that failed lie a dozen frames of this
-package; the error's note says in which operator, round and rank it was. They are
-left out where they say nothing: when the error is one that hpcstream or Arrow
-raises on purpose, or comes from a function of the user's. A fault of our own code
-keeps every frame, and so does everything with ``HPCSTREAM_FULL_TRACEBACK=1``.
+package; the error's note says in which operator, round and rank it was. One rule,
+wherever the error is shown (a script, a rank, IPython, a notebook)::
+
+    raised by hpcstream on purpose      the user's frames only; so are errors of Arrow over
+                                        values, and of files that cannot be opened
+    raised by a function of the user    the user's frames, and those of libraries it called
+    anything else                       is a fault of our own code: every frame
+
+On purpose is what one of our ``raise`` statements raised, whatever its type is. With
+``HPCSTREAM_FULL_TRACEBACK=1`` every frame is shown.
 """
 
 from __future__ import annotations
 
+import dis
 import os
 import sys
 import sysconfig
 import time
 import traceback
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from hpcstream.errors import HpcstreamError
 from hpcstream.exchange import leaving
-from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.exchange.launcher import launched_rank
+
+if TYPE_CHECKING:
+    from hpcstream.exchange.communicator import Communicator
 
 FULL = "HPCSTREAM_FULL_TRACEBACK"
 """Set to 1 to see every frame."""
@@ -33,6 +43,8 @@ _LIBRARIES = tuple(
     f"{os.path.realpath(sysconfig.get_path(name))}{os.sep}"
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
+_FAULTS = (AssertionError, NotImplementedError)
+_RAISE = dis.opmap["RAISE_VARARGS"]
 _FOLDERS = tuple(f"{folder}{os.sep}" for folder in (_PACKAGE, (_PACKAGE / "kernels").resolve()))
 
 
@@ -41,34 +53,57 @@ def shorten(error: BaseException, environ: Mapping[str, str] = os.environ) -> Ba
     if environ.get(FULL, "0") not in ("", "0"):
         return error
     is_shorter, seen = False, set()
-    waiting: list[BaseException | None] = [error]
+    waiting: list[tuple[BaseException | None, bool]] = [(error, False)]
     while waiting:
-        one = waiting.pop()
+        one, explained = waiting.pop()
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        waiting += [one.__cause__, one.__context__]
-        is_shorter = _shorten_one(one) or is_shorter
+        frames = _frames(one.__traceback__)
+        meant = explained or _is_meant(one, frames)
+        waiting += [(one.__cause__, meant), (one.__context__, meant)]
+        if any(map(_is_ours, frames)) and (meant or _is_of_users_code(frames)):
+            one.__traceback__ = _chain(_to_show(frames))
+            is_shorter = True
     if is_shorter and _HINT not in getattr(error, "__notes__", ()):
         error.add_note(_HINT)
     return error
 
 
-def _shorten_one(error: BaseException) -> bool:
-    frames = _frames(error.__traceback__)
-    ours = [place for place, frame in enumerate(frames) if _is_ours(frame)]
-    if not ours:
-        return False
-    inside = frames[ours[0] :]
-    if not (_is_meant(error) or any(_is_users(frame) for frame in inside)):
-        return False
-    error.__traceback__ = _chain([frame for frame in frames if not _is_ours(frame)])
-    return True
-
-
-def _is_meant(error: BaseException) -> bool:
+def _is_meant(error: BaseException, frames: Sequence[TracebackType]) -> bool:
     """Return whether an error says itself what is wrong with the data or the job."""
-    return isinstance(error, HpcstreamError) or type(error).__module__.startswith("pyarrow")
+    if isinstance(error, HpcstreamError) or type(error).__module__.startswith("pyarrow"):
+        return True
+    if not frames or _is_of_users_code(frames) or isinstance(error, _FAULTS):
+        return False
+    if isinstance(error, OSError) and error.filename is not None:
+        return True
+    return _is_ours(frames[-1]) and _stands_at_raise(frames[-1])
+
+
+def _stands_at_raise(trace: TracebackType) -> bool:
+    """Return whether a frame was left by a ``raise`` statement, not by what failed in it."""
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISE
+
+
+def _is_of_users_code(frames: Sequence[TracebackType]) -> bool:
+    """Return whether the innermost frame that is no library's is the user's."""
+    for one in reversed(frames):
+        if _is_ours(one):
+            return False
+        if _is_users(one):
+            return True
+    return False
+
+
+def _to_show(frames: Sequence[TracebackType]) -> list[TracebackType]:
+    """Return the frames without ours, and without those of libraries that we called."""
+    shown, is_below_ours = [], False
+    for one in frames:
+        is_below_ours = _is_ours(one) or (is_below_ours and not _is_users(one))
+        if not is_below_ours:
+            shown.append(one)
+    return shown
 
 
 def _frames(trace: TracebackType | None) -> list[TracebackType]:
@@ -80,7 +115,10 @@ def _frames(trace: TracebackType | None) -> list[TracebackType]:
 
 
 def _is_ours(trace: TracebackType) -> bool:
-    return os.path.realpath(trace.tb_frame.f_code.co_filename).startswith(_FOLDERS)
+    name = trace.tb_frame.f_code.co_filename
+    if name.startswith("<"):  # made by a decorator of one of our classes
+        return str(trace.tb_frame.f_globals.get("__name__")).startswith(f"{_PACKAGE.name}.")
+    return os.path.realpath(name).startswith(_FOLDERS)
 
 
 def _is_users(trace: TracebackType) -> bool:
@@ -110,6 +148,8 @@ def let_one_speak(error: BaseException, comm: Communicator) -> Generator[None, N
     Ranks that stumble over different rows have different errors, of one cause mostly.
     ``error`` is what `raise_together` raised here.
     """
+    from hpcstream.exchange.communicator import gather_bytes  # loads NumPy and Arrow
+
     is_silent = getattr(error, "shown_by_hpcstream", False) or not isinstance(error, Exception)
     own = "" if is_silent else f"{type(error).__name__}: {error}".splitlines()[0]
     texts = yield from gather_bytes(comm, own.encode())
@@ -126,13 +166,23 @@ def let_one_speak(error: BaseException, comm: Communicator) -> Generator[None, N
 
 
 def install_excepthook() -> None:
-    """Shorten what this process shows of an error that leaves its script.
+    """Shorten what this process shows of an error that leaves its script, or a cell of IPython's.
 
     Until MPI starts, that is, while the graph is built; then `hpcstream.exchange.mpi`
-    has a hook that ends all ranks. A hook of someone else's, as in IPython, is left alone.
+    has a hook that ends all ranks. A hook of someone else's is left alone.
     """
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _excepthook
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None and not shell.custom_exceptions:
+        shell.set_custom_exc((Exception,), _show_in_ipython)
+
+
+def _show_in_ipython(
+    shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None
+) -> None:
+    shortened = shorten(error)
+    shell.showtraceback((kind, shortened, shortened.__traceback__), tb_offset=tb_offset)
 
 
 def _excepthook(

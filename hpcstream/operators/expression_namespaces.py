@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from hpcstream.hints import absent
 from hpcstream.operators.expression_times import parse_interval
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ class StringFunctions:
 
     def __init__(self, apply: Apply) -> None:
         self._apply = apply
+
+    if not TYPE_CHECKING:  # or every name would be one, of any type
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent("StringFunctions", name, dir(type(self))))
 
     def lower(self) -> Expression:
         """Return the text in lower case."""
@@ -94,6 +100,11 @@ class TimeFunctions:
 
     def __init__(self, apply: Apply) -> None:
         self._apply = apply
+
+    if not TYPE_CHECKING:  # or every name would be one, of any type
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent("TimeFunctions", name, dir(type(self))))
 
     def year(self) -> Expression:
         """Return the year."""

@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpcstream.hints import absent
 from hpcstream.memory.plain_types import plain_column, plain_type
 from hpcstream.operators.aggregate_call import AggregateCall, count
 from hpcstream.operators.expression_binding import Bound, bind
@@ -72,6 +73,11 @@ class Expression:
         self._node = node
         self._alias = alias
         self._bound: tuple[tuple[pa.Schema, Bound], ...] = ()
+
+    if not TYPE_CHECKING:  # or every name would be one, of any type
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent("Expression", name, dir(type(self))))
 
     # What the planner and the operators ask.
 
@@ -183,7 +189,14 @@ class Expression:
         ------
         ValueError
             ``values`` holds a null, which nothing equals.
+        TypeError
+            ``values`` is one value, or a text.
         """
+        if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+            raise TypeError(
+                f"is_in({values!r}): takes several values, as is_in([{values!r}]); == compares "
+                "with one"
+            )
         if isinstance(values, set | frozenset):
             values = sorted(values, key=repr)  # the order of a set differs between ranks
         given = values if isinstance(values, pa.Array) else pa.array(list(values))

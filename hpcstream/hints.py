@@ -1,0 +1,225 @@
+"""What people type who come from elsewhere, and what it is called here.
+
+Names of pandas, Polars, Spark, Flink and SQL that have another name here, or that do not
+exist: for each the sentence that stands behind "has no attribute".
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+_NO_JOIN = (
+    "joins of two streams do not exist yet; join_table() enriches rows from a table that fits in "
+    "memory"
+)
+_NO_SESSIONS = "session windows do not exist yet; there are hs.tumbling() and hs.sliding()"
+_NO_PROCESS = (
+    "process functions with state do not exist yet; map_batches() runs functions without, "
+    ".key_by(...).window(...).agg(...) keeps state"
+)
+_NO_SQL = "there is no SQL; filter(), select(), key_by().window().agg() and join_table() say it"
+_NO_CONNECTOR = (
+    "there is no connector for it; job.source() and stream.sink() take one of your own, see the "
+    "page on sources and sinks"
+)
+_MAP = "write with_columns() or select() for expressions, map_batches() for functions of batches"
+_MAP_VALUES = "compute with expressions, or with map_batches() for functions of batches"
+_AGGREGATE = "aggregates of a column are methods of it, as in col('amount').{name}()"
+_ROWS = "rows are there when the job has run: rows = stream.collect(), job.run(), rows.table"
+_LOOK = "stream.print() shows rows as they come, 20 if not told otherwise"
+_SAY_WINDOW = "say over which windows first: .key_by(...).window(...).agg(...)"
+_IN_AGG = "name the aggregates in agg(), as in .agg(n=hs.count(), mean=col('x').mean())"
+_BESIDE_ROWS = (
+    "a row is not computed from its neighbours; windows are: hs.sliding() for what rolls along, "
+    "map_batches() for functions of batches"
+)
+_READ_OF_JOB = "sources belong to a job: job = hs.Job('name'); job.{name}(...)"
+_FROM_MEMORY = "job.from_batches() takes tables, data frames and batches"
+
+
+def _all(text: str, *names: str) -> dict[str, str]:
+    return {name: text.format(name=name) for name in names}
+
+
+def _called(**names: str) -> dict[str, str]:
+    return {name: f"it is called {there}" for name, there in names.items()}
+
+
+_CONNECTORS = _all(
+    _NO_CONNECTOR,
+    *("read_kafka", "from_kafka", "kafka", "read_mqtt", "read_zmq", "read_socket"),
+    *("read_sql", "read_database", "read_s3", "read_delta", "read_iceberg", "read_zarr"),
+    *("write_kafka", "to_kafka", "write_sql", "write_delta", "write_iceberg", "write_zarr"),
+)
+
+_AGGREGATES = ("sum", "mean", "min", "max", "std", "var", "median", "quantile", "first", "last")
+
+_INSTEAD: dict[str, Mapping[str, str]] = {
+    "Stream": {
+        **_all(_NO_JOIN, "join", "window_join", "interval_join", "join_asof", "merge", "connect"),
+        **_all(_NO_PROCESS, "process", "reduce", "fold", "scan", "stateful_map", "with_state"),
+        **_all(_MAP, "map", "apply", "transform", "assign", "eval", "pipe", "mapPartitions"),
+        **_all(_SAY_WINDOW, "agg", "aggregate", "count", *_AGGREGATES, "describe"),
+        **_all(_BESIDE_ROWS, "rolling", "shift", "diff", "cumsum", "over", "resample"),
+        **_all(
+            f"{_ROWS}.to_pandas()", "to_pandas", "toPandas", "to_arrow", "to_polars", "to_pydict"
+        ),
+        **_all(_ROWS, "table", "compute", "fetch", "execute_and_collect", "to_pylist"),
+        **_all(_LOOK, "head", "show", "limit", "tail", "take", "sample", "first_rows", "display"),
+        **_all(_NO_SQL, "sql", "query"),
+        **_CONNECTORS,
+        **_called(group_by="key_by()", groupby="key_by()", keyBy="key_by()", keyed="key_by()"),
+        **_called(where="filter()", concat="union()", vstack="union()", extend="union()"),
+        **_called(columns="schema.names", dtypes="schema.types", dtype="schema", info="schema"),
+        **_called(
+            flatMap="flat_map()", explode="flat_map(), or map_batches()", unnest="flat_map()"
+        ),
+        **_called(add_sink="sink()", sink_to="sink()", write="sink(), or write_parquet()"),
+        **_called(to_parquet="write_parquet()", to_csv="write_csv()", to_hdf="write_hdf5()"),
+        **_called(
+            assign_timestamps_and_watermarks="with_event_time()", with_watermark="with_event_time()"
+        ),
+        **_called(repartition="rebalance()", shuffle="rebalance()", coalesce="on(ranks=...)"),
+        **_called(map_partitions="map_batches()", mapInArrow="map_batches()"),
+        "sort": "a stream has no end to sort by; sort the table that collect() gives",
+        "sort_by": "a stream has no end to sort by; sort the table that collect() gives",
+        "write_json": "there is no writer of JSON; write_csv(), write_parquet(), or sink()",
+        "to_json": "there is no writer of JSON; write_csv(), write_parquet(), or sink()",
+        "distinct": "count_distinct() of a window counts; rows are not compared with earlier ones",
+        "drop_duplicates": "there is no operator for it; .key_by(...).window(...).agg(...) gives "
+        "one row a key and window",
+        "unique": "there is no operator for it; .key_by(...).window(...).agg(...) gives one row a "
+        "key and window",
+        "run": "run the job, not a stream: job.run()",
+        "execute": "run the job, not a stream: job.run()",
+        "explain": "the plan is that of the job: job.explain()",
+        "session": _NO_SESSIONS,
+    },
+    "KeyedStream": {
+        **_all(_NO_PROCESS, "process", "reduce", "fold", "map", "apply", "flat_map", "scan"),
+        **_all(_SAY_WINDOW, "aggregate", "count", "size", "nunique", *_AGGREGATES),
+        **_all(
+            "a keyed stream only goes on to windows; do this before key_by()",
+            *("filter", "select", "with_columns", "map_batches", "collect", "print", "sink"),
+        ),
+        **_all(_BESIDE_ROWS, "rolling", "shift", "diff", "cumsum", "over", "transform"),
+        **_called(
+            time_window="window()", windowed="window()", windowBy="window()", resample="window()"
+        ),
+        "session": _NO_SESSIONS,
+        "window_all": "window_all() is for a stream without a key; here it is window()",
+    },
+    "WindowedStream": {
+        **_all(_IN_AGG, "aggregate", "count", "size", "nunique", *_AGGREGATES, "apply", "map"),
+        **_all(_NO_PROCESS, "process", "reduce", "fold", "trigger", "evictor"),
+        **_called(sideOutputLateData="late(), on the result of agg()", lateness="allowed_lateness"),
+        **_all(
+            "windows are made into rows by agg() first",
+            *("filter", "select", "with_columns", "map_batches", "collect", "print", "sink"),
+        ),
+    },
+    "Job": {
+        **_CONNECTORS,
+        **_all(_NO_SQL, "sql", "query", "table", "register"),
+        **_all(_FROM_MEMORY, "from_pandas", "from_polars", "from_arrow", "from_table"),
+        **_all(_FROM_MEMORY, "from_elements", "from_collection", "from_pydict", "from_pylist"),
+        **_all("say it in job.run()", "config", "configure", "set_parallelism", "option"),
+        **_called(
+            read_feather="read_ipc()", read_arrow="read_ipc()", scan_parquet="read_parquet()"
+        ),
+        **_called(scan_csv="read_csv()", read_ndjson="read_json()", read_hdf="read_hdf5()"),
+        **_called(scan_ndjson="read_json()", readStream="read_parquet(), read_csv(), ... source()"),
+        **_called(add_source="source()", from_source="source()", input="source()"),
+        **_called(execute="run()", start="run()", compute="run()", collect="stream.collect()"),
+        **_called(plan="explain()", show="explain()"),
+    },
+    "Collected": {
+        **_all("the rows are an Arrow table: .table.to_pandas()", "to_pandas", "toPandas", "df"),
+        **_all("the rows are an Arrow table: .table", "to_arrow", "rows", "result", "data"),
+        **_all("the rows are an Arrow table: .table.{name}", "num_rows", "schema", "column_names"),
+        **_all("the rows are an Arrow table: .table.{name}()", "to_pylist", "to_pydict", "sort_by"),
+        **_all("the rows are an Arrow table: pl.from_arrow(rows.table)", "to_polars"),
+    },
+    "Expression": {
+        **_called(avg="mean()", average="mean()", nunique="count_distinct()", stddev="std()"),
+        **_called(n_unique="count_distinct()", countDistinct="count_distinct()", variance="var()"),
+        **_called(approx_count_distinct="count_distinct()", percentile="quantile()", len="count()"),
+        **_called(isnull="is_null()", isna="is_null()", isNull="is_null()", fillna="fill_null()"),
+        **_called(notnull="is_not_null()", notna="is_not_null()", isNotNull="is_not_null()"),
+        **_called(isin="is_in()", isnan="is_nan()", between="is_between()", astype="cast()"),
+        **_called(size="count()", rename="alias()", as_="alias()", coalesce="fill_null()"),
+        **_called(contains="str.contains()", like="str.contains()", rlike="str.contains()"),
+        **_called(startswith="str.starts_with()", starts_with="str.starts_with()"),
+        **_called(endswith="str.ends_with()", ends_with="str.ends_with()", substr="str.slice()"),
+        **_called(lower="str.lower()", upper="str.upper()", strip="str.strip()"),
+        **_called(hour="dt.hour()", day="dt.day()", date="dt.date()", year="dt.year()"),
+        **_called(truncate="dt.truncate()", strftime="dt.strftime()", epoch="dt.epoch()"),
+        **_all(_MAP_VALUES, "map", "apply", "map_elements", "udf", "where", "pipe"),
+        **_all(_BESIDE_ROWS, "over", "shift", "lag", "lead", "diff", "cumsum", "rolling", "rank"),
+        **_all("use hs.when(...).then(...).otherwise(...)", "when", "case", "then", "otherwise"),
+        **_all("take the first of two columns that is there: a.fill_null(b)", "combine_first"),
+        "values": "an expression has no values before the job runs",
+    },
+    "StringFunctions": {
+        **_called(upcase="upper()", downcase="lower()", to_uppercase="upper()"),
+        **_called(to_lowercase="lower()", lstrip="strip_start()", rstrip="strip_end()"),
+        **_called(strip_chars="strip()", trim="strip()", len_chars="length()", like="contains()"),
+        **_called(startswith="starts_with()", endswith="ends_with()", match="contains()"),
+        **_called(substring="slice()", substr="slice()", sub="replace()", replace_all="replace()"),
+        **_called(to_date="to_datetime()", strptime="to_datetime()", to_timestamp="to_datetime()"),
+        **_all(_MAP_VALUES, "split", "extract", "findall", "format", "join", "zfill", "title"),
+        "cast": "it belongs to the expression: col('x').cast(...)",
+    },
+    "TimeFunctions": {
+        **_called(
+            floor="truncate()", round="truncate()", trunc="truncate()", dayofweek="weekday()"
+        ),
+        **_called(ordinal_day="day_of_year()", dayofyear="day_of_year()", isoweek="week()"),
+        **_called(timestamp="epoch()", to_string="strftime()", format="strftime()"),
+        **_called(total_microseconds="total_seconds()", seconds="second()", minutes="minute()"),
+    },
+    "hpcstream": {
+        **_all(_NO_SESSIONS, "session", "sessions", "session_window", "SessionWindows"),
+        **_all(_AGGREGATE, *_AGGREGATES, "count_distinct"),
+        **_all(_AGGREGATE.format(name="mean"), "avg", "average"),
+        **_all(_AGGREGATE.format(name="count_distinct"), "nunique", "n_unique", "countDistinct"),
+        **_all(_READ_OF_JOB, "read_parquet", "read_csv", "read_json", "read_hdf5", "read_ipc"),
+        **_all(_READ_OF_JOB, "generate", "from_batches", "source", "run", "explain"),
+        **_all("job = hs.Job('name') is where streams begin", "Dataflow", "Pipeline", "Context"),
+        **_all("job = hs.Job('name') is where streams begin", "StreamExecutionEnvironment", "job"),
+        **_all("result = job.run(); result.rank, result.is_root", "rank", "is_root", "world_rank"),
+        **_all("result = job.run(); result.ranks", "size", "ranks", "nranks", "world_size"),
+        **_all("the column of a name is hs.col('name')", "column", "F", "c", "field", "element"),
+        **_all("write hs.when(...).then(...).otherwise(...)", "case", "where", "if_else", "iff"),
+        **_all("write a.fill_null(b)", "coalesce", "fill_null", "nvl"),
+        **_all(_NO_SQL, "sql"),
+        **_CONNECTORS,
+        **_called(tumble="tumbling()", Tumbling="tumbling()", TumblingWindows="tumbling()"),
+        **_called(hop="sliding()", slide="sliding()", SlidingWindows="sliding()", literal="lit()"),
+        **_called(window="tumbling() or sliding()", TumblingEventTimeWindows="tumbling()"),
+        **_called(Window="tumbling() or sliding()", DataStream="Stream", DataFrame="Stream"),
+        **_called(udf="Stream.map_batches()", value="lit()"),
+    },
+}
+
+
+def absent(owner: str, name: str, known: Iterable[str]) -> str:
+    """Return the text of an `AttributeError`: what to write instead, where that is known."""
+    said = f"module {owner!r}" if owner == "hpcstream" else f"{owner!r} object"
+    instead = _INSTEAD.get(owner, {}).get(name)
+    return f"{said} has no attribute {name!r}{f': {instead}' if instead else near(name, known)}"
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return a question for the known name that is nearest, if one is near.
+
+    Capitals and underscores do not count: ``withColumns`` is near to ``with_columns``.
+    """
+    plain = {_plain(one): one for one in known if one[:1] != "_"}
+    found = difflib.get_close_matches(_plain(name), plain, n=1)
+    return f"; did you mean {plain[found[0]]!r}?" if found else ""
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").casefold()
