@@ -83,8 +83,8 @@ def plot(table: pa.Table, airports: list[str]) -> Path | None:
 
 
 if __name__ == "__main__":
-    job.run()
-    if collected.table.num_rows:  # rank 0
+    result = job.run()
+    if result.is_root:
         worst = worst_airports(collected.table)
         print_table(worst)
         path = plot(collected.table, worst["origin"].to_pylist()[:5])

@@ -10,5 +10,6 @@ bin=$1
 step "ruff check" "$bin/ruff" check .
 step "ruff format" "$bin/ruff" format --check .
 step "mypy" "$bin/mypy"
+step "mypy on a script" "$bin/mypy" tests/typing/what_checkers_see.py
 step "codespell" "$bin/codespell"
 finish

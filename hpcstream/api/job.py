@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Never
 
 from hpcstream.api.misuse import Reminder, refuse_unknown_options
+from hpcstream.api.notebook import Plan, preformatted
 from hpcstream.api.stream import Stream
 from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, JobConfig
 from hpcstream.connectors.adapt import as_source
@@ -21,11 +22,12 @@ from hpcstream.connectors.hdf5 import Hdf5Source
 from hpcstream.connectors.ipc import IpcSource
 from hpcstream.connectors.json import JsonSource
 from hpcstream.connectors.parquet import ParquetSource
+from hpcstream.connectors.sinks import PrintSink
 from hpcstream.errors import PlanError
 from hpcstream.event_time import Duration, TimeUnit, parse_duration
 from hpcstream.exchange.launcher import launched_rank
-from hpcstream.exchange.tracebacks import install_excepthook
-from hpcstream.graph.logical import EventTime, LogicalGraph, SinkNode, SourceNode
+from hpcstream.graph.logical import EventTime, LogicalGraph, SinkNode, SourceNode, walk
+from hpcstream.hints import absent
 from hpcstream.operators.hidden_columns import refuse_reserved_names
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ _RUN_OPTIONS = (
     *("comm", "show", "checkpoint_interval"),
     *(one.name for one in fields(JobConfig) if one.name != "checkpoint_interval_s"),
 )
+_RUN_DOCUMENTED = "Job.run and hpcstream.config.JobConfig"
 
 
 class Job:
@@ -49,6 +52,13 @@ class Job:
     name : str
         For messages and the summary.
 
+    Attributes
+    ----------
+    has_begun : bool
+        Whether a run has begun.
+    last_result : JobResult or None
+        What `run` returned last.
+
     Examples
     --------
     >>> import hpcstream as hs
@@ -59,10 +69,25 @@ class Job:
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not name:
             raise ValueError(f"Job({name!r}): needs a name")
-        install_excepthook()
         self.name = name
+        self.has_begun = False
+        self.last_result: JobResult | None = None
         self._sinks: list[SinkNode] = []
         self._reminder = Reminder(name)
+
+    if not TYPE_CHECKING:  # or every name would be one, of any type
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent("Job", name, dir(type(self))))
+
+    def __repr__(self) -> str:
+        if not self._sinks:
+            return f"Job({self.name!r}): no stream ends in a sink yet"
+        steps = [f"    {node.describe()}" for node in walk(self._sinks)]
+        return "\n".join([f"Job({self.name!r})", *steps])
+
+    def _repr_html_(self) -> str:
+        return preformatted(repr(self))
 
     # -- sources -----------------------------------------------------------------------
 
@@ -291,9 +316,9 @@ class Job:
     def _graph(self) -> LogicalGraph:
         """Return what was built, to run it or to look at it: the job is not forgotten."""
         self._reminder.clear()
-        return LogicalGraph(list(self._sinks))
+        return LogicalGraph(_numbered(self._sinks))
 
-    def explain(self, *, ranks: int | None = None) -> str:
+    def explain(self, *, ranks: int | None = None) -> Plan:
         """Return the plan as text: rewrites, tasks, edges, placement.
 
         Parameters
@@ -304,7 +329,7 @@ class Job:
         from hpcstream.graph.planner import plan
 
         size = ranks if ranks is not None else _world_size()
-        return f"{self.name}: {plan(self._graph(), size).explain()}"
+        return Plan(f"{self.name}: {plan(self._graph(), size).explain()}")
 
     def run(
         self,
@@ -315,7 +340,23 @@ class Job:
         reproducible: bool = False,
         comm: Any = None,
         show: bool = True,
-        **options: Any,
+        progress: bool | None = None,
+        batch_rows: int | None = None,
+        round_bytes: int | None = None,
+        linger_s: float = 0.001,
+        rounds_in_flight: int = 3,
+        step_bytes: int = 4 << 20,
+        receive_bytes: int = 256 << 20,
+        shared_memory: bool = True,
+        stall_timeout_s: float | None = None,
+        abort_timeout_s: float = 5.0,
+        local_aggregation: bool = True,
+        scratch_dir: str | Path | None = None,
+        keep: int = 3,
+        allow_dropped_state: bool = False,
+        on_checkpoint_failure: Literal["continue", "stop"] = "continue",
+        stop_after_savepoint: bool = False,
+        **unknown: Never,
     ) -> JobResult:
         """Run the job on all ranks of ``comm``. Collective.
 
@@ -344,8 +385,10 @@ class Job:
             it, two runs on the same number of ranks give the same bits.
         show : bool
             Print the summary, on rank 0.
-        **options
-            Fields of `hpcstream.config.JobConfig`, as ``batch_rows=10_000``.
+        progress : bool, optional
+            Say how far the job is: about once a second in place on a terminal, else a line
+            a minute. Default: True. See `hpcstream.config.JobConfig`, also for all other
+            options, as ``batch_rows=10_000``.
 
         Returns
         -------
@@ -364,20 +407,49 @@ class Job:
         """
         from hpcstream.api.launch import run_job
 
-        refuse_unknown_options(
-            "run", options, _RUN_OPTIONS, "Job.run and hpcstream.config.JobConfig"
-        )
-        options.setdefault("scratch_dir", os.environ.get(SCRATCH_DIR) or None)
+        refuse_unknown_options("run", unknown, _RUN_OPTIONS, _RUN_DOCUMENTED)
         config = JobConfig(
+            batch_rows=batch_rows,
+            round_bytes=round_bytes,
+            linger_s=linger_s,
+            rounds_in_flight=rounds_in_flight,
+            step_bytes=step_bytes,
+            receive_bytes=receive_bytes,
+            shared_memory=shared_memory,
+            stall_timeout_s=stall_timeout_s,
+            abort_timeout_s=abort_timeout_s,
+            local_aggregation=local_aggregation,
+            reproducible=reproducible,
+            progress=progress,
             checkpoint_dir=_text(checkpoint_dir or os.environ.get(CHECKPOINT_DIR) or None),
+            scratch_dir=_text(scratch_dir or os.environ.get(SCRATCH_DIR) or None),
             checkpoint_interval_s=parse_duration(checkpoint_interval) / 1e9,
             restore_from=_text(restore_from),
-            reproducible=reproducible,
-            **options,
+            keep=keep,
+            allow_dropped_state=allow_dropped_state,
+            on_checkpoint_failure=on_checkpoint_failure,
+            stop_after_savepoint=stop_after_savepoint,
         )
         if os.environ.get(EXPLAIN):
-            return _explained(self)
-        return run_job(self.name, self._graph(), config, comm, show=show)
+            self.last_result = _explained(self)
+            return self.last_result
+        self.has_begun, self.last_result = True, None
+        self.last_result = run_job(self.name, self._graph(), config, comm, show=show)
+        return self.last_result
+
+
+def _numbered(sinks: list[SinkNode]) -> list[SinkNode]:
+    """Return the sinks; where several print, those without a label tell their number."""
+    printing = [node for node in sinks if isinstance(node.sink, PrintSink)]
+    if len(printing) < 2:
+        return list(sinks)
+    number = {id(node): place for place, node in enumerate(printing, start=1)}
+    return [
+        replace(node, sink=node.sink.numbered(number[id(node)]))
+        if isinstance(node.sink, PrintSink)
+        else node
+        for node in sinks
+    ]
 
 
 def _growing(paths: Paths, follow: Duration, options: dict[str, Any]) -> Source:
@@ -391,12 +463,12 @@ def _text(path: str | Path | None) -> str | None:
 
 
 def _explained(job: Job) -> JobResult:
-    from hpcstream.observability.metrics import JobResult
+    from hpcstream.observability.metrics import EXPLAINED, JobResult
 
-    size = _world_size()
-    if launched_rank(os.environ) == 0:
+    size, rank = _world_size(), launched_rank(os.environ)
+    if rank == 0:
         print(job.explain(ranks=size), file=sys.stdout, flush=True)
-    return JobResult(job.name, size, status="explained")
+    return JobResult(job.name, size, status=EXPLAINED, rank=rank)
 
 
 def _world_size() -> int:

@@ -1,9 +1,8 @@
-"""What is said of names that do not exist, functions for expressions, and jobs nobody runs."""
+"""What is said of unknown options, functions for expressions, and jobs nobody runs."""
 
 from __future__ import annotations
 
 import atexit
-import difflib
 import os
 import sys
 import types
@@ -11,53 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from hpcstream.exchange.launcher import launched_rank
+from hpcstream.hints import near
 from hpcstream.operators.expressions import Expression, to_expression
 
 _MOST_NAMED = 3
-_NO_JOIN = (
-    "joins of two streams do not exist yet; join_table() enriches rows from a table that fits in "
-    "memory"
-)
-_NO_SESSIONS = "session windows do not exist yet; there are hs.tumbling() and hs.sliding()"
-_NO_PROCESS = (
-    "process functions with state do not exist yet; map_batches() runs functions without, "
-    ".key_by(...).window(...).agg(...) keeps state"
-)
-_MAP = "write with_columns() or select() for expressions, map_batches() for functions of batches"
-_AGGREGATE = "aggregates of a column are methods of it, as in col('amount').{name}()"
-
-_INSTEAD = {
-    "Stream": {
-        "join": _NO_JOIN,
-        "window_join": _NO_JOIN,
-        "interval_join": _NO_JOIN,
-        "process": _NO_PROCESS,
-        "map": _MAP,
-        "apply": _MAP,
-        "group_by": "it is called key_by()",
-        "groupby": "it is called key_by()",
-        "where": "it is called filter()",
-        "agg": "say over which windows first: .key_by(...).window(...).agg(...)",
-        "run": "run the job, not a stream: job.run()",
-    },
-    "hpcstream": {
-        **dict.fromkeys(("session", "sessions", "session_window"), _NO_SESSIONS),
-        **{n: _AGGREGATE.format(name=n) for n in ("sum", "mean", "min", "max", "std", "median")},
-    },
-}
-
-
-def absent(owner: str, name: str, known: Iterable[str]) -> str:
-    """Return the text of an `AttributeError`: what to write instead, where that is known."""
-    said = f"module {owner!r}" if owner == "hpcstream" else f"{owner!r} object"
-    instead = _INSTEAD.get(owner, {}).get(name)
-    return f"{said} has no attribute {name!r}{f': {instead}' if instead else near(name, known)}"
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """Return a question for the known name that is nearest, if one is near."""
-    found = difflib.get_close_matches(name, [one for one in known if one[:1] != "_"], n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def refuse_unknown_options(

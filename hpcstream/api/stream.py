@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hpcstream.api.misuse import absent, expression_for, near, refuse_unknown_options
+from hpcstream.api.collected import Collected
+from hpcstream.api.misuse import expression_for, refuse_unknown_options
+from hpcstream.api.notebook import preformatted, schema_text
 from hpcstream.api.windowed import KeyedStream, WindowedStream
 from hpcstream.api.windows import Window
 from hpcstream.connectors.adapt import as_sink
 from hpcstream.connectors.file_sinks import CsvSink, Hdf5Sink, IpcSink, ParquetSink
 from hpcstream.connectors.part_formats import writer_options
-from hpcstream.connectors.sinks import MemorySink, PrintSink
+from hpcstream.connectors.sinks import SHOWN_ROWS, MemorySink, PrintSink
 from hpcstream.errors import PlanError
 from hpcstream.event_time import HIDDEN_COLUMNS, Duration, TimeUnit
 from hpcstream.graph.logical import (
@@ -30,7 +33,10 @@ from hpcstream.graph.logical import (
     SinkNode,
     UnionNode,
     WindowNode,
+    walk,
 )
+from hpcstream.graph.time_columns import time_columns
+from hpcstream.hints import absent, near
 from hpcstream.operators.event_time import AssignEventTime
 from hpcstream.operators.expressions import Expression, col
 from hpcstream.operators.hidden_columns import refuse_reserved_names
@@ -41,19 +47,6 @@ if TYPE_CHECKING:
 
 
 _FUNCTIONS_OF = {"map_batches": "a pyarrow.RecordBatch", "flat_map": "a row, given as a dict"}
-
-
-class Collected:
-    """What `Stream.collect` returns: the rows, once the job has run."""
-
-    def __init__(self, sink: MemorySink, schema: pa.Schema) -> None:
-        self._sink = sink
-        self._schema = schema
-
-    @property
-    def table(self) -> pa.Table:
-        """All rows on rank 0, in a reproducible order; an empty table elsewhere."""
-        return pa.Table.from_batches(self._sink.batches, schema=self._schema)
 
 
 @dataclass(frozen=True)
@@ -73,8 +66,35 @@ class Stream:
         """Columns and types, known when the graph is built: a wrong name raises there."""
         return self._node.schema
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(absent("Stream", name, dir(type(self))))
+    if not TYPE_CHECKING:  # or every name would be one, of any type
+
+        def __getattr__(self, name: str) -> Any:
+            node = self.__dict__.get("_node")
+            if node is not None and name in node.schema.names:
+                raise AttributeError(
+                    f"'Stream' object has no attribute {name!r}: columns are named in "
+                    f"expressions, as hs.col({name!r}); .select({name!r}) is the stream of it alone"
+                )
+            raise AttributeError(absent("Stream", name, dir(type(self))))
+
+        def __getitem__(self, item: Any) -> Any:
+            raise TypeError(_not_indexed(item))
+
+        def __iter__(self) -> Any:
+            raise TypeError(
+                "a stream cannot be iterated over, it has no rows before the job runs: "
+                "rows = stream.collect(), job.run(), rows.table; or stream.sink(function)"
+            )
+
+    def __repr__(self) -> str:
+        steps = [f"    {node.describe()}" for node in walk([self._node])]
+        time = self._node.time
+        timed = f"; event time {time.column!r} [{time.unit.name}]" if time else ""
+        head = f"Stream of job {self._job.name!r}: {schema_text(self.schema)}{timed}"
+        return "\n".join([head, *steps])
+
+    def _repr_html_(self) -> str:
+        return preformatted(repr(self))
 
     def _add(self, node: Node) -> Stream:
         return Stream(self._job, node, self._ranks)
@@ -89,6 +109,9 @@ class Stream:
         PlanError
             Not a boolean expression, or over columns that are not there.
         """
+        given: Any = predicate
+        if isinstance(given, str):
+            raise TypeError(_not_a_condition(given))
         expression = expression_for("filter", predicate)
         found = expression.data_type(self.schema)
         if not pa.types.is_boolean(found):
@@ -219,6 +242,8 @@ class Stream:
 
         Rows of one round keep their order: this stream's first, then the others'.
         """
+        for number, other in enumerate(others, start=1):
+            _check_mixable(self._job, other, number)
         nodes = [self._node] + [other._node for other in others]
         for number, node in enumerate(nodes[1:], start=1):
             _check_same(self._node, node, number)
@@ -433,15 +458,37 @@ class Stream:
         refuse_unknown_options(what, options, known, documented)
         self._end(make(path, **options))
 
-    def print(self, limit: int | None = None) -> None:
-        """Print the rows on rank 0, as they come; ``limit`` of them at most."""
-        self._end(PrintSink(limit), gather=True)
+    def print(self, limit: int | None = SHOWN_ROWS, *, label: str = "") -> None:
+        """Print rows on rank 0, as they come, to look at them.
 
-    def collect(self) -> Collected:
-        """Return a handle whose ``table`` has all rows on rank 0 after the run."""
-        sink = MemorySink()
+        Times are shown as dates, also those that an int64 column of event time counts.
+        Long texts and lists are shortened.
+
+        Parameters
+        ----------
+        limit : int or None
+            Rows to show; at the end stands how many more there were. None: all.
+        label : str
+            Stands before each line. Without, several prints of a job are numbered.
+        """
+        if limit is not None and (not isinstance(limit, int) or limit < 0):
+            raise PlanError(f"print(limit={limit!r}): a number of rows, or None for all")
+        if not isinstance(label, str):
+            raise TypeError(f"print(label={label!r}): takes a text; print() looks at a whole row")
+        units = time_columns(self._node)
+        self._end(PrintSink(limit, label=label, units=units), gather=True)
+
+    def collect(self, *, everywhere: bool = False) -> Collected:
+        """Return a handle whose ``table`` has all rows after the run, on rank 0.
+
+        Parameters
+        ----------
+        everywhere : bool
+            On every rank: they must fit the memory of each.
+        """
+        sink = MemorySink(everywhere=everywhere)
         self._end(sink, gather=True)
-        return Collected(sink, self.schema)
+        return Collected(self._job, sink, self.schema, time_columns(self._node))
 
     def sink(self, sink: Any) -> None:
         """Write to a sink of your own: an object with ``write(batch)``, or a function.
@@ -474,12 +521,45 @@ class BroadcastStream:
 
     _stream: Stream
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise PlanError(
+                f".broadcast().{name}: a broadcast stream is a side input only; every rank would "
+                "see each row, and count it once a rank. Use the stream itself, or rebalance()"
+            )
+
+
+def _not_indexed(item: Any) -> str:
+    if isinstance(item, str):
+        return (
+            f"stream[{item!r}]: columns are named in expressions, as hs.col({item!r}); "
+            f".select({item!r}) is the stream of it alone"
+        )
+    if isinstance(item, Expression):
+        return f"stream[{item!r}]: write .filter({item!r})"
+    return f"stream[{item!r}]: a stream has no positions; print() and collect() show its rows"
+
+
+def _not_a_condition(text: str) -> str:
+    match = re.fullmatch(r"\s*(\w+)\s*(==|!=|<=|>=|<|>|=)\s*(.+?)\s*", text)
+    meant = "col('t') > 0"
+    if match:
+        name, operator, value = match.groups()
+        meant = f"col({name!r}) {'==' if operator == '=' else operator} {value}"
+    return f"filter({text!r}): takes an expression, not text; write filter({meant})"
+
+
+def _check_mixable(job: Job, other: Any, number: int) -> None:
+    if not isinstance(other, Stream):
+        given = "a list: write a.union(*streams)" if isinstance(other, list | tuple) else other
+        raise TypeError(f"union: input {number} is not a stream; got {given}")
+    if other._job is not job:
         raise PlanError(
-            f".broadcast().{name}: a broadcast stream is a side input only; every rank would "
-            "see each row, and count it once a rank. Use the stream itself, or rebalance()"
+            f"union: input {number} is a stream of job {other._job.name!r}, this one is of job "
+            f"{job.name!r}; read both sources with one job: a run reads what belongs to it"
         )
 
 

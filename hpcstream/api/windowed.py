@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from hpcstream.api.notebook import preformatted
 from hpcstream.api.windows import Window
 from hpcstream.errors import PlanError
 from hpcstream.event_time import Duration
 from hpcstream.graph.logical import EventTime, WindowNode
+from hpcstream.hints import absent
 from hpcstream.operators.aggregate_call import AggregateCall
 
 if TYPE_CHECKING:
@@ -42,6 +44,17 @@ class KeyedStream:
             raise PlanError(f"key_by{columns}: a column is named twice")
         return cls(stream, columns)
 
+    if not TYPE_CHECKING:  # or every name would be one, of any type
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent("KeyedStream", name, dir(type(self))))
+
+    def __repr__(self) -> str:
+        return f"KeyedStream by {', '.join(self._keys)} of a {self._stream!r}"
+
+    def _repr_html_(self) -> str:
+        return preformatted(repr(self))
+
     def agg(self, *aggregates: AggregateCall, **named: AggregateCall) -> Stream:
         """Refuse: an aggregate of a stream without end needs a window.
 
@@ -68,6 +81,18 @@ class WindowedStream:
     _keys: tuple[str, ...]
     _window: Window
     _lateness: int = 0
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent("WindowedStream", name, dir(type(self))))
+
+    def __repr__(self) -> str:
+        by = f" by {', '.join(self._keys)}" if self._keys else ""
+        return f"WindowedStream{by} in {self._window!r} of a {self._stream!r}"
+
+    def _repr_html_(self) -> str:
+        return preformatted(repr(self))
 
     @classmethod
     def of(cls, stream: Stream, keys: tuple[str, ...], window: Window) -> WindowedStream:

@@ -32,11 +32,9 @@ def test_a_query_says_what_sql_says_under_mpiexec(query, oracle, world):
     for _ in range(2 if number % 2 else 1):
         job, collected = build(query, placement)
         result = job.run(comm=world, show=False, batch_rows=BATCH_ROWS)
-        tables.append(collected.table)
+        tables.append(collected.table if result.is_root else None)
         assert result.late_rows == 0
 
-    assert tables[-1].equals(tables[0]), "a second run gave other bits, or another order"
     if world.rank == 0:
+        assert tables[-1].equals(tables[0]), "a second run gave other bits, or another order"
         assert_same(tables[0], oracle.answer(query, tables[0].schema))
-    else:
-        assert tables[0].num_rows == 0

@@ -37,10 +37,10 @@ def groups():
 
 
 def run(build, comm, **options):
-    """Run a job on all ranks of ``comm``; return its result and what it collected here."""
+    """Run a job on all ranks of ``comm``; return its result and, on rank 0, what it collected."""
     job, collected = build()
     result = job.run(comm=comm, show=False, progress=False, **options)
-    return result, collected.table
+    return result, collected.table if result.is_root else None
 
 
 @pytest.mark.parametrize("build", [diamond, groups])
@@ -50,8 +50,8 @@ def test_rank_0_collects_the_rows_that_simulated_ranks_give(world, build, option
 
     assert result.rows_in == N_ROWS
     assert result.ranks == world.size
+    assert result.rank == world.rank
     if world.rank:
-        assert table.num_rows == 0
         return
     assert_same_rows(table, ALL_ROWS)
     simulated = run_ranks(world.size, build, batch_rows=250, **options)
@@ -78,7 +78,25 @@ def test_a_job_runs_again_and_again_in_one_process(world):
     for _ in range(10):
         job.run(comm=world, show=False, progress=False)
 
-        assert collected.table.num_rows == (0 if world.rank else N_ROWS)
+        if world.rank == 0:
+            assert collected.table.num_rows == N_ROWS
+
+
+def test_rows_are_where_they_were_collected_or_everywhere(world):
+    job = hs.Job("everywhere")
+    stream = numbers(job)
+    here, everywhere = stream.collect(), stream.collect(everywhere=True)
+    with pytest.raises(RuntimeError, match=r"no rows before job\.run\(\)"):
+        _ = everywhere.table
+
+    job.run(comm=world, show=False, progress=False)
+
+    assert_same_rows(everywhere.table, ALL_ROWS)
+    if world.rank:
+        with pytest.raises(RuntimeError, match=f"on rank 0, and this is rank {world.rank} of"):
+            _ = here.table
+    else:
+        assert here.table.equals(everywhere.table)
 
 
 def test_communicators_are_renewed_while_the_job_runs(world, monkeypatch):
@@ -147,7 +165,7 @@ def test_a_failure_on_one_rank_is_one_on_all_and_the_next_job_runs(world, failin
     else:
         assert f"rank {rank}: ArithmeticError: 1500 is too much" in str(caught.value)
     _, table = run(diamond, world)
-    assert table.num_rows == (0 if world.rank else N_ROWS)
+    assert (table is None) if world.rank else (table.num_rows == N_ROWS)
 
 
 def test_a_split_that_cannot_be_opened_fails_on_all_ranks(world):

@@ -143,8 +143,8 @@ JOB = """
     windows = stream.filter(col("t") >= 0).key_by("key").window(hs.tumbling("100ms"))
     counts = windows.agg(rows=hs.count()).collect()
     if __name__ == "__main__":
-        job.run()
-        if counts.table:
+        result = job.run()
+        if result.is_root:
             print("rows", sum(counts.table["rows"].to_pylist()))
 """
 

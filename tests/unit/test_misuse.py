@@ -105,6 +105,72 @@ def test_what_a_stream_does_not_have_is_said_with_what_there_is(stream, name, sa
 
 
 @pytest.mark.parametrize(
+    ("misuse", "error", "said"),
+    [
+        (lambda s: s["amount"], TypeError, r"expressions, as hs\.col\('amount'\)"),
+        (lambda s: s[col("amount") > 1], TypeError, r"write \.filter\(col\('amount'\) > 1\)"),
+        (lambda s: s[0], TypeError, "has no positions"),
+        (lambda s: s.amount, AttributeError, r"expressions, as hs\.col\('amount'\)"),
+        (list, TypeError, "no rows before the job runs"),
+        (lambda s: s.filter("amount > 0"), TypeError, r"write filter\(col\('amount'\) > 0\)"),
+        (lambda s: s.filter("a = 'x'"), TypeError, r"filter\(col\('a'\) == 'x'\)"),
+        (lambda s: s.filter("good"), TypeError, "takes an expression, not text"),
+        (lambda s: col("amount").is_in(3), TypeError, r"as is_in\(\[3\]\); == compares"),
+        (lambda s: col("country").is_in("DE"), TypeError, r"as is_in\(\['DE'\]\)"),
+        (lambda s: s.print(limit="all"), hs.PlanError, "a number of rows, or None"),
+        (lambda s: s.print(limit=-1), hs.PlanError, "a number of rows, or None"),
+        (lambda s: s.print(label=3), TypeError, "takes a text"),
+        (lambda s: s.union([s]), TypeError, r"write a\.union\(\*streams\)"),
+        (lambda s: s.union(None), TypeError, "is not a stream; got None"),
+        (lambda s: s._job.run(batch_rows="a"), TypeError, "a whole number or None; got 'a'"),
+        (lambda s: s._job.run(keep=2.5), TypeError, "keep must be a whole number; got 2.5"),
+        (lambda s: s._job.run(linger_s=True), TypeError, "a number of seconds; got True"),
+        (lambda s: s._job.run(progress="yes"), TypeError, "progress must be True or False or"),
+        (lambda s: s._job.run(stall_timeout_s=0), ValueError, "must be positive"),
+    ],
+    ids=range(20),
+)
+def test_what_nearly_fits_is_refused_with_what_to_write(stream, misuse, error, said):
+    with pytest.raises(error, match=said):
+        misuse(stream)
+
+
+def test_streams_of_two_jobs_are_not_mixed(stream):
+    other = hs.Job("other").from_batches(pa.table({"amount": [1], "country": ["DE"]}))
+
+    with pytest.raises(hs.PlanError, match="input 1 is a stream of job 'other', this one is of"):
+        stream.union(other)
+
+
+def test_two_prints_of_a_job_are_told_apart(stream, capsys):
+    stream.print()
+    stream.filter(col("amount") > 1).print()
+    stream.select("country").print(label="countries")
+
+    stream._job.run(show=False)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(line for line in lines if "FR" in line) == [
+        "countries: FR",
+        "print 1: 2 | FR",
+        "print 2: 2 | FR",
+    ]
+
+
+def test_event_time_of_integers_is_printed_as_dates(capsys):
+    job = hs.Job("dates")
+    rows = pa.table({"t": [1_772_323_207, 1_772_323_208], "n": [1, 2]})
+    stream = job.from_batches(rows, event_time="t", event_time_unit="s")
+    stream.window_all(hs.tumbling("1h")).agg(n=hs.count(), last=col("t").max()).print()
+
+    job.run(show=False)
+
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "2026-03-01 00:00:00 | 2026-03-01 01:00:00 | 2 | 2026-03-01 00:00:08"
+    )
+
+
+@pytest.mark.parametrize(
     ("name", "said"),
     [
         ("session", "session windows do not exist yet; there are hs.tumbling"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+import textwrap
 import traceback
 from pathlib import Path
 
@@ -13,6 +17,9 @@ import hpcstream as hs
 from hpcstream.errors import PlanError
 from hpcstream.exchange import leaving, tracebacks
 from hpcstream.exchange.tracebacks import FULL, shorten
+from hpcstream.operators import expressions
+
+PROJECT = Path(__file__).parents[2]
 
 
 def failing_job(fail) -> hs.Job:
@@ -44,6 +51,107 @@ def test_the_frames_between_run_and_the_users_function_are_left_out():
     assert "/hpcstream/runtime/" not in text
     assert "/hpcstream/operators/" not in text
     assert f"{FULL}=1" in text
+
+
+def run_with(add) -> None:
+    job = hs.Job("boom")
+    add(job.from_batches(pa.table({"x": [1, 2, 0], "s": ["1", "two", None]}))).collect()
+    job.run(show=False)
+
+
+X = pa.schema([("x", pa.int64())])
+ON_PURPOSE = {
+    "other columns": lambda: run_with(lambda s: s.map_batches(lambda b: b, schema=X)),
+    "a type for a batch": lambda: run_with(lambda s: s.map_batches(lambda b: 3, schema=X)),
+    "an unknown column": lambda: run_with(lambda s: s.flat_map(lambda row: {"y": 1})),
+    "division": lambda: run_with(lambda s: s.with_columns(y=1 // hs.col("x"))),
+    "overflow": lambda: run_with(lambda s: s.with_columns(y=(hs.col("x") + 2**62) * 4)),
+    "a cast": lambda: run_with(lambda s: s.with_columns(y=hs.col("s").cast("int64"))),
+    "a duration": lambda: hs.tumbling(60),
+    "a comparison": lambda: hs.col("x") == None,  # noqa: E711
+    "a truth value": lambda: bool(hs.col("x")),
+    "a constant": lambda: hs.lit(object()),
+    "an attribute": lambda: hs.Job("j").read_kafka,
+    "a name of the package": lambda: hs.session,
+    "an option": lambda: hs.Job("j").run(batch_row=3),
+    "a value of an option": lambda: hs.Job("j").run(keep=0),
+    "no sink": lambda: hs.Job("j").run(),
+    "a missing file": lambda: hs.Job("j").read_parquet("no such file"),
+    "no file of its kind": lambda: hs.Job("j").read_hdf5(__file__),
+    "rows before the run": lambda: hs.Job("j").from_batches(pa.table({"x": [1]})).collect().table,
+}
+
+
+def files_in(text: str) -> set[str]:
+    return {Path(line.split('"')[1]).name for line in text.splitlines() if "  File " in line}
+
+
+@pytest.mark.parametrize("kind", ON_PURPOSE)
+def test_what_is_raised_on_purpose_shows_no_line_but_the_users(kind):
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        ON_PURPOSE[kind]()
+
+    text = shown(shorten(caught.value, {}))
+
+    assert files_in(text) == {"test_tracebacks.py"}
+    assert text.rstrip().endswith(f"{FULL}=1 shows them")
+
+
+def test_an_error_of_a_library_that_the_users_function_calls_shows_the_library():
+    def parse(batch):
+        return json.loads("{")
+
+    with pytest.raises(json.JSONDecodeError) as caught:
+        run_with(lambda s: s.map_batches(parse, schema=X))
+
+    text = shown(shorten(caught.value, {}))
+    assert files_in(text) == {"test_tracebacks.py", "__init__.py", "decoder.py"}
+
+
+def test_a_fault_of_ours_below_a_users_function_keeps_every_frame(monkeypatch):
+    monkeypatch.setattr(expressions, "Column", None)
+
+    with pytest.raises(TypeError, match="not callable") as caught:
+        run_with(lambda s: s.map_batches(lambda batch: hs.col("x"), schema=X))
+
+    assert {"expressions.py", "user_functions.py", "job.py"} <= files_in(
+        shown(shorten(caught.value, {}))
+    )
+
+
+def test_an_assertion_of_ours_is_a_fault():
+    inside = Path(hs.__file__).parent / "runtime" / "broken.py"
+    code = compile("assert not 1, 'never'", str(inside), "exec")
+    with pytest.raises(AssertionError) as caught:
+        exec(code, {})
+
+    assert "broken.py" in shown(shorten(caught.value, {}))
+
+
+def test_ipython_shows_no_line_but_those_of_cells(tmp_path):
+    pytest.importorskip("IPython")
+    cells = """
+        import pyarrow as pa, hpcstream as hs
+        stream = hs.Job("cells").from_batches(pa.table({"x": [1]}))
+        stream.select("y")
+        stream
+        1 / 0
+    """
+    shell = [sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner", "--quick"]
+
+    run = subprocess.run(
+        [*shell, "--colors=NoColor"],
+        input=textwrap.dedent(cells).lstrip(),
+        env={**os.environ, "IPYTHONDIR": str(tmp_path), "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert run.stdout.count("Traceback (most recent call last)") == 2
+    assert "/hpcstream/" not in run.stdout
+    assert "PlanError: no column 'y'; columns: x" in run.stdout
+    assert "Stream of job 'cells': x: int64" in run.stdout
 
 
 def test_all_frames_are_there_on_request(monkeypatch):
