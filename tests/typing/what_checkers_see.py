@@ -25,7 +25,7 @@ def rows_of(job: hs.Job, collected: hs.Collected) -> int:
 
 
 def mistakes(job: hs.Job, stream: hs.Stream) -> None:
-    stream.fliter(col("x"))  # type: ignore[attr-defined]
+    stream.filtr(col("x"))  # type: ignore[attr-defined]
     stream.key_by("x").windw(hs.tumbling("1s"))  # type: ignore[attr-defined]
     stream.window_all(hs.tumbling("1s")).sum()  # type: ignore[attr-defined]
     stream["x"]  # type: ignore[index]

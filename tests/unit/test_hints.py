@@ -52,7 +52,7 @@ def test_private_names_and_unknown_ones_have_no_hint(owner):
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("withColumns", "with_columns"), ("KEYBY", "key_by"), ("fliter", "filter")]
+    ("typed", "meant"), [("withColumns", "with_columns"), ("KEYBY", "key_by"), ("filtr", "filter")]
 )
 def test_capitals_and_underscores_do_not_count(typed, meant):
     assert hints.near(typed, dir(hs.Stream)) == f"; did you mean {meant!r}?"
