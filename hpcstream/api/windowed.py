@@ -106,7 +106,8 @@ class WindowedStream:
     def allowed_lateness(self, lateness: Duration) -> WindowedStream:
         """Keep a window for so long after it fired; a row that comes then makes it fire again.
 
-        The result is emitted again, whole, with the same key and window.
+        The result of its key is emitted again, whole, with the same key and window;
+        those of keys that got no row are not.
         """
         unit = _time_of(self._stream).unit
         ticks = unit.ticks(lateness, what="allowed_lateness")

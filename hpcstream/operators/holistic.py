@@ -2,7 +2,8 @@
 
 For each input column there is a list of chunks: values that are not null, as
 they came, each with the slot of its entry. A slot is only a place; when the
-store packs, the chunks follow. Where only distinct values matter (distinct
+store packs, the chunks follow. A window that is merged from slices finds the values of
+their entries by slot, so it looks at no others. Where only distinct values matter (distinct
 counts, least, greatest), repeated ones are thrown away from time to time.
 """
 
@@ -18,7 +19,7 @@ import pyarrow as pa
 
 from hpcstream.operators.aggregates import NamedAggregate, kept_type, result_type
 from hpcstream.operators.group_functions import GroupedValues, group_result
-from hpcstream.state.arrays import Ints, Places, Slots
+from hpcstream.state.arrays import Ints, Slots
 from hpcstream.state.slice_store import SliceStore
 
 if TYPE_CHECKING:
@@ -36,6 +37,14 @@ class _Chunk:
     values: pa.Array
     times: Ints
     orders: Ints
+
+    def take(self, rows: Ints) -> _Chunk:
+        return _Chunk(
+            self.slots[rows],
+            self.values.take(pa.array(rows)),
+            self.times[rows] if len(self.times) else self.times,
+            self.orders[rows] if len(self.orders) else self.orders,
+        )
 
     def filter(self, keep: npt.NDArray[np.bool_]) -> _Chunk:
         return _Chunk(
@@ -60,6 +69,7 @@ class ColumnBuffer:
         self._chunks: list[_Chunk] = []
         self._n_rows = 0
         self._n_reduced = 0
+        self._is_sorted = False  # there is one chunk, in the order of slots
 
     @property
     def n_bytes(self) -> int:
@@ -80,6 +90,7 @@ class ColumnBuffer:
             values = kept.take(pa.array(rows))
         timed = (times[rows], orders[rows]) if self.needs_times else (_NO_TIMES, _NO_TIMES)
         self._chunks.append(_Chunk(slots[rows], values, *timed))
+        self._is_sorted = False
         self._n_rows += len(rows)
         if self._distinct_suffices and self._n_rows > 2 * self._n_reduced + _LEAST_REDUCTION:
             self._reduce()
@@ -88,6 +99,7 @@ class ColumnBuffer:
         """Follow entries to new slots; 0 for those that are gone."""
         moved = [replace(chunk, slots=new_of_old[chunk.slots]) for chunk in self._chunks]
         self._chunks = [self._without_dead(chunk) for chunk in moved if chunk.slots.any()]
+        self._is_sorted = False
         self._n_rows = sum(len(chunk.slots) for chunk in self._chunks)
 
     def take_over(self, other: ColumnBuffer, new_of_old: Slots) -> None:
@@ -95,6 +107,7 @@ class ColumnBuffer:
         moved = [replace(chunk, slots=new_of_old[chunk.slots]) for chunk in other._chunks]
         own = [chunk.filter(chunk.slots != 0) for chunk in moved if chunk.slots.any()]
         self._chunks += own
+        self._is_sorted = False
         self._n_rows += sum(len(chunk.slots) for chunk in own)
 
     def select(self, ordinals: Ints, n_groups: int) -> GroupedValues:
@@ -107,6 +120,25 @@ class ColumnBuffer:
         chunk = self._joined(parts)
         groups = ordinals[chunk.slots]
         return GroupedValues(groups, chunk.values, chunk.times, chunk.orders, n_groups)
+
+    def select_of(self, slots: Slots, groups: Ints, n_groups: int) -> GroupedValues:
+        """Return the values of entries, each of the group given with it."""
+        chunk = self._sorted()
+        firsts = np.searchsorted(chunk.slots, slots, "left")
+        counts = np.searchsorted(chunk.slots, slots, "right") - firsts
+        skipped = np.repeat(firsts - np.cumsum(counts) + counts, counts)
+        picked = chunk.take(skipped + np.arange(len(skipped)))
+        return GroupedValues(
+            np.repeat(groups, counts), picked.values, picked.times, picked.orders, n_groups
+        )
+
+    def _sorted(self) -> _Chunk:
+        """Return the values in the order of slots; those of one slot as they came."""
+        if not self._is_sorted:
+            chunk = self._joined(self._chunks)
+            self._chunks = [chunk.take(np.argsort(chunk.slots, kind="stable"))]
+            self._is_sorted = True
+        return self._chunks[0]
 
     def snapshot(self, place_of_slot: Ints) -> dict[str, npt.NDArray[Any]]:
         """Return the values with the places of their entries in the store's snapshot."""
@@ -129,6 +161,7 @@ class ColumnBuffer:
             np.array(state[f"values:{self.name}:orders"]),
         )
         self._chunks = [chunk]
+        self._is_sorted = False
         self._n_rows = self._n_reduced = len(chunk.slots)
 
     def _reduce(self) -> None:
@@ -139,6 +172,7 @@ class ColumnBuffer:
         slots = distinct.column("slot").to_numpy()
         values = distinct.column("value").combine_chunks()
         self._chunks = [_Chunk(np.array(slots), values, _NO_TIMES, _NO_TIMES)]
+        self._is_sorted = False
         self._n_rows = self._n_reduced = len(slots)
 
     def _joined(self, chunks: Sequence[_Chunk]) -> _Chunk:
@@ -174,7 +208,7 @@ class HolisticRows:
             name: ColumnBuffer(name, self._schema.field(name).type, functions[name])
             for name in functions
         }
-        self._parts: list[tuple[Places, Places]] = []
+        self._sources: tuple[int, Ints] | None = None
         store.on_move = self._move
 
     @property
@@ -192,19 +226,37 @@ class HolisticRows:
         for name, buffer in self.buffers.items():
             buffer.take_over(other.buffers[name], new_of_old)
 
-    def set_parts(self, parts: list[tuple[Places, Places]]) -> None:
-        """Say which entries (first) went into which of the window's (second)."""
-        self._parts = parts
+    def set_sources(self, region: int, sources: Ints) -> None:
+        """Say from which regions (int64[n]), whose values are kept, a region was merged."""
+        self._sources = (region, sources)
 
     def select(self, slots: Slots) -> dict[str, GroupedValues]:
-        """Return the values of entries of a window, grouped by their place in ``slots``."""
+        """Return the values of entries, in ascending order, grouped by their place in ``slots``.
+
+        All of a merged region, where `set_sources` was called.
+        """
+        if self._sources is not None:
+            of, groups = self._source_entries(slots)
+            return {n: b.select_of(of, groups, len(slots)) for n, b in self.buffers.items()}
         ordinals = np.full(self._store.slots_end, -1, dtype=np.int64)
         ordinals[slots] = np.arange(len(slots))
-        if self._parts:
-            of_window, ordinals = ordinals, np.full_like(ordinals, -1)
-            for source, target in self._parts:
-                ordinals[_as_index(source)] = of_window[_as_index(target)]
         return {n: buffer.select(ordinals, len(slots)) for n, buffer in self.buffers.items()}
+
+    def _source_entries(self, slots: Slots) -> tuple[Slots, Ints]:
+        """Return the slots whose keys some entries of the merged region have, and which ones."""
+        assert self._sources is not None
+        region, sources = self._sources
+        of, of_null = self._store.slots_of(sources)
+        merged, null = self._store.slots_of(np.array([region], dtype=np.int64))
+        plain = merged if null is None else merged[~null]
+        by_key = plain[np.argsort(self._store.keys_of(plain))]
+        at = np.searchsorted(self._store.keys_of(by_key), self._store.keys_of(of))
+        target = by_key.take(at, mode="clip") if len(by_key) else np.zeros_like(of)
+        if null is not None and of_null is not None:
+            target[of_null] = merged[null][0]
+        groups = np.searchsorted(slots, target)
+        is_one = slots.take(groups, mode="clip") == target
+        return of[is_one], groups[is_one]
 
     def forget(self, regions: Ints) -> None:
         """Drop the values of regions that are about to close."""
@@ -241,10 +293,6 @@ class HolisticRows:
         new_of_old[old] = np.arange(1, len(old) + 1)
         for buffer in self.buffers.values():
             buffer.move(new_of_old)
-
-
-def _as_index(places: Places) -> Slots | slice:
-    return slice(places.start, places.stop) if isinstance(places, range) else places
 
 
 def array_bytes(values: pa.Array) -> npt.NDArray[np.uint8]:

@@ -22,7 +22,12 @@ Owned = Callable[[Ints, pa.RecordBatch], npt.NDArray[np.int64]]
 
 def take_over_keys(state: WindowState, snapshots: Iterable[Snapshot], share: Share) -> None:
     """Merge the entries of an instance's keys from snapshots, in their order, into its state."""
-    partitioning = HashPartitioning(state.spec.keys)
+    take_over(state, snapshots, owned_by_key(state.spec, share))
+
+
+def owned_by_key(spec: WindowAggregateSpec, share: Share) -> Owned:
+    """Return what picks the entries whose keys are an instance's."""
+    partitioning = HashPartitioning(spec.keys)
 
     def owned(numbers: Ints, keys: pa.RecordBatch) -> npt.NDArray[np.int64]:
         order, offsets = partitioning.assign(keys, share.places, 0, 0)
@@ -30,7 +35,7 @@ def take_over_keys(state: WindowState, snapshots: Iterable[Snapshot], share: Sha
         places = np.arange(keys.num_rows) if order is None else order
         return np.asarray(places[mine], dtype=np.int64)
 
-    take_over(state, snapshots, owned)
+    return owned
 
 
 def take_over(

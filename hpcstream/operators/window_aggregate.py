@@ -8,8 +8,8 @@
 
 A window ``[start, end)`` fires when the watermark reaches ``end``. A row joins
 every window that is still open, and is late only if there is none. With allowed
-lateness a fired window stays open; when a row reaches it, it fires again, at the
-next watermark, with the whole result.
+lateness a fired window stays open; when rows reach it, it fires again, at the next
+watermark: the keys that got some, with the whole result of each.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from hpcstream.memory.columns import words_to_array
 from hpcstream.operators.base import Emitted, PiecewiseSnapshot, Share, SideOutput, Snapshot
+from hpcstream.operators.changed_keys import ChangedKeys
 from hpcstream.operators.rescale import all_again, common_watermark, take_over_keys, total
 from hpcstream.operators.window_merge import WindowMerger
 from hpcstream.operators.window_progress import WindowProgress
@@ -52,6 +53,7 @@ class WindowAggregate:
         self._state = WindowState(spec, allocator)
         self._merger = WindowMerger(self._state)
         self._progress = WindowProgress(spec.slicing, spec.allowed_lateness)
+        self._changed = ChangedKeys(self._state)
 
     @property
     def n_entries(self) -> int:
@@ -77,7 +79,7 @@ class WindowAggregate:
         else:
             slots = self._state.add_partials(batch, progress.first_open)
         if store.least_time < progress.fired_time and input_index == 0:
-            self._merger.repair(progress.look_back(self._state.times(batch), slots))
+            self._look_back(batch, slots)
         if store.n_late == 0:
             return _NOTHING
         assert input_index == 0, f"{store.n_late} partial results behind the watermark"
@@ -91,6 +93,7 @@ class WindowAggregate:
             return self._fire(watermark)
         if watermark > progress.watermark:
             progress.advance(watermark)
+            self._changed.clear()
         return _NOTHING
 
     def snapshot(self) -> Snapshot:
@@ -106,12 +109,17 @@ class WindowAggregate:
 
     def _progress_so_far(self) -> Snapshot:
         late_rows = np.array([self.late_rows], dtype=np.int64)
-        return {**self._progress.snapshot(), "late_rows": late_rows}
+        return {
+            **self._progress.snapshot(),
+            **self._changed.snapshot(),
+            "late_rows": late_rows,
+        }
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take over the state of a snapshot."""
         self._state.restore(snapshot)
         self._progress.restore(snapshot["watermark"], snapshot["fire_again"])
+        self._changed.restore(snapshot)
         self.late_rows = int(snapshot["late_rows"][0])
 
     def restore_stages(
@@ -123,7 +131,16 @@ class WindowAggregate:
         if final:
             watermark = common_watermark(final, self.describe())
             self._progress.restore(watermark, all_again(final))
+            self._changed.restore_share(final, share)
             self.late_rows = total(final, "late_rows", share)
+
+    def _look_back(self, batch: pa.RecordBatch, slots: Slots) -> None:
+        """Note what rows behind the last firing change."""
+        times = self._state.times(batch)
+        rows = self._progress.rows_behind(times, slots)
+        self._merger.repair(self._progress.look_back(times[rows]))
+        if self._spec.allowed_lateness:
+            self._changed.note(batch, rows)
 
     def _put_aside(self, batch: pa.RecordBatch, slots: Slots) -> Iterable[Emitted]:
         self.late_rows += self._state.store.n_late
@@ -135,9 +152,14 @@ class WindowAggregate:
     def _fire(self, watermark: int) -> Iterator[pa.RecordBatch]:
         progress = self._progress
         stop, first_open = progress.due(watermark)
-        again = sorted(progress.again)
-        for entries in self._merger.windows(progress.next_window, stop, again):
+        fired = progress.next_window
+        for entries in self._merger.windows(fired, fired, sorted(progress.again)):
+            changed = self._changed.of(entries)
+            if changed is not None:
+                yield self._results(*changed)
+        for entries in self._merger.windows(fired, stop, ()):
             yield self._results(*entries)
+        self._changed.clear()
         self._merger.close_below(first_open)
         progress.advance(watermark)
 

@@ -114,8 +114,9 @@ class WindowAllLocal:
         n_late = store.n_late
         self.late_rows += n_late
         if store.least_time < progress.fired_time:
-            self._merger.repair(progress.look_back(self._state.times(batch), slots))
-            self._correct(batch, slots)
+            rows = progress.rows_behind(self._state.times(batch), slots)
+            self._merger.repair(progress.look_back(self._state.times(batch)[rows]))
+            self._correct(batch, rows)
         if n_late == 0 or not self._spec.late_output:
             return _NOTHING
         return (SideOutput("late", batch.take(pa.array(np.flatnonzero(slots == 0)))),)
@@ -157,15 +158,10 @@ class WindowAllLocal:
         self._progress.restore(common_watermark(local, self.describe()), all_again(local))
         self.late_rows = total(local, "late_rows", share)
 
-    def _correct(self, batch: pa.RecordBatch, slots: Slots) -> None:
+    def _correct(self, batch: pa.RecordBatch, rows: Ints) -> None:
         """Keep the rows for windows that have fired apart, too."""
-        progress = self._progress
-        if not progress.again:
-            return
-        reaches = (slots != 0) & (self._state.times(batch) < progress.fired_time)
-        rows = np.flatnonzero(reaches)
-        if len(rows):
-            self._corrections.add_rows(batch.take(pa.array(rows)), progress.first_open)
+        if len(rows) and self._progress.again:
+            self._corrections.add_rows(batch.take(pa.array(rows)), self._progress.first_open)
 
     def _fire(self, watermark: int) -> Iterator[pa.RecordBatch]:
         progress = self._progress
@@ -187,9 +183,11 @@ class WindowAllLocal:
             words = [entries[word.name] for word in accumulator.words]
             columns += [pa.array(sent) for sent in transport_of(accumulator).pack(words)]
         if state.holistic is not None:
-            kept = state.holistic.select(slots)
+            once, again = np.unique(slots, return_inverse=True)  # windows may share what they hold
+            kept = state.holistic.select(once)
             for name, buffer in state.holistic.buffers.items():
-                columns += list_columns(kept[name], needs_times=buffer.needs_times)
+                lists = list_columns(kept[name], needs_times=buffer.needs_times)
+                columns += [column.take(pa.array(again)) for column in lists]
         return pa.RecordBatch.from_arrays(columns, schema=self._spec.window_all_schema)
 
 

@@ -59,16 +59,20 @@ class WindowProgress:
         if self._looks_back:
             self.fired_time = max(self._slicing.window_end(self.next_window - 1), MIN_TIME)
 
-    def look_back(self, times: Ints, slots: Slots) -> list[int]:
-        """Return the slices behind `fired_time` that got rows; note windows to fire again."""
-        changes = (slots != 0) & (times < self.fired_time)
-        numbers = (times[changes] - self._slicing.offset) // self._slicing.slice_size
+    def rows_behind(self, times: Ints, slots: Slots) -> Ints:
+        """Return which rows that are not late fell behind `fired_time`."""
+        return np.flatnonzero((slots != 0) & (times < self.fired_time))
+
+    def look_back(self, times: Ints) -> list[int]:
+        """Return the slices of rows behind `fired_time`; note windows to fire again."""
+        numbers = (times - self._slicing.offset) // self._slicing.slice_size
         touched: list[int] = np.unique(numbers).tolist()
+        # Of the windows with a slice, those that have fired and are still open.
+        first_open = self._slicing.next_window(self.watermark - self._lateness)
         for number in touched:
-            for window in self._slicing.windows_of(number):
-                is_open = self._slicing.window_end(window) + self._lateness > self.watermark
-                if window < self.next_window and is_open:
-                    self.again.add(window)
+            windows = self._slicing.windows_of(number)
+            fired = range(max(windows.start, first_open), min(windows.stop, self.next_window))
+            self.again.update(fired)
         return touched
 
     def snapshot(self) -> dict[str, Ints]:

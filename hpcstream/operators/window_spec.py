@@ -40,7 +40,7 @@ class WindowAggregateSpec:
         In ticks of the stream's time unit, as all times here.
     aggregates : tuple of NamedAggregate
     allowed_lateness : int
-        How long after its end a window still takes rows, and fires again.
+        How long after its end a window still takes rows, and fires again for their keys.
     input_schema : pa.Schema
         Of the rows, with the hidden columns.
     time_type : pa.DataType

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN
 from hpcstream.memory.columns import fixed_values
-from hpcstream.memory.selection import gathered
+from hpcstream.memory.selection import gathered, taken
 from hpcstream.operators.accumulators import Accumulator, ColumnRows, NullCount, column_rows
 from hpcstream.operators.aggregates import finish
 from hpcstream.operators.base import Piece, PieceGroup, PiecewiseSnapshot
@@ -146,11 +146,12 @@ class WindowState:
         entries = self.entries(slots)
         if self.holistic is None:
             return [finish(a, spec.input_schema, entries) for a in spec.aggregates]
-        values = self.holistic.select(slots)
+        once, again = np.unique(slots, return_inverse=True)  # windows may share what they hold
+        values = self.holistic.select(once)
         return [
             finish(a, spec.input_schema, entries)
             if a in spec.word_aggregates
-            else self.holistic.results(a, values)
+            else taken(self.holistic.results(a, values), pa.array(again))
             for a in spec.aggregates
         ]
 

@@ -19,7 +19,7 @@ class NaiveWindows:
         self.watermark = -math.inf
         self.rows = []  # accepted (key, time, order, value)
         self.late = []
-        self.again = set()  # starts of windows to fire again
+        self.again = set()  # (start, key) of windows that fired and got rows since
 
     def starts_of(self, time):
         last = self.offset + (time - self.offset) // self.slide * self.slide
@@ -38,7 +38,8 @@ class NaiveWindows:
                 late.append(row)
                 continue
             self.rows.append(row)
-            self.again.update(s for s in open_starts if s + self.size <= self.watermark)
+            fired = (s for s in open_starts if s + self.size <= self.watermark)
+            self.again.update((start, row[0]) for start in fired)
         self.late += late
         return late
 
@@ -47,9 +48,14 @@ class NaiveWindows:
         before, self.watermark = self.watermark, max(self.watermark, watermark)
         starts = {s for row in self.rows for s in self.starts_of(row[1])}
         due = {s for s in starts if before < s + self.size <= self.watermark}
-        fires = sorted(due | self.again)
-        self.again = set()
-        return [(start, self._by_key(start)) for start in fires]
+        again, self.again = self.again, set()
+        fires = sorted(due | {start for start, _ in again})
+        return [(s, self._fired(s, None if s in due else again)) for s in fires]
+
+    def _fired(self, start, again):
+        """Return the rows of each key; of those in ``again`` only, if that is given."""
+        groups = self._by_key(start)
+        return {k: rows for k, rows in groups.items() if again is None or (start, k) in again}
 
     def _by_key(self, start):
         groups = {}
