@@ -90,10 +90,10 @@ class StringFunctions:
 
 
 class TimeFunctions:
-    """Functions of a timestamp or date column; in its time zone, if it has one.
+    """Functions of a timestamp or date column; by the clock of its time zone, if it has one.
 
     Arrow reads the rules of a time zone from the system's database and knows no
-    daylight saving time after 2037.
+    daylight saving time after 2037, and no years beyond 32767 before or after Christ.
     """
 
     __slots__ = ("_apply",)
@@ -166,6 +166,11 @@ class TimeFunctions:
 
     def truncate(self, every: str) -> Expression:
         """Return the start of the interval each time lies in.
+
+        In a time zone hours and less are those of the clock by which the time itself is
+        told: of an hour that a clock shows twice each has its own start. Days and more
+        start with the first instant of a local day, which is not midnight where the clock
+        leaps over it.
 
         Parameters
         ----------

@@ -29,6 +29,12 @@ _CALENDAR_UNITS = {
     "q": "quarter",
     "y": "year",
 }
+_UNITS_OF_THE_CLOCK = frozenset(
+    ("nanosecond", "microsecond", "millisecond", "second", "minute", "hour")
+)
+_FIRST_INSTANT = {"ambiguous": "earliest", "nonexistent": "latest"}
+"""Of a midnight that a clock shows twice the first; of one that it leaps over, the leap."""
+
 _INTERVAL = re.compile(r"\s*(\d*)\s*([a-z]+)\s*")
 _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
@@ -57,6 +63,16 @@ def _moment(arguments: Sequence[Bound]) -> Bound:
     return value
 
 
+def _zone(moment: Bound) -> str | None:
+    zone: str | None = getattr(moment.data_type, "tz", None)
+    return zone
+
+
+def _by_the_clock(moment: Bound) -> Bound:
+    """Return what a clock shows, without a zone: of a zone Arrow forgets odd seconds."""
+    return moment if _zone(moment) is None else call("local_timestamp", [moment])
+
+
 def _field(function: str) -> Rule:
     def rule(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
         return cast(call(function, [_moment(arguments)]), pa.int64())
@@ -66,7 +82,7 @@ def _field(function: str) -> Rule:
 
 def _clock_field(function: str) -> Rule:
     def rule(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
-        value = _as_timestamp(_moment(arguments))
+        value = _by_the_clock(_as_timestamp(_moment(arguments)))
         return cast(call(function, [value]), pa.int64())
 
     return rule
@@ -78,15 +94,22 @@ def _weekday(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
 
 
 def _date(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
-    value = _moment(arguments)
-    if getattr(value.data_type, "tz", None) is not None:
-        value = call("local_timestamp", [value])
-    return cast(value, pa.date32())
+    return cast(_by_the_clock(_moment(arguments)), pa.date32())
 
 
 def _truncate(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
     multiple, unit = parse_interval(options["every"])
-    return call("floor_temporal", [_moment(arguments)], pc.RoundTemporalOptions(multiple, unit))
+    interval = pc.RoundTemporalOptions(multiple, unit)
+    moment = _moment(arguments)
+    zone = _zone(moment)
+    if zone is None:
+        return call("floor_temporal", [moment], interval)
+    # Arrow's own has no answer in the hour that a clock shows twice, or not at all.
+    clock = _by_the_clock(moment)
+    begin = call("floor_temporal", [clock], interval)
+    if unit in _UNITS_OF_THE_CLOCK:
+        return call("subtract", [moment, call("subtract", [clock, begin])])
+    return call("assume_timezone", [begin], pc.AssumeTimezoneOptions(zone, **_FIRST_INSTANT))
 
 
 def _strftime(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
@@ -95,14 +118,14 @@ def _strftime(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
 
 def _epoch(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
     value = _as_timestamp(_moment(arguments))
+    value = cast(value, pa.timestamp(value.data_type.unit))  # of a zone: the same count, in UTC
     wanted = options["unit"]
     per_tick, per_wanted = _NANOSECONDS[value.data_type.unit], _NANOSECONDS[wanted]
     if per_wanted > per_tick:  # to a coarser unit: rounded down, also before 1970
         names = {"s": "second", "ms": "millisecond", "us": "microsecond"}
         seconds = pc.RoundTemporalOptions(1, names[wanted])
         value = call("floor_temporal", [value], seconds)
-    zone = value.data_type.tz
-    return cast(cast(value, pa.timestamp(wanted, zone), safe=per_wanted <= per_tick), pa.int64())
+    return cast(cast(value, pa.timestamp(wanted), safe=per_wanted <= per_tick), pa.int64())
 
 
 def _total_seconds(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:

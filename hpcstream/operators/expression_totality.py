@@ -49,6 +49,10 @@ _TOTAL = frozenset(
         "millisecond",
         "microsecond",
         "nanosecond",
+        "floor_temporal",
+        "local_timestamp",
+        "assume_timezone",  # with an answer for every time of a clock
+        "subtract",
     )
 )
 _TOTAL_OF_FLOATS = frozenset(("divide", "round", "floor", "ceil"))
