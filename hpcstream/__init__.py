@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hpcstream.connectors import generators
     from hpcstream.errors import (
         ConnectorError,
+        EarlyExit,
         HpcstreamError,
         JobStopped,
         LauncherError,
@@ -41,6 +42,7 @@ _HOMES = {
     "hpcstream.connectors": ("generators",),
     "hpcstream.errors": (
         "ConnectorError",
+        "EarlyExit",
         "HpcstreamError",
         "JobStopped",
         "LauncherError",
@@ -59,6 +61,7 @@ __all__ = [
     "AggregateCall",
     "Collected",
     "ConnectorError",
+    "EarlyExit",
     "Expression",
     "HpcstreamError",
     "Job",

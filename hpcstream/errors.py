@@ -8,6 +8,7 @@
     ├── OverflowInAggregate (OverflowError)   an integer sum left int64
     ├── StallError                  no round completed for ``stall_timeout``
     ├── LauncherError               the launcher and the MPI library do not belong together
+    ├── EarlyExit                   a function of the job called ``sys.exit()``
     └── RemoteError                 another rank failed; its own error is shown there
     JobStopped (SystemExit)         the job was asked to stop, and did
 
@@ -43,8 +44,28 @@ class LauncherError(HpcstreamError):
     """The process was started by one MPI's launcher but loaded another MPI's library."""
 
 
+class EarlyExit(HpcstreamError):
+    """A function of the job called ``sys.exit()``: what the job writes is not complete.
+
+    Attributes
+    ----------
+    exit_status : int
+        That of the process: what the function asked for, but 1 for 0.
+    """
+
+    exit_status: int = 1
+
+
 class RemoteError(HpcstreamError):
-    """The job stopped because another rank failed; the message names it."""
+    """The job stopped because another rank failed; the message names it.
+
+    Attributes
+    ----------
+    exit_status : int
+        That of the process: as on the rank that failed.
+    """
+
+    exit_status: int = 1
 
 
 class JobStopped(SystemExit):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -23,11 +22,13 @@ from hpcstream.connectors.ipc import IpcSource
 from hpcstream.connectors.json import JsonSource
 from hpcstream.connectors.parquet import ParquetSource
 from hpcstream.connectors.sinks import PrintSink
+from hpcstream.early_exit import exits_are_errors
 from hpcstream.errors import PlanError
 from hpcstream.event_time import Duration, TimeUnit, parse_duration
 from hpcstream.exchange.launcher import launched_rank
 from hpcstream.graph.logical import EventTime, LogicalGraph, SinkNode, SourceNode, walk
 from hpcstream.hints import absent
+from hpcstream.messages import OUT
 from hpcstream.operators.hidden_columns import refuse_reserved_names
 
 if TYPE_CHECKING:
@@ -226,9 +227,10 @@ class Job:
         ----------
         batches : table, data frame, list of batches, or a callable that returns an iterator
         """
-        source = BatchesSource(
-            batches, event_time=event_time, unit=event_time_unit, per_rank=per_rank
-        )
+        with exits_are_errors():
+            source = BatchesSource(
+                batches, event_time=event_time, unit=event_time_unit, per_rank=per_rank
+            )
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
     def generate(
@@ -467,7 +469,7 @@ def _explained(job: Job) -> JobResult:
 
     size, rank = _world_size(), launched_rank(os.environ)
     if rank == 0:
-        print(job.explain(ranks=size), file=sys.stdout, flush=True)
+        OUT.write(f"{job.explain(ranks=size)}\n")
     return JobResult(job.name, size, status=EXPLAINED, rank=rank)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from hpcstream.children import job_of_this_process
 from hpcstream.config import JobConfig
 from hpcstream.errors import JobStopped
 from hpcstream.exchange import lending
@@ -19,6 +20,7 @@ from hpcstream.exchange.tracebacks import shorten
 from hpcstream.graph.logical import LogicalGraph
 from hpcstream.memory.heap import give_back_freed_memory, keep_freed_memory
 from hpcstream.memory.pool import process_pool
+from hpcstream.messages import ERR, occupy_closed_streams
 from hpcstream.observability.metrics import JobResult
 from hpcstream.runtime.driver import Backoff, drive
 from hpcstream.runtime.job import JobRun
@@ -32,10 +34,14 @@ def run_job(
     name: str, graph: LogicalGraph, config: JobConfig, comm: Any, *, show: bool
 ) -> JobResult:
     """Run a graph on all ranks of ``comm``; see `hpcstream.Job.run`. Collective."""
+    occupy_closed_streams()
     own = find_communicator(comm)
     keep_freed_memory()
     try:
-        with SignalledStop(has_checkpoints=config.checkpoint_dir is not None) as stop:
+        with (
+            job_of_this_process(),
+            SignalledStop(has_checkpoints=config.checkpoint_dir is not None) as stop,
+        ):
             run = JobRun(name, graph, config, own, stop=stop)
             result = _run(run, own, is_bounded=not graph.has_live_source)
     finally:
@@ -43,7 +49,7 @@ def run_job(
         process_pool().trim()
         give_back_freed_memory()
     if show and own.rank == 0 and not result.was_finished:  # which was said when it began
-        print(result, file=sys.stderr, flush=True)
+        ERR.write(f"{result}\n")
     return result
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from hpcstream.exchange.launcher import launched_rank
 from hpcstream.hints import near
+from hpcstream.messages import say
 from hpcstream.operators.expressions import Expression, to_expression
 
 _MOST_NAMED = 3
@@ -80,5 +81,4 @@ def _remind() -> None:
     if names:
         others = f" and {len(names) - _MOST_NAMED} others" if len(names) > _MOST_NAMED else ""
         shown = ", ".join(map(repr, names[:_MOST_NAMED])) + others
-        text = f"hpcstream: the script ended without job.run() of {shown}"
-        print(text, file=sys.stderr, flush=True)
+        say(f"the script ended without job.run() of {shown}")

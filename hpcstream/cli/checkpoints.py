@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from typing import Any
 
@@ -14,6 +13,7 @@ from hpcstream.checkpoint.lease import LOCK
 from hpcstream.checkpoint.manifest import Manifest, read_manifest
 from hpcstream.checkpoint.store import REQUEST, SAVEPOINT, CheckpointStore, Stored, verify
 from hpcstream.event_time import MAX_TIME, MIN_TIME
+from hpcstream.messages import say
 
 
 def checkpoints(options: argparse.Namespace) -> int:
@@ -145,7 +145,7 @@ def _verify(store: CheckpointStore, number: int | None) -> int:
 
 def _remove(store: CheckpointStore, number: int | None) -> int:
     if number is None:
-        print("hpcstream: error: say which one: its number, as `ls` shows it", file=sys.stderr)
+        say("error: say which one: its number, as `ls` shows it")
         return 2
     for stored in _chosen(store, number):
         store.discard(stored.path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -14,6 +13,7 @@ from hpcstream.cli.checkpoints import checkpoints, savepoint
 from hpcstream.cli.doctor import doctor
 from hpcstream.cli.run import explain, run
 from hpcstream.errors import HpcstreamError
+from hpcstream.messages import occupy_closed_streams, say
 
 LAUNCHER = "HPCSTREAM_MPIEXEC"
 """What ``--launcher`` is where it is not given."""
@@ -53,11 +53,12 @@ run --help` says more."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status; 2 for an error in how it was called."""
+    occupy_closed_streams()
     options = _parser().parse_args(arguments)
     try:
         status: int = options.answer(options)
     except HpcstreamError as error:
-        print(f"hpcstream: error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 2
     return status
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from hpcstream.checkpoint.format import CheckpointError
 from hpcstream.checkpoint.manifest import Manifest, read_manifest
 from hpcstream.checkpoint.store import SAVEPOINT, CheckpointStore
 from hpcstream.cli.supervise import Ended
+from hpcstream.messages import say
 
 TRIES_AT_ONE_PLACE = 3
 """Starts that may die without a new checkpoint before the job is given up."""
@@ -75,7 +75,7 @@ def run_to_the_end(
         newest = _newest(store)
         if status == 0 and _is_over(store, newest, attempts):
             if deaths:
-                _say(f"finished after {deaths} restarts, {time.monotonic() - began:.1f} s in all")
+                say(f"finished after {deaths} restarts, {time.monotonic() - began:.1f} s in all")
             return 0
         if status in _ASKED_TO_STOP or (newest is not None and newest.finished):
             return status
@@ -84,12 +84,12 @@ def run_to_the_end(
         at_one_place = at_one_place + 1 if _number(newest) == _number(place) else 1
         why = _why_not(status, at_one_place, newest, deaths, policy)
         if why:
-            _say(f"giving up: {why}; the last exit status was {status}")
+            say(f"giving up: {why}; the last exit status was {status}")
             return status or 1
         deaths += 1
         ranks = max(1, ranks - 1) if policy.shrink else ranks
         wait_s = min(_FIRST_WAIT_S * 2 ** (at_one_place - 1), _LONGEST_WAIT_S)
-        _say(
+        say(
             f"the job ended with status {status}, unfinished; restart {deaths} of "
             f"{policy.restarts} on {ranks} rank{'s' if ranks > 1 else ''} from "
             f"{_shown(newest)} in {wait_s:g} s"
@@ -105,7 +105,7 @@ def _cut_short(status: int, newest: Manifest | None, place: Manifest | None) -> 
     """
     if status == _ERROR and _number(newest) == _number(place):
         return status
-    _say(f"told to stop, it ended before a last checkpoint: to go on from {_shown(newest)}")
+    say(f"told to stop, it ended before a last checkpoint: to go on from {_shown(newest)}")
     return _TRY_AGAIN
 
 
@@ -151,7 +151,3 @@ def _number(manifest: Manifest | None) -> int:
 
 def _shown(manifest: Manifest | None) -> str:
     return "the beginning" if manifest is None else f"checkpoint {manifest.number}"
-
-
-def _say(text: str) -> None:
-    print(f"hpcstream: {text}", file=sys.stderr, flush=True)

@@ -15,6 +15,7 @@ from hpcstream.cli.supervise import Ended, supervise
 from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR
 from hpcstream.errors import LauncherError
 from hpcstream.exchange.launcher import OPEN_MPI, launches
+from hpcstream.messages import ERR, flush, say
 from hpcstream.observability.progress import TERMINAL
 
 
@@ -52,11 +53,9 @@ def _hint_at_misplaced_ranks(options: argparse.Namespace) -> None:
     option, number = (*options.arguments, "", "")[:2]
     if options.ranks == 1 and option in ("-n", "--ranks") and number.isdecimal():
         given = f"{option} {number}"
-        print(
-            f"hpcstream: {given} goes to the script; to start ranks write "
-            f"hpcstream run {given} {options.script}",
-            file=sys.stderr,
-            flush=True,
+        say(
+            f"{given} goes to the script; to start ranks write "
+            f"hpcstream run {given} {options.script}"
         )
 
 
@@ -70,7 +69,7 @@ def start(
     """
     environ = {**os.environ, **(extra or {})}
     if ranks == 1:
-        sys.stdout.flush()
+        flush()
         os.execve(program[0], list(program), environ)
     return _supervised(program, ranks, launcher, environ).status
 
@@ -88,11 +87,7 @@ def _launch(program: Sequence[str], ranks: int, wanted: str, environ: dict[str, 
     launcher = mpiexec.find_launcher(wanted, mpiexec.library_version(), environ)
     slots = mpiexec.count_slots(environ)
     crowded = f", {ranks} ranks on {slots} cores" if ranks > slots else ""
-    print(
-        f"hpcstream: {ranks} ranks by {launcher.path} ({launcher.version}{crowded})",
-        file=sys.stderr,
-        flush=True,
-    )
+    say(f"{ranks} ranks by {launcher.path} ({launcher.version}{crowded})")
     environ.setdefault(TERMINAL, str(_terminal_width()))
     # A launcher may give ranks a terminal; colours of compiler errors would then end up in files.
     environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
@@ -126,6 +121,6 @@ def _terminal_width() -> int:
 
     A launcher puts a pipe, or a terminal of its own, between a rank and this one.
     """
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not ERR.isatty():
         return 0
     return shutil.get_terminal_size().columns

@@ -32,6 +32,7 @@ from hpcstream.exchange.launcher import (
     parent_of,
     signal_on_parent_death,
 )
+from hpcstream.messages import say
 
 KILL_AFTER_S = 5.0
 """How long a job that was told to end at once may take before it is killed."""
@@ -180,11 +181,9 @@ class _Ranks:
 
 def _end_waiting(launcher: subprocess.Popen[bytes]) -> None:
     """End ranks that wait for one that will not come."""
-    print(
-        "hpcstream: a rank ended before it started MPI, where others have waited for it for "
-        f"{WAITED_FOR_S:g} s: ending all ranks; what it printed may say why it ended",
-        file=sys.stderr,
-        flush=True,
+    say(
+        "a rank ended before it started MPI, where others have waited for it for "
+        f"{WAITED_FOR_S:g} s: ending all ranks; what it printed may say why it ended"
     )
     kill_descendants()
     launcher.wait()
@@ -196,11 +195,9 @@ def _end_stuck(launcher: subprocess.Popen[bytes]) -> None:
     Seen with Open MPI 5.0.11, where one rank fails while another connects to the launcher: it
     uses a lock that it has destroyed, and aborts or, rarely, waits on it for ever.
     """
-    print(
-        f"hpcstream: all ranks ended, but {launcher.args[0]!r} (process {launcher.pid}) has not "  # type: ignore[index]
-        f"for {STUCK_AFTER_S:g} s: killed it; whether the job succeeded is not known",
-        file=sys.stderr,
-        flush=True,
+    say(
+        f"all ranks ended, but {launcher.args[0]!r} (process {launcher.pid}) has not "  # type: ignore[index]
+        f"for {STUCK_AFTER_S:g} s: killed it; whether the job succeeded is not known"
     )
     launcher.kill()
     launcher.wait()

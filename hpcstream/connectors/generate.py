@@ -24,6 +24,7 @@ from hpcstream.connectors.scan import (
 )
 from hpcstream.connectors.slicing import BatchReader
 from hpcstream.connectors.time_bounds import Bounds
+from hpcstream.early_exit import exits_are_errors
 from hpcstream.errors import ConnectorError
 
 BLOCK_ROWS = 65_536
@@ -187,7 +188,8 @@ class GenerateSource:
                 [pa.field(name, column.type) for name, column in self._columns.items()]
             )
         assert self._function is not None
-        return _as_batch(self._function(0, 0 if self._rows == 0 else 1)).schema
+        with exits_are_errors():
+            return _as_batch(self._function(0, 0 if self._rows == 0 else 1)).schema
 
     def _blocks(self, rows: int, splits: int) -> int:
         """Return how many blocks make a split."""

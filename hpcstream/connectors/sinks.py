@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TextIO
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from hpcstream.connectors.base import Part
 from hpcstream.memory.shown_rows import heading, line_of, shown_rows
+from hpcstream.messages import OUT
 
 SHOWN_ROWS = 20
 """Rows that `Stream.print` shows if it is not told."""
@@ -199,8 +199,10 @@ class PrintSink:
     def _print(self, lines: list[str]) -> None:
         """Write all lines at once, so that those of several ranks do not mix."""
         if lines:
-            stream = self._stream or sys.stdout
             text = "".join(f"{self._prefix}{line}\n" for line in lines)
-            encoding = getattr(stream, "encoding", None) or "utf-8"
-            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-            stream.flush()
+            if self._stream is None:
+                OUT.write(text)
+                return
+            encoding = getattr(self._stream, "encoding", None) or "utf-8"
+            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            self._stream.flush()

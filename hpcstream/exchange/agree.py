@@ -6,6 +6,7 @@ import json
 from collections.abc import Generator
 from typing import Any
 
+from hpcstream.early_exit import as_error
 from hpcstream.errors import RemoteError
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 
@@ -14,10 +15,11 @@ def raise_together(error: BaseException | None, comm: Communicator) -> Generator
     """Raise on every rank if any rank brings an error. Collective.
 
     The ranks that failed raise their own error; the others raise `RemoteError`
-    naming it, or `SystemExit` with the same code if a rank left with that. All are
-    marked, so that the process's excepthook ends its own rank only, and shows a
-    traceback only where the error was: once, if several ranks bring the same.
+    naming it. All are marked, so that the process's excepthook ends its own rank only,
+    and shows a traceback only where the error was: once, if several ranks bring the same.
     """
+    if error is not None:
+        error = as_error(error)
     own = _report(error)
     texts = yield from gather_bytes(comm, own)
     failed = {rank: json.loads(text) for rank, text in enumerate(texts) if text}
@@ -36,8 +38,9 @@ def _report(error: BaseException | None) -> bytes:
     if error is None:
         return b""
     report: dict[str, Any] = {"text": f"{type(error).__name__}: {error}"}
+    report["status"] = getattr(error, "exit_status", 1)
     if isinstance(error, SystemExit):
-        report["code"] = error.code if isinstance(error.code, int) else int(error.code is not None)
+        report["code"] = error.code
     return json.dumps(report).encode()
 
 
@@ -46,4 +49,6 @@ def _of_another_rank(failed: dict[int, dict[str, Any]]) -> BaseException:
     if "code" in first:
         return SystemExit(first["code"])
     texts = [f"rank {rank}: {report['text']}" for rank, report in failed.items()]
-    return RemoteError("stopped because another rank failed\n  " + "\n  ".join(texts))
+    error = RemoteError("stopped because another rank failed\n  " + "\n  ".join(texts))
+    error.exit_status = first["status"]
+    return error

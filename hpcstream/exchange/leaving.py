@@ -1,4 +1,6 @@
-"""A rank that leaves its script before MPI starts does not leave the other ranks waiting.
+"""A rank that leaves its script does not leave the other ranks waiting.
+
+Before MPI starts; afterwards it is the business of `hpcstream.exchange.farewell`.
 
 ::
 
@@ -14,6 +16,7 @@ start, and aborts. Of ranks on other hosts nothing is known.
 from __future__ import annotations
 
 import atexit
+import builtins
 import os
 import select
 import signal
@@ -24,7 +27,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hpcstream import children
 from hpcstream.exchange.launcher import ALLOW_SINGLETONS
+from hpcstream.messages import flush, say
 
 _HELLO = b"cmd=init pmi_version=1 pmi_subversion=1\n"
 _ANSWER_S = 2.0
@@ -47,8 +52,7 @@ def would_be_waited_for(environ: Mapping[str, str]) -> bool:
 
 def end_all_ranks(status: int) -> None:
     """End all ranks with an exit status; before MPI has started. Does not return."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     _ask_launcher(status, os.environ)
     # Neither a thread nor a handler of Python's would run while MPI's start waits.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -72,7 +76,7 @@ def _ask_launcher(status: int, environ: Mapping[str, str]) -> None:
 
 
 def watch_exit(environ: Mapping[str, str] = os.environ) -> None:
-    """Have leaving the script not leave others waiting, as long as MPI has not started.
+    """Have leaving the script not leave others waiting.
 
     At exit Python no longer tells the status, so ``sys.exit`` is wrapped to note it. Does
     nothing where no launcher of several ranks started this process.
@@ -83,36 +87,63 @@ def watch_exit(environ: Mapping[str, str] = os.environ) -> None:
     leave, statuses = sys.exit, [0]
 
     def watched(status: Any = None, /) -> NoReturn:
-        statuses[:] = [_as_number(status)]
+        statuses[:] = [children.exit_number(status)]
+        children.note_exit(statuses[0])
         leave(status)
 
     watched.is_watched = True  # type: ignore[attr-defined]
     sys.exit = watched
-    atexit.register(_at_exit, statuses, environ)
+    for name in ("exit", "quit"):  # of an interactive Python, which scripts use all the same
+        if hasattr(builtins, name):
+            setattr(builtins, name, watched)
+    atexit.register(_at_exit, statuses, environ, os.getpid())
 
 
-def _as_number(status: Any) -> int:
-    """Return what a shell will see of an argument of ``sys.exit``."""
-    if status is None:
-        return 0
-    return status & 0xFF if isinstance(status, int) else 1
-
-
-def _at_exit(statuses: list[int], environ: Mapping[str, str]) -> None:
-    (status,) = statuses
-    if "mpi4py.MPI" in sys.modules:
+def _at_exit(statuses: list[int], environ: Mapping[str, str], process: int) -> None:
+    if os.getpid() != process:  # a child that it has forked
         return
-    if status and would_be_waited_for(environ):
+    (status,) = statuses
+    if mpi_has_started():
+        from hpcstream.exchange import farewell
+
+        farewell.leave(status or _status_of_error())
+    elif "mpi4py.MPI" in sys.modules:
+        return
+    elif status and would_be_waited_for(environ):
         _say(f"left the script with status {status} before job.run(), where the other ranks wait")
         end_all_ranks(status)
     elif not status and not hasattr(sys, "last_type") and environ.get(ALLOW_SINGLETONS) != "1":
         leave_together(environ)
 
 
+def _status_of_error() -> int:
+    """Return 1 if an error has left the script here, and not on all ranks together."""
+    error = getattr(sys, "last_value", None)
+    alone = error is not None and not getattr(error, "agreed_by_all_ranks", False)
+    return int(alone and not hasattr(sys, "ps1"))
+
+
+def mpi_has_started() -> bool:
+    """Whether MPI has started in this process, and not ended."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    return mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized()
+
+
+def end_after_error(error: BaseException) -> None:
+    """End the other ranks if they would wait for this one, which an error has made leave."""
+    status = 130 if isinstance(error, KeyboardInterrupt) else 1
+    if mpi_has_started():
+        from hpcstream.exchange import mpi
+
+        flush()
+        mpi.abort_world(status)
+    elif would_be_waited_for(os.environ):
+        end_all_ranks(status)
+
+
 def leave_together(environ: Mapping[str, str]) -> None:
     """Wait until no rank of this host can come to wait for this one; end those that do."""
-    with suppress(OSError):
-        Path("/proc/self/comm").write_text(_LEFT)
+    mark_as_left()
     while others := _others_here():
         if any(map(is_in_mpi, others)):
             _say("left the script before job.run(), where others wait")
@@ -123,20 +154,39 @@ def leave_together(environ: Mapping[str, str]) -> None:
 
 
 def _say(what: str) -> None:
-    print(f"hpcstream: this rank {what} for it; ending all ranks", file=sys.stderr, flush=True)
+    say(f"this rank {what} for it; ending all ranks")
+
+
+def mark_as_left() -> None:
+    """Let the other ranks of this host see that this one has left its script."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(_LEFT)
+
+
+def others_who_left() -> int:
+    """Return how many of the other ranks of this host have left, and still are there."""
+    return sum(_has_left(one) for one in _siblings())
 
 
 def _others_here() -> list[Path]:
-    """Return where the system tells of the other ranks of this host that have not left.
+    """Return where the system tells of the other ranks of this host that have not left."""
+    return [one for one in _siblings() if not _has_left(one)]
 
-    No others if this process was not started by a launcher itself, but by a shell, or by a rank.
+
+def _has_left(process: Path) -> bool:
+    return _read(process / "comm").strip() == _LEFT
+
+
+def _siblings() -> list[Path]:
+    """Return where the system tells of the other ranks of this host.
+
+    None if this process was not started by a launcher itself, but by a shell, or by a rank.
     """
     parent = os.getppid()
     if _read(Path(f"/proc/{parent}/comm")).strip() not in _LAUNCHERS:
         return []
-    children = _read(Path(f"/proc/{parent}/task/{parent}/children")).split()
-    others = [Path("/proc", child) for child in children if int(child) != os.getpid()]
-    return [one for one in others if is_rank(one) and _read(one / "comm").strip() != _LEFT]
+    found = _read(Path(f"/proc/{parent}/task/{parent}/children")).split()
+    return [one for pid in found if int(pid) != os.getpid() and is_rank(one := Path("/proc", pid))]
 
 
 def is_rank(process: Path) -> bool:

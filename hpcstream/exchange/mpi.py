@@ -6,10 +6,10 @@ uses is a private duplicate, so that no message of the user's can meet ours.
 
 from __future__ import annotations
 
+import functools
 import os
-import sys
+import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,16 @@ import mpi4py
 from mpi4py import MPI
 
 from hpcstream.errors import PlanError
-from hpcstream.exchange import tracebacks
+from hpcstream.exchange import farewell, tracebacks
 from hpcstream.exchange.communicator import NOTE_BYTES, Communicator, Request
+from hpcstream.messages import flush
 
 _OPS = {"sum": MPI.SUM, "min": MPI.MIN, "max": MPI.MAX}
 _TYPES = {"l": MPI.INT64_T, "q": MPI.INT64_T, "d": MPI.DOUBLE}
 _WAKE_TAG = 7
 _NOTE_TAG = 8
+_FIRST_WAIT_S = 20e-6
+_LONGEST_WAIT_S = 1e-3
 _MOST_PENDING = 64
 """Small messages under way: a peer that reads none has enough of them."""
 
@@ -165,8 +168,7 @@ class MPICommunicator:
         self._comm.Free()
 
     def abort(self, code: int) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
         MPI.COMM_WORLD.Abort(code)
         os._exit(code)
 
@@ -185,13 +187,79 @@ def communicator(comm: Any = None) -> MPICommunicator:
         raise PlanError(
             f"comm must be an mpi4py intracommunicator with this rank in it; got {comm!r}"
         )
-    _install_excepthook()
-    return MPICommunicator(comm.Dup())
+    if MPI.COMM_WORLD.Get_size() > 1:
+        tracebacks.install_excepthook(around_others=True)
+    _World.open(comm)
+    return MPICommunicator(_duplicate(comm))
+
+
+def _duplicate(comm: MPI.Intracomm) -> MPI.Intracomm:
+    """Duplicate a communicator, while others may still be on their way here, or have left."""
+    size = comm.Get_size()
+    if size == 1:
+        return comm.Dup()
+    members = comm.Get_group().Translate_ranks(range(size), MPI.COMM_WORLD.Get_group())
+    vigil = farewell.Vigil(world(), set(members))
+    duplicate, request = comm.Idup()
+    wait_s = _FIRST_WAIT_S
+    while not request.Test():
+        vigil.look()
+        time.sleep(wait_s)
+        wait_s = min(1.5 * wait_s, _LONGEST_WAIT_S)
+    return duplicate
+
+
+class _World:
+    """`farewell.World` over ``COMM_WORLD``."""
+
+    comm: MPI.Intracomm | None = None
+    """Of this process, once all ranks have met in a job: where they say that they leave."""
+
+    def __init__(self) -> None:
+        self.rank = MPI.COMM_WORLD.Get_rank()
+        self.size = MPI.COMM_WORLD.Get_size()
+        self._left: dict[int, int] = {}
+        self._sent: list[MPI.Request] = []
+
+    @classmethod
+    def open(cls, comm: MPI.Intracomm) -> None:
+        """Make the communicator; a job of only some ranks does not. Collective."""
+        everybody = MPI.Comm.Compare(comm, MPI.COMM_WORLD) in (MPI.IDENT, MPI.CONGRUENT)
+        if cls.comm is None and everybody and comm.Get_size() > 1:
+            cls.comm = _duplicate(comm)
+
+    def tell(self, status: int) -> None:
+        if self.comm is None:
+            return
+        self._said = np.array([status], dtype=np.int64)
+        for rank in range(self.size):
+            if rank != self.rank:
+                self._sent.append(self.comm.Isend([self._said, MPI.INT64_T], dest=rank))
+
+    def who_left(self) -> dict[int, int] | None:
+        if self.comm is None:
+            return None
+        status = MPI.Status()
+        while self.comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):
+            said = np.empty(1, dtype=np.int64)
+            self.comm.Recv([said, MPI.INT64_T], status.source)
+            self._left[status.source] = int(said[0])
+        return self._left
+
+    def abort(self, code: int) -> None:
+        MPI.COMM_WORLD.Abort(code)
+
+
+@functools.cache
+def world() -> farewell.World:
+    """Return all ranks, as those who leave see them."""
+    return _World()
 
 
 def abort_world(code: int) -> None:
-    """End every rank of the world at once."""
-    MPI.COMM_WORLD.Abort(code)
+    """End every rank of the world at once; does nothing where this process is the world."""
+    if MPI.COMM_WORLD.Get_size() > 1:
+        MPI.COMM_WORLD.Abort(code)
 
 
 def mpi_facts() -> dict[str, Any]:
@@ -205,28 +273,3 @@ def mpi_facts() -> dict[str, Any]:
         "processor": MPI.Get_processor_name(),
         "thread_level": MPI.Query_thread(),
     }
-
-
-def _install_excepthook() -> None:
-    """End the whole job when an error leaves the script on one rank of several.
-
-    Without it the other ranks would wait for ever in their next collective.
-    """
-    if MPI.COMM_WORLD.Get_size() == 1 or getattr(sys.excepthook, "ends_all_ranks", False):
-        return
-    previous = sys.excepthook
-
-    def excepthook(
-        kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        agreed = getattr(error, "agreed_by_all_ranks", False)
-        if not agreed:
-            tracebacks.let_earlier_ranks_speak(MPI.COMM_WORLD.Get_rank())
-        if not getattr(error, "shown_by_hpcstream", False):
-            previous(kind, error, tracebacks.shorten(error).__traceback__)
-        sys.stderr.flush()
-        if not agreed:
-            MPI.COMM_WORLD.Abort(1)
-
-    excepthook.ends_all_ranks = True  # type: ignore[attr-defined]
-    sys.excepthook = excepthook

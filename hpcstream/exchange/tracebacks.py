@@ -20,8 +20,7 @@ import os
 import sys
 import sysconfig
 import time
-import traceback
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from hpcstream.errors import HpcstreamError
 from hpcstream.exchange import leaving
 from hpcstream.exchange.launcher import launched_rank
+from hpcstream.messages import flush, show_traceback
 
 if TYPE_CHECKING:
     from hpcstream.exchange.communicator import Communicator
@@ -138,8 +138,7 @@ def _chain(frames: list[TracebackType]) -> TracebackType | None:
 
 def show(error: BaseException) -> None:
     """Write an error to standard error, without the frames that say nothing."""
-    traceback.print_exception(shorten(error), file=sys.stderr)
-    sys.stderr.flush()
+    show_traceback(shorten(error))
 
 
 def let_one_speak(error: BaseException, comm: Communicator) -> Generator[None, None, None]:
@@ -165,17 +164,21 @@ def let_one_speak(error: BaseException, comm: Communicator) -> Generator[None, N
         error.add_note(f"also failed on {len(failed) - 1 - _MOST_OTHERS} more ranks")
 
 
-def install_excepthook() -> None:
-    """Shorten what this process shows of an error that leaves its script, or a cell of IPython's.
+def install_excepthook(*, around_others: bool = False) -> None:
+    """Shorten what this process shows of an error that leaves its script, and end other ranks.
 
-    Until MPI starts, that is, while the graph is built; then `hpcstream.exchange.mpi`
-    has a hook that ends all ranks. A hook of someone else's is left alone.
+    Parameters
+    ----------
+    around_others : bool
+        Whether a hook of someone else's is called by ours; else it is left alone.
     """
-    if sys.excepthook is sys.__excepthook__:
-        sys.excepthook = _excepthook
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None and not shell.custom_exceptions:
         shell.set_custom_exc((Exception,), _show_in_ipython)
+    before = sys.excepthook
+    if isinstance(before, Hook) or not (around_others or before is sys.__excepthook__):
+        return
+    sys.excepthook = Hook(before)
 
 
 def _show_in_ipython(
@@ -185,13 +188,40 @@ def _show_in_ipython(
     shell.showtraceback((kind, shortened, shortened.__traceback__), tb_offset=tb_offset)
 
 
-def _excepthook(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    let_earlier_ranks_speak(launched_rank(os.environ))
-    sys.__excepthook__(kind, error, shorten(error).__traceback__)
-    if leaving.would_be_waited_for(os.environ):
-        leaving.end_all_ranks(1)
+class Hook:
+    """Ends the whole job when an error leaves the script on one rank of several.
+
+    Without it the other ranks would wait for ever in their next collective, or in MPI's start.
+    Of an error that all ranks have agreed on, each ends by itself.
+    """
+
+    def __init__(self, before: Callable[..., object]) -> None:
+        self._before = before
+        self._process = os.getpid()
+
+    def __call__(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        """Show the error, once of several ranks that fail alike."""
+        if os.getpid() != self._process:  # a child that it has forked
+            self._before(kind, error, trace)
+            return
+        agreed = getattr(error, "agreed_by_all_ranks", False)
+        if not agreed:
+            let_earlier_ranks_speak(launched_rank(os.environ))
+        if not getattr(error, "shown_by_hpcstream", False):
+            self._before(kind, error, shorten(error).__traceback__)
+        flush()
+        if not agreed:
+            leaving.end_after_error(error)
+        exit_with_status_of(error)
+
+
+def exit_with_status_of(error: BaseException) -> None:
+    """Leave with the exit status that a function of the job has asked for; 1 is Python's own."""
+    status = getattr(error, "exit_status", 1)
+    if status != 1:
+        raise SystemExit(status)
 
 
 def let_earlier_ranks_speak(rank: int) -> None:

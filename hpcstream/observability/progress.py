@@ -9,13 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Protocol
 
 import numpy as np
 
 from hpcstream.event_time import MAX_TIME, MIN_TIME
 from hpcstream.observability.time_text import format_count, format_span, format_time
 from hpcstream.observability.watermarks import Hold, Position, SourceTime
+
+
+class Out(Protocol):
+    """Where lines go: a standard stream."""
+
+    def write(self, text: str, /) -> int:
+        """Write, and do not keep it."""
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal."""
+
 
 TERMINAL = "HPCSTREAM_TERMINAL"
 """Columns of the terminal that ``hpcstream run`` sits on, or 0: ranks cannot see it."""
@@ -189,7 +200,7 @@ class ProgressLine:
         Columns of the terminal; 0: ``out`` is not one.
     """
 
-    def __init__(self, name: str, out: TextIO, width: int) -> None:
+    def __init__(self, name: str, out: Out, width: int) -> None:
         self._name = name
         self._out = out
         self._in_place = width > 0
@@ -226,10 +237,9 @@ class ProgressLine:
 
     def _write(self, text: str) -> None:
         self._out.write(text)
-        self._out.flush()
 
 
-def terminal_width(out: TextIO, environ: Mapping[str, str], columns: int) -> int:
+def terminal_width(out: Out, environ: Mapping[str, str], columns: int) -> int:
     """Return the columns of the terminal that ``out`` ends on, 0 if it is none.
 
     Parameters

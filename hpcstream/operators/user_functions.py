@@ -12,7 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from hpcstream.children import end_if_child
 from hpcstream.connectors.scan import empty_batch
+from hpcstream.early_exit import as_error
 from hpcstream.errors import PlanError
 from hpcstream.event_time import TimeUnit
 from hpcstream.memory.plain_types import plain_batch, plain_column, plain_type
@@ -122,6 +124,8 @@ class MapBatches:
         advice = "; give map_batches(..., schema=pa.schema([...])) to say what it returns"
         try:
             returned = next(self._call(empty_batch(schema)), None)
+        except SystemExit as error:
+            raise as_error(error) from None
         except Exception as error:
             raise PlanError(
                 f"{self.describe()} was called with a batch of 0 rows to find out its schema, and "
@@ -200,6 +204,7 @@ class FlatMap:
     def _rows(self, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
         for start in range(0, batch.num_rows, _ROWS_READ):
             for row in batch.slice(start, _ROWS_READ).to_pylist():
+                end_if_child()
                 yield from self._returned_rows(self._function(row))
 
     def _returned_rows(self, returned: Any) -> Iterable[dict[str, Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from hpcstream.children import end_if_child
 from hpcstream.graph.physical import MAIN
 from hpcstream.operators.base import Emitted, Operator, SideOutput
 
@@ -36,6 +37,7 @@ class OperatorChain:
 
     def push(self, index: int, batch: pa.RecordBatch, input_index: int = 0) -> Iterator[None]:
         """Run operator ``index`` and those after it on one batch."""
+        end_if_child()
         if index > self._last:
             yield from self._emit((self._last, MAIN), batch)
             return

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -32,6 +31,7 @@ from hpcstream.connectors.base import Part
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.kernels import warm_up
 from hpcstream.memory.pool import process_pool
+from hpcstream.messages import say
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.control import Status
 from hpcstream.runtime.cut import Cut, Plan, Session, Written
@@ -409,11 +409,6 @@ class Checkpointing:
 
 
 _SUPERSEDED = "superseded: "
-
-
-def say(text: str) -> None:
-    """Tell the user; called on one rank."""
-    print(f"hpcstream: {text}", file=sys.stderr, flush=True)
 
 
 def _joined(

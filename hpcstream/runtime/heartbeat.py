@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from typing import TextIO
 
 from hpcstream.errors import StallError
 from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.messages import ERR
 from hpcstream.observability.stall import Beat, StallMonitor
 from hpcstream.runtime.waits import Wait
 
@@ -115,4 +115,4 @@ class Heartbeat:
 
     def _say(self, text: str | None) -> None:
         if text is not None:
-            print(text, file=self._out or sys.stderr, flush=True)
+            (self._out or ERR).write(f"{text}\n")

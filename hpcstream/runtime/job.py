@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -14,7 +13,9 @@ from typing import Any
 from hpcstream.checkpoint.lease import Lease
 from hpcstream.checkpoint.store import CHECKPOINT, SAVEPOINT
 from hpcstream.checkpoint.writer import BackgroundWriter, Writer
+from hpcstream.children import end_if_child
 from hpcstream.config import JobConfig
+from hpcstream.early_exit import as_error
 from hpcstream.errors import HpcstreamError, JobStopped
 from hpcstream.exchange import tracebacks
 from hpcstream.exchange.agree import raise_together
@@ -28,10 +29,11 @@ from hpcstream.graph.identity import (
 from hpcstream.graph.logical import LateNode, LogicalGraph
 from hpcstream.graph.physical import PhysicalGraph
 from hpcstream.graph.planner import plan
+from hpcstream.messages import ERR, say
 from hpcstream.observability.metrics import JobResult, RankReport, collect_result
 from hpcstream.observability.progress import ProgressLine, terminal_width
 from hpcstream.observability.stall import StallMonitor
-from hpcstream.runtime.checkpointing import STOP_AFTER_SAVEPOINT, Checkpointing, say
+from hpcstream.runtime.checkpointing import STOP_AFTER_SAVEPOINT, Checkpointing
 from hpcstream.runtime.cut import Plan
 from hpcstream.runtime.dealing import deal_splits
 from hpcstream.runtime.heartbeat import Heartbeat, process_places
@@ -112,9 +114,11 @@ class JobRun:
             result: JobResult = stop.value
             return result
         except BaseException as error:
+            end_if_child(error)
             if getattr(error, "agreed_by_all_ranks", False):
                 yield from _waiting(tracebacks.let_one_speak(error, self.comm))
-            raise
+                raise
+            raise as_error(error)  # noqa: B904  the same, unless it is an exit
         finally:
             running.close()
             self._leave_directory()
@@ -323,19 +327,17 @@ class JobRun:
         """Return the live line: on rank 0, if it is wanted and can be seen."""
         if self.comm.rank or self.config.progress is False:
             return None
-        width = terminal_width(sys.stderr, os.environ, shutil.get_terminal_size().columns)
+        width = terminal_width(ERR, os.environ, shutil.get_terminal_size().columns)
         if width == 0 and not self.config.progress:
             return None
-        return ProgressLine(self.name, sys.stderr, width)
+        return ProgressLine(self.name, ERR, width)
 
     def _give_up(self, error: BaseException | None) -> None:
         if error is not None:
             tracebacks.show(error)
-        print(
-            f"hpcstream: rank {self.comm.rank} failed and the other ranks did not answer within "
-            f"{self.config.abort_timeout_s:g} s; ending all ranks",
-            file=sys.stderr,
-            flush=True,
+        say(
+            f"rank {self.comm.rank} failed and the other ranks did not answer within "
+            f"{self.config.abort_timeout_s:g} s; ending all ranks"
         )
         self.comm.abort(1)
 

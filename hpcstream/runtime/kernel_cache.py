@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Generator
 
 from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.messages import say
 
 
 def compile_kernels(comm: Communicator) -> Generator[None]:
@@ -29,14 +29,10 @@ def compile_kernels(comm: Communicator) -> Generator[None]:
         return
     started_s = time.monotonic()
     if comm.rank == 0:
-        _say("compiling the kernels for this machine; once, about half a minute ...")
+        say("compiling the kernels for this machine; once, about half a minute ...")
     neighbours = [r for r, view in enumerate(views) if view["host"] == views[comm.rank]["host"]]
     wanted = sorted({family for r in neighbours for family in views[r]["missing"]})
     kernels.warm_up(wanted[neighbours.index(comm.rank) :: len(neighbours)])
     yield from gather_bytes(comm, b"done")
     if comm.rank == 0:
-        _say(f"compiled in {time.monotonic() - started_s:.0f} s")
-
-
-def _say(text: str) -> None:
-    print(f"hpcstream: {text}", file=sys.stderr, flush=True)
+        say(f"compiled in {time.monotonic() - started_s:.0f} s")

@@ -31,8 +31,8 @@ from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.graph.identity import FINAL, LOCAL, OperatorIdentity
 from hpcstream.graph.physical import TaskPlan
+from hpcstream.messages import say
 from hpcstream.operators.base import Share
-from hpcstream.runtime.checkpointing import say
 from hpcstream.runtime.cut import TASKS, Plan, Session
 from hpcstream.runtime.pieces import assembled, files_of, tables_from_json
 from hpcstream.runtime.source_reader import SplitProgress

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
+from hpcstream import children
+
 TRY_AGAIN = 75
 INTERRUPTED = 130
 TERMINATED = 143
@@ -87,9 +89,15 @@ class SignalledStop:
             for number in _SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._replaced[number] = signal.signal(number, self._receive)
+            children.handle_signals(tuple(self._replaced), self._put_back)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._replaced:
+            children.handle_signals((), None)
+        self._put_back()
+
+    def _put_back(self) -> None:
         for number, handler in self._replaced.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._replaced = {}

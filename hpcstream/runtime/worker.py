@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Sequence
 
+from hpcstream.children import end_if_child
 from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.edge import Edge
 from hpcstream.runtime.checkpointing import Checkpointing
@@ -116,8 +117,11 @@ class Worker:
         if self.checkpoints is not None and self._awaits_control(task):
             return False
         try:
-            return task.step()
+            moved = task.step()
+            end_if_child()
+            return moved
         except (Exception, KeyboardInterrupt, SystemExit) as error:
+            end_if_child(error)
             if task.draining:
                 raise
             self._fail(error, task)

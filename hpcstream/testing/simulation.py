@@ -319,7 +319,9 @@ class _SimulatedCommunicator:
 
     def abort(self, code: int) -> None:
         self._world.aborted = code
-        raise SystemExit(code)
+        error = SystemExit(code)
+        error.is_abort = True  # type: ignore[attr-defined]  # of the rank, not of a function
+        raise error
 
 
 Parts = list[tuple[Any, ...]]

@@ -13,7 +13,7 @@ PROJECT = Path(__file__).parents[2]
 
 # From the bottom up. Parts of one line may import each other, except those of APART.
 LAYERS = """
-    _version errors hints
+    _version errors hints messages children early_exit
     kernels event_time config
     memory
     exchange state checkpoint connectors observability

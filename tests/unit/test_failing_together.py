@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.errors import PlanError, RemoteError
+from hpcstream.errors import EarlyExit, PlanError, RemoteError
 from hpcstream.testing import (
     Fail,
     InjectedFailure,
@@ -251,15 +253,53 @@ def test_a_plan_that_fails_on_one_rank_fails_on_all():
     check_one_own_error(errors, 3, 1, PlanError)
 
 
-@pytest.mark.parametrize(
-    ("error", "elsewhere"), [(KeyboardInterrupt, RemoteError), (lambda: SystemExit(3), SystemExit)]
-)
-def test_leaving_a_users_function_by_any_door_ends_all_ranks(error, elsewhere):
-    errors = errors_of(3, collecting(), faults=[Fail(rank=2, round=1, error=error)])
+def test_an_interrupt_in_a_users_function_ends_all_ranks():
+    errors = errors_of(3, collecting(), faults=[Fail(rank=2, round=1, error=KeyboardInterrupt)])
 
-    assert sorted(errors) == [0, 1, 2]
-    assert isinstance(errors[2], (KeyboardInterrupt, SystemExit))
-    assert [type(errors[rank]) for rank in (0, 1)] == [elsewhere] * 2
+    assert [type(errors[rank]) for rank in range(3)] == [
+        RemoteError,
+        RemoteError,
+        KeyboardInterrupt,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(0, 1), (None, 1), (3, 3), (256, 1), ("no route", 1), (True, 1), (-1, 255)]
+)
+def test_an_exit_in_a_users_function_is_an_error_with_a_status_on_all_ranks(code, status):
+    def leaves(batch):
+        if batch.num_rows and batch["x"][0].as_py() >= 100:
+            sys.exit(code)
+        return batch
+
+    def build():
+        job = hs.Job("leaving")
+        return job, job.source(ListSource(SPLITS)).map_batches(leaves).collect()
+
+    errors = errors_of(2, build, batch_rows=10)
+
+    own = next(error for error in errors.values() if isinstance(error, EarlyExit))
+    assert "leaves (test_failing_together.py, line" in str(own)
+    assert "on rank" in own.__notes__[0]
+    assert {error.exit_status for error in errors.values()} == {status}
+    assert all(error.agreed_by_all_ranks for error in errors.values())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda job, leaves: job.generate(leaves, rows=9),
+        lambda job, leaves: job.from_batches(leaves),
+        lambda job, f: (job.source(ListSource(SPLITS)).map_batches(f).collect(), job.explain()),
+    ],
+    ids=["generate", "from_batches", "map_batches"],
+)
+def test_an_exit_while_the_job_is_built_is_an_error_too(build):
+    def leaves(*_):
+        sys.exit(0)
+
+    with pytest.raises(EarlyExit, match=r"leaves \(test_failing_together.py, line \d+\)"):
+        build(hs.Job("leaving"), leaves)
 
 
 @pytest.mark.parametrize("method", ["begin", "prepare", "commit"])
@@ -287,8 +327,10 @@ def test_leaving_in_a_sink_ends_all_ranks_with_the_same_code(method):
 
     errors = errors_of(3, build)
 
-    assert {type(error) for error in errors.values()} == {SystemExit}
-    assert {error.code for error in errors.values()} == {7}
+    assert sorted(type(error).__name__ for error in errors.values()) == [
+        "EarlyExit", "RemoteError", "RemoteError",
+    ]  # fmt: skip
+    assert {error.exit_status for error in errors.values()} == {7}
 
 
 def test_a_live_job_fails_together_even_while_all_ranks_rest():

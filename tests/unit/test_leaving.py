@@ -7,11 +7,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from hpcstream.exchange import leaving
+from hpcstream.exchange import farewell, leaving
 
 UNDER_MPICH = {"PMI_SIZE": "3", "PMI_RANK": "1"}
 
@@ -47,10 +48,13 @@ def test_the_status_of_an_exit_ends_the_others_unless_it_is_success(
     assert ended == ends_with
 
 
-def test_once_mpi_has_started_others_are_not_ended(at_exit, monkeypatch):
-    ended = []
+@pytest.mark.parametrize("started", [True, False])
+def test_once_mpi_is_loaded_the_rules_of_mpi_s_time_hold(started, at_exit, monkeypatch):
+    ended, left = [], []
     monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
     monkeypatch.setattr(leaving, "leave_together", ended.append)
+    monkeypatch.setattr(leaving, "mpi_has_started", lambda: started)
+    monkeypatch.setattr(farewell, "leave", left.append)
     monkeypatch.setitem(sys.modules, "mpi4py.MPI", object())
 
     with pytest.raises(SystemExit):
@@ -58,6 +62,75 @@ def test_once_mpi_has_started_others_are_not_ended(at_exit, monkeypatch):
     at_exit()
 
     assert not ended
+    assert left == ([7] if started else [])
+
+
+class Ended(Exception):
+    """Stands for the end of all ranks, with a status."""
+
+
+class PretendedWorld:
+    """Three ranks, of which this is rank 1."""
+
+    def __init__(self, *left):
+        self.rank, self.size = 1, 3
+        self.left = dict(left)
+        self.told = None
+
+    def tell(self, status):
+        self.told = status
+
+    def who_left(self):
+        return self.left
+
+    def abort(self, code):
+        raise Ended(code)
+
+
+@pytest.fixture
+def no_patience(monkeypatch):
+    monkeypatch.setattr(farewell, "GRACE_S", 0.05)
+    monkeypatch.setattr(leaving, "mark_as_left", lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("status", "left", "ends"),
+    [(0, [], False), (4, [(0, 4), (2, 0)], False), (4, [(0, 4)], True), (4, [], True)],
+)
+def test_who_leaves_with_an_error_ends_those_who_stay(status, left, ends, no_patience, capsys):
+    world = PretendedWorld(*left)
+
+    if ends:
+        with pytest.raises(Ended, match=str(status)):
+            farewell.leave_world(world, status)
+        assert f"rank 1 left the script with status {status}" in capsys.readouterr().err
+    else:
+        farewell.leave_world(world, status)
+    assert world.told == status
+
+
+@pytest.mark.parametrize(("status", "ends_with"), [(0, 1), (4, 4)])
+def test_a_rank_that_waits_for_one_that_left_ends_all(status, ends_with, no_patience, capsys):
+    world = PretendedWorld((2, status))
+    in_vain = farewell.Vigil(world, {0, 1, 2})
+    in_vain.look()
+    time.sleep(0.1)
+    if status:
+        in_vain.look()  # who leaves with an error ends the others itself
+        time.sleep(0.2)
+
+    with pytest.raises(Ended, match=str(ends_with)):
+        in_vain.look()
+
+    assert "waits in job.run(), but rank 2 has left the script" in capsys.readouterr().err
+
+
+def test_a_rank_that_waits_for_others_than_who_left_goes_on(no_patience):
+    world = PretendedWorld((2, 0))
+    vigil = farewell.Vigil(world, {0, 1})
+    for _ in range(3):
+        vigil.look()
+        time.sleep(0.03)
 
 
 @pytest.mark.parametrize("environ", [{}, {"PMI_SIZE": "1"}, {"OMPI_COMM_WORLD_SIZE": "1"}])

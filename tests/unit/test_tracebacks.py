@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 import hpcstream as hs
-from hpcstream.errors import PlanError
+from hpcstream.errors import EarlyExit, PlanError
 from hpcstream.exchange import leaving, tracebacks
 from hpcstream.exchange.tracebacks import FULL, shorten
 from hpcstream.operators import expressions
@@ -244,7 +244,40 @@ def test_a_rank_that_fails_before_mpi_starts_ends_the_others_where_the_launcher_
     monkeypatch.setattr(tracebacks, "let_earlier_ranks_speak", lambda rank: None)
     monkeypatch.setattr(os, "environ", environ)
 
-    tracebacks._excepthook(ValueError, ValueError("of the script"), None)
+    monkeypatch.setattr(leaving, "mpi_has_started", lambda: False)
+
+    tracebacks.Hook(sys.__excepthook__)(ValueError, ValueError("of the script"), None)
 
     assert bool(ended) is waits
     assert "of the script" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "agreed", "status"),
+    [(ValueError, False, 1), (KeyboardInterrupt, False, 130), (ValueError, True, None)],
+)
+def test_an_error_on_one_rank_ends_the_others_once_mpi_has_started(
+    error, agreed, status, monkeypatch, capsys
+):
+    shown, ended = [], []
+    monkeypatch.setattr(leaving, "end_after_error", ended.append)
+    monkeypatch.setattr(tracebacks, "let_earlier_ranks_speak", lambda rank: None)
+    raised = error("of the script")
+    if agreed:
+        raised.agreed_by_all_ranks = True
+
+    tracebacks.Hook(lambda *arguments: shown.append(arguments[1]))(error, raised, None)
+
+    assert shown == [raised], "a hook of somebody else's shows it"
+    assert ended == ([] if status is None else [raised])
+
+
+def test_the_status_that_a_function_has_asked_for_is_that_of_the_process(capsys):
+    raised = EarlyExit("f called sys.exit(7)")
+    raised.exit_status, raised.agreed_by_all_ranks = 7, True
+
+    with pytest.raises(SystemExit) as left:
+        tracebacks.Hook(sys.__excepthook__)(EarlyExit, raised, None)
+
+    assert left.value.code == 7
+    assert "f called sys.exit(7)" in capsys.readouterr().err

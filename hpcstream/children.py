@@ -1,0 +1,119 @@
+"""Processes that functions of a job fork: they are no ranks, and do nothing of what a rank does.
+
+::
+
+    rank --os.fork, a pool, a data loader--> child
+         handlers of signals              as before the run: the child can be ended
+         exit, an error, a return         ends the child; the job, MPI, sinks are its parent's
+
+A child may run a job of its own: then it is the owner of that.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from hpcstream.messages import flush, say, show_traceback
+
+
+class _Process:
+    """What this process is to the job that runs in it, or in its parent."""
+
+    runs_job = False
+    is_child = False
+    handled: tuple[int, ...] = ()
+    put_back: Callable[[], None] | None = None
+    exit_status: int | None = None
+
+
+_blocked = threading.local()
+
+
+@contextmanager
+def job_of_this_process() -> Iterator[None]:
+    """Have children that are forked meanwhile end, should they come back into the job."""
+    before = _Process.runs_job, _Process.is_child
+    _Process.runs_job, _Process.is_child = True, False
+    try:
+        yield
+    finally:
+        if not _Process.is_child:
+            _Process.runs_job, _Process.is_child = before
+
+
+def handle_signals(numbers: tuple[int, ...], put_back: Callable[[], None] | None) -> None:
+    """Say which signals are handled here, and what puts a child's handlers back."""
+    _Process.handled, _Process.put_back = numbers, put_back
+
+
+def end_if_child(error: BaseException | None = None) -> None:
+    """End this process if it was forked in the middle of a job, and has come back into it."""
+    if _Process.is_child:
+        _end(error)
+
+
+def note_exit(status: int) -> None:
+    """Note what ``sys.exit`` was called with."""
+    _Process.exit_status = status
+
+
+def exit_number(status: Any) -> int:
+    """Return what a shell will see of an argument of ``sys.exit``."""
+    if status is None:
+        return 0
+    return status & 0xFF if isinstance(status, int) else 1
+
+
+def _end(error: BaseException | None) -> NoReturn:
+    status = 1
+    if error is None:
+        say(
+            f"process {os.getpid()}, forked by a function of the job, came back into the job, and "
+            "is ended: end it with os._exit() in the function"
+        )
+    elif isinstance(error, SystemExit):
+        status = exit_number(error.code)
+    else:
+        show_traceback(error)
+    flush()
+    os._exit(status)
+
+
+def _before_fork() -> None:
+    # Python would forget one that arrives before the handlers of the child are put back.
+    if _Process.handled:
+        _blocked.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _Process.handled)
+
+
+def _in_parent() -> None:
+    mask = _blocked.__dict__.pop("mask", None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _in_child() -> None:
+    _Process.is_child = _Process.is_child or _Process.runs_job
+    if _Process.put_back is not None:
+        _Process.put_back()
+    _Process.handled, _Process.put_back = (), None
+    if "mpi4py.MPI" in sys.modules:
+        _Process.exit_status = None
+        atexit.register(_leave_mpi_alone)
+    _in_parent()
+
+
+def _leave_mpi_alone() -> None:
+    """At a child's exit: what was begun in its parent, MPI above all, is not ended here."""
+    failed = hasattr(sys, "last_type")
+    flush()
+    os._exit(int(failed) if _Process.exit_status is None else _Process.exit_status)
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
