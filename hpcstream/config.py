@@ -91,8 +91,8 @@ class JobConfig:
         Make sums, means and variances of floats from all their values, in the order of
         the values: the same bits on any number of ranks.
     progress : bool or None
-        Say how far the job is: on a terminal in a line that is about a second old, else in
-        one line a minute below the other. None: True.
+        Say how far the job is, on a terminal in one line, about once a second. Elsewhere, as
+        in the log of a batch job, in a line every 10 s; None: every minute.
     checkpoint_dir : str or None
         Where checkpoints are; None: none are taken.
     scratch_dir : str or None

@@ -388,8 +388,8 @@ class Job:
         show : bool
             Print the summary, on rank 0.
         progress : bool, optional
-            Say how far the job is: about once a second in place on a terminal, else a line
-            a minute. Default: True. See `hpcstream.config.JobConfig`, also for all other
+            Say how far the job is: on a terminal in one line; elsewhere a line every 10 s, or
+            every minute if not given. See `hpcstream.config.JobConfig`, also for the other
             options, as ``batch_rows=10_000``.
 
         Returns

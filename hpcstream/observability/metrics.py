@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hpcstream.observability.time_doubts import EventTimes, united
 from hpcstream.observability.watermarks import Hold, JumpReport, blamed
 
 EXPLAINED = "explained"
@@ -59,6 +60,8 @@ class RankReport:
         `JumpReport` of its sources.
     idle_splits : dict of str to float
         Splits that were idle, and for how long at most.
+    times : list of dict
+        `EventTimes` of its sources.
     """
 
     rank: int
@@ -76,6 +79,7 @@ class RankReport:
     hold: dict[str, Any] | None = None
     jumps: list[dict[str, Any]] = field(default_factory=list)
     idle_splits: dict[str, float] = field(default_factory=dict)
+    times: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def waiting_s(self) -> float:
@@ -130,6 +134,8 @@ class JobResult:
     idle_splits : dict of str to float
         Splits that had no rows for longer than ``idle_timeout``, with their ranks, and for
         how many seconds.
+    event_times : list of EventTimes
+        Which event times each source has brought.
     per_rank : list of RankReport
     operators : list of OperatorReport
         All ranks together.
@@ -153,6 +159,7 @@ class JobResult:
     per_rank: list[RankReport] = field(default_factory=list)
     operators: list[OperatorReport] = field(default_factory=list)
     rank: int = field(default=0, compare=False)
+    event_times: list[EventTimes] = field(default_factory=list)
 
     @property
     def is_root(self) -> bool:
@@ -210,6 +217,7 @@ def _add_times(result: JobResult) -> None:
     result.watermark_holder = None if hold is None else Hold(**hold)
     jumps = [JumpReport(**jump) for report in reports for jump in report.jumps]
     result.watermark_jump = blamed(jumps, result.late_rows, result.rows_in)
+    result.event_times = united(EventTimes.from_json(one) for r in reports for one in r.times)
     result.idle_splits = {
         f"{split} on rank {report.rank}": seconds
         for report in reports

@@ -35,6 +35,10 @@ _WIDTH = 100
 _SPLIT_BYTES = 96
 _CLEAR = "\r\x1b[K"
 _PLAIN_EVERY_S = 10.0
+LOG_EVERY_S = 60.0
+"""Seconds between two lines in the log of a job that was not asked for any."""
+
+LOG_FIRST_S = 10.0
 _LAG_LIMIT_S = 366 * 86_400.0
 _SAY_S = 5.0
 
@@ -49,15 +53,23 @@ _SOURCE = np.dtype(
 )
 
 
+UNKNOWN = -1
+"""Rows of a source that does not tell how many it has."""
+
+
 @dataclass(frozen=True)
 class RankProgress:
-    """How far one rank has come: what it sends to all others about once a second."""
+    """How far one rank has come: what it sends to all others about once a second.
+
+    ``rows_total`` is what ``rows_in`` will be at the end, or `UNKNOWN`.
+    """
 
     rows_in: int
     rows_out: int
     late_rows: int
     rounds: int
     sources: tuple[SourceTime, ...] = ()
+    rows_total: int = UNKNOWN
 
 
 class ProgressRecords:
@@ -70,7 +82,7 @@ class ProgressRecords:
     """
 
     def __init__(self, n_sources: int) -> None:
-        self._dtype = np.dtype([("counts", np.int64, (4,)), ("sources", _SOURCE, (n_sources,))])
+        self._dtype = np.dtype([("counts", np.int64, (5,)), ("sources", _SOURCE, (n_sources,))])
         self.n_bytes = self._dtype.itemsize
 
     def pack(self, progress: RankProgress) -> np.ndarray:
@@ -81,6 +93,7 @@ class ProgressRecords:
             progress.rows_out,
             progress.late_rows,
             progress.rounds,
+            progress.rows_total,
         )
         for place, one in enumerate(progress.sources):
             split = one.split.encode()[-_SPLIT_BYTES:]  # the end of a long path says more
@@ -104,13 +117,21 @@ def _unpacked(record: np.void) -> RankProgress:
         )
         for one in record["sources"]
     )
-    rows_in, rows_out, late_rows, rounds = record["counts"].tolist()
-    return RankProgress(rows_in, rows_out, late_rows, rounds, sources)
+    rows_in, rows_out, late_rows, rounds, rows_total = record["counts"].tolist()
+    return RankProgress(rows_in, rows_out, late_rows, rounds, sources, rows_total)
 
 
 @dataclass(frozen=True)
 class JobProgress:
-    """What the line shows. Rates are those since the line before."""
+    """What the line shows. Rates are those since the line before.
+
+    Attributes
+    ----------
+    done : float or None
+        Share of the rows that are read; None if it is not known how many there are.
+    left_s : float or None
+        Seconds until all are, if it goes on as on the whole until now.
+    """
 
     rows: int
     rows_per_s: float
@@ -118,6 +139,8 @@ class JobProgress:
     late_rows: int
     position: Position | None = None
     hold: Hold | None = None
+    done: float | None = None
+    left_s: float | None = None
 
 
 class ProgressMeter:
@@ -125,6 +148,7 @@ class ProgressMeter:
 
     def __init__(self, now_s: float) -> None:
         self._before = (now_s, 0, 0)
+        self._first: tuple[float, int] | None = None
 
     def measure(
         self,
@@ -147,7 +171,22 @@ class ProgressMeter:
             late_rows,
             position,
             hold,
+            *self._outlook(ranks, rows, now_s),
         )
+
+    def _outlook(
+        self, ranks: Sequence[RankProgress], rows: int, now_s: float
+    ) -> tuple[float | None, float | None]:
+        """Return the share of rows that are read, and the seconds that the others will take."""
+        if any(rank.rows_total == UNKNOWN for rank in ranks):
+            return None, None
+        total = max(sum(rank.rows_total for rank in ranks), rows, 1)
+        if self._first is None:
+            self._first = now_s, rows
+        then_s, rows_then = self._first
+        if rows == rows_then:
+            return rows / total, None
+        return rows / total, (total - rows) * (now_s - then_s) / (rows - rows_then)
 
 
 def progress_text(name: str, progress: JobProgress, wall_s: float, width: int) -> str:
@@ -161,7 +200,7 @@ def progress_text(name: str, progress: JobProgress, wall_s: float, width: int) -
     parts = [
         name,
         f"{format_count(progress.rows_per_s)} rows/s",
-        f"{format_count(progress.rows)} rows",
+        f"{format_count(progress.rows)} rows{_outlook_text(progress)}",
         *_time_parts(progress, wall_s),
     ]
     if progress.late_rows:
@@ -171,6 +210,13 @@ def progress_text(name: str, progress: JobProgress, wall_s: float, width: int) -
         del parts[0]  # the user knows which job it is
     line = "  ".join(parts)
     return line if len(line) <= width else line[: max(width - 3, 0)] + "..."
+
+
+def _outlook_text(progress: JobProgress) -> str:
+    if progress.done is None:
+        return ""
+    left = "" if progress.left_s is None else f", {format_span(progress.left_s)} left"
+    return f" ({int(100 * progress.done)} %{left})"
 
 
 def _time_parts(progress: JobProgress, wall_s: float) -> list[str]:
@@ -198,23 +244,40 @@ class ProgressLine:
     out : text stream
     width : int
         Columns of the terminal; 0: ``out`` is not one.
+    every_s : float
+        Where it is none: seconds between two lines.
+    first_s : float
+        And until the first.
     """
 
-    def __init__(self, name: str, out: Out, width: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        out: Out,
+        width: int,
+        *,
+        every_s: float = _PLAIN_EVERY_S,
+        first_s: float = 0.0,
+    ) -> None:
         self._name = name
         self._out = out
         self._in_place = width > 0
         self._width = width - 1 if width > 0 else _WIDTH
-        self._written_s = float("-inf")
+        self._every_s = every_s
+        self._first_s = first_s
+        self._next_s: float | None = None
+        self._said_once: set[str] = set()
         self._is_shown = False
         self._said: tuple[str, str] | None = None
 
     def show(self, progress: JobProgress, now_s: float, wall_s: float) -> None:
         """Show how far the job is; say once, in full, why time stands still."""
         self._explain(progress.hold)
-        if not self._in_place and now_s - self._written_s < _PLAIN_EVERY_S:
+        if self._next_s is None:
+            self._next_s = now_s + self._first_s
+        if not self._in_place and now_s < self._next_s:
             return
-        self._written_s = now_s
+        self._next_s = now_s + self._every_s
         text = progress_text(self._name, progress, wall_s, self._width)
         self._write(f"{_CLEAR}{text}" if self._in_place else f"{text}\n")
         self._is_shown = self._in_place
@@ -228,6 +291,13 @@ class ProgressLine:
             self._said = who
             self.clear()
             self._write(f"hpcstream: no window can fire: {hold}\n")
+
+    def say_once(self, about: str, text: str) -> None:
+        """Say something in a line of its own, unless something was said about it before."""
+        if about not in self._said_once:
+            self._said_once.add(about)
+            self.clear()
+            self._write(f"hpcstream: {text}\n")
 
     def clear(self) -> None:
         """Take the line away, so that something else may be written."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from hpcstream.observability.time_doubts import doubts
 from hpcstream.observability.time_text import format_bytes, format_count, format_span
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def _ranks_to_show(reports: list[RankReport]) -> list[RankReport]:
 def _notes(result: JobResult) -> list[str]:
     """Return what the numbers mean and what could be done, a sentence each."""
     notes = [_skew(result.per_rank), *_late(result), _idle(result)]
+    notes += [doubt for times in result.event_times for doubt in doubts(times)]
     if result.watermark_holder is not None:
         notes.append(str(result.watermark_holder))
     return [note for note in notes if note]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import numpy as np
 
-from hpcstream.event_time import MAX_TIME, MIN_TIME, TimeUnit
+from hpcstream.event_time import MAX_TIME, MIN_TIME
+from hpcstream.memory.shown_times import time_texts
 
-_EPOCH = dt.datetime(1970, 1, 1)
 _SPANS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 
 
@@ -18,14 +18,9 @@ def format_time(ticks: int, unit: str | None) -> str:
         return "end of stream"
     if unit is None:
         return str(ticks)
-    try:
-        when = _EPOCH + dt.timedelta(seconds=TimeUnit(unit).seconds(ticks))
-    except OverflowError:  # beyond the year 9999, or before the year 1
-        return f"{ticks} {unit}"
-    if unit == "d":
-        return f"{when:%Y-%m-%d}"
-    text = f"{when:%Y-%m-%d %H:%M:%S}"
-    return f"{text}.{when.microsecond // 1000:03}" if when.microsecond >= 1000 else text
+    (text,) = time_texts(np.array([ticks]), unit)
+    whole, _, fraction = text.partition(".")
+    return f"{whole}.{fraction[:3]}" if fraction[:3].strip("0") else whole
 
 
 def format_span(seconds: float) -> str:

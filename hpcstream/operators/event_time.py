@@ -42,6 +42,12 @@ class AssignEventTime:
         self._unit = unit
         self._delay = watermark_delay_ticks
         self._greatest = MIN_TIME
+        self._first: int | None = None
+
+    @property
+    def seen(self) -> tuple[int, int] | None:
+        """The least time of the first rows, and the greatest of all; None: no row yet."""
+        return None if self._first is None else (self._first, self._greatest)
 
     @property
     def unit(self) -> str:
@@ -84,6 +90,8 @@ class AssignEventTime:
         """
         times = event_time_values(batch.column(self._column), self._column)
         if times.size:
+            if self._first is None:
+                self._first = int(times.min())
             self._greatest = max(self._greatest, int(times.max()))
         return (_set_time(batch, pa.array(times)),)
 

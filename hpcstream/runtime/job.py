@@ -31,7 +31,12 @@ from hpcstream.graph.physical import PhysicalGraph
 from hpcstream.graph.planner import plan
 from hpcstream.messages import ERR, say
 from hpcstream.observability.metrics import JobResult, RankReport, collect_result
-from hpcstream.observability.progress import ProgressLine, terminal_width
+from hpcstream.observability.progress import (
+    LOG_EVERY_S,
+    LOG_FIRST_S,
+    ProgressLine,
+    terminal_width,
+)
 from hpcstream.observability.stall import StallMonitor
 from hpcstream.runtime.checkpointing import STOP_AFTER_SAVEPOINT, Checkpointing
 from hpcstream.runtime.cut import Plan
@@ -324,13 +329,13 @@ class JobRun:
         yield from _waiting(raise_together(worker.error, self.comm))
 
     def _line(self) -> ProgressLine | None:
-        """Return the live line: on rank 0, if it is wanted and can be seen."""
+        """Return the live line, on rank 0; in a log a line a minute unless more are wanted."""
         if self.comm.rank or self.config.progress is False:
             return None
         width = terminal_width(ERR, os.environ, shutil.get_terminal_size().columns)
-        if width == 0 and not self.config.progress:
-            return None
-        return ProgressLine(self.name, ERR, width)
+        if self.config.progress:
+            return ProgressLine(self.name, ERR, width)
+        return ProgressLine(self.name, ERR, width, every_s=LOG_EVERY_S, first_s=LOG_FIRST_S)
 
     def _give_up(self, error: BaseException | None) -> None:
         if error is not None:

@@ -35,6 +35,7 @@ def rank_report(setup: Setup, seconds: float, rows_before: int = 0) -> RankRepor
         hold=None if hold is None else hold.to_json(),
         jumps=[asdict(jump) for jump in telemetry.jumps()],
         idle_splits=telemetry.idle_splits(),
+        times=[one.to_json() for one in telemetry.event_times()],
     )
     for plan, task in zip(setup.plans, worker.tasks, strict=True):
         operators = zip(task.chain.counters, task.chain.operators, strict=True)

@@ -149,6 +149,25 @@ class SplitProgress:
         return cls(**{**value, "split": Split.from_json(value["split"])})
 
 
+class SeenTimes:
+    """The least time of the first rows of a source on this rank, and the greatest of all.
+
+    Enough to ask whether the unit is right, for one look at the rows that are looked at anyway.
+    """
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+        self.greatest = MIN_TIME
+
+    def see(self, times: np.ndarray) -> int:
+        """Take in the times of a batch, which has rows; return the greatest of them."""
+        greatest = int(times.max())
+        if self.first is None:
+            self.first = int(times.min())
+        self.greatest = max(self.greatest, greatest)
+        return greatest
+
+
 class BoundedReader:
     """Reads the rank's splits of a bounded source, one after the other.
 
@@ -173,6 +192,7 @@ class BoundedReader:
             [one.split.first_time for one in splits], spec.watermark_delay
         )
         self.rows_scanned = 0
+        self.times = SeenTimes()
 
     def progress_as_json(self) -> JsonText:
         """Return the progress of all splits, `SplitProgress.to_json` each.
@@ -258,7 +278,7 @@ class BoundedReader:
             return None, chunk.scanned
         batch = self._stamper.stamp(chunk.batch, progress.split, progress.number, start)
         if self._spec.time is not None:
-            self._watermark.see(_greatest_time(batch))
+            self._watermark.see(self.times.see(_times_of(batch)))
         return batch, chunk.scanned
 
     def _close_split(self) -> None:
@@ -298,6 +318,7 @@ class LiveReader:
         self._spec = spec
         self._stamper = RowStamper(spec)
         self.rows_scanned = 0
+        self.times = SeenTimes()
         self._next = 0
         self._splits = [self._opened(progress, now_s) for progress in splits]
 
@@ -389,7 +410,7 @@ class LiveReader:
         progress = live.progress
         stamped = self._stamper.stamp(batch, progress.split, progress.number, start)
         if self._spec.time is not None:
-            live.watermark.see(_greatest_time(stamped))
+            live.watermark.see(self.times.see(_times_of(stamped)))
         return stamped
 
     def close(self) -> None:
@@ -399,7 +420,7 @@ class LiveReader:
                 live.reader.close()
 
 
-def _greatest_time(batch: pa.RecordBatch) -> int:
+def _times_of(batch: pa.RecordBatch) -> np.ndarray:
     column = batch.column(TIME_COLUMN)
     values = np.frombuffer(column.buffers()[1], dtype=np.int64, count=len(column) + column.offset)
-    return int(values[column.offset :].max())
+    return values[column.offset :]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from hpcstream.event_time import MIN_TIME
 from hpcstream.graph.logical import SourceNode
 from hpcstream.graph.physical import PhysicalGraph, TaskPlan
+from hpcstream.observability.time_doubts import EventTimes
 from hpcstream.observability.watermarks import (
     ACTIVE,
     IDLE,
@@ -89,6 +90,23 @@ class SourceWatch:
     def jump(self) -> Jump | None:
         """The step of the watermark that is out of all proportion, if there is one."""
         return self._history.jump
+
+    @property
+    def times(self) -> EventTimes | None:
+        """The event times that the source has brought on this rank; None if there are none."""
+        facts, place = self.facts, self.facts.place
+        if facts.unit is None:
+            return None
+        if place is None:
+            seen = self._task.reader.times
+            first, greatest = seen.first, seen.greatest
+        else:
+            operator = self._task.chain.operators[place]
+            assert isinstance(operator, AssignEventTime)
+            first, greatest = operator.seen or (None, MIN_TIME)
+        if first is None:
+            return None
+        return EventTimes(facts.label, facts.unit, first, greatest, facts.delay)
 
     def sample(self, now_s: float) -> SourceTime:
         """Return how far the source has come; about once a second."""

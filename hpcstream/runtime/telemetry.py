@@ -18,11 +18,13 @@ import numpy as np
 from hpcstream.exchange.communicator import Communicator, Request
 from hpcstream.observability.process_memory import PeakMemory
 from hpcstream.observability.progress import (
+    UNKNOWN,
     ProgressLine,
     ProgressMeter,
     ProgressRecords,
     RankProgress,
 )
+from hpcstream.observability.time_doubts import EventTimes, doubts
 from hpcstream.observability.watermarks import (
     HoldTracker,
     JumpReport,
@@ -32,6 +34,7 @@ from hpcstream.observability.watermarks import (
 )
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.control import Status
+from hpcstream.runtime.source_reader import BoundedReader
 from hpcstream.runtime.source_watch import SourceWatch
 from hpcstream.runtime.task import SourceTask, Task
 
@@ -104,6 +107,7 @@ class Telemetry:
             for number, task in zip(parts.numbers, parts.tasks, strict=True)
             if isinstance(task, SourceTask)
         ]
+        self._rows_total = _rows_of(parts.tasks)
 
     # -- in the loop -------------------------------------------------------------------
 
@@ -154,6 +158,9 @@ class Telemetry:
         position = self.holds.see([rank.sources for rank in ranks], now_s)
         progress = self._meter.measure(ranks, position, self.holds.now, now_s)
         if self.line is not None:
+            for times in self.event_times():
+                for doubt in doubts(times, has_ended=False):
+                    self.line.say_once(times.source, doubt)
             self.line.show(progress, now_s, time.time())
 
     # -- counts of this rank -----------------------------------------------------------
@@ -188,6 +195,7 @@ class Telemetry:
             rows_out=sum(sink.rows_out for sink in self._parts.sinks),
             late_rows=sum(int(getattr(one, "late_rows", 0)) for _, one in self._operators()),
             rounds=max((task.next_round for task in tasks), default=0),
+            rows_total=self._rows_total,
             sources=tuple(times.get(one.task, SourceTime()) for one in self._facts),
         )
 
@@ -195,10 +203,25 @@ class Telemetry:
         """Return the splits on this rank that were idle, and for how long at most."""
         return {split: s for watch in self._watches for split, s in watch.idle_splits.items()}
 
+    def event_times(self) -> list[EventTimes]:
+        """Return the event times that each source has brought on this rank."""
+        return [times for watch in self._watches if (times := watch.times) is not None]
+
     def jumps(self) -> list[JumpReport]:
         """Return the steps of watermarks on this rank that are out of proportion."""
         found = [report_jump(watch.jump, watch.facts, self._comm.rank) for watch in self._watches]
         return [jump for jump in found if jump is not None]
+
+
+def _rows_of(tasks: Sequence[Task]) -> int:
+    """Return the rows of all splits that this rank reads; `UNKNOWN` if one does not tell."""
+    readers = [task.reader for task in tasks if isinstance(task, SourceTask)]
+    known = [
+        one.split.n_rows if isinstance(reader, BoundedReader) else None
+        for reader in readers
+        for one in reader.progress
+    ]
+    return UNKNOWN if None in known else sum(rows or 0 for rows in known)
 
 
 def state_bytes(operator: object) -> int:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 import hpcstream as hs
 from hpcstream.observability.progress import (
+    LOG_EVERY_S,
+    LOG_FIRST_S,
     JobProgress,
     ProgressLine,
     ProgressMeter,
@@ -44,7 +46,7 @@ counts = st.integers(0, 2**62)
 
 
 ranks_progress = st.builds(
-    RankProgress, counts, counts, counts, counts, st.tuples(sources, sources)
+    RankProgress, counts, counts, counts, counts, st.tuples(sources, sources), counts | st.just(-1)
 )
 
 
@@ -156,11 +158,55 @@ def test_the_launcher_says_what_a_rank_cannot_see(environ, is_terminal, width):
     assert terminal_width(out, environ, 90) == width
 
 
+def test_a_line_has_the_share_and_the_time_left_where_the_rows_are_known():
+    meter = ProgressMeter(now_s=0.0)
+    texts = []
+    for second, read in enumerate((200, 300, 400), start=1):
+        ranks = [RankProgress(read, 0, 0, 1, rows_total=600), RankProgress(0, 0, 0, 1, (), 400)]
+        progress = meter.measure(ranks, None, None, now_s=float(second))
+        texts.append(progress_text("job", progress, 0.0, 100))
+
+    assert "  200 rows (20 %)  " in texts[0]
+    assert "  300 rows (30 %, 7.0 s left)  " in texts[1]
+    assert "  400 rows (40 %, 6.0 s left)  " in texts[2]
+
+
+def test_a_source_that_does_not_tell_its_rows_has_no_share():
+    ranks = [RankProgress(200, 0, 0, 1, rows_total=600), RankProgress(0, 0, 0, 1)]
+
+    progress = ProgressMeter(0.0).measure(ranks, None, None, 1.0)
+
+    assert (progress.done, progress.left_s) == (None, None)
+
+
+def test_a_log_has_its_first_line_soon_and_then_one_a_minute():
+    out = io.StringIO()
+    line = ProgressLine("orders", out, 0, every_s=LOG_EVERY_S, first_s=LOG_FIRST_S)
+
+    for second in range(1, 200):
+        line.show(JobProgress(second, 1, 1, 0), float(second), 0.0)
+
+    rows = [text.split("  ")[2] for text in out.getvalue().splitlines()]
+    assert rows == ["11 rows", "71 rows", "131 rows", "191 rows"]
+
+
+def test_something_is_said_once():
+    out = io.StringIO()
+    line = ProgressLine("orders", out, width=80)
+    line.show(JobProgress(1, 1, 1, 0), 1.0, 0.0)
+
+    line.say_once("orders", "is it?")
+    line.say_once("orders", "is it still?")
+
+    assert out.getvalue().endswith("\r\x1b[Khpcstream: is it?\n")
+
+
 def test_times_are_dates_and_spans_have_units():
     assert format_time(1_000_000_000_123, "ms") == "2001-09-09 01:46:40.123"
     assert format_time(11_574, "d") == "2001-09-09"
     assert format_time(7, None) == "7"
-    assert format_time(2**62, "s") == f"{2**62} s"
+    assert format_time(2**62, "s") == "146138514283-06-19 07:45:04"
+    assert format_time(999, "us") == "1970-01-01 00:00:00"
     assert [format_span(s) for s in (0.4, 42, 90, 7200, 1e6)] == [
         "0.4 s", "42 s", "1.5 min", "2.0 h", "12 d",
     ]  # fmt: skip
@@ -205,6 +251,20 @@ def test_nothing_is_shown_where_nobody_looks(capsys):
         ranks.finish()
 
     assert capsys.readouterr().err == ""
+
+
+def test_the_rows_of_a_bounded_job_are_known(capsys):
+    def build():
+        job = hs.Job("bounded")
+        batches = [pa.record_batch({"x": [1, 2, 3]})] * 40
+        return job, job.from_batches(batches).rebalance().collect()
+
+    clock = ManualClock(turn_s=0.05)
+    with start_ranks(2, build, clock=clock, progress=True, batch_rows=3) as ranks:
+        result = ranks.finish().result
+
+    assert result.rows_in == 120
+    assert " %" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seed", range(5))
