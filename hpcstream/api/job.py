@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Never
@@ -185,6 +185,7 @@ class Job:
         paths: Paths,
         *,
         table: str = "/",
+        columns: Mapping[str, str] | None = None,
         event_time: str | None = None,
         watermark_delay: Duration = "0s",
         event_time_unit: str | None = None,
@@ -195,15 +196,22 @@ class Job:
         Parameters
         ----------
         table : str
-            Group whose datasets, of one length, are the columns. A dataset of more
-            dimensions is a column of fixed-size lists.
+            Group whose datasets, of one length, are the columns, or a compound dataset,
+            whose fields are. A dataset of more dimensions is a column of fixed-size lists.
+        columns : mapping of str to str, optional
+            Name and path of each column instead, as in ``{"frame": "/entry/data/data"}``:
+            of a dataset, or of a field of a compound one. A path that does not begin with a
+            slash begins at ``table``.
+        event_time_unit : str, optional
+            What a number in ``event_time`` counts. Floats become times, to the nearest
+            microsecond.
         follow : str or timedelta, optional
             Read files that another process is still writing (in SWMR mode, see
             `hpcstream.connectors.hdf5_growing`) as they grow; one that did not grow for
             so long has ended.
         """
-        options: dict[str, Any] = {"table": table, "event_time": event_time}
-        options["unit"] = event_time_unit
+        options: dict[str, Any] = {"table": table, "columns": columns}
+        options |= {"event_time": event_time, "unit": event_time_unit}
         source = (
             Hdf5Source(paths, **options) if follow is None else _growing(paths, follow, options)
         )

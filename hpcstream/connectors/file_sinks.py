@@ -91,7 +91,7 @@ def Hdf5Sink(
     ``compression`` is None, ``"gzip"`` or ``"lzf"``. A part is kept in memory until it is
     complete, so it has at most ``max_bytes`` of rows, about. See `FileSink` for the others.
     """
-    from hpcstream.connectors.hdf5 import Hdf5Parts
+    from hpcstream.connectors.hdf5_writer import Hdf5Parts
 
     parts = Hdf5Parts(table, compression)
     return FileSink(path, parts, mode=mode, max_rows=max_rows, max_bytes=max_bytes)

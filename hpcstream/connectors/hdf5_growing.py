@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import pyarrow as pa
@@ -17,9 +17,10 @@ import pyarrow as pa
 from hpcstream.connectors.base import Chunk, Split
 from hpcstream.connectors.file_source import FileListing, FileSource
 from hpcstream.connectors.files import Paths
-from hpcstream.connectors.hdf5 import Hdf5Format, read_column, table_schema
-from hpcstream.connectors.hdf5_columns import VALID
-from hpcstream.connectors.scan import Scan, empty_batch
+from hpcstream.connectors.hdf5 import EXTENSIONS
+from hpcstream.connectors.hdf5_stored import TableSpec
+from hpcstream.connectors.hdf5_table import Hdf5Table
+from hpcstream.connectors.scan import Scan, empty_batch, relabel
 from hpcstream.errors import ConnectorError
 
 LOOK_EVERY_S = 0.02
@@ -33,6 +34,7 @@ def GrowingHdf5Source(
     *,
     follow_s: float,
     table: str = "/",
+    columns: Mapping[str, str] | None = None,
     event_time: str | None = None,
     unit: str | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -48,26 +50,25 @@ def GrowingHdf5Source(
     """
     if follow_s <= 0:
         raise ValueError(f"follow must be positive, got {follow_s:g} s")
-    return FileSource(
-        paths, GrowingHdf5Format(table, follow_s, clock), event_time=event_time, unit=unit
-    )
+    growing = GrowingHdf5Format(TableSpec.of(table, columns, event_time, unit), follow_s, clock)
+    return FileSource(paths, growing, event_time=event_time, unit=unit)
 
 
 class GrowingHdf5Format:
     """`FileFormat` of HDF5 files that grow: each is one split, read as rows appear."""
 
     name = "hdf5"
-    extensions = Hdf5Format.extensions
+    extensions = EXTENSIONS
     bounded = False
 
-    def __init__(self, table: str, follow_s: float, clock: Callable[[], float]) -> None:
-        self._table = table
+    def __init__(self, spec: TableSpec, follow_s: float, clock: Callable[[], float]) -> None:
+        self._spec = spec
         self._follow_s = follow_s
         self._clock = clock
 
     def read_schema(self, path: str) -> pa.Schema:
         """Return the schema of the table in a file, whose columns may differ in length."""
-        with _Growing(path, self._table) as growing:
+        with _Growing(path, self._spec) as growing:
             return growing.schema
 
     def list_file(self, path: str, schema: pa.Schema, event_time: str | None) -> FileListing:
@@ -76,17 +77,17 @@ class GrowingHdf5Format:
 
     def open(self, split: Split, scan: Scan, position: int) -> GrowingReader:
         """Return a reader."""
-        growing = _Growing(cast("str", split.info["path"]), self._table)
+        growing = _Growing(cast("str", split.info["path"]), self._spec)
         return GrowingReader(growing, scan, position, self._follow_s, self._clock)
 
 
 class _Growing:
     """A table in a file that grows. A context manager."""
 
-    def __init__(self, path: str, table: str) -> None:
+    def __init__(self, path: str, spec: TableSpec) -> None:
         import h5py
 
-        self.path, self._table = path, table
+        self.path, self._spec = path, spec
         try:
             self._file = h5py.File(path, "r", libver="latest", swmr=True, locking=False)
         except (OSError, ValueError) as error:
@@ -94,12 +95,10 @@ class _Growing:
                 f"{path!r} cannot be followed: {error}; its writer must use libver='latest' and "
                 "swmr_mode=True"
             ) from error
-        if table not in self._file:
-            raise ConnectorError(f"{path!r} has no group {table!r}; it has {sorted(self._file)}")
-        self.group = self._file[table]
-        self.schema = table_schema(self.group, path, same_length=False)
-        valid = (n + VALID for n in self.schema.names if n + VALID in self.group)
-        self._datasets = [self.group[name] for name in (*self.schema.names, *valid)]
+        self._table = Hdf5Table(self._file, spec)
+        self._table.check_filters()
+        self.schema = self._table.schema
+        self._datasets = [one for column in self._table.columns.values() for one in column.datasets]
 
     def __enter__(self) -> _Growing:
         return self
@@ -110,7 +109,7 @@ class _Growing:
     def reopened(self) -> _Growing:
         """Close the file and return it as it is now."""
         self.close()
-        return _Growing(self.path, self._table)
+        return _Growing(self.path, self._spec)
 
     def n_rows(self) -> int:
         """Return how many rows there are in all columns now."""
@@ -118,9 +117,9 @@ class _Growing:
             dataset.id.refresh()
         return min(int(dataset.shape[0]) for dataset in self._datasets)
 
-    def column(self, name: str, start: int, length: int) -> pa.Array:
-        """Return rows of a column."""
-        return read_column(self.group, name, self.schema.field(name).type, start, length)
+    def read(self, names: Sequence[str], start: int, length: int) -> pa.RecordBatch:
+        """Return rows of some columns."""
+        return self._table.read(names, start, length)
 
     def close(self) -> None:
         """Close the file."""
@@ -174,10 +173,9 @@ class GrowingReader:
             self._n_rows, self._grown_s = n_rows, now_s
 
     def _rows(self, length: int) -> Chunk:
-        names = self._scan.read_columns or self._growing.schema.names[:1]
-        columns = [self._growing.column(name, self.position, length) for name in names]
-        batch = pa.RecordBatch.from_arrays(columns, names=names)
-        batch = batch.select(self._scan.read_columns).cast(self._scan.read_schema)
+        names = self._scan.read_columns or self._scan.full_schema.names[:1]
+        batch = self._growing.read(names, self.position, length)
+        batch = relabel(batch.select(self._scan.read_columns), self._scan.read_schema)
         self.position += length
         return Chunk(self._scan.apply(batch), length)
 

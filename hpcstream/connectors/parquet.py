@@ -14,6 +14,7 @@ from hpcstream.connectors.file_source import FileListing, FileSource
 from hpcstream.connectors.files import Paths, unreadable
 from hpcstream.connectors.parquet_int96 import Int96Check, check_int96_unit
 from hpcstream.connectors.parquet_leaves import int96_columns, refuse_intervals
+from hpcstream.connectors.parquet_written import restored_batch, written_schema
 from hpcstream.connectors.scan import Scan, plain_schema, relabel
 from hpcstream.connectors.slicing import BatchReader, SkippedReader
 from hpcstream.connectors.time_bounds import Bounds, bounds_of_statistics, merged
@@ -129,8 +130,8 @@ class ParquetFormat:
 
 def _arrow_schema(file: pq.ParquetFile, path: str) -> pa.Schema:
     try:
-        return file.schema_arrow
-    except (OSError, pa.ArrowException) as error:
+        return written_schema(file)
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ConnectorError(f"{path!r}: its schema has no Arrow form ({error})") from error
 
 
@@ -187,12 +188,14 @@ def _read(
     file: pq.ParquetFile, part: _Part, scan: Scan, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
     schema, columns = scan.read_schema, scan.read_columns
+    written = _arrow_schema(file, part.path)
+    types = [written.field(name).type for name in columns]
     done = 0
     try:
         for batch in file.iter_batches(
             batch_rows, row_groups=part.row_groups, columns=columns, use_threads=False
         ):
-            found = relabel(batch.select(columns), schema)
+            found = relabel(restored_batch(batch.select(columns), types), schema)
             check_utf8(found, f"{part.path!r} from row group {part.row_groups[0]} on", done)
             yield found
             done += batch.num_rows
@@ -226,7 +229,8 @@ def _excluded(part: _Part, scan: Scan, int96_unit: str) -> bool:
     """
     if scan.predicate is None:
         return False
-    types = [scan.full_schema.field(name).type for name in scan.predicate_columns]
+    names = scan.predicate_columns
+    types = [scan.full_schema.field(name).type for name in names]
     if any(pa.types.is_floating(t) or pa.types.is_nested(t) for t in types):
         return False
     from pyarrow import dataset, fs
@@ -236,8 +240,19 @@ def _excluded(part: _Part, scan: Scan, int96_unit: str) -> bool:
         fragment = parquet.make_fragment(
             part.path, fs.LocalFileSystem(), row_groups=part.row_groups
         )
+        there = fragment.physical_schema
+        stored = [there.field(name).type for name in names]
+        if any(map(_is_restored, stored, types)):
+            return False  # statistics are in units of what is stored
         return not fragment.subset(filter=scan.predicate, schema=scan.full_schema).row_groups
     except IndexError:
         return False  # the file was changed: the reader says so
     except (OSError, pa.ArrowException) as error:
         raise ConnectorError(f"{part.path!r}: cannot read its statistics ({error})") from error
+
+
+def _is_restored(stored: pa.DataType, read: pa.DataType) -> bool:
+    """Whether a column is read in another type than it is stored in; texts stay texts."""
+    if pa.types.is_dictionary(read):
+        return not (pa.types.is_dictionary(stored) or pa.types.is_string(stored))
+    return bool(stored != read and pa.types.is_temporal(read))

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hpcstream.connectors.parquet_written import has_dictionary, marked
 from hpcstream.errors import ConnectorError
 
 
@@ -44,8 +45,21 @@ class ParquetParts:
 
     def open(self, where: Any, schema: pa.Schema) -> PartWriter:
         """Return a Parquet writer."""
-        writer: PartWriter = pq.ParquetWriter(where, schema, **self.options)
-        return writer
+        return _ParquetWriter(pq.ParquetWriter(where, marked(schema), **self.options), schema)
+
+
+class _ParquetWriter:
+    """Writes tables under a schema that has a mark in its metadata."""
+
+    def __init__(self, writer: Any, schema: pa.Schema) -> None:
+        self._writer = writer
+        self._schema = marked(schema)
+
+    def write_table(self, table: pa.Table) -> None:
+        self._writer.write_table(table.replace_schema_metadata(self._schema.metadata))
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def writer_options() -> list[str]:
@@ -63,6 +77,8 @@ class IpcParts:
 
     def open(self, where: Any, schema: pa.Schema) -> PartWriter:
         """Return an IPC file writer."""
+        for field in schema:
+            _refuse_float_dictionaries(field.name, field.type)
         options = pa.ipc.IpcWriteOptions(compression=self.compression, emit_dictionary_deltas=True)
         return _IpcWriter(pa.ipc.new_file(where, schema, options=options))
 
@@ -75,11 +91,11 @@ class _IpcWriter:
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
-        self._dictionaries: dict[int, pa.Array] = {}
+        self._so_far: dict[int, pa.Array] = {}
 
     def write_table(self, table: pa.Table) -> None:
         for i, field in enumerate(table.schema):
-            if pa.types.is_dictionary(field.type):
+            if has_dictionary(field.type):
                 table = table.set_column(i, field, self._continued(i, table.column(i)))
         self._writer.write_table(table)
 
@@ -87,19 +103,21 @@ class _IpcWriter:
         self._writer.close()
 
     def _continued(self, i: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        chunks = column.chunks
-        if i in self._dictionaries:
-            chunks = [_no_values(column.type, self._dictionaries[i]), *chunks]
+        chunks = [self._so_far[i], *column.chunks] if i in self._so_far else column.chunks
         unified = pa.chunked_array(chunks, column.type).unify_dictionaries()
         if unified.num_chunks:
-            self._dictionaries[i] = unified.chunk(0).dictionary
+            self._so_far[i] = unified.chunk(0).slice(0, 0)  # its dictionaries, and no values
         return unified
 
 
-def _no_values(dictionary_type: pa.DictionaryType, dictionary: pa.Array) -> pa.DictionaryArray:
-    """Return an array of no values that carries a dictionary."""
-    indices = pa.array([], dictionary_type.index_type)
-    return pa.DictionaryArray.from_arrays(indices, dictionary, ordered=dictionary_type.ordered)
+def _refuse_float_dictionaries(name: str, data_type: pa.DataType) -> None:
+    """Raise for dictionaries that hold floats: NaN and -0.0 are no continuation of themselves."""
+    if pa.types.is_dictionary(data_type):
+        if pa.types.is_floating(data_type.value_type):
+            raise pa.ArrowNotImplementedError(f"column {name!r} is {data_type}")
+        return
+    for i in range(data_type.num_fields):
+        _refuse_float_dictionaries(name, data_type.field(i).type)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +11,8 @@ import pytest
 import hpcstream as hs
 from hpcstream import col
 from hpcstream.connectors.file_sinks import Hdf5Sink
-from hpcstream.connectors.hdf5 import Hdf5Parts, Hdf5Source
+from hpcstream.connectors.hdf5 import Hdf5Source
+from hpcstream.connectors.hdf5_writer import Hdf5Parts
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.sink_contract import SinkContract
 from tests.unit.connectors.source_contract import SourceContract, read_all, sample_table
@@ -91,7 +94,10 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path):
         file["a"], file["b"] = np.arange(3), np.arange(4)
     with pytest.raises(ConnectorError, match="datasets differ in length"):
         Hdf5Source(path)
-    with pytest.raises(ConnectorError, match=r"has no group 'x'; it has \['a', 'b'\]"):
+    with pytest.raises(
+        ConnectorError,
+        match=r"has no '/x'; in '/' is a, b; groups that have rows: / .a: 3 rows, b: 4 rows.",
+    ):
         Hdf5Source(path, table="x")
 
 
@@ -111,3 +117,68 @@ def test_a_job_reads_and_writes_hdf5(tmp_path):
     written = read_all(Hdf5Source(tmp_path / "out"))
     expected = [row for row in sample_table().to_pylist() if row["small"] == 1]
     assert written == [{"key": row["key"], "value": row["value"]} for row in expected]
+
+
+def old_file(path, columns, masks):
+    """Write a table as earlier versions did: masks by name, nothing else in the schema."""
+    schema = pa.schema([(name, column.type) for name, column in columns.items()])
+    with h5py.File(path, "w") as file:
+        file.attrs["arrow_schema"] = base64.b64encode(schema.serialize().to_pybytes()).decode()
+        for name, column in columns.items():
+            file[name] = column.fill_null(0).to_numpy(zero_copy_only=False)
+        for name, valid in masks.items():
+            file[f"{name}.valid"] = np.array(valid, dtype=np.uint8)
+
+
+def test_files_of_earlier_versions_are_read_with_their_nulls(tmp_path):
+    columns = {"x": pa.array([1, 2, 3]), "a/b": pa.array([1.5, 2.5, 3.5])}
+    old_file(tmp_path / "a.h5", columns, {"x": [1, 0, 1], "a/b": [0, 1, 1]})
+    found = Hdf5Source(tmp_path / "a.h5")
+    assert found.schema.names == ["x", "a/b"]
+    assert [tuple(row.values()) for row in read_all(found)] == [(1, None), (None, 2.5), (3, 3.5)]
+
+    columns = {"x": pa.array([1, 2]), "x.valid": pa.array([0, 7])}
+    old_file(tmp_path / "b.h5", columns, {})
+    assert read_all(Hdf5Source(tmp_path / "b.h5")) == [
+        {"x": 1, "x.valid": 0},
+        {"x": 2, "x.valid": 7},
+    ]
+
+
+def test_masks_are_marked_and_a_column_of_others_named_so_is_a_column(tmp_path):
+    table = pa.table({"x": [1, None], "x.valid": [5, 0]})
+    with h5py.File(write(tmp_path / "a.h5", table), "a") as file:
+        assert file["x.valid_"].attrs["mask_of"] == "x"
+        del file.attrs["arrow_schema"]  # as a tool does that copies datasets alone
+    assert read_all(Hdf5Source(tmp_path / "a.h5")) == table.to_pylist()
+
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["x"], file["x.valid"] = [1, 2], [5, 0]
+    assert read_all(Hdf5Source(tmp_path / "b.h5")) == [
+        {"x": 1, "x.valid": 5},
+        {"x": 2, "x.valid": 0},
+    ]
+
+
+def test_an_attribute_that_does_not_fit_the_datasets_is_refused(tmp_path):
+    path = write(tmp_path / "a.h5", pa.table({"x": [1, 2], "y": ["a", "b"]}))
+    with h5py.File(path, "a") as file:
+        del file["x"]
+        file["x"] = [0.5, 1.5]
+    with pytest.raises(ConnectorError, match=r"a\.h5': /x is of type float64 .* says int64"):
+        Hdf5Source(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["arrow_schema"] = "no schema"
+    with pytest.raises(ConnectorError, match="its attribute 'arrow_schema' is damaged"):
+        Hdf5Source(path)
+
+
+@pytest.mark.parametrize(
+    "data_type",
+    [pa.binary(), pa.list_(pa.int8()), pa.decimal128(5), pa.struct([("a", pa.int8())]), pa.null()],
+    ids=str,
+)
+def test_a_column_that_has_no_dataset_is_named(tmp_path, data_type):
+    sink = Hdf5Sink(tmp_path)
+    with pytest.raises(ConnectorError, match="column 'odd': HDF5 datasets hold numbers, times and"):
+        sink.begin(pa.schema({"x": pa.int64(), "odd": data_type}), 0, 1, 0)
