@@ -79,9 +79,26 @@ class StringFunctions:
         """Return the text without white space, or without ``characters``, at its end."""
         return self._strip("str.strip_end", characters)
 
-    def to_datetime(self, format: str, *, unit: str = "us") -> Expression:
-        """Return timestamps read in a ``strptime`` format. ISO text needs only ``cast``."""
-        return self._apply("str.to_datetime", format=format, unit=unit)
+    def to_datetime(self, format: str | None = None, *, unit: str = "us") -> Expression:
+        """Return timestamps: of ISO 8601 text, or read in a ``strptime`` format.
+
+        Text that is no such time raises, also where the day does not exist, as
+        2023-02-29, or the second is 60. ISO text becomes an instant in UTC, whatever zone
+        or offset it gives (``Z``, ``+02:00``); without one it is taken for UTC, and digits
+        beyond the unit are cut off. ``cast("timestamp[us]")`` takes ISO text without a zone,
+        and gives times without one. With a format, ``%z`` makes instants in UTC.
+
+        Parameters
+        ----------
+        format : str, optional
+            As ``"%d/%m/%Y %H:%M"``; none for ISO 8601 text, as ``2001-01-31T12:30:00Z``.
+        unit : str
+            ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``.
+        """
+        if unit not in _EPOCH_UNITS:
+            raise ValueError(f"to_datetime(unit={unit!r}): expected s, ms, us or ns")
+        options = {} if format is None else {"format": format}
+        return self._apply("str.to_datetime", **options, unit=unit)
 
     def _strip(self, function: str, characters: str | None) -> Expression:
         if characters is None:

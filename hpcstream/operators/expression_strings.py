@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.operators.expression_binding import Bound, Rule, TypeMismatch, call, cast
+from hpcstream.operators.expression_parsing import to_datetime
 from hpcstream.operators.expression_types import family
 
 OptionsOf = Callable[[dict[str, Any]], Any]
@@ -66,8 +67,7 @@ def _slice(options: dict[str, Any]) -> pc.SliceOptions:
 
 
 def _to_datetime(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
-    parse = pc.StrptimeOptions(options["format"], options["unit"], False)
-    return call("strptime", _text(arguments), parse)
+    return to_datetime(_text(arguments), options)
 
 
 def _pattern(options: dict[str, Any]) -> pc.MatchSubstringOptions:
