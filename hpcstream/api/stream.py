@@ -456,7 +456,9 @@ class Stream:
             known += writer_options()
         documented = f"hpcstream.connectors.file_sinks.{make.__name__}"
         refuse_unknown_options(what, options, known, documented)
-        self._end(make(path, **options))
+        sink = make(path, **options)
+        sink.check(self.schema)
+        self._end(sink)
 
     def print(self, limit: int | None = SHOWN_ROWS, *, label: str = "") -> None:
         """Print rows on rank 0, as they come, to look at them.

@@ -159,6 +159,10 @@ class FileSink:
         """Return one line for ``explain()``."""
         return f"write_{self._format.extension}({self._directory!r}, mode={self._mode!r})"
 
+    def check(self, schema: pa.Schema) -> None:
+        """Raise `ConnectorError` if the format cannot hold the columns; touches no file."""
+        check_format(self._format, schema, self._directory)
+
     def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:
         """Make the directory, look at what is there, remove what this rank once left behind.
 
@@ -168,7 +172,7 @@ class FileSink:
             It cannot be written, the format cannot hold the columns, or parts are there
             and the mode is ``"error"``. Raised on every rank alike.
         """
-        check_format(self._format, schema, self._directory)
+        self.check(schema)
         directory_parts.make_directory(self._directory)
         self._schema, self._rank, self._size, self._attempt = schema, rank, size, attempt
         self._part, self._uncommitted = None, set()
@@ -204,7 +208,7 @@ class FileSink:
         ConnectorError
             A part of the checkpoint is gone.
         """
-        check_format(self._format, schema, self._directory)
+        self.check(schema)
         directory_parts.make_directory(self._directory)
         self._schema, self._rank, self._size, self._attempt = schema, rank, size, attempt
         self._part, self._uncommitted, self._finished = None, set(), []

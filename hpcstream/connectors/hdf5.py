@@ -70,6 +70,7 @@ class Hdf5Format:
         with opened(path, self._spec) as table:
             table.n_rows()
             table.check_storage()
+            table.check_event_time()
             return table.schema
 
     def list_file(self, path: str, schema: pa.Schema, event_time: str | None) -> FileListing:

@@ -90,6 +90,12 @@ def groups_with_rows(file: Any) -> str:
     return "; ".join(shown)
 
 
+def paths_named(file: Any, name: str) -> list[str]:
+    """Return the paths of datasets with rows that have this name, in any group."""
+    there = ((group, group.get(name)) for group in _groups(file) if name in group)
+    return [f"{group.name.rstrip('/')}/{name}" for group, one in there if _has_rows(one)]
+
+
 def _in_words(lengths: dict[str, int]) -> str:
     said = [f"{name}: {n_rows} rows" for name, n_rows in list(lengths.items())[:_MOST_SHOWN]]
     return ", ".join(said + ["..."] * (len(lengths) > _MOST_SHOWN))

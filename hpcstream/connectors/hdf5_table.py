@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from hpcstream.connectors.files import unreadable
 from hpcstream.connectors.hdf5_finding import columns_of
+from hpcstream.connectors.hdf5_paths import paths_named
 from hpcstream.connectors.hdf5_storage import check_filters, check_sources
 from hpcstream.connectors.hdf5_stored import TableSpec
 from hpcstream.connectors.scan import plain_schema
-from hpcstream.errors import ConnectorError
+from hpcstream.errors import ConnectorError, PlanError
 
 
 class Hdf5Table:
@@ -32,6 +33,7 @@ class Hdf5Table:
 
     def __init__(self, file: Any, spec: TableSpec, only: Sequence[str] | None = None) -> None:
         self._path = str(file.filename)
+        self._file, self._spec = file, spec
         self.columns = columns_of(file, spec, only)
         schema = pa.schema([(name, column.type) for name, column in self.columns.items()])
         self.schema = plain_schema(schema, self._path)
@@ -56,6 +58,20 @@ class Hdf5Table:
         """Raise `ConnectorError` for a dataset that is compressed by an unknown filter."""
         for dataset in self._datasets():
             check_filters(dataset)
+
+    def check_event_time(self) -> None:
+        """Raise `PlanError` if event time is no column, but a dataset elsewhere in the file."""
+        wanted = self._spec.event_time
+        if wanted is None or wanted in self.columns:
+            return
+        paths = paths_named(self._file, wanted)
+        if paths:
+            others = {name: str(one.datasets[0].name) for name, one in self.columns.items()}
+            said = f"columns={ {wanted: paths[0], **others} }" if len(others) < 8 else "columns="
+            raise PlanError(
+                f"{self._path!r}: event_time {wanted!r} is no column of the table, but is at "
+                f"{', '.join(paths)}; name all columns by path, as in {said}"
+            )
 
     def check_storage(self) -> None:
         """Raise `ConnectorError` for a dataset whose values cannot be had."""

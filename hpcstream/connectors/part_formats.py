@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hpcstream.connectors.parquet_written import has_dictionary, marked
+from hpcstream.connectors.ipc_writer import IpcWriter, refuse_float_dictionaries
+from hpcstream.connectors.parquet_written import marked
 from hpcstream.errors import ConnectorError
 
 
@@ -78,46 +79,9 @@ class IpcParts:
     def open(self, where: Any, schema: pa.Schema) -> PartWriter:
         """Return an IPC file writer."""
         for field in schema:
-            _refuse_float_dictionaries(field.name, field.type)
+            refuse_float_dictionaries(field.name, field.type)
         options = pa.ipc.IpcWriteOptions(compression=self.compression, emit_dictionary_deltas=True)
-        return _IpcWriter(pa.ipc.new_file(where, schema, options=options))
-
-
-class _IpcWriter:
-    """Makes the dictionaries of later blocks continue those of earlier ones.
-
-    The file format allows a dictionary to grow, not to be replaced.
-    """
-
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
-        self._so_far: dict[int, pa.Array] = {}
-
-    def write_table(self, table: pa.Table) -> None:
-        for i, field in enumerate(table.schema):
-            if has_dictionary(field.type):
-                table = table.set_column(i, field, self._continued(i, table.column(i)))
-        self._writer.write_table(table)
-
-    def close(self) -> None:
-        self._writer.close()
-
-    def _continued(self, i: int, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        chunks = [self._so_far[i], *column.chunks] if i in self._so_far else column.chunks
-        unified = pa.chunked_array(chunks, column.type).unify_dictionaries()
-        if unified.num_chunks:
-            self._so_far[i] = unified.chunk(0).slice(0, 0)  # its dictionaries, and no values
-        return unified
-
-
-def _refuse_float_dictionaries(name: str, data_type: pa.DataType) -> None:
-    """Raise for dictionaries that hold floats: NaN and -0.0 are no continuation of themselves."""
-    if pa.types.is_dictionary(data_type):
-        if pa.types.is_floating(data_type.value_type):
-            raise pa.ArrowNotImplementedError(f"column {name!r} is {data_type}")
-        return
-    for i in range(data_type.num_fields):
-        _refuse_float_dictionaries(name, data_type.field(i).type)
+        return IpcWriter(pa.ipc.new_file(where, schema, options=options))
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ table of a join. Behind that there are no views, no run ends, no bytes for boole
 dictionaries that differ from batch to batch can be joined to one;
 and a row of a dictionary column is null where its index is: Arrow lets a dictionary
 hold null among its values, too, and whoever asks a column for its nulls sees the
-indices only. Other extension types stay what they are called; functions, keys and
-aggregates see what their values are stored as.
+indices only. Other extension types stay what they are called, except inside of nested
+columns; functions, keys and aggregates see what their values are stored as. Lists lie
+in the order of their rows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.memory.columns import LARGE_TYPE_OF_VIEW, fixed_values, validity
+from hpcstream.memory.plain_nested import nested_column, nested_type
 
 _LEAST_INDEX = pa.int32()
 """What narrower indices of dictionaries become: batches are put together whose dictionaries
@@ -35,7 +37,17 @@ def plain_type(data_type: pa.DataType) -> pa.DataType:
         return plain_type(data_type.value_type)
     if isinstance(data_type, pa.BaseExtensionType):
         return _plain_extension(data_type)
+    if data_type.num_fields:
+        return nested_type(data_type, _inner_type)
     return LARGE_TYPE_OF_VIEW.get(data_type, data_type)
+
+
+def _inner_type(data_type: pa.DataType) -> pa.DataType:
+    """Return the plain type inside of a nested one: Arrow has no kernels for extensions there."""
+    plain = plain_type(data_type)
+    if isinstance(plain, pa.BaseExtensionType):
+        return plain_type(plain.storage_type)
+    return plain
 
 
 def plain_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -68,6 +80,8 @@ def plain_column(column: pa.Array, data_type: pa.DataType) -> pa.Array:
         return plain_column(pc.run_end_decode(column), data_type)
     if isinstance(column.type, pa.BaseExtensionType):
         return plain_column(column.storage, data_type)
+    if column.type.num_fields:
+        return nested_column(column, data_type, plain_column)
     return column.cast(data_type)
 
 

@@ -182,3 +182,10 @@ def test_a_column_that_has_no_dataset_is_named(tmp_path, data_type):
     sink = Hdf5Sink(tmp_path)
     with pytest.raises(ConnectorError, match="column 'odd': HDF5 datasets hold numbers, times and"):
         sink.begin(pa.schema({"x": pa.int64(), "odd": data_type}), 0, 1, 0)
+
+
+def test_a_job_says_what_a_file_cannot_hold_where_the_sink_is_declared(tmp_path):
+    rows = hs.Job("declared").from_batches(pa.table({"x": [1], "odd": [[1, 2]]}))
+    with pytest.raises(ConnectorError, match=r"column 'odd': HDF5 datasets hold .*select"):
+        rows.write_hdf5(tmp_path / "out")
+    assert not (tmp_path / "out").exists()

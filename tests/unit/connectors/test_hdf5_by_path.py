@@ -116,6 +116,14 @@ def test_what_is_not_there_is_said_with_what_is(scan, options, said):
         Hdf5Source(scan, **options)
 
 
+def test_event_time_that_is_elsewhere_is_found(scan):
+    said = rf"'NDArrayTimeStamp' is no column .* is at {STAMP}; .*'data': '/entry/data/data'"
+    with pytest.raises(PlanError, match=said):
+        Hdf5Source(scan, table="/entry/data", event_time="NDArrayTimeStamp", unit="s")
+    with pytest.raises(PlanError, match=r"event_time: no column 'nothing' in .data."):
+        Hdf5Source(scan, table="/entry/data", event_time="nothing", unit="s")
+
+
 def test_columns_are_names_and_paths(scan):
     with pytest.raises(TypeError, match=r"expected names and paths .*'frame': '/entry/data/data'"):
         Hdf5Source(scan, columns=["/entry/data/data"])

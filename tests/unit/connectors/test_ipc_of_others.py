@@ -1,0 +1,133 @@
+"""Arrow IPC that other tools wrote: read right, or refused by name."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpcstream.connectors.file_sinks import IpcSink
+from hpcstream.connectors.ipc import IpcSource
+from hpcstream.connectors.part_formats import IpcParts
+from hpcstream.errors import ConnectorError
+from tests.unit.connectors.source_contract import read_all
+
+blocks = st.lists(st.lists(st.none() | st.sampled_from("abcde"), max_size=6), max_size=6)
+
+
+def encoded(texts, index):
+    plain = pa.array(texts, pa.string()).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(plain.indices.cast(index), plain.dictionary)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("ipc")
+
+
+@settings(max_examples=60)
+@given(
+    given_blocks=blocks,
+    index=st.sampled_from([pa.int8(), pa.int32()]),
+    deltas=st.booleans(),
+    compression=st.sampled_from([None, "lz4", "zstd"]),
+    max_rows=st.sampled_from([1, 3, 100]),
+)
+def test_streams_whose_dictionaries_grow_or_are_replaced(
+    folder, given_blocks, index, deltas, compression, max_rows
+):
+    path = folder / "a.arrows"
+    options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=deltas, compression=compression)
+    schema = pa.schema({"d": pa.dictionary(index, pa.string()), "l": pa.list_(pa.string())})
+    with pa.ipc.new_stream(path, schema, options=options) as writer:
+        for texts in given_blocks:
+            lists = pa.array([[text, None] for text in texts], pa.list_(pa.string()))
+            writer.write_batch(pa.record_batch([encoded(texts, index), lists], schema=schema))
+
+    rows = read_all(IpcSource(path), max_rows=max_rows)
+
+    expected = [text for texts in given_blocks for text in texts]
+    assert [row["d"] for row in rows] == expected
+    assert [row["l"] for row in rows] == [[text, None] for text in expected]
+
+
+@settings(max_examples=40)
+@given(given_blocks=blocks, max_rows=st.sampled_from([1, 3, 100]))
+def test_dictionaries_inside_of_nested_columns_are_written_and_read(folder, given_blocks, max_rows):
+    path = folder / "a.arrow"
+    data_type = pa.list_(pa.dictionary(pa.int32(), pa.string()))
+    with pa.OSFile(str(path), "wb") as file:
+        writer = IpcParts().open(file, pa.schema({"x": data_type}))
+        for texts in given_blocks:
+            lists = pa.array([[text] for text in texts], pa.list_(pa.string())).cast(data_type)
+            writer.write_table(pa.table({"x": lists}))
+        writer.close()
+    found = [row["x"] for row in read_all(IpcSource(path), max_rows=max_rows)]
+    assert found == [[text] for texts in given_blocks for text in texts]
+
+
+def test_run_ends_views_and_labels_are_read_as_plain_columns(tmp_path):
+    table = pa.table(
+        {
+            "runs": pc.run_end_encode(pa.array([1, 1, None, 2])),
+            "view": pa.array(["a", None, "b" * 40, ""], pa.string_view()),
+            "lists": pa.array([[1], None, [], [2, 3]], pa.list_view(pa.int64())),
+            "flag": pa.ExtensionArray.from_storage(
+                pa.bool8(), pa.array([1, 0, None, 1], pa.int8())
+            ),
+            "month": pa.array(
+                [(1, 2, 3), None, (0, 0, 0), (1, 0, 0)], pa.month_day_nano_interval()
+            ),
+        }
+    )
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    assert read_all(IpcSource(tmp_path), max_rows=3) == [
+        {"runs": 1, "view": "a", "lists": [1], "flag": True, "month": (1, 2, 3)},
+        {"runs": 1, "view": None, "lists": None, "flag": False, "month": None},
+        {"runs": None, "view": "b" * 40, "lists": [], "flag": None, "month": (0, 0, 0)},
+        {"runs": 2, "view": "", "lists": [2, 3], "flag": True, "month": (1, 0, 0)},
+    ]
+
+
+def test_dictionaries_of_floats_are_refused_before_any_row(tmp_path):
+    data_type = pa.dictionary(pa.int32(), pa.float64())
+    for nested in (data_type, pa.list_(data_type), pa.struct([("a", data_type)])):
+        with pytest.raises(ConnectorError, match=r"arrow cannot hold .*column 'f' is .*double"):
+            IpcSink(tmp_path).check(pa.schema({"n": pa.int64(), "f": nested}))
+
+
+VALUES = {
+    pa.string(): "a",
+    pa.large_binary(): b"a",
+    pa.binary(3): b"abc",
+    pa.int8(): 7,
+    pa.bool_(): True,
+    pa.decimal128(5, 2): decimal.Decimal("1.50"),
+    pa.date64(): dt.date(2020, 1, 1),
+    pa.time64("us"): dt.time(1, 2),
+    pa.duration("s"): dt.timedelta(seconds=3),
+    pa.timestamp("us", "UTC"): dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
+}
+
+
+@pytest.mark.parametrize("data_type", VALUES, ids=str)
+@pytest.mark.parametrize("nested", [False, True], ids=["plain", "in lists"])
+def test_a_dictionary_may_be_without_values_until_a_later_block(tmp_path, data_type, nested):
+    blocks = [[None, None], [VALUES[data_type]], [None, VALUES[data_type]]]
+    columns = [pa.array(block, data_type).dictionary_encode() for block in blocks]
+    if nested:
+        columns = [pa.ListArray.from_arrays(range(len(c) + 1), c) for c in columns]
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file:
+        writer = IpcParts().open(file, pa.schema({"x": columns[0].type}))
+        for column in columns:
+            writer.write_table(pa.table({"x": column}))
+        writer.close()
+
+    expected = [[one] if nested else one for block in blocks for one in block]
+    assert [row["x"] for row in read_all(IpcSource(tmp_path))] == expected
