@@ -42,6 +42,9 @@ MIN_TIME = -(2**63)
 MAX_TIME = 2**63 - 1
 """The watermark of a stream that has ended."""
 
+_MOST_TICKS = 2**61
+"""Longest duration: windows are counted for times as far from the ends of int64 as three sizes."""
+
 _NANOSECONDS = {
     "ns": 1,
     "us": 1_000,
@@ -126,7 +129,7 @@ class TimeUnit:
         Raises
         ------
         PlanError
-            The duration is not a whole number of units.
+            The duration is not a whole number of units, or too long to be counted in them.
         """
         nanoseconds = parse_duration(duration)
         ticks, rest = divmod(nanoseconds, _NANOSECONDS[self.name])
@@ -134,6 +137,13 @@ class TimeUnit:
             raise PlanError(
                 f"{what} {duration!r} is not a whole number of {self.name}, the unit of this "
                 "stream's event time; cast the event-time column to a finer timestamp"
+            )
+        if abs(ticks) > _MOST_TICKS:
+            years = _MOST_TICKS * _NANOSECONDS[self.name] // _NANOSECONDS["d"] // 365
+            raise PlanError(
+                f"{what} {duration!r} is longer than {years:,} years, the most that can be "
+                f"counted beside event times in {self.name}; cast the event-time column to a "
+                "coarser timestamp"
             )
         return ticks
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Never
+
+import pyarrow as pa
 
 from hpcstream.api.misuse import Reminder, refuse_unknown_options
 from hpcstream.api.notebook import Plan, preformatted
@@ -225,6 +228,7 @@ class Job:
         watermark_delay: Duration = "0s",
         event_time_unit: str | None = None,
         per_rank: bool = False,
+        schema: pa.Schema | None = None,
     ) -> Stream:
         """Read batches that are in memory, or made by a function.
 
@@ -234,10 +238,16 @@ class Job:
         Parameters
         ----------
         batches : table, data frame, list of batches, or a callable that returns an iterator
+        schema : pyarrow.Schema, optional
+            Of the batches, where there may be none; else that of the first.
         """
         with exits_are_errors():
             source = BatchesSource(
-                batches, event_time=event_time, unit=event_time_unit, per_rank=per_rank
+                batches,
+                schema=schema,
+                event_time=event_time,
+                unit=event_time_unit,
+                per_rank=per_rank,
             )
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
@@ -251,7 +261,12 @@ class Job:
         watermark_delay: Duration = "0s",
         event_time_unit: str | None = None,
         idle_timeout: Duration | None = _IDLE_TIMEOUT,
-        **options: Any,
+        splits: int | None = None,
+        block_rows: int | None = None,
+        schema: pa.Schema | None = None,
+        seed: int = 0,
+        start: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Stream:
         """Make rows from their numbers.
 
@@ -264,9 +279,21 @@ class Job:
             How many; None with a ``rate``: without end.
         rate : float, optional
             Rows a second, of all ranks together; makes the source live.
+        splits, block_rows, schema, seed, start, clock
+            See `hpcstream.connectors.generate.GenerateOptions`.
         """
         source = GenerateSource(
-            what, rows=rows, rate=rate, event_time=event_time, unit=event_time_unit, **options
+            what,
+            rows=rows,
+            rate=rate,
+            event_time=event_time,
+            unit=event_time_unit,
+            splits=splits,
+            block_rows=block_rows,
+            schema=schema,
+            seed=seed,
+            start=start,
+            clock=clock,
         )
         return self._source(source, event_time, watermark_delay, event_time_unit, idle_timeout)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -91,7 +92,7 @@ class BatchesSource:
 
     def describe(self) -> str:
         """Return what is read, with columns and filter."""
-        count = "a generator" if self._list is None else f"{len(self._list)} batches"
+        count = "a generator" if self._list is None else _counted(len(self._list))
         where = "on each rank" if self.per_rank else None
         return ", ".join(filter(None, [f"from_batches({count})", where, self._scan.describe()]))
 
@@ -133,7 +134,10 @@ class BatchesSource:
     def _first_schema(self) -> pa.Schema:
         first = next(iter(self._list), None) if self._list is not None else self._peek()
         if first is None:
-            raise ValueError("from_batches: no batch was given, so give schema=")
+            raise ValueError(
+                "from_batches: no batch was given, so the columns are not known; give schema=, or "
+                "a table, which has one without rows too"
+            )
         return first.schema
 
     def _peek(self) -> pa.RecordBatch | None:
@@ -178,6 +182,10 @@ class _Stream:
         return once
 
 
+def _counted(n_batches: int) -> str:
+    return "1 batch" if n_batches == 1 else f"{n_batches} batches"
+
+
 def _as_batches(given: Any) -> list[pa.RecordBatch] | Callable[[], Any] | Iterator[Any]:
     if isinstance(given, Iterator):
         return given
@@ -193,12 +201,23 @@ def _as_batches(given: Any) -> list[pa.RecordBatch] | Callable[[], Any] | Iterat
         return _as_batches(pa.Table.from_pandas(given, preserve_index=False))
     if hasattr(given, "__arrow_c_stream__"):  # Polars, DuckDB and their kin
         return _as_batches(pa.table(given))
-    if isinstance(given, Iterable):
-        return list(_flatten(given))
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping):
+        items = list(given)
+        return list(_flatten(items)) or _no_rows_of(items)
     raise TypeError(
         f"from_batches: expected RecordBatch, Table, DataFrame, an iterable of batches or a "
-        f"function that returns one, got {type(given).__name__}"
+        f"function that returns one, got {_what_it_is(given)}"
     )
+
+
+def _what_it_is(given: Any) -> str:
+    """Return the type of something, and how rows are made of it if that is near."""
+    name = type(given).__name__
+    if isinstance(given, Mapping):
+        return f"{name}; pa.table(columns) makes a table of columns, pa.Table.from_pylist of rows"
+    if isinstance(given, str | Path):
+        return f"{name}; files are read by job.read_parquet(path), read_csv(path) and their kin"
+    return name
 
 
 def _iterator(given: Any) -> Iterator[Any]:
@@ -215,8 +234,13 @@ def _flatten(items: Iterable[Any]) -> Iterator[pa.RecordBatch]:
             yield from item.to_batches()
         else:
             raise TypeError(
-                f"from_batches: item {i} is {type(item).__name__}; expected RecordBatch or Table"
+                f"from_batches: item {i}: expected RecordBatch or Table, got {_what_it_is(item)}"
             )
+
+
+def _no_rows_of(items: Sequence[Any]) -> list[pa.RecordBatch]:
+    """Return the columns of the first of some tables without rows, as a batch without rows."""
+    return _no_rows(items[0].schema) if items else []
 
 
 def _no_rows(schema: pa.Schema) -> list[pa.RecordBatch]:

@@ -139,7 +139,8 @@ class PhysicalGraph:
 
     def explain(self) -> str:
         """Return the graph as text: rewrites, tasks with their ranks, edges."""
-        lines = [f"{len(self.tasks)} tasks on {self.size} rank{'s' if self.size > 1 else ''}"]
+        tasks = f"{len(self.tasks)} task{'' if len(self.tasks) == 1 else 's'}"
+        lines = [f"{tasks} on {self.size} rank{'' if self.size == 1 else 's'}"]
         for task in self.tasks:
             lines.append(f"task {task.number} on {_ranks(task.ranks, self.size)}")
             if task.source:

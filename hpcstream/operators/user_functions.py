@@ -17,7 +17,7 @@ from hpcstream.connectors.scan import empty_batch
 from hpcstream.early_exit import as_error
 from hpcstream.errors import PlanError
 from hpcstream.event_time import TimeUnit
-from hpcstream.memory.plain_types import plain_batch, plain_column, plain_type
+from hpcstream.memory.plain_types import plain_type
 from hpcstream.operators.hidden_columns import (
     refuse_reserved_names,
     time_field,
@@ -25,6 +25,7 @@ from hpcstream.operators.hidden_columns import (
     visible_schema,
     with_event_time,
 )
+from hpcstream.operators.returned_batches import Promise, refuse_unknown_types
 from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
 
 BatchFunction = Callable[[pa.RecordBatch], Any]
@@ -96,9 +97,10 @@ class MapBatches:
     ) -> Iterator[pa.RecordBatch]:
         """Yield what the function returns for a batch, one batch after the other."""
         result = self._result_for(batch.schema)
+        promise = Promise(self.describe(), result.visible, is_inferred=self._schema is None)
         for returned in self._call(batch.select(visible_positions(batch.schema))):
             if returned.num_rows:
-                yield result.finish(_conform(returned, result.visible, self.describe()))
+                yield result.finish(promise.conform(returned))
 
     process_watermark = emit_nothing
     snapshot = empty_snapshot
@@ -132,8 +134,13 @@ class MapBatches:
                 f"raised {type(error).__name__}: {error}{advice}"
             ) from error
         if returned is None:
-            raise PlanError(f"{self.describe()} returned nothing for a batch of 0 rows{advice}")
-        return returned.schema
+            raise PlanError(
+                f"{self.describe()} returned nothing for a batch of 0 rows; is a return "
+                f"missing?{advice}"
+            )
+        refuse_unknown_types(returned.schema, schema, self.describe())
+        found: pa.Schema = returned.schema
+        return found
 
 
 class FlatMap:
@@ -309,33 +316,6 @@ def _what_it_is(returned: Any) -> str:
     if hasattr(returned, "to_arrow"):
         return f"{home}.{name}; its to_arrow() makes a table of it"
     return name
-
-
-def _conform(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
-    """Return a batch in the declared order of columns, if that is all that differs."""
-    if batch.schema.equals(schema):
-        return plain_batch(batch, schema)
-    found = {field.name: plain_type(field.type) for field in batch.schema}
-    if found != {field.name: field.type for field in schema} or len(found) != batch.num_columns:
-        raise TypeError(
-            f"{where} returned other columns than declared: {_differences(found, schema)}"
-        )
-    columns = [plain_column(batch.column(field.name), field.type) for field in schema]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _differences(found: dict[str, pa.DataType], schema: pa.Schema) -> str:
-    declared = {field.name: field.type for field in schema}
-    parts = [f"{name!r} ({t}) is missing" for name, t in declared.items() if name not in found]
-    parts += [
-        f"{name!r} ({t}) is not declared" for name, t in found.items() if name not in declared
-    ]
-    parts += [
-        f"{name!r} is {found[name]}, declared as {declared[name]}"
-        for name in declared
-        if name in found and found[name] != declared[name]
-    ]
-    return "; ".join(parts) or "a column is there twice"
 
 
 def _function_name(function: Callable[..., Any]) -> str:

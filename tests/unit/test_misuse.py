@@ -10,6 +10,8 @@ import sys
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import hpcstream as hs
 from hpcstream import col
@@ -244,3 +246,29 @@ def test_of_many_jobs_that_nobody_runs_three_are_named():
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
     assert ended.stderr.endswith("of 'job 0', 'job 1', 'job 2' and 2 others\n")
+
+
+@given(
+    st.sampled_from(["ns", "us", "ms", "s"]),
+    st.integers(1, 10**7),
+    st.sampled_from(["size", "slide", "offset", "lateness", "delay"]),
+)
+def test_a_duration_of_any_length_is_taken_or_refused_with_what_to_do(unit, weeks, what):
+    given = {"size": "1w", "slide": "1w", "offset": "0s", "lateness": "0s", "delay": "0s"}
+    given[what] = f"{weeks}w"
+    if what == "slide":
+        given["size"] = given["slide"]
+    ticks = weeks * 604_800 * {"ns": 10**9, "us": 10**6, "ms": 1000, "s": 1}[unit]
+    table = pa.table({"t": pa.array([0, 1], pa.timestamp(unit))})
+
+    def build():
+        job = hs.Job("long")
+        stream = job.from_batches(table, event_time="t", watermark_delay=given["delay"])
+        window = hs.sliding(given["size"], given["slide"], offset=given["offset"])
+        return stream.window_all(window).allowed_lateness(given["lateness"]).agg(n=hs.count())
+
+    if ticks <= 2**61:
+        build()
+        return
+    with pytest.raises(hs.PlanError, match=f"'{weeks}w' is longer than"):
+        build()

@@ -264,3 +264,94 @@ def test_wrong_rows_are_refused():
 def test_descriptions_name_the_function():
     assert MapBatches(later).describe() == "map_batches(later)"
     assert FlatMap(Oops).describe() == "flat_map(Oops)"
+
+
+# -- types found by a call without rows ------------------------------------------------
+
+
+def returning(**columns):
+    """A function whose columns have the types of a data frame without rows if it has none."""
+
+    def function(batch):
+        empty = {"label": pa.array([], pa.float64()), "n": pa.array([], pa.int64())}
+        filled = {"n": pa.array([1] * batch.num_rows)} | columns
+        return pa.table(filled if batch.num_rows else {name: empty[name] for name in filled})
+
+    return function
+
+
+def test_types_found_without_a_row_say_so_and_what_to_write():
+    function = returning(label=pa.array(["late"], pa.large_string()))
+
+    with pytest.raises(TypeError) as error:
+        run(MapBatches(function), stream(1))
+
+    assert "returned other columns than inferred from a call with 0 rows" in str(error.value)
+    assert "'label' is large_string, inferred as double; give map_batches(..., " in str(error.value)
+    assert "schema=pa.schema([('n', 'int64'), ('label', 'large_string')])" in str(error.value)
+    assert pa.schema([("n", "int64"), ("label", "large_string")]).field("label").type
+
+
+NUMBERS = [pa.int8(), pa.int32(), pa.int64(), pa.uint16(), pa.float32(), pa.float64()]
+
+
+@given(st.sampled_from(NUMBERS), st.lists(st.integers(0, 100) | st.none(), min_size=1, max_size=5))
+def test_numbers_are_taken_in_the_type_that_was_inferred_where_nothing_is_lost(data_type, given_):
+    function = returning(label=pa.array(given_, data_type), n=pa.array(given_, data_type))
+
+    out = run(MapBatches(function), stream(*range(len(given_))))
+
+    assert out.schema == pa.schema([("n", pa.int64()), ("label", pa.float64())])
+    assert out["n"].to_pylist() == given_
+    assert out["label"].to_pylist() == given_
+
+
+@pytest.mark.parametrize(
+    ("column", "inferred"),
+    [
+        (pa.array([1.5]), pa.int64()),
+        (pa.array(["1"]), pa.int64()),
+        (pa.array([2**62 + 1]), pa.float64()),
+        (pa.array([True]), pa.int64()),
+        (pa.array([1]), pa.string()),
+    ],
+    ids=["fraction", "text", "too large", "flag", "number"],
+)
+def test_values_that_would_change_are_refused(column, inferred):
+    def function(batch):
+        return pa.table({"x": column if batch.num_rows else pa.array([], inferred)})
+
+    with pytest.raises(TypeError, match="inferred as"):
+        run(MapBatches(function), stream(1))
+
+
+def test_a_batch_of_nulls_alone_has_any_type():
+    declared = pa.schema([("x", pa.string())])
+
+    out = run(MapBatches(lambda b: pa.table({"x": [None]}), declared), stream(1))
+
+    assert out["x"].to_pylist() == [None]
+    assert out.schema == declared
+
+
+def test_declared_types_are_not_changed():
+    declared = pa.schema([("n", pa.float64())])
+
+    with pytest.raises(TypeError, match="other columns than declared: 'n' is int64, declared as d"):
+        run(MapBatches(lambda b: pa.table({"n": [1]}), declared), stream(1))
+
+
+def test_a_type_that_no_row_tells_is_refused_when_the_graph_is_built():
+    pd = pytest.importorskip("pandas")
+
+    def labels(batch):
+        frame = pd.DataFrame({"label": pd.Series(["x"] * batch.num_rows, dtype=object)})
+        return pa.RecordBatch.from_pandas(frame, preserve_index=False)
+
+    with pytest.raises(PlanError, match=r"type of 'label' cannot be inferred from a call with 0"):
+        MapBatches(labels).output_schema(SCHEMA)
+
+
+def test_a_function_that_returns_nothing_is_asked_for_its_return():
+    with pytest.raises(PlanError, match=r"for a batch of 0 rows; is a return missing\?; give"):
+        MapBatches(lambda b: None).output_schema(SCHEMA)

@@ -147,3 +147,36 @@ def test_views_are_read_as_types_that_arrow_can_filter():
     assert source.schema.types[:2] == [pa.large_string(), pa.large_binary()]
     assert source.schema.field("d").type.value_type == pa.large_string()
     assert read_all(source) == views.to_pylist()
+
+
+def test_tables_without_rows_tell_their_columns():
+    empty = pa.table({"x": pa.array([], pa.int64())})
+
+    assert BatchesSource([empty, empty]).schema == empty.schema
+    assert BatchesSource([], schema=empty.schema).schema == empty.schema
+    assert BatchesSource([pa.table({"x": []}), pa.table({"x": [1]})]).schema == empty.schema
+    with pytest.raises(ValueError, match=r"the columns are not known; give schema=, or a table"):
+        BatchesSource([])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"x": [1]}, r"pa\.table\(columns\)"),
+        ([{"x": 1}], r"item 0: .*pa\.Table\.from_pylist"),
+        ("rows.csv", r"job\.read_parquet\(path\)"),
+        (["rows.csv"], r"item 0: .*job\.read_parquet\(path\)"),
+        (3, "got int$"),
+    ],
+    ids=range(5),
+)
+def test_what_is_no_batch_is_answered_with_how_one_is_made(given, said):
+    with pytest.raises(TypeError, match=f"from_batches: .*{said}"):
+        BatchesSource(given)
+
+
+def test_batches_are_counted_in_words():
+    one = pa.record_batch({"x": [1]})
+
+    assert BatchesSource([one]).describe() == "from_batches(1 batch)"
+    assert BatchesSource([one, one]).describe() == "from_batches(2 batches)"
