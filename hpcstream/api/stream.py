@@ -7,17 +7,24 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 import pyarrow as pa
 
 from hpcstream.api.collected import Collected
 from hpcstream.api.misuse import expression_for, refuse_unknown_options
 from hpcstream.api.notebook import preformatted, schema_text
+from hpcstream.api.union_inputs import check_same_rows
 from hpcstream.api.windowed import KeyedStream, WindowedStream
 from hpcstream.api.windows import Window
 from hpcstream.connectors.adapt import as_sink
-from hpcstream.connectors.file_sinks import CsvSink, Hdf5Sink, IpcSink, ParquetSink
+from hpcstream.connectors.file_sinks import (
+    HDF5_PART_BYTES,
+    CsvSink,
+    Hdf5Sink,
+    IpcSink,
+    ParquetSink,
+)
 from hpcstream.connectors.part_formats import writer_options
 from hpcstream.connectors.sinks import SHOWN_ROWS, MemorySink, PrintSink
 from hpcstream.errors import PlanError
@@ -246,7 +253,7 @@ class Stream:
             _check_mixable(self._job, other, number)
         nodes = [self._node] + [other._node for other in others]
         for number, node in enumerate(nodes[1:], start=1):
-            _check_same(self._node, node, number)
+            check_same_rows(self._node, node, number)
         return self._add(
             UnionNode(
                 inputs=tuple(nodes), schema=self.schema, time=self._node.time, ranks=self._ranks
@@ -428,6 +435,9 @@ class Stream:
     def write_parquet(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
         """Write Parquet parts into a directory; visible when the job has ended.
 
+        `Job.read_parquet` reads back what was written: seconds, date64 and dictionaries,
+        too, of which Parquet has none.
+
         Parameters
         ----------
         path : path
@@ -446,8 +456,30 @@ class Stream:
         """Write CSV files into a directory, as `write_parquet` does."""
         self._write("write_csv", CsvSink, path, mode=mode, **options)
 
-    def write_hdf5(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
-        """Write a directory of HDF5 files, a dataset a column; as `write_parquet` otherwise."""
+    def write_hdf5(
+        self,
+        path: str | Path,
+        mode: str = "overwrite",
+        *,
+        table: str = "/",
+        compression: str | None = None,
+        max_rows: int | None = None,
+        max_bytes: int = HDF5_PART_BYTES,
+        **unknown: Never,
+    ) -> None:
+        """Write a directory of HDF5 files, a dataset a column; as `write_parquet` otherwise.
+
+        Parameters
+        ----------
+        table : str
+            Group of the datasets.
+        compression : {None, "gzip", "lzf"}
+        max_rows, max_bytes : int, optional
+            A file has no more rows than that, and about so many bytes, which are in
+            memory until it is complete.
+        """
+        options: dict[str, Any] = {"table": table, "compression": compression}
+        options |= {"max_rows": max_rows, "max_bytes": max_bytes, **unknown}
         self._write("write_hdf5", Hdf5Sink, path, mode=mode, **options)
 
     def _write(self, what: str, make: Callable[..., Any], path: str | Path, **options: Any) -> None:
@@ -562,24 +594,4 @@ def _check_mixable(job: Job, other: Any, number: int) -> None:
         raise PlanError(
             f"union: input {number} is a stream of job {other._job.name!r}, this one is of job "
             f"{job.name!r}; read both sources with one job: a run reads what belongs to it"
-        )
-
-
-def _check_same(first: Node, other: Node, number: int) -> None:
-    if first.schema != other.schema:
-        for a, b in zip(first.schema, other.schema, strict=False):
-            if a != b:
-                raise PlanError(
-                    f"union: input {number} has column {b.name!r} of type {b.type} where the "
-                    f"first has {a.name!r} of type {a.type}; select() and cast() them alike"
-                )
-        raise PlanError(
-            f"union: input {number} has columns {other.schema.names}, the first has "
-            f"{first.schema.names}; select() the same from both"
-        )
-    units = [None if n.time is None else n.time.unit.name for n in (first, other)]
-    if units[0] != units[1]:
-        raise PlanError(
-            f"union: input {number} has event time in {units[1]}, the first in {units[0]}; "
-            "give both one unit with with_event_time()"
         )

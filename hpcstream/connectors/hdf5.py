@@ -17,7 +17,11 @@ from hpcstream.connectors.slicing import BatchReader
 from hpcstream.connectors.time_bounds import Bounds, bounds_of_column
 
 SPLIT_ROWS = 262_144
-"""Rows of a split."""
+"""Rows of a split, at most."""
+
+SPLIT_BYTES = 128 << 20
+"""Bytes of a split's rows, at most, unless one row has more: a split is what ranks share, and
+no batch is larger."""
 
 EXTENSIONS = (".h5", ".hdf5", ".nxs")
 
@@ -47,7 +51,7 @@ def Hdf5Source(
     unit : str, optional
         Its unit, if it is a number.
     split_rows : int
-        Rows of a split.
+        Rows of a split, at most; fewer if they have more than `SPLIT_BYTES`.
     """
     if split_rows < 1:
         raise ValueError(f"split_rows must be at least 1, got {split_rows}")
@@ -79,8 +83,9 @@ class Hdf5Format:
             n_rows = table.n_rows()
             table.check_storage()
             splits = []
-            for start in range(0, n_rows, self._split_rows):
-                length = min(self._split_rows, n_rows - start)
+            split_rows = min(self._split_rows, table.rows_of(SPLIT_BYTES))
+            for start in range(0, n_rows, split_rows):
+                length = min(split_rows, n_rows - start)
                 bounds: Bounds = (None, None)
                 if event_time in table.columns:
                     bounds = bounds_of_column(table.columns[event_time].read(start, length))

@@ -17,7 +17,7 @@ import pyarrow as pa
 from hpcstream.connectors.base import Chunk, Split
 from hpcstream.connectors.file_source import FileListing, FileSource
 from hpcstream.connectors.files import Paths
-from hpcstream.connectors.hdf5 import EXTENSIONS
+from hpcstream.connectors.hdf5 import EXTENSIONS, SPLIT_BYTES
 from hpcstream.connectors.hdf5_stored import TableSpec
 from hpcstream.connectors.hdf5_table import Hdf5Table
 from hpcstream.connectors.scan import Scan, empty_batch, relabel
@@ -98,6 +98,7 @@ class _Growing:
         self._table = Hdf5Table(self._file, spec)
         self._table.check_filters()
         self.schema = self._table.schema
+        self.most_rows = self._table.rows_of(SPLIT_BYTES)
         self._datasets = [one for column in self._table.columns.values() for one in column.datasets]
 
     def __enter__(self) -> _Growing:
@@ -154,7 +155,7 @@ class GrowingReader:
             self._look(now_s)
             if now_s - max(self._grown_s, self._reopened_s) >= REOPEN_AFTER_S:
                 self._reopen(now_s)
-        length = min(max_rows, self._n_rows - self.position)
+        length = min(max_rows, self._n_rows - self.position, self._growing.most_rows)
         if length > 0:
             return self._rows(length)
         has_ended = now_s - self._grown_s >= self._follow_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -58,6 +59,20 @@ class Hdf5Table:
         """Raise `ConnectorError` for a dataset that is compressed by an unknown filter."""
         for dataset in self._datasets():
             check_filters(dataset)
+
+    def rows_of(self, n_bytes: int) -> int:
+        """Return how many rows have so many bytes, at least one; of whole chunks if it can be."""
+        widest, row_bytes = None, 1
+        most = 0
+        for column in self.columns.values():
+            dataset = column.datasets[0]
+            own = dataset.id.get_type().get_size() * math.prod(dataset.shape[1:])
+            row_bytes += own
+            if own > most:
+                widest, most = dataset, own
+        rows = max(1, n_bytes // row_bytes)
+        step = widest.chunks[0] if widest is not None and widest.chunks else 1
+        return int(max(rows // step * step, min(step, rows)))
 
     def check_event_time(self) -> None:
         """Raise `PlanError` if event time is no column, but a dataset elsewhere in the file."""

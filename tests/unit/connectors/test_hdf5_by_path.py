@@ -229,3 +229,21 @@ def test_a_filter_on_the_time_of_frames(scan):
         [[18, 19, 20], [21, 22, 23]],
         [[24, 25, 26], [27, 28, 29]],
     ]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "n_rows"),
+    [(None, 7), ((1, 4, 4), 7), ((3, 4, 4), 6), ((9, 4, 4), 7)],
+    ids=["contiguous", "frame by frame", "three frames a chunk", "chunks larger than a split"],
+)
+def test_a_split_has_as_many_frames_as_ranks_can_hold(tmp_path, monkeypatch, chunks, n_rows):
+    frames = np.arange(40 * 16, dtype="<u2").reshape(40, 4, 4)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("frame", data=frames, chunks=chunks)
+        file["n"] = np.arange(40)
+    monkeypatch.setattr("hpcstream.connectors.hdf5.SPLIT_BYTES", 7 * (32 + 8) + 7)
+
+    source = Hdf5Source(tmp_path / "a.h5")
+
+    assert [split.n_rows for split in source.list_splits()][:-1] == [n_rows] * (39 // n_rows)
+    assert [row["n"] for row in read_all(source)] == list(range(40))
