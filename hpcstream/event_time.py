@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -44,6 +45,25 @@ MAX_TIME = 2**63 - 1
 
 _MOST_TICKS = 2**61
 """Longest duration: windows are counted for times as far from the ends of int64 as three sizes."""
+
+
+def least_mark(marks: Sequence[int | None]) -> int | None:
+    """Return what splits, ranks, edges or inputs promise together.
+
+    The *mark* of each is its watermark while it is active, `MAX_TIME` once it has ended, and
+    None while it is idle: it promises nothing then, and nobody waits for it.
+
+    Returns
+    -------
+    int or None
+        The least of those that are active. If there are none: None while any is idle,
+        `MAX_TIME` if all have ended.
+    """
+    active = [mark for mark in marks if mark is not None and mark != MAX_TIME]
+    if active:
+        return min(active)
+    return None if None in marks else MAX_TIME
+
 
 _NANOSECONDS = {
     "ns": 1,

@@ -34,13 +34,14 @@ edges nearer to the sources only.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from hpcstream.errors import HpcstreamError
-from hpcstream.event_time import MAX_TIME
+from hpcstream.event_time import MAX_TIME, MIN_TIME, least_mark
 from hpcstream.exchange.calls import Call, CallSequence, EdgeGroup, EdgeMemory
 from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.edge import RoundEnd, RoundInput
@@ -73,10 +74,11 @@ class EdgeLimits(NamedTuple):
 class _Sender:
     """What is known of one producer's stream."""
 
-    __slots__ = ("ended", "mid_round", "round")
+    __slots__ = ("ended", "marks", "mid_round", "round")
 
     def __init__(self) -> None:
         self.round = -1
+        self.marks: deque[int | None] = deque()  # of its rounds that others have not closed
         self.mid_round = False
         self.ended = False
 
@@ -137,6 +139,7 @@ class CollectiveEdge:
         self._others = [sender for rank, sender in self._senders.items() if rank != self._rank]
         self._inbox: dict[int, dict[int, RoundInput]] = {}
         self._complete = -1
+        self._reached = MIN_TIME
         self._taken = -1
         self._round = 0
         self._last_sent = -1
@@ -298,11 +301,17 @@ class CollectiveEdge:
             sender.mid_round = not flags & LAST
             if flags & LAST:
                 sender.round = header[ROUND]
+                sender.marks.append(_mark(header))
             if flags & BUSY:
                 self.busy_round = max(self.busy_round, header[ROUND])
             if flags & ABORT:
                 self._abort_seen = True
-        self._complete = min(sender.round for sender in self._senders.values())
+        complete = min(sender.round for sender in self._senders.values())
+        while self._complete < complete:
+            self._complete += 1
+            mark = least_mark([sender.marks.popleft() for sender in self._senders.values()])
+            if mark is not None and mark > self._reached:
+                self._reached = mark
 
     def _add_to_inbox(self, call: Call, rank: int, header: list[int]) -> None:
         inbox = self._inbox.setdefault(header[ROUND], {})
@@ -313,8 +322,12 @@ class CollectiveEdge:
             memory = self._calls.memory_of(call, rank)
             part.batches.append(self._wire.decode(memory, header[ROWS]))
         if header[FLAGS] & LAST:
-            part.watermark = None if header[FLAGS] & IDLE else header[WATERMARK]
+            part.watermark = _mark(header)
             part.busy = bool(header[FLAGS] & BUSY)
+
+    def reached_by(self, round_number: int) -> int | None:
+        """Return the greatest mark of all producers so far, once all have closed a round."""
+        return self._reached if self._complete >= round_number else None
 
     def has_round(self, round_number: int) -> bool:
         """Return whether every producer's part of the round is here."""
@@ -326,14 +339,11 @@ class CollectiveEdge:
         self._taken = round_number
         parts = self._inbox.pop(round_number)
         whole = RoundInput()
-        marks = []
         for rank in self._group.producers:
             part = parts[rank]
             whole.batches += part.batches
             whole.busy = whole.busy or part.busy
-            if part.watermark is not None:
-                marks.append(part.watermark)
-        whole.watermark = min(marks, default=None)
+        whole.watermark = least_mark([part.watermark for part in parts.values()])
         return whole
 
     @property
@@ -354,6 +364,10 @@ class CollectiveEdge:
     def free(self) -> None:
         """Give the communicators back. Collective."""
         self._calls.free()
+
+
+def _mark(header: list[int]) -> int | None:
+    return None if header[FLAGS] & IDLE else header[WATERMARK]
 
 
 def _estimated_row_bytes(schema: pa.Schema) -> float:

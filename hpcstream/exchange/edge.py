@@ -18,6 +18,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from hpcstream.event_time import MIN_TIME
+
 
 @dataclass(slots=True)
 class RoundInput:
@@ -28,7 +30,7 @@ class RoundInput:
     batches : list of pyarrow.RecordBatch
         In order of sending rank, then of position.
     watermark : int or None
-        Least watermark of the senders; None while all of them are idle.
+        Mark of the senders together (`hpcstream.event_time.least_mark`).
     busy : bool
         Whether any source behind the edge had rows in this round.
     """
@@ -40,12 +42,32 @@ class RoundInput:
 
 @dataclass(frozen=True, slots=True)
 class RoundEnd:
-    """What a producer says when it closes a round."""
+    """What a producer says when it closes a round.
+
+    Attributes
+    ----------
+    watermark : int
+        No row before it will come; `MAX_TIME`: none at all. May be less than in the round
+        before, if a part of the producer's input was idle and has woken.
+    idle : bool
+        Its input is idle: whatever the watermark, nobody waits for it.
+    busy, abort : bool
+    """
 
     watermark: int
     idle: bool = False
     busy: bool = False
     abort: bool = False
+
+    @classmethod
+    def of(cls, mark: int | None, *, busy: bool) -> RoundEnd:
+        """Return the end of a round of a producer that has this mark."""
+        return cls(MIN_TIME if mark is None else mark, idle=mark is None, busy=busy)
+
+    @property
+    def mark(self) -> int | None:
+        """What the producer promises, as `hpcstream.event_time.least_mark` takes it."""
+        return None if self.idle else self.watermark
 
 
 class Edge(Protocol):
@@ -77,6 +99,13 @@ class Edge(Protocol):
 
     def finish(self, end_round: int) -> None:
         """Say that ``end_round - 1`` was the last round."""
+
+    def reached_by(self, round_number: int) -> int | None:
+        """Return the greatest mark that all producers had together in any round so far.
+
+        None as long as not all of them have closed ``round_number``, or this rank does not
+        know that they have. In rounds after that one, time may have gone on.
+        """
 
     def has_round(self, round_number: int) -> bool:
         """Return whether all of this round is here."""
@@ -111,6 +140,8 @@ class LocalEdge:
         self._closed: deque[RoundInput] = deque()
         self._open: list[pa.RecordBatch] = []
         self._taken = 0
+        self._complete = -1
+        self._reached = MIN_TIME
         self.busy_round = -1
         self._finished = False
 
@@ -122,9 +153,12 @@ class LocalEdge:
         return iter(())
 
     def close(self, round_number: int, end: RoundEnd) -> Iterator[None]:
-        watermark = None if end.idle else end.watermark
-        self._closed.append(RoundInput(self._open, watermark, end.busy))
+        mark = end.mark
+        self._closed.append(RoundInput(self._open, mark, end.busy))
         self._open = []
+        self._complete = round_number
+        if mark is not None:
+            self._reached = max(self._reached, mark)
         if end.busy:
             self.busy_round = round_number
         self.abort_seen = self.abort_seen or end.abort
@@ -135,6 +169,9 @@ class LocalEdge:
 
     def finish(self, end_round: int) -> None:
         self._finished = True
+
+    def reached_by(self, round_number: int) -> int | None:
+        return self._reached if self._complete >= round_number else None
 
     def has_round(self, round_number: int) -> bool:
         return bool(self._closed)

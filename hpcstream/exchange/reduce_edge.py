@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from hpcstream.event_time import MIN_TIME, least_mark
 from hpcstream.exchange.communicator import Communicator, Waiting, wait_for
 from hpcstream.exchange.edge import RoundEnd, RoundInput
 from hpcstream.exchange.renewal import RenewedCommunicator
@@ -84,6 +85,7 @@ class ReduceEdge:
         self._done: deque[RoundInput] = deque()
         self._running: Generator[None, None, RoundInput] | None = None
         self._completed = 0
+        self._reached = MIN_TIME
         self._taken = 0
         self._ending = False
 
@@ -108,6 +110,10 @@ class ReduceEdge:
     def finish(self, end_round: int) -> None:
         """Say that no round follows."""
         self._ending = True
+
+    def reached_by(self, round_number: int) -> int | None:
+        """Return the greatest mark of all ranks so far, once the round is reduced."""
+        return self._reached if self._completed > round_number else None
 
     def has_round(self, round_number: int) -> bool:
         """Return whether the next round is reduced."""
@@ -182,12 +188,14 @@ class ReduceEdge:
 
     def _round_input(self, heads: np.ndarray) -> RoundInput:
         flags = heads[:, _FLAGS]
-        active = heads[(flags & _IDLE) == 0, _WATERMARK]
+        mark = least_mark([None if flag & _IDLE else mark for _, mark, flag in heads.tolist()])
+        if mark is not None:
+            self._reached = max(self._reached, mark)
         busy = bool((flags & _BUSY).any())
         if busy:
             self.busy_round = self._completed
         self.abort_seen = self.abort_seen or bool((flags & _ABORT).any())
-        return RoundInput([], int(active.min()) if len(active) else None, busy)
+        return RoundInput([], mark, busy)
 
     def _gather_windows(
         self, numbers: np.ndarray, counts: np.ndarray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
@@ -82,6 +83,22 @@ class SideOutput:
 
 
 Emitted: TypeAlias = pa.RecordBatch | SideOutput
+
+
+class HoldsBack(ABC):
+    """An operator that keeps rows back until a watermark: what its consumers must not miss.
+
+    Time goes on without an instance whose input is idle: it hands out everything before its
+    rank says so. When it takes rows again, it has to know how far time has gone.
+    """
+
+    @abstractmethod
+    def release(self) -> Iterable[Emitted]:
+        """Yield all that is kept back: the input is idle. Called in each round in which it is."""
+
+    @abstractmethod
+    def catch_up(self, watermark: int) -> None:
+        """Note that consumers may be at this watermark. Called after each idle round."""
 
 
 class Operator(Protocol):

@@ -101,7 +101,7 @@ class AssignEventTime:
         """Return the watermark of the rows emitted so far; ``watermark`` is upstream's."""
         if watermark == MAX_TIME:
             return MAX_TIME
-        return max(self._greatest - self._delay, MIN_TIME)
+        return min(max(self._greatest - self._delay, MIN_TIME), MAX_TIME - 1)  # that is the end
 
     def snapshot(self) -> Snapshot:
         """Return the greatest time seen."""

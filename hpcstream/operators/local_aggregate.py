@@ -8,9 +8,13 @@
 
 Only the final operator judges lateness: rows behind the own watermark go on
 raw. A slice's partials leave before the watermark that ends it, when there are
-too many entries, and when the stage no longer reduces. What it decides depends
-on counts alone and is part of the snapshot, so that a restored run sends the
-same.
+too many entries, when the stage no longer reduces, and when the rank falls idle.
+What it decides depends on counts alone and is part of the snapshot, so that a
+restored run sends the same.
+
+No partial comes behind the watermark of the final operator: while the rank is
+active that is at most the own one, or what it was when the rank was idle last
+(`LocalWindowAggregate.catch_up`), and rows behind either go on raw.
 """
 
 from __future__ import annotations
@@ -21,7 +25,14 @@ import numpy as np
 import pyarrow as pa
 
 from hpcstream.event_time import MIN_TIME
-from hpcstream.operators.base import Emitted, PiecewiseSnapshot, Share, SideOutput, Snapshot
+from hpcstream.operators.base import (
+    Emitted,
+    HoldsBack,
+    PiecewiseSnapshot,
+    Share,
+    SideOutput,
+    Snapshot,
+)
 from hpcstream.operators.window_spec import WindowAggregateSpec
 from hpcstream.operators.window_state import WindowState
 from hpcstream.state.arrays import Allocator
@@ -77,7 +88,7 @@ class ReductionJudge:
         return reduces
 
 
-class LocalWindowAggregate:
+class LocalWindowAggregate(HoldsBack):
     """Partial aggregates per key and slice, on the rank where the rows are.
 
     The main output has batches of ``spec.partial_schema``; the side output
@@ -102,6 +113,7 @@ class LocalWindowAggregate:
         self._max_entries = max_entries
         self._judge = ReductionJudge()
         self._watermark = MIN_TIME
+        self._reached = MIN_TIME  # by the final stage while this rank was idle, at most
         self._first_open = MIN_TIME
         self._all_shipped = 0  # times; open slices may then come again, with as many rows
 
@@ -140,10 +152,20 @@ class LocalWindowAggregate:
         if watermark <= self._watermark:
             return _NOTHING
         self._watermark = watermark
-        self._first_open = self._spec.slicing.first_unfinished_slice(watermark)
-        if self._state.store.least_slice >= self._first_open:
+        ended = self._spec.slicing.first_unfinished_slice(watermark)
+        self._first_open = max(self._first_open, ended)
+        if self._state.store.least_slice >= ended:
             return _NOTHING
-        return self._ship_and_judge(self._first_open)
+        return self._ship_and_judge(ended)
+
+    def release(self) -> Iterable[Emitted]:
+        """Yield the partials of all slices."""
+        return self._ship_and_judge(_ALL) if self.n_entries else _NOTHING
+
+    def catch_up(self, watermark: int) -> None:
+        """Let rows behind the watermark that the final stage may be at go on raw."""
+        self._reached = max(self._reached, watermark)
+        self._set_first_open()
 
     def snapshot(self) -> Snapshot:
         """Return open slices, the watermark and the counts that decisions rest on."""
@@ -157,18 +179,19 @@ class LocalWindowAggregate:
     def _progress(self) -> Snapshot:
         judge = self._judge
         counts = [judge.rows_in, judge.entries_out, judge.rows_to_pass, judge.pass_factor]
-        return {"progress": np.array([self._watermark, *counts], dtype=np.int64)}
+        return {"progress": np.array([self._watermark, *counts, self._reached], dtype=np.int64)}
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take over the state of a snapshot."""
         self._state.restore(snapshot)
         judge = self._judge
-        self._watermark, judge.rows_in, judge.entries_out, judge.rows_to_pass, *factor = (
+        self._watermark, judge.rows_in, judge.entries_out, judge.rows_to_pass, *more = (
             int(value) for value in snapshot["progress"]
         )
-        judge.pass_factor = factor[0] if factor else _PASS_FACTOR  # earlier versions had none
-        if self._watermark != MIN_TIME:
-            self._first_open = self._spec.slicing.first_unfinished_slice(self._watermark)
+        # Earlier versions had none of these.
+        judge.pass_factor = more[0] if more else _PASS_FACTOR
+        self._reached = more[1] if len(more) > 1 else MIN_TIME
+        self._set_first_open()
 
     def restore_stages(
         self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
@@ -176,10 +199,14 @@ class LocalWindowAggregate:
         """Begin without slices, which the final stage takes over, at the least watermark."""
         if local:
             self._watermark = min(int(one["progress"][0]) for one in local)
-        elif final:
-            self._watermark = min(int(one["watermark"][0]) for one in final)
-        if self._watermark != MIN_TIME:
-            self._first_open = self._spec.slicing.first_unfinished_slice(self._watermark)
+        if final:
+            self._reached = max(int(one["watermark"][0]) for one in final)
+        self._set_first_open()
+
+    def _set_first_open(self) -> None:
+        reached = max(self._watermark, self._reached)
+        if reached != MIN_TIME:
+            self._first_open = self._spec.slicing.first_unfinished_slice(reached)
 
     def _emit(self, batch: pa.RecordBatch, behind: np.ndarray | None) -> Iterator[Emitted]:
         if behind is not None:

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from hpcstream.errors import HpcstreamError
 from hpcstream.memory.columns import words_to_array
 from hpcstream.operators.base import Emitted, PiecewiseSnapshot, Share, SideOutput, Snapshot
 from hpcstream.operators.changed_keys import ChangedKeys
@@ -78,11 +79,11 @@ class WindowAggregate:
             slots = self._state.add_rows(batch, progress.first_open)
         else:
             slots = self._state.add_partials(batch, progress.first_open)
-        if store.least_time < progress.fired_time and input_index == 0:
+            self._refuse_late_partials()
+        if store.least_time < progress.fired_time:
             self._look_back(batch, slots)
         if store.n_late == 0:
             return _NOTHING
-        assert input_index == 0, f"{store.n_late} partial results behind the watermark"
         return self._put_aside(batch, slots)
 
     def process_watermark(self, watermark: int) -> Iterable[Emitted]:
@@ -141,6 +142,19 @@ class WindowAggregate:
         self._merger.repair(self._progress.look_back(times[rows]))
         if self._spec.allowed_lateness:
             self._changed.note(batch, rows)
+
+    def _refuse_late_partials(self) -> None:
+        """Raise if partial results came behind the watermark: local stages see to it that none do.
+
+        Nothing can be made of them: late rows are handed out as they came.
+        """
+        store, progress = self._state.store, self._progress
+        if store.n_late or store.least_time < progress.fired_time:
+            raise HpcstreamError(
+                f"{self.describe()}: partial results came behind watermark {progress.watermark}; "
+                "this is a fault of hpcstream, please report it; local_aggregation=False in "
+                "job.run() goes around it"
+            )
 
     def _put_aside(self, batch: pa.RecordBatch, slots: Slots) -> Iterable[Emitted]:
         self.late_rows += self._state.store.n_late

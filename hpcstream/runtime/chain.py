@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from hpcstream.children import end_if_child
 from hpcstream.graph.physical import MAIN
-from hpcstream.operators.base import Emitted, Operator, SideOutput
+from hpcstream.operators.base import Emitted, HoldsBack, Operator, SideOutput
 
 Emit = Callable[[tuple[int, str], pa.RecordBatch], Iterator[None]]
 """Hands a batch to the edges of an output; yields while an edge has no room."""
@@ -25,12 +25,26 @@ class OperatorCounters:
 
 
 class OperatorChain:
-    """Feeds operators one after the other; the last one's output goes to ``emit``."""
+    """Feeds operators one after the other; the last one's output goes to ``emit``.
+
+    Attributes
+    ----------
+    watermarks, marks : list
+        Of each operator's output, after the last watermark.
+    holding : list of (int, HoldsBack)
+        The operators that hold rows back, with their numbers.
+    """
 
     def __init__(self, operators: Sequence[tuple[str, Operator]], emit: Emit) -> None:
         self.operators = [operator for _, operator in operators]
         self.counters = [OperatorCounters(label) for label, _ in operators]
         self.watermarks = [0] * (len(operators) + 1)
+        self.marks: list[int | None] = [None] * (len(operators) + 1)
+        self.holding = [
+            (index, operator)
+            for index, (_, operator) in enumerate(operators)
+            if isinstance(operator, HoldsBack)
+        ]
         self._emit = emit
         self._last = len(operators) - 1
         self._watermark_of = [getattr(op, "output_watermark", None) for op in self.operators]
@@ -44,15 +58,23 @@ class OperatorChain:
         self.counters[index].rows_in += batch.num_rows
         yield from self._pass_on(index, self.operators[index].process_batch(batch, input_index))
 
-    def push_watermark(self, watermark: int) -> Iterator[None]:
-        """Run every operator on a watermark, each after what the one before it emitted."""
+    def push_watermark(self, watermark: int, mark: int | None) -> Iterator[None]:
+        """Run every operator on a watermark, each after what the one before it emitted.
+
+        ``mark`` is what the input promises (`hpcstream.event_time.least_mark`). While it
+        is idle nobody waits for this chain, so that all that is held back goes out.
+        """
         for index, operator in enumerate(self.operators):
             yield from self._pass_on(index, operator.process_watermark(watermark))
             derive = self._watermark_of[index]
             if derive is not None:
                 watermark = derive(watermark)
-            self.watermarks[index] = watermark
-        self.watermarks[self._last] = watermark
+                mark = None if mark is None else derive(mark)
+            self.watermarks[index], self.marks[index] = watermark, mark
+        self.watermarks[self._last], self.marks[self._last] = watermark, mark
+        if mark is None:
+            for index, holder in self.holding:
+                yield from self._pass_on(index, holder.release())
 
     def _pass_on(self, index: int, emitted: Iterable[Emitted]) -> Iterator[None]:
         counters = self.counters[index]

@@ -292,6 +292,7 @@ class Checkpointing:
         cut = self._new_cut(kind, round_number, tasks)
         cut.finished = finished
         for task in tasks:
+            task.has_caught_up()  # with its last round, which all ranks have closed
             self._take(task)
         if finished:
             for number, sink in self._sinks.items():

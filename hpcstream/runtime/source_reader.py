@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from hpcstream.connectors.base import Source, Split, SplitReader
 from hpcstream.errors import ConnectorError
-from hpcstream.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN
+from hpcstream.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN, least_mark
 from hpcstream.graph.logical import EventTime
 from hpcstream.memory.columns import fixed_row_bytes
 from hpcstream.memory.plain_types import plain_column
@@ -226,6 +226,11 @@ class BoundedReader:
         return MAX_TIME if self.ended else self._watermark.watermark
 
     @property
+    def mark(self) -> int:
+        """What the splits promise: never that they are idle, which is a matter of the clock."""
+        return self.watermark
+
+    @property
     def is_idle(self) -> bool:
         """A bounded source is never idle by the clock."""
         return False
@@ -304,6 +309,13 @@ class _LiveSplit:
     ended: bool = False
     idle: bool = False
 
+    @property
+    def mark(self) -> int | None:
+        """What it promises: nothing if it is idle."""
+        if self.ended:
+            return MAX_TIME
+        return None if self.idle else self.watermark.watermark
+
 
 class LiveReader:
     """Polls the rank's splits of a live source in turn.
@@ -350,16 +362,14 @@ class LiveReader:
         return [live for live in self._splits if not live.ended and not live.idle]
 
     @property
-    def watermark(self) -> int:
-        """Least watermark of the splits that are neither ended nor idle."""
-        if self.ended:
-            return MAX_TIME
-        return min((live.watermark.watermark for live in self._active()), default=MIN_TIME)
+    def mark(self) -> int | None:
+        """What the splits promise together; it goes back when one wakes that is behind."""
+        return least_mark([live.mark for live in self._splits])
 
     @property
     def is_idle(self) -> bool:
-        """Whether no split may hold time back."""
-        return not self.ended and not self._active()
+        """Whether no split holds time back, though not all have ended."""
+        return self.mark is None
 
     @property
     def holder(self) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hpcstream.event_time import MAX_TIME
+from hpcstream.event_time import MAX_TIME, MIN_TIME
 from hpcstream.exchange.edge import Edge, RoundEnd
 from hpcstream.operators.base import Operator
 from hpcstream.runtime.chain import OperatorChain
@@ -52,6 +52,20 @@ class Outputs:
             if self._closed[index] < round_number:
                 yield from edge.close(round_number, end_of(self._places[index]))
                 self._closed[index] = round_number
+
+    def reached_by(self, index: int, round_number: int) -> int | None:
+        """Return how far the consumers of an operator may be after a round that all have closed.
+
+        None as long as some producer beside this task has not closed it.
+        """
+        reached = MIN_TIME
+        for (operator, _), edge in zip(self._places, self.edges, strict=True):
+            if operator == index:
+                so_far = edge.reached_by(round_number)
+                if so_far is None:
+                    return None
+                reached = max(reached, so_far)
+        return reached
 
     def note_blocked(self, round_number: int) -> None:
         """Tell every edge that the round is begun and waits, so that each helps its peers on."""
@@ -97,6 +111,7 @@ class Task:
         self._running: Iterator[bool] | None = None
         self._finished = False
         self._taken = [-1] * len(inputs)
+        self._was_idle = False
         self._doing = ""
 
     @property
@@ -119,6 +134,8 @@ class Task:
         if self._running is None:
             if self.next_round == self.end_round:
                 return self._finish()
+            if not self.draining and not self.has_caught_up():
+                return False
             if self.next_round == self.cut_round and self.on_cut and not self.draining:
                 self.cut_round = None
                 self._doing = "taking a snapshot"
@@ -144,6 +161,21 @@ class Task:
         self._finished = True
         return True
 
+    def has_caught_up(self) -> bool:
+        """Return whether operators that hold rows back know how far time has gone.
+
+        A task that was idle did not hold it back. Before its next round, and before a
+        snapshot, it waits until the last one is closed by all, whose marks say it.
+        """
+        if self._was_idle:
+            for index, holder in self.chain.holding:
+                reached = self.outputs.reached_by(index, self.next_round - 1)
+                if reached is None:
+                    return False
+                holder.catch_up(reached)
+            self._was_idle = False
+        return True
+
     def _may_start(self) -> bool:
         for edge in self.inputs:
             if not edge.has_round(self.next_round):
@@ -164,16 +196,17 @@ class Task:
                 yield from _moving(self.chain.push(0, batch, index))
                 has_pushed = True
             self.tracker.receive(index, part.watermark)
-        yield from self._end_round(self.tracker.watermark, self.tracker.is_idle, busy)
+        self.tracker.advance()
+        yield from self._end_round(self.tracker.watermark, self.tracker.mark, busy)
 
-    def _end_round(self, watermark: int, idle: bool, busy: bool) -> Iterator[bool]:
+    def _end_round(self, watermark: int, mark: int | None, busy: bool) -> Iterator[bool]:
         self._doing = f"watermark {watermark}"
-        yield from _moving(self.chain.push_watermark(watermark))
-        marks = self.chain.watermarks
+        yield from _moving(self.chain.push_watermark(watermark, mark))
+        self._was_idle = mark is None
+        marks = self.chain.marks
         yield from _moving(
             self.outputs.close(
-                self.next_round,
-                lambda place: RoundEnd(marks[place[0]], idle=idle, busy=busy),
+                self.next_round, lambda place: RoundEnd.of(marks[place[0]], busy=busy)
             )
         )
 
@@ -245,7 +278,7 @@ class SourceTask(Task):
         """The least event time that may still come."""
         return self._tracker_watermark
 
-    _tracker_watermark = -(2**63)
+    _tracker_watermark = MIN_TIME
 
     def restore_watermark(self, watermark: int) -> None:
         """Promise again what was promised before a restart."""
@@ -279,11 +312,11 @@ class SourceTask(Task):
             self._doing = f"batch of {batch.num_rows} rows from the source"
             yield from _moving(self.chain.push(0, batch))
             self._doing = "reading"
-        ended = self.reader.ended
-        reached = MAX_TIME if ended else self.reader.watermark
-        self._tracker_watermark = max(self._tracker_watermark, reached)
-        busy = had_rows or (self.pacer is None and not ended)
-        yield from self._end_round(self._tracker_watermark, self.reader.is_idle, busy)
+        mark = self.reader.mark
+        if mark is not None:
+            self._tracker_watermark = max(self._tracker_watermark, mark)
+        busy = had_rows or (self.pacer is None and not self.reader.ended)
+        yield from self._end_round(self._tracker_watermark, mark, busy)
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         if isinstance(self.reader, BoundedReader):

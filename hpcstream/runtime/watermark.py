@@ -1,40 +1,51 @@
 """Watermarks: what a source may promise, and what a task may believe.
 
+Splits, ranks, edges and inputs each have a *mark* (`hpcstream.event_time.least_mark`).
+Marks go down the graph as they are and may go back, as when a split wakes; the
+watermark of each task is the greatest mark it ever had, and does not.
+
 Pure deciders: no I/O, and a clock only as an argument.
 """
 
 from __future__ import annotations
 
-from hpcstream.event_time import MAX_TIME, MIN_TIME
+from hpcstream.event_time import MAX_TIME, MIN_TIME, least_mark
 
 
 class WatermarkTracker:
-    """The least watermark of a task's active inputs; it never goes back.
+    """The watermark of a task: the greatest of the marks that its inputs had together.
 
-    Idle inputs do not hold it back.
+    Attributes
+    ----------
+    watermark : int
+        It never goes back, and is `MAX_TIME` only when every input has ended.
+    mark : int or None
+        Of all inputs in the last round: what the task may promise others.
     """
 
     def __init__(self, n_inputs: int) -> None:
-        self._of_input: list[int | None] = [MIN_TIME] * n_inputs  # None: idle
+        self._of_input: list[int | None] = [MIN_TIME] * n_inputs
+        self.mark: int | None = MIN_TIME
         self.watermark = MIN_TIME
 
-    def receive(self, input_index: int, watermark: int | None) -> bool:
-        """Note the watermark of one input, or None if it is idle; True if ours moved."""
-        self._of_input[input_index] = watermark
-        active = [w for w in self._of_input if w is not None]
-        if not active or min(active) <= self.watermark:
+    def receive(self, input_index: int, mark: int | None) -> None:
+        """Note the mark of one input in this round."""
+        self._of_input[input_index] = mark
+
+    def advance(self) -> bool:
+        """Take what all inputs said in this round; return whether the watermark moved.
+
+        Not before all have: a mark of this round beside one of the last may promise too much.
+        """
+        self.mark = least_mark(self._of_input)
+        if self.mark is None or self.mark <= self.watermark:
             return False
-        self.watermark = min(active)
+        self.watermark = self.mark
         return True
 
     def restore(self, watermark: int) -> None:
         """Go on from the watermark of a snapshot."""
         self.watermark = watermark
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether every input is idle."""
-        return all(w is None for w in self._of_input)
 
 
 class SplitWatermark:
@@ -57,9 +68,9 @@ class SplitWatermark:
     @property
     def watermark(self) -> int:
         """No row before this will come, if rows are out of order by the delay at most."""
-        return (
-            MIN_TIME if self._greatest == MIN_TIME else max(self._greatest - self._delay, MIN_TIME)
-        )
+        if self._greatest == MIN_TIME:
+            return MIN_TIME
+        return min(max(self._greatest - self._delay, MIN_TIME), MAX_TIME - 1)  # that is the end
 
 
 class BoundedWatermark:

@@ -63,7 +63,7 @@ class _TapeReader:
 
     def __init__(self, tape: _Tape, schema: pa.Schema, position: int) -> None:
         self._tape = tape
-        self._schema = schema
+        self._nothing = Chunk(_empty(schema), 0)
         self.position = position
         self._next = tape.first_item(position)
 
@@ -88,7 +88,7 @@ class _TapeReader:
             return Chunk(batch, batch.num_rows)
         if self._tape.ended and self._next == len(self._tape.items):
             return None
-        return Chunk(_empty(self._schema), 0)
+        return self._nothing
 
     def close(self) -> None:
         """Nothing is held."""

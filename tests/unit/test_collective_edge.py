@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcstream.errors import HpcstreamError
-from hpcstream.event_time import MAX_TIME
+from hpcstream.event_time import MAX_TIME, MIN_TIME, least_mark
 from hpcstream.exchange import calls, collective_edge, lending
 from hpcstream.exchange.edge import RoundEnd
 from hpcstream.exchange.header import inline_bytes
@@ -353,6 +353,42 @@ def test_the_watermark_of_a_round_is_the_least_of_the_active_senders():
 def test_a_round_of_idle_senders_has_no_watermark():
     for rank in ends_of(RoundEnd(7, idle=True), RoundEnd(MAX_TIME, idle=True)):
         assert rank.taken[0].watermark is None
+
+
+def test_senders_that_have_ended_are_left_out_like_idle_ones():
+    for rank in ends_of(RoundEnd(MAX_TIME), RoundEnd(5), RoundEnd(3, idle=True)):
+        assert rank.taken[0].watermark == 5
+    for rank in ends_of(RoundEnd(MAX_TIME), RoundEnd(3, idle=True)):
+        assert rank.taken[0].watermark is None
+    for rank in ends_of(RoundEnd(MAX_TIME), RoundEnd(MAX_TIME)):
+        assert rank.taken[0].watermark == MAX_TIME
+
+
+@given(
+    marks=st.lists(st.lists(st.none() | st.integers(0, 9), min_size=4, max_size=4), min_size=1),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=20, deadline=None)
+def test_every_rank_knows_what_the_producers_had_promised_together(marks, seed):
+    marks = marks[:3]
+    simulation = Simulation(len(marks), seed=seed, max_delay=3)
+    ranks = [
+        EdgeRank(
+            make_edge(simulation.communicator(rank)),
+            [[]] * 4,
+            4,
+            end=lambda number, own=own: RoundEnd.of(own[number], busy=False),
+        )
+        for rank, own in enumerate(marks)
+    ]
+    assert ranks[0].edge.reached_by(0) is None
+
+    run_edges(simulation, ranks)
+
+    together = [least_mark(list(of_round)) for of_round in zip(*marks, strict=True)]
+    reached = max([mark for mark in together if mark is not None], default=MIN_TIME)
+    assert [rank.edge.reached_by(3) for rank in ranks] == [reached] * len(marks)
+    assert [rank.edge.reached_by(4) for rank in ranks] == [None] * len(marks)
 
 
 def test_one_busy_sender_makes_the_round_busy_everywhere():

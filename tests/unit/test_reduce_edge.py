@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcstream.event_time import MAX_TIME
 from hpcstream.exchange.edge import RoundEnd
 from hpcstream.exchange.reduce_edge import ColumnReduction, ReduceEdge
 from hpcstream.exchange.renewal import RenewedCommunicator
@@ -115,6 +116,24 @@ def test_the_watermark_is_the_least_of_the_active_ranks():
 
 def test_idle_ranks_alone_have_no_watermark():
     ranks = run_all([[[]], [[]]], end=lambda rank: RoundEnd(9, idle=True))
+
+    assert [rank.taken[0].watermark for rank in ranks] == [None, None]
+
+
+def test_ranks_that_have_ended_are_left_out_like_idle_ones():
+    ends = [RoundEnd(MAX_TIME), RoundEnd(4), RoundEnd(1, idle=True)]
+
+    ranks = run_all([[[]], [[]], [[]]], end=lambda rank: ends[rank])
+
+    assert [rank.taken[0].watermark for rank in ranks] == [4, 4, 4]
+    assert [rank.edge.reached_by(0) for rank in ranks] == [4, 4, 4]
+    assert [rank.edge.reached_by(1) for rank in ranks] == [None, None, None]
+
+
+def test_an_idle_rank_beside_ended_ones_does_not_end_the_stream():
+    ends = [RoundEnd(MAX_TIME), RoundEnd(1, idle=True)]
+
+    ranks = run_all([[[]], [[]]], end=lambda rank: ends[rank])
 
     assert [rank.taken[0].watermark for rank in ranks] == [None, None]
 

@@ -229,10 +229,10 @@ def test_a_split_that_always_has_rows_neither_starves_the_others_nor_makes_them_
     feed.push(rows(*range(100, 110)))
 
     assert poll(reader, 0.0, max_rows=4) == [100, 101, 102, 103]
-    assert reader.watermark == MIN_TIME  # nobody has asked the other yet
+    assert reader.mark == MIN_TIME  # nobody has asked the other yet
     assert poll(reader, 60.0, max_rows=4) == [1, 104, 105, 106]
     assert not reader.is_idle
-    assert reader.watermark == 1
+    assert reader.mark == 1
 
 
 def test_the_slowest_live_split_holds_time_back():
@@ -240,13 +240,13 @@ def test_the_slowest_live_split_holds_time_back():
     reader = live(feed)
     feed.push(rows(10))
     poll(reader, 0.0)
-    assert reader.watermark == MIN_TIME
+    assert reader.mark == MIN_TIME
     assert reader.holder == "split-1"
 
     feed.push(rows(4), split=1)
     poll(reader, 0.0)
 
-    assert reader.watermark == 4
+    assert reader.mark == 4
 
 
 def test_a_silent_split_stops_holding_time_back_until_it_has_rows_again():
@@ -256,16 +256,45 @@ def test_a_silent_split_stops_holding_time_back_until_it_has_rows_again():
     poll(reader, 4.0)
 
     poll(reader, 6.0)
-    assert reader.watermark == 10
+    assert reader.mark == 10
     assert not reader.is_idle
     poll(reader, 10.0)
     assert reader.is_idle
+    assert reader.mark is None
     assert reader.holder is None
     feed.push(rows(12), split=1)
     poll(reader, 11.0)
 
     assert not reader.is_idle
-    assert reader.watermark == 12
+    assert reader.mark == 12
+
+
+def test_a_split_that_wakes_promises_no_more_than_it_has_seen():
+    feed = StepSource(SCHEMA, n_splits=2)
+    reader = live(feed, idle_timeout_s=5.0)
+    feed.push(rows(4), split=1)
+    poll(reader, 0.0)
+    feed.push(rows(10))
+    poll(reader, 6.0)
+    assert reader.mark == 10
+
+    feed.push(rows(5), split=1)
+    poll(reader, 7.0)
+
+    assert reader.mark == 5
+
+
+def test_time_stands_still_when_one_split_has_ended_and_the_other_is_idle():
+    feed = StepSource(SCHEMA, n_splits=2)
+    reader = live(feed, idle_timeout_s=5.0)
+    feed.push(rows(10))
+    feed.end(split=0)
+    poll(reader, 0.0)
+
+    poll(reader, 6.0)
+
+    assert not reader.ended
+    assert reader.mark is None
 
 
 def test_without_a_timeout_a_silent_split_holds_time_back_for_ever():
@@ -285,14 +314,14 @@ def test_a_live_source_has_ended_when_every_split_has():
     poll(reader, 0.0)
     poll(reader, 0.0)
     assert not reader.ended
-    assert reader.watermark == 1
+    assert reader.mark == 1
 
     feed.end()
     poll(reader, 0.0)
 
     assert reader.ended
     assert not reader.is_idle
-    assert reader.watermark == MAX_TIME
+    assert reader.mark == MAX_TIME
 
 
 def test_a_rank_without_live_splits_has_ended_and_is_not_idle():
@@ -300,7 +329,7 @@ def test_a_rank_without_live_splits_has_ended_and_is_not_idle():
 
     assert reader.ended
     assert not reader.is_idle
-    assert reader.watermark == MAX_TIME
+    assert reader.mark == MAX_TIME
 
 
 def test_closing_releases_what_is_open():

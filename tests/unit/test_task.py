@@ -8,7 +8,7 @@ import pytest
 from hpcstream.event_time import MAX_TIME
 from hpcstream.exchange.edge import LocalEdge, RoundEnd
 from hpcstream.graph.physical import MAIN
-from hpcstream.operators.base import SideOutput
+from hpcstream.operators.base import HoldsBack, SideOutput
 from hpcstream.runtime.chain import OperatorChain
 from hpcstream.runtime.task import Outputs, Task, coalesced
 
@@ -85,7 +85,7 @@ def test_an_empty_chain_hands_on_what_comes():
     chain, recorder = chain_of()
 
     list(chain.push(0, batch(1)))
-    list(chain.push_watermark(7))
+    list(chain.push_watermark(7, 7))
 
     assert recorder.emitted == [((-1, MAIN), [1])]
     assert chain.watermarks[-1] == 7
@@ -121,7 +121,7 @@ def test_what_a_watermark_releases_passes_the_operators_behind_before_their_wate
 
     chain, recorder = chain_of(Passing(at_watermark=[batch(5)]), Noting())
 
-    list(chain.push_watermark(10))
+    list(chain.push_watermark(10, 10))
 
     assert order == ["batch", "watermark"]
     assert recorder.emitted == [((1, MAIN), [5])]
@@ -131,10 +131,52 @@ def test_an_operator_may_hold_time_back_for_those_behind_it():
     first, second, third = Passing(), Passing(delay=3), Passing()
     chain, _ = chain_of(first, second, third)
 
-    list(chain.push_watermark(10))
+    list(chain.push_watermark(10, 10))
 
     assert [first.watermarks, second.watermarks, third.watermarks] == [[10], [10], [7]]
     assert chain.watermarks[:3] == [10, 7, 7]
+
+
+class Keeping(Passing, HoldsBack):
+    """Keeps every batch until it is told to let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = []
+        self.caught_up = []
+
+    def process_batch(self, one, input_index=0):
+        self.kept.append(one)
+        return ()
+
+    def release(self):
+        kept, self.kept = self.kept, []
+        return kept
+
+    def catch_up(self, watermark):
+        self.caught_up.append(watermark)
+
+
+def test_what_is_held_back_goes_out_when_the_input_is_idle():
+    chain, recorder = chain_of(Keeping(), Doubling())
+    list(chain.push(0, batch(1)))
+    list(chain.push_watermark(10, 4))
+    assert recorder.emitted == []
+
+    list(chain.push_watermark(10, None))
+
+    assert recorder.emitted == [((1, MAIN), [1])] * 2
+    assert chain.marks[:2] == [None, None]
+
+
+def test_what_a_chain_promises_may_go_back_and_its_watermark_does_not():
+    chain, _ = chain_of(Passing(delay=3))
+    list(chain.push_watermark(10, 10))
+
+    list(chain.push_watermark(10, 5))
+
+    assert chain.watermarks[0] == 7
+    assert chain.marks[0] == 2
 
 
 # -- tasks -------------------------------------------------------------------------------
@@ -202,6 +244,56 @@ def test_busy_and_idle_pass_through():
     assert first.watermark == 0
     assert not second.busy
     assert second.watermark is None
+
+
+class HeldUp(LocalEdge):
+    """An edge whose other producers have closed the rounds below ``closed``."""
+
+    closed = 0
+
+    def reached_by(self, round_number):
+        return 70 if round_number < self.closed else None
+
+
+def test_a_task_that_was_idle_hears_how_far_time_has_gone_before_its_next_round_or_snapshot():
+    into, out, holder, cuts = edge(), HeldUp("out", 3), Keeping(), []
+    task = task_of(holder, inputs=[into], outputs=[out])
+    task.on_cut, task.cut_round = lambda cut: cuts.append(cut.next_round), 1
+    fill(into, 0, idle=True)
+    fill(into, 1, 5)
+
+    run(task)
+    assert (task.next_round, cuts, holder.caught_up) == (1, [], [])
+    out.closed = 1
+    run(task)
+
+    assert (task.next_round, cuts, holder.caught_up) == (2, [1], [70])
+
+
+def test_a_task_that_failed_does_not_wait_to_hear_it():
+    into, out = edge(), HeldUp("out", 3)
+    task = task_of(Keeping(), inputs=[into], outputs=[out])
+    fill(into, 0, idle=True)
+    fill(into, 1, 5)
+    run(task)
+
+    task.drain()
+    run(task)
+
+    assert task.next_round == 2
+
+
+def test_one_input_that_wakes_behind_the_others_does_not_let_time_jump():
+    left, right, out = edge(), edge(), edge()
+    task = task_of(Passing(), inputs=[left, right], outputs=[out])
+    fill(left, 0, watermark=5)
+    fill(right, 0, idle=True)
+    fill(left, 1, watermark=90)
+    fill(right, 1, watermark=20)
+
+    run(task)
+
+    assert task.watermark == 20
 
 
 def test_a_task_waits_for_room_on_every_output():

@@ -5,45 +5,98 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.event_time import MAX_TIME, MIN_TIME
+from hpcstream.event_time import MAX_TIME, MIN_TIME, least_mark
 from hpcstream.runtime.watermark import BoundedWatermark, SplitWatermark, WatermarkTracker
 
 times = st.integers(-(2**62), 2**62)
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.none() | st.integers(-9, 9))))
-def test_watermark_never_goes_back(events):
+marks = st.none() | st.integers(-9, 9) | st.just(MAX_TIME)
+
+
+@given(st.lists(st.tuples(marks, marks, marks)))
+def test_watermark_never_goes_back(rounds):
     tracker = WatermarkTracker(n_inputs=3)
     seen = [tracker.watermark]
 
-    for input_index, watermark in events:
-        moved = tracker.receive(input_index, watermark)
+    for of_inputs in rounds:
+        for index, mark in enumerate(of_inputs):
+            tracker.receive(index, mark)
+        moved = tracker.advance()
         assert moved == (tracker.watermark > seen[-1])
         seen.append(tracker.watermark)
 
     assert seen == sorted(seen)
 
 
+@given(st.lists(marks, max_size=5))
+def test_marks_together_are_the_least_active_one_and_the_end_only_if_all_have_ended(given_marks):
+    together = least_mark(given_marks)
+
+    active = sorted(mark for mark in given_marks if mark not in (None, MAX_TIME))
+    if active:
+        assert together == active[0]
+    elif None in given_marks:
+        assert together is None
+    else:
+        assert together == MAX_TIME
+
+
+def tracked(*rounds):
+    """Return a tracker that took rounds, given as the marks of all inputs."""
+    tracker = WatermarkTracker(n_inputs=len(rounds[0]))
+    for of_inputs in rounds:
+        for index, mark in enumerate(of_inputs):
+            tracker.receive(index, mark)
+        tracker.advance()
+    return tracker
+
+
 def test_the_slowest_active_input_holds_time_back():
-    tracker = WatermarkTracker(n_inputs=2)
-
-    assert not tracker.receive(0, 10)
-    assert tracker.receive(1, 4)
-
-    assert tracker.watermark == 4
+    assert tracked((10, 4)).watermark == 4
 
 
 def test_an_idle_input_does_not():
-    tracker = WatermarkTracker(n_inputs=2)
-    tracker.receive(0, 10)
+    tracker = tracked((10, 4), (10, None))
+    assert (tracker.mark, tracker.watermark) == (10, 10)
 
-    assert tracker.receive(1, None)
+    tracker = tracked((10, 4), (10, None), (None, None))
+    assert (tracker.mark, tracker.watermark) == (None, 10)
 
-    assert tracker.watermark == 10
-    assert not tracker.is_idle
-    tracker.receive(0, None)
-    assert tracker.is_idle
-    assert tracker.watermark == 10
+
+def test_an_input_that_wakes_holds_time_back_where_it_is_and_not_where_it_was():
+    tracker = tracked((10, 4), (10, None), (30, 12))
+
+    assert (tracker.mark, tracker.watermark) == (12, 12)
+
+
+def test_what_is_promised_goes_back_with_an_input_that_wakes_and_the_watermark_does_not():
+    tracker = tracked((10, 4), (10, None), (10, 5))
+
+    assert (tracker.mark, tracker.watermark) == (5, 10)
+
+
+def test_an_input_that_has_ended_is_left_out_until_all_have():
+    assert tracked((10, MAX_TIME)).watermark == 10
+    assert tracked((10, 5), (None, MAX_TIME)).watermark == 5
+    assert tracked((MAX_TIME, MAX_TIME)).watermark == MAX_TIME
+
+
+def test_inputs_of_one_round_count_together_only():
+    tracker = tracked((10, None))
+
+    tracker.receive(0, 90)  # of the next round, as 20 is
+    tracker.receive(1, 20)
+    tracker.advance()
+
+    assert tracker.watermark == 20
+
+
+def test_a_row_at_the_end_of_time_does_not_end_the_stream():
+    split = SplitWatermark(0)
+    split.see(MAX_TIME)
+
+    assert split.watermark == MAX_TIME - 1
 
 
 def test_a_split_without_rows_promises_nothing():
