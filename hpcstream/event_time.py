@@ -22,13 +22,17 @@ TIME_COLUMN = "__event_time"
 """Hidden int64 column: the event time of each row, in the stream's unit."""
 
 ORDER_COLUMN = "__row_order"
-"""Hidden int64 column: split number and row in it, to break ties of equal event time."""
+"""Hidden int64 column: source, split and row in it, to break ties of equal event time."""
 
-HIDDEN_COLUMNS = (TIME_COLUMN, ORDER_COLUMN)
+PLACE_COLUMN = "__row_place"
+"""Hidden int64 column: which of the rows that come from one row, where there may be several."""
+
+HIDDEN_COLUMNS = (TIME_COLUMN, ORDER_COLUMN, PLACE_COLUMN)
 
 RESERVED_PREFIXES = (
     "__event_time",
     "__row_order",
+    "__row_place",
     "__input_",
     "__slice",
     "__rows",

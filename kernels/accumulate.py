@@ -162,28 +162,93 @@ def merge_moments(slots, counts, means, squares, out_counts, out_means, out_squa
 
 @lean_njit()
 def keep_first(slots, times, orders, values, out_times, out_orders, out_values):
-    """Keep the value (int64 bits) of the least (time, order); the earlier row of equal ones."""
+    """Keep the value (int64 bits) of the least (time, order, value), whoever comes first."""
     for row in range(times.shape[0]):
         slot = slot_at(slots, row)
         time = times[row]
         order = orders[row]
-        if time < out_times[slot] or (time == out_times[slot] and order < out_orders[slot]):
-            out_times[slot] = time
-            out_orders[slot] = order
-            out_values[slot] = values[row]
+        if time > out_times[slot]:
+            continue
+        if time == out_times[slot]:
+            if order > out_orders[slot]:
+                continue
+            if order == out_orders[slot] and values[row] >= out_values[slot]:
+                continue
+        out_times[slot] = time
+        out_orders[slot] = order
+        out_values[slot] = values[row]
 
 
 @lean_njit()
 def keep_last(slots, times, orders, values, out_times, out_orders, out_values):
-    """Keep the value (int64 bits) of the greatest (time, order); the later row of equal ones."""
+    """Keep the value (int64 bits) of the greatest (time, order, value), whoever comes last."""
     for row in range(times.shape[0]):
         slot = slot_at(slots, row)
         time = times[row]
         order = orders[row]
-        if time > out_times[slot] or (time == out_times[slot] and order >= out_orders[slot]):
-            out_times[slot] = time
-            out_orders[slot] = order
-            out_values[slot] = values[row]
+        if time < out_times[slot]:
+            continue
+        if time == out_times[slot]:
+            if order < out_orders[slot]:
+                continue
+            if order == out_orders[slot] and values[row] <= out_values[slot]:
+                continue
+        out_times[slot] = time
+        out_orders[slot] = order
+        out_values[slot] = values[row]
+
+
+@lean_njit()
+def keep_first_placed(slots, rows, out):
+    """Keep the value of the least (time, order, place, value).
+
+    Parameters
+    ----------
+    slots : uint32[n] or uint64
+    rows, out : tuple of four int64 arrays
+        Times, orders, places and the bits of values.
+    """
+    times, orders, places, values = rows
+    out_times, out_orders, out_places, out_values = out
+    for row in range(times.shape[0]):
+        slot = slot_at(slots, row)
+        if times[row] > out_times[slot]:
+            continue
+        if times[row] == out_times[slot]:
+            if orders[row] > out_orders[slot]:
+                continue
+            if orders[row] == out_orders[slot]:
+                if places[row] > out_places[slot]:
+                    continue
+                if places[row] == out_places[slot] and values[row] >= out_values[slot]:
+                    continue
+        out_times[slot] = times[row]
+        out_orders[slot] = orders[row]
+        out_places[slot] = places[row]
+        out_values[slot] = values[row]
+
+
+@lean_njit()
+def keep_last_placed(slots, rows, out):
+    """Keep the value of the greatest (time, order, place, value), as in `keep_first_placed`."""
+    times, orders, places, values = rows
+    out_times, out_orders, out_places, out_values = out
+    for row in range(times.shape[0]):
+        slot = slot_at(slots, row)
+        if times[row] < out_times[slot]:
+            continue
+        if times[row] == out_times[slot]:
+            if orders[row] < out_orders[slot]:
+                continue
+            if orders[row] == out_orders[slot]:
+                if places[row] < out_places[slot]:
+                    continue
+                if places[row] == out_places[slot] and values[row] <= out_values[slot]:
+                    continue
+        out_times[slot] = times[row]
+        out_orders[slot] = orders[row]
+        out_places[slot] = places[row]
+        out_values[slot] = values[row]
 
 
 def _read_only(n_rows, dtype):
@@ -215,3 +280,5 @@ def warm_up():
         merge_moments(places, floats, floats, floats, reals, reals, reals)
         keep_first(places, integers, integers, integers, sums, sums, sums)
         keep_last(places, integers, integers, integers, sums, sums, sums)
+        keep_first_placed(places, (integers,) * 4, (sums,) * 4)
+        keep_last_placed(places, (integers,) * 4, (sums,) * 4)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Never
 import pyarrow as pa
 
 from hpcstream.api.collected import Collected
+from hpcstream.api.functions import function_node
 from hpcstream.api.misuse import expression_for, refuse_unknown_options
 from hpcstream.api.notebook import preformatted, schema_text
 from hpcstream.api.union_inputs import check_same_rows
@@ -28,7 +29,7 @@ from hpcstream.connectors.file_sinks import (
 from hpcstream.connectors.part_formats import writer_options
 from hpcstream.connectors.sinks import SHOWN_ROWS, MemorySink, PrintSink
 from hpcstream.errors import PlanError
-from hpcstream.event_time import HIDDEN_COLUMNS, Duration, TimeUnit
+from hpcstream.event_time import Duration, TimeUnit
 from hpcstream.graph.logical import (
     EventTime,
     FilterNode,
@@ -51,9 +52,6 @@ from hpcstream.operators.user_functions import FlatMap, MapBatches
 
 if TYPE_CHECKING:
     from hpcstream.api.job import Job
-
-
-_FUNCTIONS_OF = {"map_batches": "a pyarrow.RecordBatch", "flat_map": "a row, given as a dict"}
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class Stream:
     def __repr__(self) -> str:
         steps = [f"    {node.describe()}" for node in walk([self._node])]
         time = self._node.time
-        timed = f"; event time {time.column!r} [{time.unit.name}]" if time else ""
+        timed = f"; {time.describe()}" if time else ""
         head = f"Stream of job {self._job.name!r}: {schema_text(self.schema)}{timed}"
         return "\n".join([head, *steps])
 
@@ -176,11 +174,12 @@ class Stream:
         if not pairs:
             raise PlanError(f"{what}: no column is left; a stream needs one at least")
         schema = pa.schema([pa.field(name, e.data_type(self.schema)) for name, e in pairs])
+        time = self._node.time
         return self._add(
             ProjectNode(
                 inputs=(self._node,),
                 schema=schema,
-                time=self._node.time,
+                time=None if time is None else time.behind(pairs),
                 ranks=self._ranks,
                 columns=tuple(pairs),
             )
@@ -198,10 +197,15 @@ class Stream:
             them, or None. It sees any number of rows a call, in order.
         schema : pyarrow.Schema, optional
             Of what it returns; found by a call with no rows if not given.
+
+        Notes
+        -----
+        Event time is read from the column that holds it, if the function is given it and
+        returns it. If no column holds it (it was replaced, or dropped), rows returned have
+        that of the rows given, one for one. A function that does not return the column it
+        was given gives event time up.
         """
-        return self._apply(
-            lambda: MapBatches(function, schema, *self._time_arguments()), "map_batches", function
-        )
+        return self._add(function_node(self._node, self._ranks, MapBatches, function, schema))
 
     def flat_map(
         self,
@@ -210,39 +214,10 @@ class Stream:
     ) -> Stream:
         """Turn each row into any number of rows, with Python code for every row.
 
-        `map_batches` does the same for whole batches, a hundred times faster.
+        `map_batches` does the same for whole batches, a hundred times faster. Rows have
+        the event time of the row they come from, unless they have the column that holds it.
         """
-        return self._apply(
-            lambda: FlatMap(function, schema, *self._time_arguments()), "flat_map", function
-        )
-
-    def _time_arguments(self) -> tuple[str | None, str | None]:
-        time = self._node.time
-        return (None, None) if time is None else (time.column, time.unit.name)
-
-    def _apply(self, make: Callable[[], Any], what: str, function: Any) -> Stream:
-        if not callable(function):
-            raise TypeError(f"{what} takes a function of {_FUNCTIONS_OF[what]}; got {function!r}")
-        found = make().output_schema(self._physical_schema())
-        visible = pa.schema([f for f in found if f.name not in HIDDEN_COLUMNS])
-        has_time = len(visible) < len(found)
-        return self._add(
-            OperatorNode(
-                inputs=(self._node,),
-                schema=visible,
-                time=self._node.time if has_time else None,
-                ranks=self._ranks,
-                make=lambda schema: make(),
-                label=f"{what} {getattr(function, '__name__', repr(function))}",
-            )
-        )
-
-    def _physical_schema(self) -> pa.Schema:
-        from hpcstream.event_time import TIME_COLUMN
-
-        if self._node.time is None:
-            return self.schema
-        return self.schema.append(pa.field(TIME_COLUMN, pa.int64()))
+        return self._add(function_node(self._node, self._ranks, FlatMap, function, schema))
 
     def union(self, *others: Stream) -> Stream:
         """Return the rows of all streams; they must have the same columns.
@@ -254,10 +229,11 @@ class Stream:
         nodes = [self._node] + [other._node for other in others]
         for number, node in enumerate(nodes[1:], start=1):
             check_same_rows(self._node, node, number)
+        time = self._node.time
+        for node in nodes[1:]:
+            time = None if time is None else time.beside(node.time)
         return self._add(
-            UnionNode(
-                inputs=tuple(nodes), schema=self.schema, time=self._node.time, ranks=self._ranks
-            )
+            UnionNode(inputs=tuple(nodes), schema=self.schema, time=time, ranks=self._ranks)
         )
 
     def join_table(
@@ -332,6 +308,7 @@ class Stream:
                 label=f"event time {column!r}, watermark delay {delay}{time.unit.name}",
                 reads=frozenset({column}),
                 passes_columns=True,
+                sets_time=True,
                 stays=True,
             )
         )

@@ -11,7 +11,7 @@ from hpcstream.api.notebook import preformatted
 from hpcstream.api.windows import Window
 from hpcstream.errors import PlanError
 from hpcstream.event_time import Duration
-from hpcstream.graph.logical import EventTime, WindowNode
+from hpcstream.graph.logical import EventTime, Node, WindowNode, walk
 from hpcstream.hints import absent
 from hpcstream.operators.aggregate_call import AggregateCall
 
@@ -148,7 +148,7 @@ class WindowedStream:
         stream = self._stream
         schema = self._output_schema(calls)
         before = _time_of(stream)
-        time = EventTime("window_end", before.unit, before.data_type)
+        time = EventTime("window_end", before.unit, before.data_type, shift=-1)
         node = WindowNode(
             inputs=(stream._node,),
             schema=schema,
@@ -201,10 +201,19 @@ def _time_of(stream: Stream) -> EventTime:
     time = stream._node.time
     if time is None:
         raise PlanError(
-            "windows need event time, and this stream has none; name its column where the stream "
-            "is read (event_time=...), or with with_event_time()"
+            f"windows need event time, and this stream has none{_lost(stream._node)}; name its "
+            "column where the stream is read (event_time=...), or with with_event_time()"
         )
     return time
+
+
+def _lost(node: Node) -> str:
+    """Return which function gave event time up, if one did."""
+    for one in reversed(list(walk([node]))):
+        before = one.inputs[0].time if one.inputs else None
+        if before is not None and one.time is None:
+            return f" ({one.describe()} does not return {before.column!r}, which held it)"
+    return ""
 
 
 def _decoded(data_type: pa.DataType) -> pa.DataType:

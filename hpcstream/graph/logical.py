@@ -26,21 +26,42 @@ Columns = frozenset[str]
 
 @dataclass(frozen=True)
 class EventTime:
-    """Where a stream's event time comes from.
+    """What a stream's event time is. It travels beside the columns, whatever becomes of these.
 
     Attributes
     ----------
-    column : str
-        The user's column it was taken from.
+    column : str or None
+        The user's column that holds it; None: no column does any more.
     unit : TimeUnit
         What one tick is.
     data_type : pyarrow.DataType
-        Type of that column, and so of ``window_start`` and ``window_end``.
+        Type of the column it was taken from, and so of ``window_start`` and ``window_end``.
+    shift : int
+        Event time is the column plus so many ticks: -1 behind windows.
     """
 
-    column: str
+    column: str | None
     unit: TimeUnit
     data_type: pa.DataType
+    shift: int = 0
+
+    def behind(self, columns: Sequence[tuple[str, Expression]]) -> EventTime:
+        """Return the same event time where a projection to ``columns`` has passed."""
+        holders = [n for n, e in columns if e.is_column and e.columns() == {self.column}]
+        held = self.column in holders
+        return self if held else replace(self, column=holders[0] if holders else None)
+
+    def describe(self) -> str:
+        """Return a few words for `explain` and the like."""
+        held = "in no column" if self.column is None else repr(self.column)
+        shift = f" {self.shift:+d}" if self.shift and self.column else ""
+        return f"event time {held}{shift} [{self.unit.name}]"
+
+    def beside(self, other: EventTime | None) -> EventTime:
+        """Return the event time of a union with a stream of another."""
+        if other is not None and (other.column, other.shift) == (self.column, self.shift):
+            return self
+        return replace(self, column=None)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -100,7 +121,7 @@ class SourceNode(Node):
 
     def rebuilt(self, inputs: tuple[Node, ...], needed: Columns) -> Node:
         kept = [name for name in self.schema.names if name in needed]
-        read = set(kept) | ({self.time.column} if self.time else set())
+        read = {*kept, self.time.column} if self.time else set(kept)
         columns = [name for name in self.schema.names if name in read]
         schema = pa.schema([self.schema.field(name) for name in kept])
         return replace(self, schema=schema, source=self.source.project(columns))
@@ -108,7 +129,7 @@ class SourceNode(Node):
     def describe(self) -> str:
         text = self.source.describe()
         if self.time:
-            text += f", event time {self.time.column!r} [{self.time.unit.name}]"
+            text += f", {self.time.describe()}"
             text += f", watermark delay {self.watermark_delay}{self.time.unit.name}"
         text += "".join(f", pushed down: {predicate!r}" for predicate in self.filters)
         return text
@@ -164,6 +185,8 @@ class OperatorNode(Node):
         Columns it needs; None: all.
     passes_columns : bool
         Whether it hands its input's columns on as they are.
+    sets_time : bool
+        Its output has an event time of its own.
     stays : bool
         It runs where its input is, whatever ``ranks`` says, before rows of several
         ranks meet: event time is in order only there.
@@ -173,6 +196,7 @@ class OperatorNode(Node):
     label: str
     reads: Columns | None = None
     passes_columns: bool = False
+    sets_time: bool = False
     stays: bool = False
 
     def required(self, needed: Columns) -> list[Columns]:

@@ -90,7 +90,15 @@ class EdgePlan:
 
 @dataclass(eq=False)
 class TaskPlan:
-    """One chain of operators, and the ranks that run it."""
+    """One chain of operators, and the ranks that run it.
+
+    Attributes
+    ----------
+    has_order : bool
+        The rows of the source get `ORDER_COLUMN`.
+    source_ordinal : int
+        Number of the source in the job, whatever the number of ranks.
+    """
 
     number: int
     ranks: tuple[int, ...]
@@ -100,6 +108,7 @@ class TaskPlan:
     outputs: list[EdgePlan] = field(default_factory=list)
     level: int = 0
     has_order: bool = False
+    source_ordinal: int = 0
 
     def describe(self) -> str:
         """Return the chain in one line."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from hpcstream.errors import PlanError
-from hpcstream.event_time import HIDDEN_COLUMNS, ORDER_COLUMN, TIME_COLUMN
+from hpcstream.event_time import HIDDEN_COLUMNS, ORDER_COLUMN, PLACE_COLUMN, TIME_COLUMN
 from hpcstream.exchange.partitioning import (
     ForwardPartitioning,
     GatherPartitioning,
@@ -17,6 +17,7 @@ from hpcstream.exchange.partitioning import (
     RebalancePartitioning,
 )
 from hpcstream.exchange.reduce_edge import ColumnReduction
+from hpcstream.graph.hidden_needs import HiddenNeeds
 from hpcstream.graph.logical import (
     FilterNode,
     JoinTableNode,
@@ -35,13 +36,13 @@ from hpcstream.graph.physical import MAIN, EdgePlan, OperatorPlan, PhysicalGraph
 from hpcstream.graph.rewrites import optimized
 from hpcstream.operators.base import Operator
 from hpcstream.operators.join_table import JoinTable
+from hpcstream.operators.row_order import order_fields
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.operators.stateless import Filter, Project
 from hpcstream.operators.union import Union
 from hpcstream.operators.user_functions import FlatMap, MapBatches
 
-ORDERED = ("first", "last")
-"""Aggregates that need `ORDER_COLUMN` to break ties of equal event time."""
+ORDERING = (ORDER_COLUMN, PLACE_COLUMN)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Port:
         Rows with equal values of these columns are on one rank.
     is_shared : bool
         Several nodes read it, so no chain may go on from it.
+    in_order : bool
+        The rows of each split of a source come in their order, all of them to one rank.
     """
 
     task: TaskPlan
@@ -66,6 +69,7 @@ class Port:
     schema: pa.Schema
     partitioned_by: tuple[str, ...] | None = None
     is_shared: bool = False
+    in_order: bool = False
 
 
 def plan(
@@ -112,12 +116,7 @@ class _Planner:
         self.reproducible = reproducible
         self.tasks: list[TaskPlan] = []
         self.notes = list(graph.rewrites)
-        self.has_order = any(
-            call.function in ORDERED
-            for node in graph.nodes()
-            if isinstance(node, WindowNode)
-            for call in node.aggregates
-        )
+        self.hidden_needs = HiddenNeeds(graph)
         self._consumers = graph.consumers()
         self._ports: dict[int, Port] = {}
         self._n_edges = 0
@@ -142,9 +141,9 @@ class _Planner:
 
     def hidden(self, node: Node, schema: pa.Schema) -> pa.Schema:
         """Return a node's schema with the hidden columns of ``schema``."""
-        kept = [f for f in schema if f.name in (TIME_COLUMN, ORDER_COLUMN)]
+        kept = [f for f in schema if f.name in HIDDEN_COLUMNS]
         if node.time is None:
-            kept = []
+            kept = [f for f in kept if f.name != TIME_COLUMN]
         return pa.schema([*node.schema, *kept])
 
     def visible(self, schema: pa.Schema) -> pa.Schema:
@@ -217,7 +216,7 @@ class _Planner:
             return port
         task = self.new_task(ranks)
         self.connect(port, task, partitioning=ForwardPartitioning())
-        return Port(task, (-1, MAIN), port.schema, None, port.is_shared)
+        return Port(task, (-1, MAIN), port.schema, None, port.is_shared, port.in_order)
 
     def done(
         self,
@@ -226,32 +225,36 @@ class _Planner:
         output: tuple[int, str],
         schema: pa.Schema,
         partitioned_by: tuple[str, ...] | None,
+        *,
+        in_order: bool = False,
     ) -> Port:
         """Return the port of a node that was just planned."""
         names = set(schema.names)
         if partitioned_by is not None and not names.issuperset(partitioned_by):
             partitioned_by = None
         is_shared = self._consumers.get(id(node), 0) > 1
-        return Port(task, output, schema, partitioned_by, is_shared)
+        return Port(task, output, schema, partitioned_by, is_shared, in_order)
 
     # -- nodes -------------------------------------------------------------------------
 
     def source(self, node: SourceNode) -> Port:
         task = self.new_task(self.ranks_of(node), node)
-        task.has_order = self.has_order and node.time is not None
+        task.has_order = self.hidden_needs.has_order(node)
+        task.source_ordinal = sum(one.source is not None for one in self.tasks) - 1
         fields = list(node.schema)
         if node.time is not None:
             fields.append(pa.field(TIME_COLUMN, pa.int64()))
-            if self.has_order:
-                fields.append(pa.field(ORDER_COLUMN, pa.int64()))
-        return self.done(node, task, (-1, MAIN), pa.schema(fields), None)
+        if task.has_order:
+            fields.append(pa.field(ORDER_COLUMN, pa.int64()))
+        return self.done(node, task, (-1, MAIN), pa.schema(fields), None, in_order=True)
 
     def filter(self, node: FilterNode) -> Port:
         port = self.moved(self.input_port(node), self.ranks_of(node))
         kept = node.schema.names
         schema = Filter(node.predicate, kept).output_schema(port.schema)
         task, output = self.append(port, node.describe(), lambda: Filter(node.predicate, kept))
-        return self.done(node, task, output, schema, port.partitioned_by)
+        by = port.partitioned_by
+        return self.done(node, task, output, schema, by, in_order=port.in_order)
 
     def project(self, node: ProjectNode) -> Port:
         port = self.moved(self.input_port(node), self.ranks_of(node))
@@ -260,19 +263,28 @@ class _Planner:
         by = port.partitioned_by
         if by is not None and not kept.issuperset(by):
             by = None
-        return self.done(node, task, output, self.hidden(node, port.schema), by)
+        schema = self.hidden(node, port.schema)
+        return self.done(node, task, output, schema, by, in_order=port.in_order)
 
     def operator(self, node: OperatorNode) -> Port:
         port = self.input_port(node)
         if not node.stays:
             port = self.moved(port, self.ranks_of(node))
-        operator = node.make(port.schema)
+        needs_time = self.hidden_needs.has_time(node)
+
+        def make() -> Operator:
+            operator = node.make(port.schema)
+            if isinstance(operator, MapBatches):
+                return operator.planned(needs_time=needs_time, in_order=port.in_order)
+            return operator
+
+        operator = make()
         schema = operator.output_schema(port.schema)  # type: ignore[attr-defined]
-        task, output = self.append(port, node.label, lambda: node.make(port.schema))
+        task, output = self.append(port, node.label, make)
         if isinstance(operator, (MapBatches, FlatMap)):
             task.operators[-1] = replace(task.operators[-1], runs_user_code=True)
         by = port.partitioned_by if node.passes_columns else None
-        return self.done(node, task, output, schema, by)
+        return self.done(node, task, output, schema, by, in_order=port.in_order)
 
     def join_table(self, node: JoinTableNode) -> Port:
         port = self.moved(self.input_port(node), self.ranks_of(node))
@@ -283,18 +295,24 @@ class _Planner:
 
         schema = make().output_schema(port.schema)
         task, output = self.append(port, node.describe(), make)
-        return self.done(node, task, output, schema, port.partitioned_by)
+        by = port.partitioned_by
+        return self.done(node, task, output, schema, by, in_order=port.in_order)
 
     def union(self, node: UnionNode) -> Port:
         ranks = self.ranks_of(node)
         ports = [self.moved(self._ports[id(one)], ranks) for one in node.inputs]
         common = set.intersection(*(set(port.schema.names) for port in ports))
-        schema = pa.schema([field for field in ports[0].schema if field.name in common])
+        fields = [f for f in ports[0].schema if f.name in common and f.name not in ORDERING]
+        if self.hidden_needs.has_order(node):
+            given = {name for port in ports for name in port.schema.names}
+            fields += [f for f in order_fields(placed=True) if f.name in given]
+        schema = pa.schema(fields)
         task = self.new_task(ranks)
         for index, port in enumerate(ports):
             self.connect(port, task, index)
         task.operators.append(OperatorPlan("union", lambda: Union(schema)))
-        return self.done(node, task, (0, MAIN), schema, None)
+        in_order = all(port.in_order for port in ports)
+        return self.done(node, task, (0, MAIN), schema, None, in_order=in_order)
 
     def rebalance(self, node: RebalanceNode) -> Port:
         port = self.input_port(node)

@@ -57,7 +57,9 @@ def _of_node(node: Node, found: Mapping[int, dict[str, str]]) -> dict[str, str]:
 
 def _own(node: Node) -> dict[str, str]:
     """Return the column that a node takes event time from, or says that it is."""
-    if node.time is None or node.time.column not in node.schema.names:
+    if node.time is None or node.time.column is None:
+        return {}
+    if node.time.column not in node.schema.names:
         return {}
     return {node.time.column: node.time.unit.name}
 

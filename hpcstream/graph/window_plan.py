@@ -88,6 +88,7 @@ class WindowPlan:
             input_schema=schema,
             time_type=node.inputs[0].time.data_type,
             late_output=node.wants_late,
+            ordered_output=self._planner.hidden_needs.has_order(node),
         )
 
     def _reproducible(self, aggregate: NamedAggregate, schema: pa.Schema) -> NamedAggregate:

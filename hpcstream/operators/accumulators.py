@@ -20,6 +20,7 @@ import pyarrow as pa
 from hpcstream.event_time import MAX_TIME, MIN_TIME
 from hpcstream.kernels import accumulate
 from hpcstream.memory.columns import fixed_values, validity
+from hpcstream.operators.row_order import RowTimes
 from hpcstream.state.arrays import Slots, Word
 
 Values = npt.NDArray[Any]
@@ -41,16 +42,15 @@ class ColumnRows:
         Where each row goes; rows with a null go to slot 0.
     all_slots : uint32[n]
         Where each row goes, nulls too.
-    times, orders : int64[n]
-        Event time and order of the rows.
+    when : RowTimes
+        By what the rows are ordered.
     """
 
     values: Values
     valid: npt.NDArray[np.bool_] | None
     slots: Slots
     all_slots: Slots
-    times: Values
-    orders: Values
+    when: RowTimes
 
 
 class Accumulator(Protocol):
@@ -217,52 +217,70 @@ class Moments:
 
 @dataclass(frozen=True)
 class FirstValue:
-    """The value of the least (event time, order) among those that are not null."""
+    """The value of the least (event time, order) among those that are not null.
+
+    Attributes
+    ----------
+    is_placed : bool
+        Rows have places (`PLACE_COLUMN`), by which those of one order go.
+    """
 
     column: str
+    is_placed: bool = False
 
     @property
     def words(self) -> tuple[Word, ...]:
         """The words of state."""
-        return (
-            Word(f"first_time({self.column})", "int64", MAX_TIME),
-            Word(f"first_order({self.column})", "int64", MAX_TIME),
-            Word(f"first({self.column})", "int64", 0),
-        )
+        return _edge_words("first", self.column, MAX_TIME, self.is_placed)
 
     def update(self, state: Words, rows: ColumnRows) -> None:
         """Take in rows."""
-        bits = rows.values.view(np.int64)
-        accumulate.keep_first(rows.slots, rows.times, rows.orders, bits, *state)
+        self.merge(state, rows.slots, _edge_parts(rows, self.is_placed))
 
     def merge(self, state: Words, slots: Targets, parts: Words) -> None:
         """Take in partial results."""
-        accumulate.keep_first(slots, *parts, *state)
+        if self.is_placed:
+            accumulate.keep_first_placed(slots, tuple(parts), tuple(state))
+        else:
+            accumulate.keep_first(slots, *parts, *state)
 
 
 @dataclass(frozen=True)
 class LastValue:
-    """The value of the greatest (event time, order) among those that are not null."""
+    """The value of the greatest (event time, order), as in `FirstValue`."""
 
     column: str
+    is_placed: bool = False
 
     @property
     def words(self) -> tuple[Word, ...]:
         """The words of state."""
-        return (
-            Word(f"last_time({self.column})", "int64", MIN_TIME),
-            Word(f"last_order({self.column})", "int64", MIN_TIME),
-            Word(f"last({self.column})", "int64", 0),
-        )
+        return _edge_words("last", self.column, MIN_TIME, self.is_placed)
 
     def update(self, state: Words, rows: ColumnRows) -> None:
         """Take in rows."""
-        bits = rows.values.view(np.int64)
-        accumulate.keep_last(rows.slots, rows.times, rows.orders, bits, *state)
+        self.merge(state, rows.slots, _edge_parts(rows, self.is_placed))
 
     def merge(self, state: Words, slots: Targets, parts: Words) -> None:
         """Take in partial results."""
-        accumulate.keep_last(slots, *parts, *state)
+        if self.is_placed:
+            accumulate.keep_last_placed(slots, tuple(parts), tuple(state))
+        else:
+            accumulate.keep_last(slots, *parts, *state)
+
+
+def _edge_words(function: str, column: str, outermost: int, is_placed: bool) -> tuple[Word, ...]:
+    ordering = ("time", "order", "place") if is_placed else ("time", "order")
+    words = (Word(f"{function}_{name}({column})", "int64", outermost) for name in ordering)
+    return (*words, Word(f"{function}({column})", "int64", 0))
+
+
+def _edge_parts(rows: ColumnRows, is_placed: bool) -> Words:
+    bits = rows.values.view(np.int64)
+    when = rows.when
+    if is_placed:
+        return when.times, when.orders, when.places, bits
+    return when.times, when.orders, bits
 
 
 def word_values(array: pa.Array) -> Values:
@@ -273,18 +291,16 @@ def word_values(array: pa.Array) -> Values:
     return _frozen(values.astype(np.float64 if values.dtype.kind == "f" else np.int64))
 
 
-def column_rows(
-    array: pa.Array, slots: Slots, times: Values, orders: Values, *, only_nulls: bool
-) -> ColumnRows:
+def column_rows(array: pa.Array, slots: Slots, when: RowTimes, *, only_nulls: bool) -> ColumnRows:
     """Return a column of a batch as accumulators take it."""
     valid = validity(array)
     if only_nulls:
-        return ColumnRows(_NO_VALUES, valid, slots, slots, times, orders)
+        return ColumnRows(_NO_VALUES, valid, slots, slots, when)
     column_slots = slots
     if valid is not None:
         column_slots = np.empty_like(slots)
         accumulate.mask_slots(slots, valid, column_slots)
-    return ColumnRows(word_values(array), valid, column_slots, slots, times, orders)
+    return ColumnRows(word_values(array), valid, column_slots, slots, when)
 
 
 _NO_VALUES = np.zeros(0, dtype=np.int64)

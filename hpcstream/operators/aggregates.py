@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.errors import OverflowInAggregate, PlanError
+from hpcstream.event_time import PLACE_COLUMN
 from hpcstream.memory.columns import is_word_type, words_to_array
 from hpcstream.operators.accumulators import (
     Accumulator,
@@ -133,9 +134,9 @@ def accumulators_of(aggregate: NamedAggregate, schema: pa.Schema) -> list[Accumu
     elif function in ("var", "std"):
         found.append(Moments(column))
     elif function == "first":
-        found.append(FirstValue(column))
+        found.append(FirstValue(column, PLACE_COLUMN in schema.names))
     elif function == "last":
-        found.append(LastValue(column))
+        found.append(LastValue(column, PLACE_COLUMN in schema.names))
     elif function != "count":
         raise PlanError(f"aggregate {aggregate}: {function!r} keeps no words of state")
     return found

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hpcstream.errors import OverflowInAggregate
 from hpcstream.kernels import order_statistics
 from hpcstream.memory.float_order import float_of_order, float_order
+from hpcstream.operators.row_order import RowTimes
 
 if TYPE_CHECKING:
     from hpcstream.operators.aggregates import NamedAggregate
@@ -30,15 +32,14 @@ class GroupedValues:
     ----------
     groups : int64[n]
     values : pa.Array of n
-    times, orders : int64[n] or None
-        Event time and order, where first or last is asked for.
+    when : RowTimes
+        By what the values are ordered, where first or last is asked for.
     n_groups : int
     """
 
     groups: Ints
     values: pa.Array
-    times: Ints | None
-    orders: Ints | None
+    when: RowTimes
     n_groups: int
 
 
@@ -136,10 +137,11 @@ def _quantile(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
 
 
 def _edge(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
-    """Return the value of the least or greatest (time, order) of each group."""
-    assert rows.times is not None
-    assert rows.orders is not None
-    by_place = np.lexsort((rows.orders, rows.times, rows.groups))  # stable
+    """Return the value of the least or greatest (time, order, place, value) of each group."""
+    keys = (rows.when.places, rows.when.orders, rows.when.times, rows.groups)
+    by_place = np.lexsort(keys)
+    if len(by_place) and _has_ties(keys, by_place):
+        by_place = np.lexsort((_ranks(rows.values), *keys))
     groups = rows.groups[by_place]
     is_edge = np.ones(len(groups), dtype=np.bool_)
     if aggregate.function == "first":
@@ -149,6 +151,25 @@ def _edge(aggregate: NamedAggregate, rows: GroupedValues) -> pa.Array:
     place = np.full(rows.n_groups, -1, dtype=np.int64)
     place[groups[is_edge]] = by_place[is_edge]
     return rows.values.take(pa.array(place, mask=place < 0))
+
+
+def _has_ties(keys: Sequence[Ints], order: Ints) -> bool:
+    """Whether two rows that are next to each other in an order agree in all keys."""
+    agree = np.ones(len(order) - 1, dtype=np.bool_)
+    for key in keys:
+        agree &= key[order[1:]] == key[order[:-1]]
+    return bool(agree.any())
+
+
+def _ranks(values: pa.Array) -> Ints:
+    """Return numbers in the order of values; of types without one, in that of their texts."""
+    if pa.types.is_nested(values.type) or pa.types.is_interval(values.type):
+        values = pa.array([repr(value) for value in values.to_pylist()])
+    order = pc.sort_indices(values).to_numpy()
+    in_order = values.take(pa.array(order)).dictionary_encode()
+    ranks = np.empty(len(values), dtype=np.int64)
+    ranks[order] = in_order.indices.to_numpy()
+    return ranks
 
 
 def _counts_and_sums(rows: GroupedValues, values: Floats) -> tuple[Ints, Floats]:

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from hpcstream.errors import PlanError
 from hpcstream.event_time import HIDDEN_COLUMNS, RESERVED_PREFIXES, TIME_COLUMN
-from hpcstream.memory.time_values import event_time_values
 
 
 def visible_positions(schema: pa.Schema) -> list[int]:
@@ -30,15 +29,6 @@ def visible_schema(schema: pa.Schema) -> pa.Schema:
 def hidden_fields(schema: pa.Schema) -> list[pa.Field]:
     """Return the fields of the engine's columns."""
     return [schema.field(i) for i in hidden_positions(schema)]
-
-
-def with_event_time(batch: pa.RecordBatch, column: str, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch of user columns with the hidden event time taken from one of them.
-
-    ``schema`` is that of the result: the batch's columns, then `TIME_COLUMN`.
-    """
-    times = pa.array(event_time_values(batch.column(column), column))
-    return pa.RecordBatch.from_arrays([*batch.columns, times], schema=schema)
 
 
 def time_field() -> pa.Field:

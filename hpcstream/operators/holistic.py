@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from hpcstream.operators.aggregates import NamedAggregate, kept_type, result_type
 from hpcstream.operators.group_functions import GroupedValues, group_result
+from hpcstream.operators.row_order import NO_PLACES, RowTimes
 from hpcstream.state.arrays import Ints, Slots
 from hpcstream.state.slice_store import SliceStore
 
@@ -35,27 +36,18 @@ _LEAST_REDUCTION = 1 << 18  # rows before repeated values are looked for
 class _Chunk:
     slots: Slots
     values: pa.Array
-    times: Ints
-    orders: Ints
+    when: RowTimes
 
     def take(self, rows: Ints) -> _Chunk:
-        return _Chunk(
-            self.slots[rows],
-            self.values.take(pa.array(rows)),
-            self.times[rows] if len(self.times) else self.times,
-            self.orders[rows] if len(self.orders) else self.orders,
-        )
+        when = self.when.take(rows) if len(self.when.times) else self.when
+        return _Chunk(self.slots[rows], self.values.take(pa.array(rows)), when)
 
     def filter(self, keep: npt.NDArray[np.bool_]) -> _Chunk:
-        return _Chunk(
-            self.slots[keep],
-            self.values.filter(pa.array(keep)),
-            self.times[keep] if len(self.times) else self.times,
-            self.orders[keep] if len(self.orders) else self.orders,
-        )
+        when = self.when.take(np.flatnonzero(keep)) if len(self.when.times) else self.when
+        return _Chunk(self.slots[keep], self.values.filter(pa.array(keep)), when)
 
 
-_NO_TIMES: Ints = np.zeros(0, dtype=np.int64)
+_NO_TIMES = RowTimes(NO_PLACES, NO_PLACES, NO_PLACES)
 
 
 class ColumnBuffer:
@@ -76,7 +68,7 @@ class ColumnBuffer:
         """Bytes of the values."""
         return sum(chunk.values.nbytes + chunk.slots.nbytes for chunk in self._chunks)
 
-    def add(self, column: pa.Array, slots: Slots, times: Ints, orders: Ints) -> None:
+    def add(self, column: pa.Array, slots: Slots, when: RowTimes) -> None:
         """Keep a copy of the values that are not null and have a slot."""
         is_kept = slots != 0
         if column.null_count:
@@ -88,8 +80,8 @@ class ColumnBuffer:
         else:
             kept = column if column.type == self._type else column.cast(self._type)
             values = kept.take(pa.array(rows))
-        timed = (times[rows], orders[rows]) if self.needs_times else (_NO_TIMES, _NO_TIMES)
-        self._chunks.append(_Chunk(slots[rows], values, *timed))
+        own = _with_places(when.take(rows)) if self.needs_times else _NO_TIMES
+        self._chunks.append(_Chunk(slots[rows], values, own))
         self._is_sorted = False
         self._n_rows += len(rows)
         if self._distinct_suffices and self._n_rows > 2 * self._n_reduced + _LEAST_REDUCTION:
@@ -119,7 +111,7 @@ class ColumnBuffer:
                 parts.append(chunk if keep.all() else chunk.filter(keep))
         chunk = self._joined(parts)
         groups = ordinals[chunk.slots]
-        return GroupedValues(groups, chunk.values, chunk.times, chunk.orders, n_groups)
+        return GroupedValues(groups, chunk.values, chunk.when, n_groups)
 
     def select_of(self, slots: Slots, groups: Ints, n_groups: int) -> GroupedValues:
         """Return the values of entries, each of the group given with it."""
@@ -128,9 +120,7 @@ class ColumnBuffer:
         counts = np.searchsorted(chunk.slots, slots, "right") - firsts
         skipped = np.repeat(firsts - np.cumsum(counts) + counts, counts)
         picked = chunk.take(skipped + np.arange(len(skipped)))
-        return GroupedValues(
-            np.repeat(groups, counts), picked.values, picked.times, picked.orders, n_groups
-        )
+        return GroupedValues(np.repeat(groups, counts), picked.values, picked.when, n_groups)
 
     def _sorted(self) -> _Chunk:
         """Return the values in the order of slots; those of one slot as they came."""
@@ -147,18 +137,20 @@ class ColumnBuffer:
         chunk = chunk.filter(place_of_slot[chunk.slots] >= 0)
         return {
             f"values:{self.name}:entries": place_of_slot[chunk.slots],
-            f"values:{self.name}:times": chunk.times,
-            f"values:{self.name}:orders": chunk.orders,
+            f"values:{self.name}:times": chunk.when.times,
+            f"values:{self.name}:orders": chunk.when.orders,
+            f"values:{self.name}:places": chunk.when.places,
             f"values:{self.name}:values": array_bytes(chunk.values),
         }
 
     def restore(self, state: Arrays, slots: Slots) -> None:
         """Take over a snapshot; ``slots`` are those of the store's entries, in its order."""
+        times, orders = (state[f"values:{self.name}:{of}"] for of in ("times", "orders"))
+        places = state.get(f"values:{self.name}:places", np.zeros_like(orders))
         chunk = _Chunk(
             slots[state[f"values:{self.name}:entries"]],
             array_of_bytes(state[f"values:{self.name}:values"]),
-            np.array(state[f"values:{self.name}:times"]),
-            np.array(state[f"values:{self.name}:orders"]),
+            RowTimes(np.array(times), np.array(orders), np.array(places)),
         )
         self._chunks = [chunk]
         self._is_sorted = False
@@ -171,7 +163,7 @@ class ColumnBuffer:
         distinct = table.group_by(["slot", "value"], use_threads=False).aggregate([])
         slots = distinct.column("slot").to_numpy()
         values = distinct.column("value").combine_chunks()
-        self._chunks = [_Chunk(np.array(slots), values, _NO_TIMES, _NO_TIMES)]
+        self._chunks = [_Chunk(np.array(slots), values, _NO_TIMES)]
         self._is_sorted = False
         self._n_rows = self._n_reduced = len(slots)
 
@@ -180,12 +172,11 @@ class ColumnBuffer:
             return chunks[0]
         if not chunks:
             none = np.zeros(0, dtype=np.uint32)
-            return _Chunk(none, pa.nulls(0, self._type), _NO_TIMES, _NO_TIMES)
+            return _Chunk(none, pa.nulls(0, self._type), _NO_TIMES)
         return _Chunk(
             np.concatenate([chunk.slots for chunk in chunks]),
             pa.concat_arrays([chunk.values for chunk in chunks]),
-            np.concatenate([chunk.times for chunk in chunks]),
-            np.concatenate([chunk.orders for chunk in chunks]),
+            RowTimes(*map(np.concatenate, zip(*(chunk.when for chunk in chunks), strict=True))),
         )
 
     @staticmethod
@@ -216,10 +207,10 @@ class HolisticRows:
         """Bytes of the values."""
         return sum(buffer.n_bytes for buffer in self.buffers.values())
 
-    def add(self, batch: pa.RecordBatch, slots: Slots, times: Ints, orders: Ints) -> None:
+    def add(self, batch: pa.RecordBatch, slots: Slots, when: RowTimes) -> None:
         """Keep the values of a batch."""
         for name, buffer in self.buffers.items():
-            buffer.add(batch.column(name), slots, times, orders)
+            buffer.add(batch.column(name), slots, when)
 
     def take_over(self, other: HolisticRows, new_of_old: Slots) -> None:
         """Add the values of another state whose entries have a slot here."""
@@ -293,6 +284,10 @@ class HolisticRows:
         new_of_old[old] = np.arange(1, len(old) + 1)
         for buffer in self.buffers.values():
             buffer.move(new_of_old)
+
+
+def _with_places(when: RowTimes) -> RowTimes:
+    return when if len(when.places) else when._replace(places=np.zeros_like(when.orders))
 
 
 def array_bytes(values: pa.Array) -> npt.NDArray[np.uint8]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.errors import PlanError
+from hpcstream.event_time import ORDER_COLUMN, PLACE_COLUMN
 from hpcstream.memory.columns import LARGE_TYPE_OF_VIEW, fixed_values, is_binary_type
 from hpcstream.memory.plain_types import plain_table
 from hpcstream.memory.selection import Rows, gathered, picked_column, taken, true_rows
@@ -22,6 +23,7 @@ from hpcstream.operators.hidden_columns import (
     refuse_reserved_names,
     visible_positions,
 )
+from hpcstream.operators.row_order import CHILD_BITS, nested_places, places_of
 from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
 
 if TYPE_CHECKING:
@@ -218,8 +220,10 @@ class JoinTable:
                 field = schema.field(output.column)
                 sources.append(schema.get_field_index(output.column))
             fields.append(field.with_name(output.name))
-        hidden = hidden_positions(schema)
+        hidden = [i for i in hidden_positions(schema) if schema.field(i).name != PLACE_COLUMN]
         fields += [schema.field(i) for i in hidden]
+        if ORDER_COLUMN in schema.names:
+            fields.append(pa.field(PLACE_COLUMN, pa.int64()))
         return _Layout(schema, pa.schema(fields), [*sources, *hidden])
 
     def _all_outputs(self, schema: pa.Schema) -> tuple[_Output, ...]:
@@ -267,7 +271,7 @@ class JoinTable:
             matches = pa.array(codes[found])
             rows = np.flatnonzero(found).astype(np.int32) if rows is None else rows[found]
         if len(matches):
-            yield self._combine(batch, rows, matches, layout)
+            yield self._combine(batch, rows, matches, layout, None)
 
     def _join_repeated(
         self, batch: pa.RecordBatch, rows: Rows | None, codes: Codes, layout: _Layout
@@ -282,13 +286,24 @@ class JoinTable:
             unmatched = matches[:n_pairs] < 0
             mask = unmatched if unmatched.any() else None
             of_pairs = places[:n_pairs].astype(np.int32)
+            # A row without a match has one row, number 0.
+            numbers = np.maximum(matches[:n_pairs] - starts[codes[of_pairs]], 0)
             of_pairs = of_pairs if rows is None else rows[of_pairs]
-            yield self._combine(batch, of_pairs, pa.array(matches[:n_pairs], mask=mask), layout)
+            found = pa.array(matches[:n_pairs], mask=mask)
+            yield self._combine(batch, of_pairs, found, layout, numbers)
 
     def _combine(
-        self, batch: pa.RecordBatch, rows: Rows | None, matches: pa.Array, layout: _Layout
+        self,
+        batch: pa.RecordBatch,
+        rows: Rows | None,
+        matches: pa.Array,
+        layout: _Layout,
+        numbers: npt.NDArray[np.int64] | None,
     ) -> pa.RecordBatch:
-        """Return some rows of a batch (None: all) with the rows of the table that match them."""
+        """Return some rows of a batch (None: all) with the rows of the table that match them.
+
+        ``numbers``: which of the rows of one row of the batch each is; None: it is alone.
+        """
 
         def column(source: int | str) -> pa.Array:
             if isinstance(source, str):
@@ -297,6 +312,10 @@ class JoinTable:
             return passed if rows is None else picked_column(passed, rows)
 
         arrays = [column(source) for source in layout.sources]
+        if layout.output_schema.names[-1] == PLACE_COLUMN:
+            places = places_of(batch) if rows is None else places_of(batch)[rows]
+            own = np.zeros_like(places) if numbers is None else numbers
+            arrays.append(pa.array(nested_places(places, own, CHILD_BITS)))
         return pa.RecordBatch.from_arrays(arrays, schema=layout.output_schema)
 
 

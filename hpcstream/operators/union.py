@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 
+from hpcstream.event_time import ORDER_COLUMN, PLACE_COLUMN
 from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
 
 
@@ -13,7 +15,8 @@ class Union:
     Parameters
     ----------
     schema : pyarrow.Schema
-        What all inputs have; a hidden column that only some have is dropped.
+        What leaves: a hidden column that it has not is dropped, an order that only some
+        inputs have is 0 for the rows of the others.
     """
 
     def __init__(self, schema: pa.Schema) -> None:
@@ -27,9 +30,16 @@ class Union:
         self, batch: pa.RecordBatch, input_index: int = 0
     ) -> tuple[pa.RecordBatch, ...]:
         """Return the batch."""
-        if batch.num_columns > len(self._schema):
-            batch = batch.select(self._schema.names)
-        return (batch,)
+        if batch.schema.names == self._schema.names:
+            return (batch,)
+        zeros = pa.array(np.zeros(batch.num_rows, dtype=np.int64))
+        columns = [
+            zeros
+            if name in (ORDER_COLUMN, PLACE_COLUMN) and name not in batch.schema.names
+            else batch.column(name)
+            for name in self._schema.names
+        ]
+        return (pa.RecordBatch.from_arrays(columns, schema=self._schema),)
 
     process_watermark = emit_nothing
     snapshot = empty_snapshot

@@ -1,13 +1,12 @@
 """Operators that call a user's Python function: on batches, or row by row.
 
-The function never sees the engine's hidden columns. Event time survives if the
-event-time column is still there afterwards: it is read again from that column.
+The function never sees the engine's hidden columns; which event time and which order
+the rows have that it returns, `hpcstream.operators.function_rows` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -16,15 +15,8 @@ from hpcstream.children import end_if_child
 from hpcstream.connectors.scan import empty_batch
 from hpcstream.early_exit import as_error
 from hpcstream.errors import PlanError
-from hpcstream.event_time import TimeUnit
-from hpcstream.memory.plain_types import plain_type
-from hpcstream.operators.hidden_columns import (
-    refuse_reserved_names,
-    time_field,
-    visible_positions,
-    visible_schema,
-    with_event_time,
-)
+from hpcstream.operators.function_rows import FunctionRows, FunctionTime, Parents
+from hpcstream.operators.hidden_columns import visible_positions, visible_schema
 from hpcstream.operators.returned_batches import Promise, refuse_unknown_types
 from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
 
@@ -38,22 +30,6 @@ _ROWS_EMITTED = 4_096
 """Rows that a `FlatMap` collects before it emits a batch."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """What comes back from a function for one input schema."""
-
-    input_schema: pa.Schema
-    visible: pa.Schema
-    output: pa.Schema
-    time_column: str | None
-
-    def finish(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the function's batch with the hidden event time, if it survives."""
-        if self.time_column is None:
-            return batch
-        return with_event_time(batch, self.time_column, self.output)
-
-
 class MapBatches:
     """What a function returns for each batch.
 
@@ -64,22 +40,36 @@ class MapBatches:
         cut differently from run to run: rows must not depend on their neighbours.
     schema : pa.Schema or None
         Of what it returns. None: found out by calling it with a batch of 0 rows.
-    event_time_column, unit : str or None
-        The stream's event-time column and the unit of its event time, if any.
+    time : FunctionTime or None
+        The stream's event time, if it has one.
+    in_order : bool
+        Batches hold the rows of each split in order, and all of them come to one instance.
     """
 
     def __init__(
         self,
         function: BatchFunction,
         schema: pa.Schema | None = None,
-        event_time_column: str | None = None,
-        unit: str | None = None,
+        time: FunctionTime | None = None,
+        *,
+        in_order: bool = False,
     ) -> None:
         self._function = function
         self._schema = schema
-        self._time_column = event_time_column
-        self._unit = unit
-        self._result: _Result | None = None
+        self._time = time
+        self._in_order = in_order
+        self._result: FunctionRows | None = None
+
+    def planned(self, *, needs_time: bool, in_order: bool) -> MapBatches:
+        """Return the same for a place in a plan: whether event time is read behind it."""
+        time = self._time
+        if time is not None and time.column is None and not needs_time:
+            time = None
+        return MapBatches(self._function, self._schema, time, in_order=in_order)
+
+    def time_column(self, input_schema: pa.Schema) -> str | None:
+        """Return the column of the result that event time is read from."""
+        return self._result_for(input_schema).time_column
 
     def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
         """Return the schema of what the function returns, with event time if that survives.
@@ -95,12 +85,23 @@ class MapBatches:
     def process_batch(
         self, batch: pa.RecordBatch, input_index: int = 0
     ) -> Iterator[pa.RecordBatch]:
-        """Yield what the function returns for a batch, one batch after the other."""
+        """Yield what the function returns for a batch, one batch after the other.
+
+        Raises
+        ------
+        ValueError
+            Event time is in no column, and there are not as many rows as were given.
+        """
         result = self._result_for(batch.schema)
         promise = Promise(self.describe(), result.visible, is_inferred=self._schema is None)
-        for returned in self._call(batch.select(visible_positions(batch.schema))):
-            if returned.num_rows:
-                yield result.finish(promise.conform(returned))
+        for part in result.parts_of(batch):
+            n_rows = 0
+            for returned in self._call(part.select(visible_positions(part.schema))):
+                if returned.num_rows:
+                    yield result.of_batch(part, promise.conform(returned), n_rows)
+                    n_rows += returned.num_rows
+            if n_rows != part.num_rows:
+                result.refuse_other_number(n_rows, part.num_rows)
 
     process_watermark = emit_nothing
     snapshot = empty_snapshot
@@ -113,13 +114,14 @@ class MapBatches:
     def _call(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         return _batches(self._function(batch), self.describe())
 
-    def _result_for(self, input_schema: pa.Schema) -> _Result:
+    def _result_for(self, input_schema: pa.Schema) -> FunctionRows:
         if self._result is None or not self._result.input_schema.equals(input_schema):
             schema = self._schema
             if schema is None:
                 schema = self._ask_function(visible_schema(input_schema))
-            where = self.describe()
-            self._result = _result(input_schema, schema, self._time_column, self._unit, where)
+            self._result = FunctionRows.of(
+                input_schema, schema, self._time, self.describe(), in_order=self._in_order
+            )
         return self._result
 
     def _ask_function(self, schema: pa.Schema) -> pa.Schema:
@@ -156,22 +158,24 @@ class FlatMap:
     schema : pa.Schema or None
         Of the rows it returns; None: that of the input. A column missing in a
         row becomes null.
-    event_time_column, unit : str or None
-        The stream's event-time column and the unit of its event time, if any.
+    time : FunctionTime or None
+        The stream's event time, if it has one.
     """
 
     def __init__(
         self,
         function: RowFunction,
         schema: pa.Schema | None = None,
-        event_time_column: str | None = None,
-        unit: str | None = None,
+        time: FunctionTime | None = None,
     ) -> None:
         self._function = function
         self._schema = schema
-        self._time_column = event_time_column
-        self._unit = unit
-        self._result: _Result | None = None
+        self._time = time
+        self._result: FunctionRows | None = None
+
+    def time_column(self, input_schema: pa.Schema) -> str | None:
+        """Return the column of the result that event time is read from."""
+        return self._result_for(input_schema).time_column
 
     def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
         """Return the schema of the function's rows, with event time if that survives.
@@ -190,15 +194,18 @@ class FlatMap:
         result = self._result_for(batch.schema)
         known = frozenset(result.visible.names)
         rows: list[dict[str, Any]] = []
-        for row in self._rows(batch.select(visible_positions(batch.schema))):
+        parents = Parents() if result.needs_parents else None
+        for row in self._rows(batch.select(visible_positions(batch.schema)), parents):
             if not row.keys() <= known:
                 raise ValueError(self._unknown_columns(row, result.visible))
             rows.append(row)
             if len(rows) == _ROWS_EMITTED:
-                yield result.finish(pa.RecordBatch.from_pylist(rows, result.visible))
+                yield result.of_rows(
+                    batch, pa.RecordBatch.from_pylist(rows, result.visible), parents
+                )
                 rows = []
         if rows:
-            yield result.finish(pa.RecordBatch.from_pylist(rows, result.visible))
+            yield result.of_rows(batch, pa.RecordBatch.from_pylist(rows, result.visible), parents)
 
     process_watermark = emit_nothing
     snapshot = empty_snapshot
@@ -208,11 +215,14 @@ class FlatMap:
         """Return one line for ``explain()``."""
         return f"flat_map({_function_name(self._function)})"
 
-    def _rows(self, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    def _rows(self, batch: pa.RecordBatch, parents: Parents | None) -> Iterator[dict[str, Any]]:
         for start in range(0, batch.num_rows, _ROWS_READ):
-            for row in batch.slice(start, _ROWS_READ).to_pylist():
+            for parent, row in enumerate(batch.slice(start, _ROWS_READ).to_pylist(), start):
                 end_if_child()
-                yield from self._returned_rows(self._function(row))
+                for returned in self._returned_rows(self._function(row)):
+                    if parents is not None:
+                        parents.append(parent)
+                    yield returned
 
     def _returned_rows(self, returned: Any) -> Iterable[dict[str, Any]]:
         if returned is None:
@@ -239,34 +249,13 @@ class FlatMap:
             f"({', '.join(schema.names)}); give flat_map(..., schema=pa.schema([...]))"
         )
 
-    def _result_for(self, input_schema: pa.Schema) -> _Result:
+    def _result_for(self, input_schema: pa.Schema) -> FunctionRows:
         if self._result is None or not self._result.input_schema.equals(input_schema):
             schema = visible_schema(input_schema) if self._schema is None else self._schema
             where = self.describe()
             _refuse_what_rows_cannot_hold(schema, where)
-            self._result = _result(input_schema, schema, self._time_column, self._unit, where)
+            self._result = FunctionRows.of(input_schema, schema, self._time, where)
         return self._result
-
-
-def _result(
-    input_schema: pa.Schema,
-    visible: pa.Schema,
-    time_column: str | None,
-    unit: str | None,
-    where: str,
-) -> _Result:
-    refuse_reserved_names(visible.names, where)
-    visible = pa.schema([field.with_type(plain_type(field.type)) for field in visible])
-    if time_column not in visible.names or not _is_time(visible.field(time_column).type, unit):
-        return _Result(input_schema, visible, visible, None)
-    found = TimeUnit.of_type(visible.field(time_column).type, unit).name
-    if unit is not None and found != unit:
-        raise PlanError(
-            f"{where} returns the event-time column {time_column!r} in {found}, but the stream "
-            f"counts event time in {unit}; keep its type, or use another name and "
-            "with_event_time()"
-        )
-    return _Result(input_schema, visible, visible.append(time_field()), time_column)
 
 
 def _refuse_what_rows_cannot_hold(schema: pa.Schema, where: str) -> None:
@@ -278,14 +267,6 @@ def _refuse_what_rows_cannot_hold(schema: pa.Schema, where: str) -> None:
                 f"{where}: Arrow makes no {field.type} (column {field.name!r}) of Python's values; "
                 "give flat_map(..., schema=pa.schema([...])) with another type for it"
             ) from None
-
-
-def _is_time(data_type: pa.DataType, unit: str | None) -> bool:
-    return (
-        pa.types.is_timestamp(data_type)
-        or pa.types.is_date(data_type)
-        or (pa.types.is_int64(data_type) and unit is not None)
-    )
 
 
 def _batches(returned: Any, where: str) -> Iterator[pa.RecordBatch]:

@@ -182,11 +182,13 @@ class WindowAggregate:
         spec = self._spec
         starts = windows * spec.slicing.slide + spec.slicing.offset
         ends = starts + spec.slicing.size
+        keys = self._state.key_columns(slots, is_null)
         columns = [
-            *self._state.key_columns(slots, is_null),
+            *keys,
             words_to_array(starts, None, spec.time_type),
             words_to_array(ends, None, spec.time_type),
             *self._state.results(slots),
             pa.array(ends - 1),
+            *spec.order_columns(keys, len(slots)),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=spec.output_schema)

@@ -279,8 +279,8 @@ class WindowAllFinal:
 
     def _keep_values(self, holistic: HolisticRows, batch: pa.RecordBatch, slots: Slots) -> None:
         for name, buffer in holistic.buffers.items():
-            values, lengths, times, orders = values_of_lists(batch, name, buffer.needs_times)
-            buffer.add(values, np.repeat(slots, lengths), times, orders)
+            values, lengths, when = values_of_lists(batch, name, buffer.needs_times)
+            buffer.add(values, np.repeat(slots, lengths), when)
 
     def _emit(self, watermark: int) -> Iterator[pa.RecordBatch]:
         spec, slicing, store = self._spec, self._spec.slicing, self._state.store
@@ -294,6 +294,7 @@ class WindowAllFinal:
                 words_to_array(ends, None, spec.time_type),
                 *self._state.results(slots),
                 pa.array(ends - 1),
+                *spec.order_columns([], len(slots)),
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=spec.output_schema)
         self._touched.clear()

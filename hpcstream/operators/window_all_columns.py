@@ -19,6 +19,7 @@ from hpcstream.exchange.reduce_edge import ColumnReduction
 from hpcstream.memory.float_order import float_of_order, float_order
 from hpcstream.operators.accumulators import Accumulator, Greatest, IntegerSum, Least, NullCount
 from hpcstream.operators.group_functions import GroupedValues
+from hpcstream.operators.row_order import NO_PLACES, RowTimes
 
 Values = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -26,6 +27,7 @@ Ints = npt.NDArray[np.int64]
 WINDOW_COLUMN = "__window"
 """Number of the window of a partial row."""
 
+_ORDERING = RowTimes._fields
 _LARGEST = 2**63 - 1
 _SIGN = np.uint64(1 << 63)
 
@@ -118,7 +120,7 @@ def list_fields(name: str, data_type: pa.DataType, *, needs_times: bool) -> list
     """Return the fields of `list_columns` for a column."""
     fields = [pa.field(f"values({name})", pa.list_(data_type))]
     if needs_times:
-        fields += [pa.field(f"{of}({name})", pa.list_(pa.int64())) for of in ("times", "orders")]
+        fields += [pa.field(f"{of}({name})", pa.list_(pa.int64())) for of in _ORDERING]
     return fields
 
 
@@ -129,25 +131,20 @@ def list_columns(rows: GroupedValues, *, needs_times: bool) -> list[pa.Array]:
     offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
     flat = [rows.values.take(pa.array(by_group))]
     if needs_times:
-        assert rows.times is not None
-        assert rows.orders is not None
-        flat += [pa.array(rows.times[by_group]), pa.array(rows.orders[by_group])]
+        flat += [pa.array(values) for values in rows.when.take(by_group)]
     return [pa.ListArray.from_arrays(offsets, values) for values in flat]
 
 
 def values_of_lists(
     batch: pa.RecordBatch, name: str, needs_times: bool
-) -> tuple[pa.Array, Ints, Ints, Ints]:
-    """Return the values of `list_columns`, how many each row has, their times and orders."""
+) -> tuple[pa.Array, Ints, RowTimes]:
+    """Return the values of `list_columns`, how many each row has, and by what they are ordered."""
     lists = batch.column(f"values({name})")
     lengths = lists.value_lengths().to_numpy()
-    none = np.zeros(0, dtype=np.int64)
     if not needs_times:
-        return lists.flatten(), lengths, none, none
-    times, orders = (
-        batch.column(f"{of}({name})").flatten().to_numpy() for of in ("times", "orders")
-    )
-    return lists.flatten(), lengths, times, orders
+        return lists.flatten(), lengths, RowTimes(NO_PLACES, NO_PLACES, NO_PLACES)
+    when = (batch.column(f"{of}({name})").flatten().to_numpy() for of in _ORDERING)
+    return lists.flatten(), lengths, RowTimes(*when)
 
 
 def _frozen(array: Values) -> Values:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pyarrow as pa
 
 from hpcstream.event_time import TIME_COLUMN
@@ -18,6 +20,7 @@ from hpcstream.operators.aggregates import (
     shared_accumulators,
     value_type,
 )
+from hpcstream.operators.row_order import key_orders, order_fields
 from hpcstream.operators.window_all_columns import WINDOW_COLUMN, list_fields, transport_of
 from hpcstream.operators.windows import Slicing, WindowAssigner
 from hpcstream.state.arrays import Word
@@ -47,6 +50,8 @@ class WindowAggregateSpec:
         Type of ``window_start`` and ``window_end``.
     late_output : bool
         Whether late rows are emitted as the side output ``"late"``.
+    ordered_output : bool
+        Whether results carry an order: that of their keys.
     """
 
     keys: tuple[str, ...]
@@ -56,6 +61,7 @@ class WindowAggregateSpec:
     input_schema: pa.Schema
     time_type: pa.DataType
     late_output: bool = False
+    ordered_output: bool = False
 
     @cached_property
     def slicing(self) -> Slicing:
@@ -99,7 +105,16 @@ class WindowAggregateSpec:
         results = [pa.field(a.name, result_type(a, self.input_schema)) for a in self.aggregates]
         window = [pa.field(name, self.time_type) for name in ("window_start", "window_end")]
         time = pa.field(TIME_COLUMN, pa.int64())
-        return pa.schema([*self.key_fields, *window, *results, time])
+        order = order_fields(placed=True) if self.ordered_output else []
+        return pa.schema([*self.key_fields, *window, *results, time, *order])
+
+    def order_columns(self, keys: Sequence[pa.Array], n_rows: int) -> list[pa.Array]:
+        """Return the hidden columns that order results with these key columns."""
+        if not self.ordered_output:
+            return []
+        zeros = np.zeros(n_rows, dtype=np.int64)
+        orders, places = key_orders(keys) if keys else (zeros, None)
+        return [pa.array(orders), pa.array(zeros if places is None else places)]
 
     @cached_property
     def partial_schema(self) -> pa.Schema:

@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN
+from hpcstream.event_time import TIME_COLUMN
 from hpcstream.memory.columns import fixed_values
 from hpcstream.memory.selection import gathered, taken
 from hpcstream.operators.accumulators import Accumulator, ColumnRows, NullCount, column_rows
 from hpcstream.operators.aggregates import finish
 from hpcstream.operators.base import Piece, PieceGroup, PiecewiseSnapshot
 from hpcstream.operators.holistic import HolisticRows
+from hpcstream.operators.row_order import RowTimes
 from hpcstream.operators.window_keys import key_codec
 from hpcstream.operators.window_spec import (
     ROWS_COLUMN,
@@ -58,7 +59,6 @@ class WindowState:
         self.holistic = HolisticRows(spec, self.store) if spec.holistic_aggregates else None
         self._names = [word.name for word in spec.words]
         self._time = spec.input_schema.get_field_index(TIME_COLUMN)
-        self._order = spec.input_schema.get_field_index(ORDER_COLUMN)
         self._updates = _grouped_by_column(spec)
 
     @property
@@ -78,10 +78,10 @@ class WindowState:
         words, valid = self.codec.encode(batch)
         slots = self.store.resolve(times, words, valid, first_open=first_open)
         if self._updates or self.holistic is not None:
-            orders = times if self._order < 0 else fixed_values(batch.column(self._order))
-            self._update(batch, slots, times, orders)
+            when = RowTimes.of(batch)
+            self._update(batch, slots, when)
             if self.holistic is not None:
-                self.holistic.add(batch, slots, times, orders)
+                self.holistic.add(batch, slots, when)
         return slots
 
     def add_partials(self, batch: pa.RecordBatch, first_open: int) -> Slots:
@@ -225,12 +225,10 @@ class WindowState:
         if self.holistic is not None:
             self.holistic.restore(state)
 
-    def _update(self, batch: pa.RecordBatch, slots: Slots, times: Ints, orders: Ints) -> None:
+    def _update(self, batch: pa.RecordBatch, slots: Slots, when: RowTimes) -> None:
         state = self.store.words
         for column, only_nulls, updates in self._updates:
-            rows: ColumnRows = column_rows(
-                batch.column(column), slots, times, orders, only_nulls=only_nulls
-            )
+            rows: ColumnRows = column_rows(batch.column(column), slots, when, only_nulls=only_nulls)
             for accumulator, at, end in updates:
                 accumulator.update(state[at:end], rows)
 

@@ -321,4 +321,5 @@ def source_spec(plan: TaskPlan) -> SourceSpec:
         watermark_delay=node.watermark_delay,
         idle_timeout_s=node.idle_timeout_s,
         has_order=plan.has_order,
+        ordinal=plan.source_ordinal,
     )

@@ -23,10 +23,9 @@ from hpcstream.graph.logical import EventTime
 from hpcstream.memory.columns import fixed_row_bytes
 from hpcstream.memory.plain_types import plain_column
 from hpcstream.memory.time_values import event_time_values
+from hpcstream.operators.row_order import orders_of_rows
 from hpcstream.runtime.json_text import JsonText
 from hpcstream.runtime.watermark import BoundedWatermark, SplitWatermark
-
-_ROWS_OF_SPLIT_BITS = 40
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,8 @@ class SourceSpec:
     idle_timeout_s : float or None
     has_order : bool
         Whether rows get `ORDER_COLUMN`.
+    ordinal : int
+        Number of the source in the job, for their order.
     """
 
     source: Source
@@ -52,6 +53,7 @@ class SourceSpec:
     watermark_delay: int
     idle_timeout_s: float | None
     has_order: bool
+    ordinal: int = 0
 
     @property
     def schema(self) -> pa.Schema:
@@ -83,8 +85,7 @@ class RowStamper:
         if spec.time is not None:
             columns = [*columns, self._times(batch, split, start)]
         if spec.has_order:
-            first = (number << _ROWS_OF_SPLIT_BITS) + start
-            order = np.arange(first, first + batch.num_rows, dtype=np.int64)
+            order = orders_of_rows(spec.ordinal, number, start, batch.num_rows)
             columns = [*columns, pa.array(order)]
         if not columns:
             return batch.select([])
@@ -93,6 +94,7 @@ class RowStamper:
     def _times(self, batch: pa.RecordBatch, split: Split, start: int) -> pa.Array:
         time = self._spec.time
         assert time is not None
+        assert time.column is not None, "a source takes event time from a column"
         column = batch.column(time.column)
         if column.null_count:
             row = start + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])

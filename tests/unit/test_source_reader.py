@@ -15,6 +15,7 @@ from hpcstream.connectors.base import Chunk, Split
 from hpcstream.errors import ConnectorError
 from hpcstream.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN, TimeUnit
 from hpcstream.graph.logical import EventTime
+from hpcstream.operators.row_order import orders_of_rows
 from hpcstream.runtime.source_reader import (
     BoundedReader,
     LiveReader,
@@ -157,12 +158,22 @@ def test_timestamps_become_counts_of_their_unit():
     assert batch[TIME_COLUMN].to_pylist() == [1000, 2000]
 
 
-def test_row_order_tells_split_and_row_apart():
+def test_row_order_tells_source_split_and_row_apart():
     reader = bounded(ListSource([[rows(1), rows(2, 3)], [rows(4, 5)]]), has_order=True)
 
     order = [row[ORDER_COLUMN] for r in read_all(reader, 2) for row in r]
 
-    assert order == [0, 1, 2, 1 << 40, (1 << 40) + 1]
+    assert order == [0, 1, 2, 1 << 36, (1 << 36) + 1]
+    other = orders_of_rows(1, 0, 0, 1)
+    assert other > orders_of_rows(0, (1 << 20) - 1, (1 << 36) - 1, 1)
+
+
+def test_numbers_too_large_for_the_row_order_begin_again():
+    orders = orders_of_rows((1 << 7) + 1, (1 << 20) + 3, (1 << 36) - 2, 4)
+
+    assert orders.tolist() == (
+        orders_of_rows(1, 3, (1 << 36) - 2, 2).tolist() + orders_of_rows(1, 3, 0, 2).tolist()
+    )
 
 
 def test_a_null_event_time_is_named_with_its_split_and_row():

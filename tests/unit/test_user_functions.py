@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcstream.errors import ConnectorError, PlanError
-from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN
+from hpcstream.event_time import ORDER_COLUMN, PLACE_COLUMN, TIME_COLUMN
+from hpcstream.operators.function_rows import FunctionTime
 from hpcstream.operators.user_functions import FlatMap, MapBatches
 
 US = pa.timestamp("us")
@@ -56,21 +57,22 @@ def test_the_function_sees_the_users_columns_only():
 
 
 def test_event_time_is_read_again_from_its_column():
-    out = run(MapBatches(later, None, "t", "us"), stream(1, 2))
+    out = run(MapBatches(later, None, FunctionTime("t", "us")), stream(1, 2))
 
     assert out.column_names == ["n", "t", TIME_COLUMN]
     assert out[TIME_COLUMN].to_pylist() == [11, 21]
 
 
-@pytest.mark.parametrize("column", ["other", None])
-def test_without_its_column_event_time_is_gone(column):
-    out = run(MapBatches(lambda batch: batch, None, column, "us"), stream(1))
+def test_a_function_of_batches_that_gives_the_column_up_gives_event_time_up():
+    out = run(MapBatches(lambda batch: batch, None, FunctionTime("other", "us")), stream(1))
 
     assert out.column_names == ["n", "t"]
 
 
 def test_int64_event_time_needs_no_timestamp():
-    out = run(MapBatches(lambda batch: batch.select(["n"]), None, "n", "ms"), stream(5))
+    out = run(
+        MapBatches(lambda batch: batch.select(["n"]), None, FunctionTime("n", "ms")), stream(5)
+    )
 
     assert out[TIME_COLUMN].to_pylist() == [5]
 
@@ -79,12 +81,14 @@ def test_event_time_in_another_unit_is_refused():
     schema = pa.schema([("t", pa.timestamp("ms"))])
 
     with pytest.raises(PlanError, match="'t' in ms, but the stream counts event time in us"):
-        MapBatches(lambda batch: batch, schema, "t", "us").output_schema(SCHEMA)
+        MapBatches(lambda batch: batch, schema, FunctionTime("t", "us")).output_schema(SCHEMA)
 
 
 def test_event_time_made_null_is_refused_with_its_row():
     operator = MapBatches(
-        lambda b: b.set_column(1, "t", pa.array([None] * len(b), US)), None, "t", "us"
+        lambda b: b.set_column(1, "t", pa.array([None] * len(b), US)),
+        None,
+        FunctionTime("t", "us"),
     )
 
     with pytest.raises(ConnectorError, match=r"'t' is null in 2 of 2 rows.*row 0, 1"):
@@ -219,7 +223,8 @@ def test_each_row_becomes_any_number_of_rows_in_order(counts, cut):
     whole = stream(*counts)
     out = run(FlatMap(copies, schema), whole.slice(0, cut), whole.slice(cut))
 
-    assert out.to_pylist() == [{"n": n, "copy": i} for n in counts for i in range(n)]
+    found = out.select(["n", "copy"]).to_pylist()
+    assert found == [{"n": n, "copy": i} for n in counts for i in range(n)]
 
 
 def test_a_row_is_a_dict_of_the_users_columns():
@@ -231,7 +236,7 @@ def test_a_row_is_a_dict_of_the_users_columns():
 
 
 def test_one_dict_is_one_row_and_a_missing_column_is_null():
-    out = run(FlatMap(lambda row: {"t": row["t"]}, None, "t", "us"), stream(1, 2))
+    out = run(FlatMap(lambda row: {"t": row["t"]}, None, FunctionTime("t", "us")), stream(1, 2))
 
     assert out["n"].to_pylist() == [None, None]
     assert out[TIME_COLUMN].to_pylist() == [10, 20]
@@ -250,6 +255,20 @@ def test_many_rows_come_in_batches_of_bounded_size_step_by_step():
     assert next(emitted).num_rows < 10_000
     assert len(made) < 10_000
     assert sum(batch.num_rows for batch in emitted) + 4096 == 10_000
+
+
+@pytest.mark.parametrize("counts", [[2, 0, 5000, 1], [4096, 4096, 1], [1] * 4097, [9000]])
+def test_rows_of_a_row_are_numbered_over_the_batches_they_come_in(counts):
+    def copies(row):
+        return [{"n": row["n"]}] * counts[row["n"]]
+
+    whole = stream(*range(len(counts)))
+    out = run(FlatMap(copies, pa.schema([("n", pa.int64())]), FunctionTime("t", "us")), whole)
+
+    parents = [n for n, count in enumerate(counts) for _ in range(count)]
+    assert out[TIME_COLUMN].to_pylist() == [10 * n for n in parents]  # those of the rows given
+    assert out[ORDER_COLUMN].to_pylist() == parents
+    assert out[PLACE_COLUMN].to_pylist() == [i for count in counts for i in range(count)]
 
 
 def test_wrong_rows_are_refused():
