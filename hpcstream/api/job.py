@@ -18,7 +18,9 @@ from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, JobConfig
 from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Source
 from hpcstream.connectors.batches import BatchesSource
-from hpcstream.connectors.csv import CsvFormat, CsvSource
+from hpcstream.connectors.csv import CsvSource
+from hpcstream.connectors.csv_options import CsvOptions
+from hpcstream.connectors.files import local_path
 from hpcstream.connectors.generate import GenerateSource
 from hpcstream.connectors.hdf5 import Hdf5Source
 from hpcstream.connectors.ipc import IpcSource
@@ -163,8 +165,10 @@ class Job:
         **options: Any,
     ) -> Stream:
         """Read CSV files; arguments as for `read_parquet`, options as for `CsvSource`."""
-        known = [one.name for one in fields(CsvFormat)]
-        refuse_unknown_options("read_csv", options, known, "hpcstream.connectors.csv.CsvFormat")
+        known = [one.name for one in fields(CsvOptions)]
+        refuse_unknown_options(
+            "read_csv", options, known, "hpcstream.connectors.csv_options.CsvOptions"
+        )
         source = CsvSource(paths, event_time=event_time, unit=event_time_unit, **options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
@@ -496,7 +500,7 @@ def _growing(paths: Paths, follow: Duration, options: dict[str, Any]) -> Source:
 
 
 def _text(path: str | Path | None) -> str | None:
-    return None if path is None else str(path)
+    return None if path is None else local_path(path)
 
 
 def _explained(job: Job) -> JobResult:

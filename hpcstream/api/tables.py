@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
 
+from hpcstream.connectors.csv import CsvFormat, CsvSource
+from hpcstream.connectors.file_source import FileSource
+from hpcstream.connectors.hdf5 import Hdf5Source
+from hpcstream.connectors.ipc import IpcFormat, IpcSource
+from hpcstream.connectors.json import JsonFormat, JsonSource
+from hpcstream.connectors.parquet import ParquetFormat, ParquetSource
 from hpcstream.errors import ConnectorError, PlanError
 from hpcstream.event_time import HIDDEN_COLUMNS
 from hpcstream.graph.logical import JoinTableNode, Node
 
 Names = str | Sequence[str]
+
+_READERS: tuple[tuple[tuple[str, ...], Callable[..., FileSource]], ...] = (
+    (ParquetFormat.extensions, ParquetSource),
+    (CsvFormat.extensions, CsvSource),
+    (IpcFormat.extensions, IpcSource),
+    (JsonFormat.extensions, JsonSource),
+    ((".h5", ".hdf5"), Hdf5Source),
+)
+_ROWS_AT_ONCE = 1 << 20
 
 
 def join_table(
@@ -44,24 +60,21 @@ def _load(table: pa.Table | str | Path) -> pa.Table:
         return pa.Table.from_batches([table])
     if not isinstance(table, str | Path):
         raise PlanError(f"join_table({table!r}): needs a pyarrow.Table or the path of a file")
-    path = Path(table)
-    try:
-        return _read(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ConnectorError(f"join_table: cannot read the table {path}: {error}") from error
+    for endings, make in _READERS:
+        if str(table).lower().endswith(endings):
+            try:
+                return _read(make(table))
+            except ConnectorError as error:
+                raise ConnectorError(f"join_table: cannot read the table: {error}") from error
+    known = ", ".join(endings[0] for endings, _ in _READERS)
+    raise PlanError(f"join_table: {str(table)!r} ends in none of {known}")
 
 
-def _read(path: Path) -> pa.Table:
-    if path.suffix == ".parquet":
-        from pyarrow import parquet
-
-        return parquet.read_table(path)
-    if path.suffix == ".csv":
-        from pyarrow import csv
-
-        return csv.read_csv(path)
-    if path.suffix in (".arrow", ".ipc", ".feather"):
-        from pyarrow import feather
-
-        return feather.read_table(path)
-    raise PlanError(f"join_table: {path} ends in none of .parquet, .csv, .arrow, .ipc, .feather")
+def _read(source: FileSource) -> pa.Table:
+    """Return all rows of a source, with the types and nulls that a stream of it has."""
+    batches = []
+    for split in source.list_splits():
+        with closing(source.open(split)) as reader:
+            while (chunk := reader.read(_ROWS_AT_ONCE)) is not None:
+                batches.append(chunk.batch)
+    return pa.Table.from_batches(batches, source.schema)

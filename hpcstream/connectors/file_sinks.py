@@ -13,6 +13,7 @@ import pyarrow as pa
 from hpcstream.connectors import parts as directory_parts
 from hpcstream.connectors.base import Part
 from hpcstream.connectors.coalesce import BLOCK_BYTES, Coalescer
+from hpcstream.connectors.files import local_path, native
 from hpcstream.connectors.part_formats import (
     CsvParts,
     IpcParts,
@@ -141,7 +142,7 @@ class FileSink:
         for name, limit in (("max_rows", max_rows), ("max_bytes", max_bytes)):
             if limit is not None and limit < 1:
                 raise ValueError(f"{name} must be at least 1, got {limit}")
-        self._directory = os.path.expanduser(os.fspath(path))
+        self._directory = local_path(path)
         self._format = part_format
         self._mode = mode
         self._max_rows = max_rows
@@ -335,7 +336,7 @@ class FileSink:
         self._wrote_any = True
         self._uncommitted.add(temporary)
         try:
-            file = pa.OSFile(os.path.join(self._directory, temporary), "wb")
+            file = pa.OSFile(native(os.path.join(self._directory, temporary)), "wb")
             writer = self._format.open(file, self._schema)
         except (OSError, pa.ArrowException) as error:
             raise self._failed(temporary, error) from error

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.connectors.base import Split, SplitReader
-from hpcstream.connectors.files import Paths, as_patterns, first_file, list_files
+from hpcstream.connectors.files import Paths, as_patterns, first_file, left_out, list_files
 from hpcstream.connectors.scan import Scan, check_event_time, first_difference
 from hpcstream.errors import ConnectorError
 
@@ -103,7 +105,13 @@ class FileSource:
         )
 
     def list_splits(self) -> list[Split]:
-        """Return the splits of all files: by first event time if all are known, else by path."""
+        """Return the splits of all files: by first event time if all are known, else by path.
+
+        Says on standard error which files of a directory are not read for their names.
+        """
+        for sentence in left_out(self._patterns, self._format.extensions):
+            with suppress(OSError, ValueError, AttributeError):  # nobody listens
+                print(f"hpcstream: {sentence}", file=sys.stderr, flush=True)
         first = None
         splits: list[Split] = []
         for path in list_files(self._patterns, self._format.extensions):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
 
 from hpcstream.errors import ConnectorError
 
@@ -14,16 +18,41 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """A path, a glob, a directory, or a list of these."""
 
 
+COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
+"""Endings of compressed text files, and the codec of each."""
+
 _MAGIC = {
     b"PAR1": ("Parquet", "read_parquet"),
     b"ARROW1": ("Arrow IPC", "read_ipc"),
     b"\x89HDF": ("HDF5", "read_hdf5"),
 }
+_FOREIGN_MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"PK\x03\x04": "zip",
+    b"Obj\x01": "Avro",
+    b"ORC": "ORC",
+}
+
+
+def with_compressed(*extensions: str) -> tuple[str, ...]:
+    """Return endings of text files, those of compressed ones included."""
+    return (*extensions, *(f"{one}{more}" for one in extensions for more in COMPRESSED))
+
+
 _CSV, _JSON = ("CSV", "read_csv"), ("JSON", "read_json")
 _NAMED = {
-    **dict.fromkeys((".csv", ".csv.gz", ".tsv", ".txt"), _CSV),
-    **dict.fromkeys((".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz"), _JSON),
+    **dict.fromkeys(with_compressed(".csv", ".tsv", ".txt"), _CSV),
+    **dict.fromkeys(with_compressed(".json", ".jsonl", ".ndjson"), _JSON),
+    **dict.fromkeys((".parquet", ".pq"), ("Parquet", "read_parquet")),
+    **dict.fromkeys((".arrow", ".feather", ".ipc", ".arrows"), ("Arrow IPC", "read_ipc")),
+    **dict.fromkeys((".h5", ".hdf5", ".he5", ".nxs"), ("HDF5", "read_hdf5")),
 }
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_MOST_NAMED = 3
+_LEAST_OF_TEXT = 9  # a tab
 
 
 def as_patterns(paths: Paths) -> tuple[str, ...]:
@@ -40,25 +69,81 @@ def as_patterns(paths: Paths) -> tuple[str, ...]:
             raise TypeError(f"paths: expected str or Path, got {type(path).__name__}: {path!r}")
     if not given:
         raise ValueError("paths: expected at least one path, got an empty list")
-    return tuple(os.path.expanduser(os.fspath(path)) for path in given)
+    return tuple(local_path(path) for path in given)
+
+
+def local_path(path: str | os.PathLike[str]) -> str:
+    """Return a path as text, ``~`` expanded; ``file:///a`` is ``/a``.
+
+    Raises
+    ------
+    ConnectorError
+        It is an address of another scheme, as ``s3://...``, or of another host.
+    """
+    text = os.fspath(path)
+    found = _ADDRESS.match(text)
+    if found is None:
+        return os.path.expanduser(text)
+    address = urlsplit(text)
+    if address.scheme == "file" and address.netloc in ("", "localhost"):
+        return unquote(text[len("file://") + len(address.netloc) :], errors="surrogateescape")
+    raise ConnectorError(
+        f"{text!r} is an address ({found[1]}), not a path; hpcstream reads and writes files in "
+        "directories that every rank sees: mount it there, or copy the files"
+    )
+
+
+def native(path: str) -> bytes:
+    """Return the bytes that name a file, for Arrow, which takes no text that is not UTF-8."""
+    return os.fsencode(path)
+
+
+def mapped_unless_utf8(path: str) -> str | pa.MemoryMappedFile:
+    """Return a path where Arrow opens it by its name; the file itself if the name is not UTF-8."""
+    return path if path.isascii() or _is_utf8(path) else pa.memory_map(native(path))
+
+
+def _is_utf8(path: str) -> bool:
+    return not any("\ud800" <= one <= "\udfff" for one in path)
 
 
 def list_files(patterns: Sequence[str], extensions: Sequence[str]) -> list[str]:
     """Return the files that the patterns mean, each once.
 
-    A file stands for itself, a directory for its files with one of ``extensions`` (not
-    those of its sub-directories, nor hidden ones), anything else is a glob (``**``
-    included). The order is the one given; globs and directories are sorted by name.
+    A file stands for itself, a directory for its files with one of ``extensions``, in
+    upper or lower case (not those of its sub-directories, nor those whose name begins
+    with a dot or an underscore), anything else is a glob (``**`` included). The order is
+    the one given; globs and directories are sorted by name. A file that is met again, by
+    a link or another spelling, is left out.
 
     Raises
     ------
     ConnectorError
         A pattern means no file.
     """
-    files: dict[str, None] = {}
+    files: dict[str, str] = {}
     for pattern in patterns:
-        files |= dict.fromkeys(_expand(pattern, extensions))
-    return list(files)
+        for path in _expand(pattern, extensions):
+            files.setdefault(os.path.realpath(path), path)
+    return list(files.values())
+
+
+def left_out(patterns: Sequence[str], extensions: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each directory among the patterns that has other files, too."""
+    for pattern in patterns:
+        if not os.path.isdir(pattern):
+            continue
+        others = [
+            name
+            for name in sorted(os.listdir(pattern))
+            if not name.startswith((".", "_")) and not name.lower().endswith(tuple(extensions))
+        ]
+        if others:
+            more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+            yield (
+                f"not read in {pattern!r}: {', '.join(map(repr, others[:_MOST_NAMED]))}{more}; "
+                f"a directory means its files named {_wanted(extensions)}"
+            )
 
 
 def first_file(patterns: Sequence[str], extensions: Sequence[str]) -> str:
@@ -68,23 +153,49 @@ def first_file(patterns: Sequence[str], extensions: Sequence[str]) -> str:
 
 def unreadable(path: str, kind: str, error: Exception) -> ConnectorError:
     """Return the error of a file that is not of a kind, or not whole; says what it may be."""
-    found, reader = _kind_of(path)
-    if found in ("", kind):
-        why = "empty, truncated or still being written?"
-    else:
-        why = f"is it a {kind} file? for {found} use {reader}"
-    return ConnectorError(f"{path!r} is not a readable {kind} file; {why} ({error})")
+    if isinstance(error, OSError) and error.errno is not None:
+        return ConnectorError(f"{path!r} cannot be read: {error.strerror or error}")
+    return ConnectorError(
+        f"{path!r} is not a readable {kind} file; {_why(path, kind)} ({_one_line(error)})"
+    )
 
 
-def _kind_of(path: str) -> tuple[str, str]:
-    """Return what a file's first bytes, or else its name, say that it is, and who reads it."""
-    with suppress(OSError), open(path, "rb") as file:
-        head = file.read(8)
-        for magic, kind in _MAGIC.items():
-            if head.startswith(magic):
-                return kind
+def is_binary(head: bytes) -> bool:
+    """Whether the first bytes are those of a format that is not text."""
+    magics = (*_MAGIC, *_FOREIGN_MAGIC)
+    return head.startswith(magics) and any(one < _LEAST_OF_TEXT or one > 127 for one in head)
+
+
+def _why(path: str, kind: str) -> str:
+    size, head = _beginning(path)
+    if size == 0:
+        return "it is empty (0 bytes)"
+    for magic, (found, reader) in _MAGIC.items():
+        if head.startswith(magic):
+            return _of_another_kind(kind, found, reader) or "truncated or still being written?"
+    for magic, packed in _FOREIGN_MAGIC.items():
+        if head.startswith(magic):
+            return f"by its first bytes it is {packed}, perhaps damaged or cut off"
     name = path.lower()
-    return next((kind for end, kind in _NAMED.items() if name.endswith(end)), ("", ""))
+    found, reader = next((k for end, k in _NAMED.items() if name.endswith(end)), ("", ""))
+    if found and (other := _of_another_kind(kind, found, reader)):
+        return other
+    return f"damaged, or no {kind} at all? it begins with {head!r}"
+
+
+def _of_another_kind(kind: str, found: str, reader: str) -> str | None:
+    return None if found == kind else f"is it a {kind} file? for {found} use {reader}"
+
+
+def _beginning(path: str) -> tuple[int, bytes]:
+    """Return size and first bytes of a file; size -1 if it cannot be opened."""
+    with suppress(OSError), open(path, "rb") as file:
+        return os.fstat(file.fileno()).st_size, file.read(8)
+    return -1, b""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _expand(pattern: str, extensions: Sequence[str]) -> list[str]:
@@ -104,17 +215,20 @@ def _in_directory(directory: str, extensions: Sequence[str]) -> list[str]:
     names = sorted(
         name
         for name in os.listdir(directory)
-        if name.endswith(tuple(extensions))
-        and not name.startswith(".")
+        if name.lower().endswith(tuple(extensions))
+        and not name.startswith((".", "_"))
         and os.path.isfile(os.path.join(directory, name))
     )
     if not names:
-        wanted = ", ".join(f"*{extension}" for extension in extensions)
         raise ConnectorError(
-            f"directory {directory!r} has no file named {wanted}; "
+            f"directory {directory!r} has no file named {_wanted(extensions)}; "
             f"for files in sub-directories give a glob, as in {directory + '/**/*'!r}"
         )
     return [os.path.join(directory, name) for name in names]
+
+
+def _wanted(extensions: Sequence[str]) -> str:
+    return ", ".join(f"*{extension}" for extension in extensions)
 
 
 def _nearest_directory(pattern: str) -> str:

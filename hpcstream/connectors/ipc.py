@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from hpcstream.connectors.base import JSON, Split, SplitReader
 from hpcstream.connectors.file_source import FileListing, FileSource
-from hpcstream.connectors.files import Paths, unreadable
+from hpcstream.connectors.files import Paths, native, unreadable
 from hpcstream.connectors.scan import Scan, plain_schema, relabel
 from hpcstream.connectors.slicing import BatchReader
 from hpcstream.connectors.time_bounds import Bounds, bounds_of_column, merged
@@ -154,7 +154,7 @@ class _IpcFile:
 def _opened(path: str) -> Iterator[_IpcFile]:
     """Map a file, and say which it was if reading it fails."""
     try:
-        with pa.memory_map(path) as mapped:
+        with pa.memory_map(native(path)) as mapped:
             yield _IpcFile(path, mapped)
     except (OSError, pa.ArrowException) as error:
         raise unreadable(path, "Arrow IPC", error) from error

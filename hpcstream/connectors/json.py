@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any, cast
 
 import pyarrow as pa
 
 from hpcstream.connectors.base import Split, SplitReader
 from hpcstream.connectors.file_source import FileListing, FileSource
-from hpcstream.connectors.files import Paths
+from hpcstream.connectors.files import Paths, with_compressed
+from hpcstream.connectors.given_types import given_schema, given_types
+from hpcstream.connectors.json_lines import JsonFile, JsonShape, first_bad_line, is_blank
+from hpcstream.connectors.json_types import as_text, integer_beyond_int64, with_times
 from hpcstream.connectors.scan import Scan, plain_schema, relabel
 from hpcstream.connectors.slicing import BatchReader
+from hpcstream.connectors.text_file import UTF8, encoding_name
 from hpcstream.errors import ConnectorError
 
-_LINES_TRIED_AT_ONCE = 4_096
-_ROW_IN_BLOCK = re.compile(r" in row \d+$")
+BLOCK_BYTES = 1 << 20
 
 
 def JsonSource(
     paths: Paths,
     *,
     schema: pa.Schema | None = None,
-    block_bytes: int = 1 << 20,
+    column_types: Mapping[str, pa.DataType] | None = None,
+    encoding: str = UTF8,
+    block_bytes: int = BLOCK_BYTES,
     event_time: str | None = None,
     unit: str | None = None,
 ) -> FileSource:
@@ -39,46 +41,72 @@ def JsonSource(
         The fields to read; others in the files are ignored. If not given, the fields
         are those of the first block of the first file, and a later one is an error.
         A field that a line lacks is null.
+    column_types : Mapping[str, pa.DataType], optional
+        Types of some fields, the others being inferred; one that the first block lacks is
+        read all the same.
+    encoding : str
+        Of the files, as ``"utf-16"``; Python's names.
     block_bytes : int
         Bytes read at a time; a line must be shorter.
     event_time, unit : str, optional
         Event-time column, and its unit if it is int64.
     """
-    given = None if schema is None else plain_schema(schema, "read_json(schema=)")
-    file_format = JsonFormat(given is None, block_bytes)
+    given = None if schema is None else given_schema(schema, "read_json(schema=)")
+    types = given_types(column_types or {}, "read_json(column_types=)")
+    if block_bytes < 2:
+        raise ValueError(f"read_json(block_bytes={block_bytes}): expected at least 2")
+    file_format = JsonFormat(given, types, encoding_name(encoding), block_bytes)
     return FileSource(paths, file_format, event_time=event_time, unit=unit, schema=given)
 
 
-@dataclass(frozen=True)
 class JsonFormat:
-    """`FileFormat` of newline-delimited JSON.
+    """`FileFormat` of newline-delimited JSON; arguments as for `JsonSource`."""
 
-    Attributes
-    ----------
-    inferred : bool
-        Whether the schema was inferred, so that further fields are an error.
-    block_bytes : int
-        Read at a time.
-    """
+    name = "json"
+    extensions = with_compressed(".json", ".jsonl", ".ndjson")
 
-    inferred: bool
-    block_bytes: int
-    name: str = "json"
-    extensions: tuple[str, ...] = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz")
+    def __init__(
+        self,
+        schema: pa.Schema | None = None,
+        column_types: Mapping[str, pa.DataType] | None = None,
+        encoding: str = UTF8,
+        block_bytes: int = BLOCK_BYTES,
+    ) -> None:
+        self._inferred = schema is None
+        self._column_types = column_types or {}
+        self._encoding = encoding
+        self._block_bytes = block_bytes
+        self._without_values: set[str] = set()
 
     def read_schema(self, path: str) -> pa.Schema:
         """Return the schema inferred from the first block of a file."""
-        if _is_blank(path):
+        if is_blank(path, self._encoding):
             raise ConnectorError(f"{path!r} has no rows to infer fields from; give schema=")
-        schema = plain_schema(self._opened(path, None).schema, path)
-        # No value in the first block: text is the likeliest, and a wrong guess is said.
-        return pa.schema(
-            [f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in schema]
-        )
+        self._refuse_long_integers(path)
+        given = [(name, as_text(one)) for name, one in self._column_types.items()]
+        found = self._first(path, JsonShape(pa.schema(given), "infer")).schema
+        found = plain_schema(found, path)
+        texts = [f.with_type(as_text(f.type)) for f in found]
+        block = self._first(path, JsonShape(pa.schema(texts), "ignore"))
+        types = [self._column_types.get(f.name) or with_times(block[f.name]) for f in found]
+        self._without_values = {f.name for f in found if pa.types.is_null(f.type)}
+        return pa.schema([f.with_type(one) for f, one in zip(found, types, strict=True)])
+
+    def _refuse_long_integers(self, path: str) -> None:
+        with closing(JsonFile(path, self._encoding)) as file:
+            found = integer_beyond_int64(file.read(self._block_bytes), self._column_types)
+        if found is not None:
+            name, value = found
+            raise ConnectorError(
+                f"{path!r}, field {name!r}: {value} is beyond int64 and would be rounded; say how "
+                f"to read it, as in column_types={{{name.split('.')[0]!r}: pa.uint64()}}, "
+                "pa.decimal128(38, 0) or pa.float64()"
+            )
 
     def list_file(self, path: str, schema: pa.Schema, event_time: str | None) -> FileListing:
         """Return one split, its rows not counted, its times not known."""
-        return FileListing(schema, [] if _is_blank(path) else [Split(path, {"path": path})])
+        blank = is_blank(path, self._encoding)
+        return FileListing(schema, [] if blank else [Split(path, {"path": path})])
 
     def open(self, split: Split, scan: Scan, position: int) -> SplitReader:
         """Return a reader; to start at a position the rows before it are read and dropped."""
@@ -90,94 +118,49 @@ class JsonFormat:
         return BatchReader(batches, scan, position)
 
     def _read(self, path: str, scan: Scan) -> Iterator[pa.RecordBatch]:
-        whole = len(scan.read_columns) == len(scan.full_schema)
-        options = self._parse_options(scan.read_schema, strict=self.inferred and whole)
-        reader = self._opened(path, options)
-        while True:
+        # All fields that were inferred, read or not: a further one is an error either way.
+        schema = scan.full_schema if self._inferred else scan.read_schema
+        shape = JsonShape(schema, "error" if self._inferred else "ignore")
+        with closing(JsonFile(path, self._encoding)) as file:
+            reader = self._opened(path, file, shape)
+            while True:
+                try:
+                    batch = reader.read_next_batch()
+                    batch = shape.cast(batch.select(scan.read_columns))
+                except StopIteration:
+                    return
+                except (pa.ArrowException, OSError) as error:
+                    raise self._located(path, shape, error) from error
+                yield relabel(batch, scan.read_schema)
+
+    def _first(self, path: str, shape: JsonShape) -> pa.RecordBatch:
+        """Return the first block of a file."""
+        with closing(JsonFile(path, self._encoding)) as file:
+            reader = self._opened(path, file, shape)
             try:
-                batch = reader.read_next_batch()
-            except StopIteration:
-                return
+                return reader.read_next_batch()
             except (pa.ArrowException, OSError) as error:
-                raise self._located(path, options, error) from error
-            yield relabel(batch.select(scan.read_columns), scan.read_schema)
+                raise self._located(path, shape, error) from error
 
-    def _parse_options(self, schema: pa.Schema, *, strict: bool) -> Any:
+    def _opened(self, path: str, file: JsonFile, shape: JsonShape) -> Any:
         from pyarrow import json as arrow_json
 
-        unexpected = "error" if strict else "ignore"
-        return arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected)
-
-    def _opened(self, path: str, options: Any) -> Any:
-        from pyarrow import json as arrow_json
-
-        read = arrow_json.ReadOptions(use_threads=False, block_size=self.block_bytes)
+        read = arrow_json.ReadOptions(use_threads=False, block_size=self._block_bytes)
         try:
-            return arrow_json.open_json(path, read_options=read, parse_options=options)
+            return arrow_json.open_json(file, read_options=read, parse_options=shape.options())
         except (pa.ArrowException, OSError) as error:
-            raise self._located(path, options, error) from error
+            raise self._located(path, shape, error) from error
 
-    def _located(self, path: str, options: Any, error: Exception) -> ConnectorError:
+    def _located(self, path: str, shape: JsonShape, error: Exception) -> ConnectorError:
         """Find the line: Arrow counts rows from the start of its block, or not at all."""
-        found = _first_bad_line(path, options)
+        found = first_bad_line(path, self._encoding, shape)
         if found is None:
             return ConnectorError(
                 f"{path!r} is not readable as newline-delimited JSON ({error}); "
-                f"is a line longer than block_bytes={self.block_bytes}?"
+                f"is a line longer than block_bytes={self._block_bytes}?"
             )
         line, what = found
-        advice = "; schema= says which fields to read, and their types"
-        return ConnectorError(f"{path!r}, line {line}: {what}{advice}")
-
-
-def _first_bad_line(path: str, options: Any) -> tuple[int, str] | None:
-    """Return number and fault of the line with which the file stops to parse."""
-    number = 0
-    lines = iter(_lines(path))
-    while block := list(islice(lines, _LINES_TRIED_AT_ONCE)):
-        if _fault(block, options) is not None:
-            n_good = _longest_good_prefix(block, options)
-            fault = _fault(block[: n_good + 1], options)
-            assert fault is not None, "the prefix with the bad line does not parse"
-            return number + n_good + 1, fault
-        number += len(block)
-    return None
-
-
-def _longest_good_prefix(lines: Sequence[bytes], options: Any) -> int:
-    """Return how many of the lines, which together do not parse, do so from the first on."""
-    good, bad = 0, len(lines)
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        if _fault(lines[:middle], options) is None:
-            good = middle
-        else:
-            bad = middle
-    return good
-
-
-def _fault(lines: Sequence[bytes], options: Any) -> str | None:
-    from pyarrow import json as arrow_json
-
-    text = b"\n".join(line for line in lines if line.strip())
-    if not text:
-        return None
-    whole = arrow_json.ReadOptions(use_threads=False, block_size=len(text) + 1)
-    try:
-        arrow_json.read_json(io.BytesIO(text), read_options=whole, parse_options=options)
-    except pa.ArrowException as error:
-        return _ROW_IN_BLOCK.sub("", str(error))
-    return None
-
-
-def _lines(path: str) -> Iterator[bytes]:
-    try:
-        with pa.input_stream(path, compression="detect") as stream:
-            yield from io.BufferedReader(stream)
-    except (OSError, pa.ArrowException) as error:
-        raise ConnectorError(f"{path!r} is not a readable JSON file ({error})") from error
-
-
-def _is_blank(path: str) -> bool:
-    """Whether a file has no line that is not blank; reads no further than the first one."""
-    return not any(line.strip() for line in _lines(path))
+        guessed = [name for name in sorted(self._without_values) if f"(/{name}" in what]
+        taken = "; it had no value in the first block and was taken for text" if guessed else ""
+        advice = "; column_types= says how to read a field, schema= which fields to read"
+        return ConnectorError(f"{path!r}, line {line}: {what}{taken}{advice}")

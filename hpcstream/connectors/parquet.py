@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from hpcstream.connectors.base import JSON, Split, SplitReader
 from hpcstream.connectors.file_source import FileListing, FileSource
-from hpcstream.connectors.files import Paths, unreadable
+from hpcstream.connectors.files import Paths, mapped_unless_utf8, unreadable
 from hpcstream.connectors.parquet_int96 import Int96Check, check_int96_unit
 from hpcstream.connectors.parquet_leaves import int96_columns, refuse_intervals
 from hpcstream.connectors.parquet_written import restored_batch, written_schema
@@ -113,7 +113,7 @@ class ParquetFormat:
     def _open(self, path: str, int96_unit: str | None = None) -> pq.ParquetFile:
         try:
             return pq.ParquetFile(
-                path,
+                mapped_unless_utf8(path),
                 memory_map=True,
                 pre_buffer=False,
                 read_dictionary=self._dictionary_columns or None,
@@ -238,7 +238,7 @@ def _excluded(part: _Part, scan: Scan, int96_unit: str) -> bool:
     parquet = dataset.ParquetFileFormat(coerce_int96_timestamp_unit=int96_unit)
     try:
         fragment = parquet.make_fragment(
-            part.path, fs.LocalFileSystem(), row_groups=part.row_groups
+            mapped_unless_utf8(part.path), fs.LocalFileSystem(), row_groups=part.row_groups
         )
         there = fragment.physical_schema
         stored = [there.field(name).type for name in names]

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hpcstream.connectors.csv_options import check_delimiter
+from hpcstream.connectors.csv_writing import CsvWriter
 from hpcstream.connectors.ipc_writer import IpcWriter, refuse_float_dictionaries
 from hpcstream.connectors.parquet_written import marked
 from hpcstream.errors import ConnectorError
@@ -92,16 +94,12 @@ class CsvParts:
     header: bool = True
     extension: str = "csv"
 
+    def __post_init__(self) -> None:
+        check_delimiter("write_csv", self.delimiter)
+
     def open(self, where: Any, schema: pa.Schema) -> PartWriter:
         """Return a CSV writer."""
-        from pyarrow import csv
-
-        for field in schema:
-            if pa.types.is_nested(field.type):
-                raise pa.ArrowNotImplementedError(f"column {field.name!r} is {field.type}")
-        options = csv.WriteOptions(include_header=self.header, delimiter=self.delimiter)
-        writer: PartWriter = csv.CSVWriter(where, schema, write_options=options)
-        return writer
+        return CsvWriter(where, schema, self.delimiter, header=self.header)
 
 
 def check_format(part_format: PartFormat, schema: pa.Schema, path: str | os.PathLike[str]) -> None:

@@ -151,7 +151,7 @@ def let_one_speak(error: BaseException, comm: Communicator) -> Generator[None, N
 
     is_silent = getattr(error, "shown_by_hpcstream", False) or not isinstance(error, Exception)
     own = "" if is_silent else f"{type(error).__name__}: {error}".splitlines()[0]
-    texts = yield from gather_bytes(comm, own.encode())
+    texts = yield from gather_bytes(comm, own.encode(errors="backslashreplace"))
     failed = [rank for rank, text in enumerate(texts) if text]
     if not own:
         return

@@ -96,7 +96,9 @@ class ProgressRecords:
             progress.rows_total,
         )
         for place, one in enumerate(progress.sources):
-            split = one.split.encode()[-_SPLIT_BYTES:]  # the end of a long path says more
+            split = one.split.encode(errors="replace")[
+                -_SPLIT_BYTES:
+            ]  # the end of a long path says more
             times = int(one.still_s * 1e6), int(one.no_rows_s * 1e6)
             record["sources"][0, place] = (one.watermark, *times, one.state, split)
         return record.view(np.uint8)

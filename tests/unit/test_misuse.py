@@ -81,7 +81,9 @@ def test_a_value_that_a_writer_refuses_is_not_blamed_on_the_columns(stream, tmp_
 
 
 def test_a_mistyped_option_of_a_source_is_named(tmp_path):
-    said = r"read_csv\(\): unknown option 'delimiters'; did you mean 'delimiter'\?; see .*CsvFormat"
+    said = (
+        r"read_csv\(\): unknown option 'delimiters'; did you mean 'delimiter'\?; see .*CsvOptions"
+    )
     with pytest.raises(TypeError, match=said):
         hs.Job("reads").read_csv(tmp_path / "orders.csv", delimiters=";")
     with pytest.raises(TypeError, match=r"read_json\(\): unknown option 'block_byte'"):

@@ -18,6 +18,7 @@ from hpcstream.errors import EarlyExit, PlanError
 from hpcstream.exchange import leaving, tracebacks
 from hpcstream.exchange.tracebacks import FULL, shorten
 from hpcstream.operators import expressions
+from hpcstream.testing import run_ranks
 
 PROJECT = Path(__file__).parents[2]
 
@@ -281,3 +282,18 @@ def test_the_status_that_a_function_has_asked_for_is_that_of_the_process(capsys)
 
     assert left.value.code == 7
     assert "f called sys.exit(7)" in capsys.readouterr().err
+
+
+def test_an_error_with_a_name_that_is_not_utf_8_is_told_to_the_other_ranks():
+    def fail(batch):
+        if batch.num_rows:
+            raise ValueError("caf\udce9.csv is bad")
+        return batch
+
+    def build():
+        job = hs.Job("names")
+        rows = job.from_batches([pa.record_batch({"x": [i]}) for i in range(8)])
+        return job, rows.map_batches(fail, schema=pa.schema([("x", pa.int64())])).collect()
+
+    with pytest.raises(ValueError, match="caf\udce9"):
+        run_ranks(2, build)
