@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 
 from hpcstream.hints import absent
 from hpcstream.memory.plain_types import plain_column, plain_type
+from hpcstream.memory.type_names import type_of_name
 from hpcstream.operators.aggregate_call import AggregateCall, count
 from hpcstream.operators.expression_binding import Bound, bind
 from hpcstream.operators.expression_functions import RULES
@@ -225,7 +226,8 @@ class Expression:
         Parameters
         ----------
         data_type : pa.DataType, str or type
-            As ``pa.int64()``, ``"timestamp[us]"`` or ``float``.
+            As ``pa.int64()``, ``float``, or the name as which a type is printed:
+            ``"timestamp[us, tz=UTC]"``, ``"decimal128(10, 2)"``, ``"list<item: double>"``.
         safe : bool
             Raise where a value would change (an overflow, a fraction lost)
             instead of rounding or wrapping it.
@@ -539,11 +541,8 @@ def _arrow_type(data_type: TypeName) -> pa.DataType:
     if isinstance(data_type, type) and data_type in _PYTHON_TYPES:
         return _PYTHON_TYPES[data_type]
     if isinstance(data_type, str):
-        try:
-            return pa.type_for_alias(data_type)
-        except ValueError:
-            pass
+        return type_of_name(data_type)
     raise ValueError(
-        f"type {data_type!r}: expected a pyarrow type, a name such as 'int64', 'float64', "
-        "'string', 'date32' or 'timestamp[us]', or int, float, str, bool"
+        f"type {data_type!r}: expected a pyarrow type, its name, as 'int64', 'float64', 'string', "
+        "'date32' or 'timestamp[us, tz=UTC]', or int, float, str, bool"
     )
