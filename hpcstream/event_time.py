@@ -29,6 +29,9 @@ PLACE_COLUMN = "__row_place"
 
 HIDDEN_COLUMNS = (TIME_COLUMN, ORDER_COLUMN, PLACE_COLUMN)
 
+WORD_PREFIX = "__word:"
+"""Begins the names of accumulator columns, so that no key is named like one."""
+
 RESERVED_PREFIXES = (
     "__event_time",
     "__row_order",
@@ -103,6 +106,14 @@ def parse_duration(duration: Duration) -> int:
         )
     number, unit = match.groups()
     return int(Fraction(number) * _NANOSECONDS["min" if unit == "m" else unit])
+
+
+def duration_text(ticks: int, unit: str) -> str:
+    """Return a count of a unit as `parse_duration` takes it, in the greatest unit it fills."""
+    nanoseconds = ticks * _NANOSECONDS[unit]
+    units = ("d", "h", "min", "s", "ms", "us", "ns")
+    name = next(name for name in units if nanoseconds % _NANOSECONDS[name] == 0)
+    return f"{nanoseconds // _NANOSECONDS[name]}{name}" if ticks else "0s"
 
 
 @dataclass(frozen=True)

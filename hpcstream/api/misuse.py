@@ -6,12 +6,16 @@ import atexit
 import os
 import sys
 import types
+import warnings
 from collections.abc import Iterable
 from typing import Any
+
+import pyarrow as pa
 
 from hpcstream.exchange.launcher import launched_rank
 from hpcstream.hints import near
 from hpcstream.messages import say
+from hpcstream.operators.expression_zones import moments_taken_as_local
 from hpcstream.operators.expressions import Expression, to_expression
 
 _MOST_NAMED = 3
@@ -44,6 +48,13 @@ def expression_for(what: str, value: Any) -> Expression:
             f"({value.__name__}); for functions of batches use map_batches"
         )
     return to_expression(value)
+
+
+def warn_of_local_moments(what: str, expression: Expression, schema: pa.Schema) -> None:
+    """Warn, on rank 0, of constants that are taken as local time of a column's zone."""
+    if launched_rank(os.environ) == 0:
+        for said in moments_taken_as_local(expression, schema):
+            warnings.warn(f"{what}(): {said}", UserWarning, stacklevel=3)
 
 
 class Reminder:

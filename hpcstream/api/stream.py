@@ -13,7 +13,11 @@ import pyarrow as pa
 
 from hpcstream.api.collected import Collected
 from hpcstream.api.functions import function_node
-from hpcstream.api.misuse import expression_for, refuse_unknown_options
+from hpcstream.api.misuse import (
+    expression_for,
+    refuse_unknown_options,
+    warn_of_local_moments,
+)
 from hpcstream.api.notebook import preformatted, schema_text
 from hpcstream.api.union_inputs import check_same_rows
 from hpcstream.api.windowed import KeyedStream, WindowedStream
@@ -29,7 +33,7 @@ from hpcstream.connectors.file_sinks import (
 from hpcstream.connectors.part_formats import writer_options
 from hpcstream.connectors.sinks import SHOWN_ROWS, MemorySink, PrintSink
 from hpcstream.errors import PlanError
-from hpcstream.event_time import Duration, TimeUnit
+from hpcstream.event_time import Duration, TimeUnit, duration_text
 from hpcstream.graph.logical import (
     EventTime,
     FilterNode,
@@ -121,6 +125,7 @@ class Stream:
         found = expression.data_type(self.schema)
         if not pa.types.is_boolean(found):
             raise PlanError(f"filter({expression!r}): needs a boolean expression; this is {found}")
+        warn_of_local_moments("filter", expression, self.schema)
         return self._add(
             FilterNode(
                 inputs=(self._node,),
@@ -298,6 +303,7 @@ class Stream:
         found = self.schema.field(column).type
         time = EventTime(column, TimeUnit.of_type(found, unit), found)
         delay = time.unit.ticks(watermark_delay, what="watermark_delay")
+        behind = f", watermark delay {duration_text(delay, time.unit.name)}" if delay else ""
         return self._add(
             OperatorNode(
                 inputs=(self._node,),
@@ -305,7 +311,7 @@ class Stream:
                 time=time,
                 ranks=self._ranks,
                 make=lambda schema: AssignEventTime(column, time.unit.name, delay),
-                label=f"event time {column!r}, watermark delay {delay}{time.unit.name}",
+                label=f"event time {column!r}{behind}",
                 reads=frozenset({column}),
                 passes_columns=True,
                 sets_time=True,

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from hpcstream.connectors.base import Sink, Source
-from hpcstream.event_time import TimeUnit
+from hpcstream.event_time import TimeUnit, duration_text
 from hpcstream.operators.aggregate_call import AggregateCall
 from hpcstream.operators.base import Operator
 from hpcstream.operators.expressions import Expression
@@ -130,7 +130,8 @@ class SourceNode(Node):
         text = self.source.describe()
         if self.time:
             text += f", {self.time.describe()}"
-            text += f", watermark delay {self.watermark_delay}{self.time.unit.name}"
+            delay = duration_text(self.watermark_delay, self.time.unit.name)
+            text += f", watermark delay {delay}" if self.watermark_delay else ""
         text += "".join(f", pushed down: {predicate!r}" for predicate in self.filters)
         return text
 
@@ -311,7 +312,8 @@ class WindowNode(Node):
     def describe(self) -> str:
         by = f"by {', '.join(self.keys)} " if self.keys else "all rows "
         what = ", ".join(f"{call.name}={_unnamed(call)!r}" for call in self.aggregates)
-        late = f", lateness {self.allowed_lateness}{self.unit}" if self.allowed_lateness else ""
+        late = duration_text(self.allowed_lateness, self.unit) if self.allowed_lateness else ""
+        late = f", lateness {late}" if late else ""
         return f"aggregate {by}in {self.window}{late}: {what}"
 
     @property

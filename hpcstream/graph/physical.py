@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from hpcstream.event_time import RESERVED_PREFIXES, WORD_PREFIX
 from hpcstream.exchange.partitioning import Partitioning
 from hpcstream.exchange.reduce_edge import ColumnReduction
 from hpcstream.graph.logical import SourceNode
@@ -169,6 +170,12 @@ def _ranks(ranks: tuple[int, ...], size: int) -> str:
     return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
 
 
+def _shown(names: list[str]) -> list[str]:
+    """Return the columns of an edge as a user knows them: the engine's own are left out."""
+    words = [name.removeprefix(WORD_PREFIX) for name in names]
+    return [word for word in words if not word.startswith(RESERVED_PREFIXES)]
+
+
 def _edge(edge: EdgePlan) -> str:
     if edge.reduction is not None:
         how = "reduced over all ranks (Iallreduce)"
@@ -176,5 +183,5 @@ def _edge(edge: EdgePlan) -> str:
         how = "local" if edge.partitioning is None else edge.partitioning.describe()
     side = "" if edge.output[1] == MAIN else f"{edge.output[1]} "
     assert edge.consumer is not None
-    columns = ", ".join(edge.schema.names)
+    columns = ", ".join(_shown(edge.schema.names)) or "event time only"
     return f"{side}-> task {edge.consumer.number} [{how}] ({columns})"

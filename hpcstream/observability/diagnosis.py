@@ -162,9 +162,10 @@ def _of_balance(ranks: list[RankFacts]) -> Iterator[Finding]:
 def _how_to_bind(mpi: MpiFacts) -> str:
     if "srun" in mpi.launcher or "slurm" in mpi.launcher.lower():
         return "srun --cpu-bind=cores"
+    launcher = "mpiexec -bind-to core"
     if "open mpi" in mpi.library.lower():
-        return "mpiexec --map-by numa --bind-to core"
-    return "mpiexec -bind-to core"
+        launcher = "mpiexec --map-by numa --bind-to core"
+    return f"{launcher} (hpcstream run takes it as HPCSTREAM_MPIEXEC='{launcher}')"
 
 
 def _of_placement(ranks: list[RankFacts]) -> Iterator[Finding]:
@@ -215,8 +216,9 @@ def _of_shared_memory(host: HostFacts, n_ranks: int) -> Iterator[Finding]:
     if host.leftovers and n_ranks == 1:
         yield Finding(
             "note",
-            f"{host.leftovers} files of MPI in {host.shared_memory.path}",
-            "if no other job runs here, killed ones left them: delete them",
+            f"{sum(host.leftovers.values())} files of MPI in {host.shared_memory.path}",
+            "if no other job runs here, killed ones left them: "
+            + " ".join(["rm", *(f"{host.shared_memory.path}/{name}" for name in host.leftovers)]),
         )
 
 

@@ -57,8 +57,9 @@ class HostFacts:
         The mode that is on: ``always``, ``madvise``, ``never``; empty if unknown.
     locked_bytes : int or None
         How much a process may lock; None for any amount.
-    leftovers : int
-        Files of MPI libraries in shared memory, of running jobs or of dead ones.
+    leftovers : dict of str to int
+        Files of MPI libraries in shared memory, of running jobs or of dead ones: how many
+        have a name of each pattern.
     """
 
     name: str
@@ -70,7 +71,7 @@ class HostFacts:
     locked_bytes: int | None
     has_fabric: bool
     shared_memory: Folder
-    leftovers: int
+    leftovers: dict[str, int]
     numba_cache: Folder
 
 
@@ -127,9 +128,14 @@ def examine_host(places: Places) -> HostFacts:
         locked_bytes=_locked_bytes(),
         has_fabric=places.fabrics.is_dir() and any(places.fabrics.iterdir()),
         shared_memory=_folder(places.shared_memory, mounts),
-        leftovers=sum(len(list(places.shared_memory.glob(name))) for name in _MPI_LEFTOVERS),
+        leftovers=_leftovers(places.shared_memory),
         numba_cache=_folder(places.numba_cache or numba_cache_folder(), mounts),
     )
+
+
+def _leftovers(folder: Path) -> dict[str, int]:
+    counts = {name: len(list(folder.glob(name))) for name in _MPI_LEFTOVERS}
+    return {name: count for name, count in counts.items() if count}
 
 
 def numba_cache_folder() -> Path:

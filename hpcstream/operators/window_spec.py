@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from hpcstream.event_time import TIME_COLUMN
+from hpcstream.event_time import TIME_COLUMN, WORD_PREFIX
 from hpcstream.operators.accumulators import Accumulator
 from hpcstream.operators.aggregates import (
     NamedAggregate,
@@ -27,8 +27,6 @@ from hpcstream.state.arrays import Word
 
 SLICE_COLUMN = "__slice"
 ROWS_COLUMN = "__rows"
-WORD_PREFIX = "__word:"
-"""Begins the names of accumulator columns, so that no key is named like one."""
 
 
 @dataclass(frozen=True)

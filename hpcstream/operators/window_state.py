@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hpcstream.event_time import TIME_COLUMN
+from hpcstream.event_time import TIME_COLUMN, WORD_PREFIX
 from hpcstream.memory.columns import fixed_values
 from hpcstream.memory.selection import gathered, taken
 from hpcstream.operators.accumulators import Accumulator, ColumnRows, NullCount, column_rows
@@ -25,7 +25,6 @@ from hpcstream.operators.window_keys import key_codec
 from hpcstream.operators.window_spec import (
     ROWS_COLUMN,
     SLICE_COLUMN,
-    WORD_PREFIX,
     WindowAggregateSpec,
 )
 from hpcstream.state.arrays import Allocator, Arrays, Bools, Ints, Places, Slots

@@ -28,7 +28,7 @@ def host(tmp_path):
         locked_bytes=None,
         has_fabric=True,
         shared_memory=Folder("/dev/shm", "tmpfs", True, 96 * GIB, 95 * GIB),
-        leftovers=0,
+        leftovers={},
         numba_cache=Folder("/tmp/numba", "xfs", True, 100 * GIB, 90 * GIB),
     )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import os
 import re
 import subprocess
 import sys
+import warnings
 
 import pyarrow as pa
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 import hpcstream as hs
 from hpcstream import col
 from hpcstream.errors import ConnectorError
+from hpcstream.event_time import TimeUnit, duration_text
 
 
 @pytest.fixture
@@ -187,6 +190,7 @@ def test_what_the_package_does_not_have_is_said_with_what_there_is(name, said):
 
 SCRIPT = """
 import sys
+import warnings
 import hpcstream as hs
 
 job = hs.Job("forgotten")
@@ -272,3 +276,68 @@ def test_a_duration_of_any_length_is_taken_or_refused_with_what_to_do(unit, week
         return
     with pytest.raises(hs.PlanError, match=f"'{weeks}w' is longer than"):
         build()
+
+
+UTC_ROWS = pa.table({"t": pa.array([0, 7_200], pa.timestamp("s", "UTC"))})
+
+
+@pytest.mark.parametrize(
+    ("moment", "warned"),
+    [
+        (dt.datetime(1970, 1, 1, 1), True),
+        ("1970-01-01 01:00", True),
+        (dt.date(1970, 1, 1), True),
+        (dt.datetime(1970, 1, 1, 1, tzinfo=dt.UTC), False),
+        ("1970-01-01T01:00+00:00", False),
+    ],
+    ids=range(5),
+)
+def test_a_moment_without_a_zone_is_said_to_be_one_of_the_column_s(moment, warned):
+    stream = hs.Job("zones").from_batches(UTC_ROWS)
+    for condition in (col("t") > moment, ~(hs.lit(moment) < col("t")) & (col("t") != moment)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            stream.filter(condition)
+
+        assert bool(caught) is warned
+        for one in caught:
+            assert "no time zone, col('t') has: it is taken as a time in UTC" in str(one.message)
+            assert one.filename == __file__
+
+
+def test_a_column_without_a_zone_is_compared_without_a_word():
+    stream = hs.Job("zones").from_batches(pa.table({"t": pa.array([0], pa.timestamp("s"))}))
+
+    stream.filter(col("t") > dt.datetime(1970, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("ticks", "unit", "text"),
+    [
+        (1_000_000_000, "ns", "1s"),
+        (5_400, "s", "90min"),
+        (7_200_000, "ms", "2h"),
+        (1_500, "ms", "1500ms"),
+        (3, "d", "3d"),
+        (0, "us", "0s"),
+        (7, "ns", "7ns"),
+    ],
+)
+def test_durations_are_shown_in_the_greatest_unit_they_fill(ticks, unit, text):
+    assert duration_text(ticks, unit) == text
+    assert TimeUnit(unit).ticks(text, what="it") == ticks
+
+
+def test_a_plan_has_no_names_of_the_engine_s_own():
+    job = hs.Job("plan")
+    table = pa.table({"t": pa.array([0], pa.timestamp("ns")), "k": ["a"], "x": [1.5]})
+    stream = job.from_batches(table).with_event_time("t", watermark_delay="1s")
+    windows = stream.key_by("k").window(hs.tumbling("1h")).allowed_lateness("90s")
+    windows.agg(mean=col("x").mean()).collect()
+    windows.agg(n=hs.count()).collect()
+
+    plan = job.explain(ranks=2)
+
+    assert "__" not in plan
+    assert "watermark delay 1s" in plan
+    assert "lateness 90s" in plan
