@@ -1,11 +1,14 @@
 """Local and final stage together give what a single stage gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcstream.errors import HpcstreamError
 from hpcstream.event_time import MAX_TIME, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.operators.aggregates import NamedAggregate
 from hpcstream.operators.base import SideOutput
@@ -150,6 +153,39 @@ def test_a_slice_is_shipped_with_the_watermark_that_ends_it():
     assert partial[SLICE_COLUMN].to_pylist() == [0]
     assert partial["__word:sum(x)"].to_pylist() == [3]
     assert local.n_entries == 1
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_idle_rank_ships_all_it_holds_and_then_passes_on_raw_what_may_be_late(restart):
+    spec = spec_of(TumblingWindows(10), ("sum",))
+    local = local_of(spec)
+    list(local.process_batch(batch([(1, 3, 1), (1, 25, 2)])))
+
+    [partial] = local.release()
+    assert partial[SLICE_COLUMN].to_pylist() == [0, 2]
+    assert list(local.release()) == []
+    local.catch_up(31)
+    if restart:
+        local = restarted(local, lambda: local_of(spec))
+    [raw] = local.process_batch(batch([(1, 4, 5), (1, 29, 6), (1, 30, 7)]))
+
+    assert raw.name == "rows"
+    assert raw.batch["x"].to_pylist() == [5, 6]
+    assert [part[SLICE_COLUMN].to_pylist() for part in local.process_watermark(40)] == [[3]]
+
+
+@pytest.mark.parametrize("lateness", [0, 100])
+def test_partial_results_behind_the_watermark_are_refused_by_name(lateness):
+    spec = replace(spec_of(TumblingWindows(10), ("sum",)), allowed_lateness=lateness)
+    local, final = local_of(spec), WindowAggregate(spec, HeapAllocator())
+    list(local.process_batch(batch([(1, 3, 1)])))
+    [partial] = local.release()
+    list(final.process_watermark(31))
+
+    with pytest.raises(HpcstreamError, match="partial results came behind watermark 31"):
+        list(final.process_batch(partial, 1))
+
+    assert final.late_rows == 0
 
 
 def test_too_many_entries_are_shipped_at_once():
