@@ -32,6 +32,7 @@ from hpcstream.graph.logical import (
     UnionNode,
     WindowNode,
 )
+from hpcstream.graph.origins import UNKNOWN, Origin, united
 from hpcstream.graph.physical import MAIN, EdgePlan, OperatorPlan, PhysicalGraph, TaskPlan
 from hpcstream.graph.rewrites import optimized
 from hpcstream.operators.base import Operator
@@ -60,8 +61,8 @@ class Port:
         Rows with equal values of these columns are on one rank.
     is_shared : bool
         Several nodes read it, so no chain may go on from it.
-    in_order : bool
-        The rows of each split of a source come in their order, all of them to one rank.
+    origin : Origin
+        Which sources their order names.
     """
 
     task: TaskPlan
@@ -69,7 +70,7 @@ class Port:
     schema: pa.Schema
     partitioned_by: tuple[str, ...] | None = None
     is_shared: bool = False
-    in_order: bool = False
+    origin: Origin = UNKNOWN
 
 
 def plan(
@@ -216,7 +217,7 @@ class _Planner:
             return port
         task = self.new_task(ranks)
         self.connect(port, task, partitioning=ForwardPartitioning())
-        return Port(task, (-1, MAIN), port.schema, None, port.is_shared, port.in_order)
+        return Port(task, (-1, MAIN), port.schema, None, port.is_shared, port.origin)
 
     def done(
         self,
@@ -226,14 +227,14 @@ class _Planner:
         schema: pa.Schema,
         partitioned_by: tuple[str, ...] | None,
         *,
-        in_order: bool = False,
+        origin: Origin = UNKNOWN,
     ) -> Port:
         """Return the port of a node that was just planned."""
         names = set(schema.names)
         if partitioned_by is not None and not names.issuperset(partitioned_by):
             partitioned_by = None
         is_shared = self._consumers.get(id(node), 0) > 1
-        return Port(task, output, schema, partitioned_by, is_shared, in_order)
+        return Port(task, output, schema, partitioned_by, is_shared, origin)
 
     # -- nodes -------------------------------------------------------------------------
 
@@ -241,12 +242,13 @@ class _Planner:
         task = self.new_task(self.ranks_of(node), node)
         task.has_order = self.hidden_needs.has_order(node)
         task.source_ordinal = sum(one.source is not None for one in self.tasks) - 1
+        origin = Origin(in_order=True, sources=frozenset((task.source_ordinal,)))
         fields = list(node.schema)
         if node.time is not None:
             fields.append(pa.field(TIME_COLUMN, pa.int64()))
         if task.has_order:
             fields.append(pa.field(ORDER_COLUMN, pa.int64()))
-        return self.done(node, task, (-1, MAIN), pa.schema(fields), None, in_order=True)
+        return self.done(node, task, (-1, MAIN), pa.schema(fields), None, origin=origin)
 
     def filter(self, node: FilterNode) -> Port:
         port = self.moved(self.input_port(node), self.ranks_of(node))
@@ -254,7 +256,7 @@ class _Planner:
         schema = Filter(node.predicate, kept).output_schema(port.schema)
         task, output = self.append(port, node.describe(), lambda: Filter(node.predicate, kept))
         by = port.partitioned_by
-        return self.done(node, task, output, schema, by, in_order=port.in_order)
+        return self.done(node, task, output, schema, by, origin=port.origin)
 
     def project(self, node: ProjectNode) -> Port:
         port = self.moved(self.input_port(node), self.ranks_of(node))
@@ -264,7 +266,7 @@ class _Planner:
         if by is not None and not kept.issuperset(by):
             by = None
         schema = self.hidden(node, port.schema)
-        return self.done(node, task, output, schema, by, in_order=port.in_order)
+        return self.done(node, task, output, schema, by, origin=port.origin)
 
     def operator(self, node: OperatorNode) -> Port:
         port = self.input_port(node)
@@ -275,7 +277,7 @@ class _Planner:
         def make() -> Operator:
             operator = node.make(port.schema)
             if isinstance(operator, MapBatches):
-                return operator.planned(needs_time=needs_time, in_order=port.in_order)
+                return operator.planned(needs_time=needs_time, in_order=port.origin.in_order)
             return operator
 
         operator = make()
@@ -284,7 +286,7 @@ class _Planner:
         if isinstance(operator, (MapBatches, FlatMap)):
             task.operators[-1] = replace(task.operators[-1], runs_user_code=True)
         by = port.partitioned_by if node.passes_columns else None
-        return self.done(node, task, output, schema, by, in_order=port.in_order)
+        return self.done(node, task, output, schema, by, origin=port.origin)
 
     def join_table(self, node: JoinTableNode) -> Port:
         port = self.moved(self.input_port(node), self.ranks_of(node))
@@ -296,7 +298,7 @@ class _Planner:
         schema = make().output_schema(port.schema)
         task, output = self.append(port, node.describe(), make)
         by = port.partitioned_by
-        return self.done(node, task, output, schema, by, in_order=port.in_order)
+        return self.done(node, task, output, schema, by, origin=port.origin)
 
     def union(self, node: UnionNode) -> Port:
         ranks = self.ranks_of(node)
@@ -310,18 +312,18 @@ class _Planner:
         task = self.new_task(ranks)
         for index, port in enumerate(ports):
             self.connect(port, task, index)
-        task.operators.append(OperatorPlan("union", lambda: Union(schema)))
-        in_order = all(port.in_order for port in ports)
-        return self.done(node, task, (0, MAIN), schema, None, in_order=in_order)
+        origin, offsets = united([port.origin for port in ports])
+        task.operators.append(OperatorPlan("union", lambda: Union(schema, offsets)))
+        return self.done(node, task, (0, MAIN), schema, None, origin=origin)
 
     def rebalance(self, node: RebalanceNode) -> Port:
         port = self.input_port(node)
-        ranks = self.ranks_of(node)
+        ranks, origin = self.ranks_of(node), port.origin.mixed()
         if self.size == 1:
-            return self.done(node, port.task, port.output, port.schema, None)
+            return self.done(node, port.task, port.output, port.schema, None, origin=origin)
         task = self.new_task(ranks)
         self.connect(port, task, partitioning=RebalancePartitioning())
-        return self.done(node, task, (-1, MAIN), port.schema, None)
+        return self.done(node, task, (-1, MAIN), port.schema, None, origin=origin)
 
     def window(self, node: WindowNode) -> Port:
         from hpcstream.graph.window_plan import WindowPlan  # loads the kernels
@@ -330,7 +332,8 @@ class _Planner:
 
     def late(self, node: LateNode) -> Port:
         port = self._late[id(node.inputs[0])]
-        return self.done(node, port.task, port.output, port.schema, None)
+        origin = self.input_port(node.inputs[0]).origin.mixed()
+        return self.done(node, port.task, port.output, port.schema, None, origin=origin)
 
     def note_late(self, node: WindowNode, port: Port) -> None:
         """Remember where the late rows of a window come out."""

@@ -74,6 +74,13 @@ def orders_of_rows(source: int, split: int, start: int, n_rows: int) -> Ints:
     return rows + (number << _ROW_BITS)
 
 
+def of_later_sources(orders: Ints, offset: int) -> Ints:
+    """Return orders with numbers of sources that are greater by ``offset``."""
+    above = _SPLIT_BITS + _ROW_BITS
+    offset %= 1 << _SOURCE_BITS
+    return (orders + (offset << above)) & ((1 << (above + _SOURCE_BITS)) - 1)
+
+
 def runs_of_splits(orders: Ints) -> list[tuple[int, int]]:
     """Return from where to where the rows of a batch are of one split."""
     if not len(orders):
@@ -101,7 +108,7 @@ def nested_places(places: Ints, numbers: Ints, bits: int) -> Ints:
 
 
 def key_orders(columns: Sequence[pa.Array]) -> tuple[Ints, Ints | None]:
-    """Return orders, and places unless these are all 0, of rows with different keys.
+    """Return orders, and places unless these are all 1, of rows with different keys.
 
     They go by the first key column, of a text by its first eight bytes; those that agree in
     that by a hash of the whole key.
@@ -112,8 +119,8 @@ def key_orders(columns: Sequence[pa.Array]) -> tuple[Ints, Ints | None]:
     valid = validity(columns[0])
     if valid is not None:
         orders = np.where(valid, orders, -(2**63))
-    if len(columns) == 1 and valid is None and is_word_type(columns[0].type):
-        return orders, None
+    if len(columns) == 1 and is_word_type(columns[0].type):
+        return orders, None if valid is None else valid.astype(np.int64)
     names = [str(number) for number in range(len(columns))]
     hashes = hash_keys(pa.RecordBatch.from_arrays(list(columns), names=names), names)
     return orders, hashes.view(np.int64)

@@ -110,9 +110,9 @@ class WindowAggregateSpec:
         """Return the hidden columns that order results with these key columns."""
         if not self.ordered_output:
             return []
-        zeros = np.zeros(n_rows, dtype=np.int64)
-        orders, places = key_orders(keys) if keys else (zeros, None)
-        return [pa.array(orders), pa.array(zeros if places is None else places)]
+        ones = np.ones(n_rows, dtype=np.int64)
+        orders, places = key_orders(keys) if keys else (ones, None)
+        return [pa.array(orders), pa.array(ones if places is None else places)]
 
     @cached_property
     def partial_schema(self) -> pa.Schema:

@@ -114,6 +114,33 @@ def test_first_and_last_go_by_time_then_order(rows):
         assert got == expected
 
 
+@given(
+    rows=rows_of(st.tuples(*[st.integers(-1, 1)] * 4)),
+    order=st.randoms(use_true_random=False),
+)
+def test_ties_go_by_order_place_and_value_whatever_comes_first(rows, order):
+    shuffled = order.sample(rows, len(rows))
+    slots = np.array([slot for slot, _ in shuffled], dtype=np.uint32)
+    words = [np.array([row[i] for _, row in shuffled], dtype=np.int64) for i in range(4)]
+    for keep, placed, start, pick in (
+        (accumulate.keep_first, accumulate.keep_first_placed, 2**63 - 1, min),
+        (accumulate.keep_last, accumulate.keep_last_placed, -(2**63), max),
+    ):
+        whole = tuple(np.full(N_SLOTS, start) for _ in range(4))
+        placed(slots, tuple(words), whole)
+        short = [np.full(N_SLOTS, start) for _ in range(3)]
+        keep(slots, *words[:2], words[3], *short)
+        for slot in {slot for slot, _ in rows}:
+            own = [row for at, row in rows if at == slot]
+            assert tuple(int(word[slot]) for word in whole) == pick(own)
+            without_place = pick((time, order, value) for time, order, _, value in own)
+            assert tuple(int(word[slot]) for word in short) == without_place
+        moved = tuple(np.full(N_SLOTS, start) for _ in range(4))
+        placed(np.uint64(0), whole, moved)  # partial results, side by side
+        for one, other in zip(whole, moved, strict=True):
+            npt.assert_array_equal(one, other)
+
+
 @given(rows=rows_of(st.booleans()))
 def test_nulls_are_counted_and_sent_to_slot_zero(rows):
     slots, valid = columns(rows, np.bool_)

@@ -83,6 +83,11 @@ ROW_BY_ROW = [
     ),
     Step("hourly", hourly, naive_hourly),
     Step("timed", lambda s: s.with_event_time("truth", "100s", unit="s")),
+    Step(
+        "beside itself",
+        lambda s: s.map_batches(lambda batch: batch).union(s),
+        lambda rows: rows + rows,
+    ),
     Step("rebalance", lambda s: s.rebalance()),
     Step("elsewhere", lambda s: s.on(ranks=[1]).with_columns(v=col("v")).on(ranks=[0, 1, 2])),
 ]
@@ -263,7 +268,7 @@ UNORDERED = {"rebalance", "hourly"}
 def test_first_and_last_of_ties_go_by_source_split_row_and_place_in_it(
     times, steps, ranks, options
 ):
-    by_batches = {"identity", "cut", "even", "tripled"}
+    by_batches = {"identity", "cut", "even", "tripled", "beside itself"}
     kept = [
         step
         for at, step in enumerate(steps)
