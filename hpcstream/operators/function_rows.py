@@ -126,13 +126,25 @@ class FunctionRows:
         for start, stop in runs_of_splits(fixed_values(batch.column(ORDER_COLUMN))):
             yield batch.slice(start, stop - start)
 
-    def of_batch(self, given: pa.RecordBatch, made: pa.RecordBatch, start: int) -> pa.RecordBatch:
-        """Return rows with their hidden columns: from number ``start`` on of those of a batch."""
-        numbers = np.arange(start, start + made.num_rows)
-        if self._has_parents_time and start + made.num_rows > given.num_rows:
-            self.refuse_other_number(start + made.num_rows, given.num_rows)
-        first = np.zeros(made.num_rows, dtype=np.int64)
-        return self._finished(given, made, (numbers, first, numbers), BATCH_BITS)
+    def of_batch(
+        self, given: pa.RecordBatch, made: pa.RecordBatch, start: int, n_in_all: int | None
+    ) -> pa.RecordBatch:
+        """Return rows with their hidden columns: from number ``start`` on of those of a batch.
+
+        Which row comes from which is not known, but that they are in order: any rows of the
+        batch, in order, will do to name them, and numbers where there are more of them than
+        were given, spread evenly if it is known how many there are ``in_all``.
+        """
+        rows, given_rows = np.arange(start, start + made.num_rows), given.num_rows
+        if self._has_parents_time and start + made.num_rows > given_rows:
+            self.refuse_other_number(start + made.num_rows, given_rows)
+        if n_in_all is not None and n_in_all > given_rows:
+            parents = rows * given_rows // n_in_all
+            numbers = rows + (-parents * n_in_all) // given_rows  # less the first of its parent
+        else:
+            parents = np.minimum(rows, given_rows - 1)
+            numbers = rows - parents
+        return self._finished(given, made, parents, numbers, BATCH_BITS)
 
     @property
     def needs_parents(self) -> bool:
@@ -144,7 +156,7 @@ class FunctionRows:
     ) -> pa.RecordBatch:
         """Return rows with their hidden columns, by the rows they come from."""
         at, numbers = (_NONE, _NONE) if parents is None else parents.taken()
-        return self._finished(given, made, (at, at, numbers), CHILD_BITS)
+        return self._finished(given, made, at, numbers, CHILD_BITS)
 
     def refuse_other_number(self, n_rows: int, given: int) -> None:
         """Raise `ValueError` if rows have the event time of the row at the same place."""
@@ -159,19 +171,23 @@ class FunctionRows:
         )
 
     def _finished(
-        self, given: pa.RecordBatch, made: pa.RecordBatch, rows: tuple[Ints, Ints, Ints], bits: int
+        self,
+        given: pa.RecordBatch,
+        made: pa.RecordBatch,
+        parents: Ints,
+        numbers: Ints,
+        bits: int,
     ) -> pa.RecordBatch:
-        """Return ``made`` with hidden columns: times and orders of rows, and numbers there."""
-        at_time, at_order, numbers = rows
+        """Return ``made`` with hidden columns, by rows of ``given`` and numbers among theirs."""
         columns = list(made.columns)
         if self.time_column is not None:
             times = event_time_values(made.column(self.time_column), self.time_column)
             columns.append(pa.array(times + self.shift if self.shift else times))
         elif self._has_parents_time:
-            columns.append(pa.array(fixed_values(given.column(TIME_COLUMN))[at_time]))
+            columns.append(pa.array(fixed_values(given.column(TIME_COLUMN))[parents]))
         if self._has_order:
-            orders = fixed_values(given.column(ORDER_COLUMN))[at_order]
-            places = nested_places(places_of(given)[at_order], numbers, bits)
+            orders = fixed_values(given.column(ORDER_COLUMN))[parents]
+            places = nested_places(places_of(given)[parents], numbers, bits)
             columns += [pa.array(orders), pa.array(places)]
         return pa.RecordBatch.from_arrays(columns, schema=self.output)
 

@@ -35,8 +35,8 @@ Ints = npt.NDArray[np.int64]
 _SOURCE_BITS, _SPLIT_BITS, _ROW_BITS = 7, 20, 36
 CHILD_BITS = 18
 """How many rows that one row becomes are told apart, as a power of two."""
-BATCH_BITS = 24
-"""The same for the rows that a whole batch becomes."""
+BATCH_BITS = 16
+"""The same for rows of a whole batch, by how many times more there are."""
 
 
 class RowTimes(NamedTuple):

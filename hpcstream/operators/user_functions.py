@@ -96,10 +96,12 @@ class MapBatches:
         promise = Promise(self.describe(), result.visible, is_inferred=self._schema is None)
         for part in result.parts_of(batch):
             n_rows = 0
-            for returned in self._call(part.select(visible_positions(part.schema))):
-                if returned.num_rows:
-                    yield result.of_batch(part, promise.conform(returned), n_rows)
-                    n_rows += returned.num_rows
+            returned = self._function(part.select(visible_positions(part.schema)))
+            n_in_all = _n_rows(returned)
+            for made in _batches(returned, self.describe()):
+                if made.num_rows:
+                    yield result.of_batch(part, promise.conform(made), n_rows, n_in_all)
+                    n_rows += made.num_rows
             if n_rows != part.num_rows:
                 result.refuse_other_number(n_rows, part.num_rows)
 
@@ -284,6 +286,16 @@ def _batches(returned: Any, where: str) -> Iterator[pa.RecordBatch]:
             f"{where} must return a pyarrow RecordBatch or Table, an iterable of these, or None; "
             f"got {_what_it_is(returned)}"
         )
+
+
+def _n_rows(returned: Any) -> int | None:
+    """Return how many rows a function returned; None if they are not all made yet."""
+    if isinstance(returned, pa.RecordBatch | pa.Table):
+        return int(returned.num_rows)
+    if isinstance(returned, list | tuple):
+        counts = [_n_rows(item) for item in returned]
+        return None if None in counts else sum(count for count in counts if count is not None)
+    return 0 if returned is None else None
 
 
 def _what_it_is(returned: Any) -> str:
