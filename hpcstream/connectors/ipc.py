@@ -144,10 +144,25 @@ class _IpcFile:
         start: int = self._mapped.read_buffer(1).address
         stop = start + self._mapped.size()
         for batch in map(reader.get_batch, range(reader.num_record_batches)):
-            buffers = [b for column in batch.columns for b in column.buffers() if b and b.size]
+            known = [i for i, field in enumerate(batch.schema) if _is_known(field.type)]
+            buffers = [b for i in known for b in batch.column(i).buffers() if b and b.size]
             if buffers:
                 return not all(start <= buffer.address < stop for buffer in buffers)
         return False
+
+
+def _is_known(data_type: pa.DataType) -> bool:
+    """Whether pyarrow has arrays of a type: of some intervals it has not."""
+    return not any(name in str(data_type) for name in ("month_interval", "day_time_interval"))
+
+
+def _refuse_unknown_types(schema: pa.Schema, path: str) -> None:
+    for field in schema:
+        if not _is_known(field.type):
+            raise ConnectorError(
+                f"{path!r}: column {field.name!r} is of type {field.type}, which no column "
+                "here can hold; select() the other columns, or have it written as a number"
+            )
 
 
 @contextmanager
@@ -200,6 +215,7 @@ def _read(path: str, scan: Scan, start: tuple[int, int], n_rows: int) -> Iterato
     schema = scan.read_schema
     first, skip = start
     left = n_rows
+    _refuse_unknown_types(schema, path)
     with _opened(path) as file:
         for batch in file.batches(schema.names, first):
             rows = relabel(batch.slice(skip, left), schema)

@@ -59,9 +59,13 @@ class Int96Check:
             return  # int64 in the file, beside INT96 in a struct
         is_us = self._unit == "us"
         microseconds, nanoseconds = map(_ticks, (delivered, again) if is_us else (again, delivered))
-        if is_us and np.any(nanoseconds != microseconds * 1_000):  # both wrap alike
+        is_near = np.abs(microseconds) <= _LAST_US
+        is_other = nanoseconds != microseconds * 1_000  # both wrap alike
+        if is_us and np.any(is_other & is_near):
             why = "nanoseconds, which microseconds do not hold; read it with int96_unit='ns'"
-        elif not is_us and np.any(np.abs(microseconds) > _LAST_US):
+        elif is_us and np.any(is_other):
+            why = "a time so far away that Arrow does not read it rightly, or no time at all"
+        elif not is_us and not np.all(is_near):
             why = "times beyond 1677 to 2262, which int96_unit='ns' does not hold; leave it at 'us'"
         else:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import datetime as dt
 import decimal
 
@@ -131,3 +132,47 @@ def test_a_dictionary_may_be_without_values_until_a_later_block(tmp_path, data_t
 
     expected = [[one] if nested else one for block in blocks for one in block]
     assert [row["x"] for row in read_all(IpcSource(tmp_path))] == expected
+
+
+class CSchema(ctypes.Structure):
+    """A schema of the Arrow C data interface: the way to types that pyarrow has no name for."""
+
+
+Release = ctypes.CFUNCTYPE(None, ctypes.POINTER(CSchema))
+CSchema._fields_ = [
+    ("format", ctypes.c_char_p),
+    ("name", ctypes.c_char_p),
+    ("metadata", ctypes.c_char_p),
+    ("flags", ctypes.c_int64),
+    ("n_children", ctypes.c_int64),
+    ("children", ctypes.POINTER(ctypes.POINTER(CSchema))),
+    ("dictionary", ctypes.POINTER(CSchema)),
+    ("release", Release),
+    ("private_data", ctypes.c_void_p),
+]
+
+
+@Release
+def release(schema):
+    schema.contents.release = Release()
+
+
+@pytest.mark.parametrize("interval", [b"tiM", b"tiD"], ids=["months", "days"])
+def test_an_interval_that_pyarrow_does_not_know_is_refused_by_name(tmp_path, interval):
+    took = CSchema(interval, b"took", None, 2, 0, None, None, release)
+    n = CSchema(b"c", b"n", None, 2, 0, None, None, release)
+    children = (ctypes.POINTER(CSchema) * 2)(ctypes.pointer(n), ctypes.pointer(took))
+    root = CSchema(b"+s", b"", None, 0, 2, children, None, release)
+    schema = pa.Schema._import_from_c(ctypes.addressof(root))
+    number = pa.int32() if interval == b"tiM" else pa.int64()
+    rows = pa.StructArray.from_arrays(
+        [pa.array([7], pa.int8()), pa.array([1], number)], schema.names
+    )
+    batch = pa.RecordBatch.from_struct_array(rows.view(pa.struct(list(schema))))
+    with pa.ipc.new_file(tmp_path / "a.arrow", batch.schema) as writer:
+        writer.write_batch(batch)
+
+    source = IpcSource(tmp_path)
+    assert read_all(source.project(["n"])) == [{"n": 7}]
+    with pytest.raises(ConnectorError, match=r"a\.arrow': column 'took' is of type .*_interval"):
+        read_all(source)
