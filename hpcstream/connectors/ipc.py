@@ -218,6 +218,7 @@ def _read(path: str, scan: Scan, start: tuple[int, int], n_rows: int) -> Iterato
     _refuse_unknown_types(schema, path)
     with _opened(path) as file:
         for batch in file.batches(schema.names, first):
+            batch.validate()  # buffers of a damaged file may end before their values do
             rows = relabel(batch.slice(skip, left), schema)
             skip = 0
             left -= rows.num_rows

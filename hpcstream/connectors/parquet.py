@@ -136,9 +136,10 @@ def _arrow_schema(file: pq.ParquetFile, path: str) -> pa.Schema:
 
 
 def _bounds(meta: pq.RowGroupMetaData, schema: pa.Schema, event_time: str | None) -> Bounds:
+    outer = [name for name in schema.names if str(event_time).startswith(f"{name}.")]
     for i in range(meta.num_columns):
         column = meta.column(i)
-        if column.path_in_schema == event_time:
+        if column.path_in_schema == event_time and not outer:  # else it may be a field of a struct
             return bounds_of_statistics(column.statistics, schema.field(event_time).type)
     return None, None
 

@@ -35,6 +35,7 @@ NAMES = [
     ".",
     "..",
 ]
+NAMES += ["a.f0", "a.list.element", "x.f0", "a.b", "x.key_value.key", ".a"]
 NAMES += ["", " ", "Zürich", "日本", "a\0b", "/x", "x/", "arrow_schema", "mask_of", "'", "x" * 300]
 names = st.sampled_from(NAMES) | st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 

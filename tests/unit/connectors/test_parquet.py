@@ -109,6 +109,13 @@ def test_bounds_are_in_the_unit_of_the_column_as_it_is_read(tmp_path, time_type,
     assert (split.first_time, split.last_time) == (-30 * ticks, 400 * ticks)
 
 
+def test_bounds_are_not_those_of_a_struct_with_a_field_of_the_same_path(tmp_path):
+    nested = pa.array([{"t": 1_000}], pa.struct([("t", pa.int64())]))
+    pq.write_table(pa.table({"s": nested, "s.t": [5]}), tmp_path / "a.parquet")
+    (split,) = ParquetSource(tmp_path, event_time="s.t", unit="ms").list_splits()
+    assert split.first_time in (None, 5)
+
+
 def test_a_row_group_without_statistics_has_no_bounds(tmp_path):
     pq.write_table(sample_table(), tmp_path / "a.parquet", write_statistics=False)
     (split,) = ParquetSource(tmp_path, event_time="time", unit="ms").list_splits()
