@@ -27,7 +27,6 @@ from hpcstream.runtime.job import JobRun
 from hpcstream.runtime.kernel_cache import compile_kernels
 from hpcstream.runtime.stopping import SignalledStop
 from hpcstream.runtime.time_slice import long_turns
-from hpcstream.runtime.worker import IDLE_SLEEP_S
 
 
 def run_job(
@@ -56,14 +55,10 @@ def run_job(
 def _run(run: JobRun, own: Communicator, *, is_bounded: bool) -> JobResult:
     shares_cores = _shares_cores(own.size)
     backoff = Backoff(shares_cores=shares_cores)
-
-    def sleep_limit_s() -> float:
-        return run.setup.worker.sleep_limit_s() if run.setup else IDLE_SLEEP_S
-
     try:
-        drive(_quietly(compile_kernels(own)), backoff, sleep_limit_s)
+        drive(_quietly(compile_kernels(own)), backoff, run)
         with _frozen_modules(), long_turns() if shares_cores and is_bounded else nullcontext():
-            result = drive(run.run(), backoff, sleep_limit_s)
+            result = drive(run.run(), backoff, run)
     except JobStopped as stopped:
         own.free()
         if not _is_interactive():

@@ -116,6 +116,10 @@ class _NarrowReader:
         batch = relabel(chunk.batch.select(list(self._scan.columns)), self._schema)
         return Chunk(batch, chunk.scanned)
 
+    def wake_descriptor(self) -> int | None:
+        own = getattr(self._reader, "wake_descriptor", None)
+        return own() if own else None
+
     def close(self) -> None:
         close = getattr(self._reader, "close", None)
         if close:

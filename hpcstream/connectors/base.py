@@ -105,7 +105,17 @@ class Chunk(NamedTuple):
 
 
 class SplitReader(Protocol):
-    """Reads one split from a position on. Owned by one thread."""
+    """Reads one split from a position on. Owned by one thread.
+
+    Notes
+    -----
+    A reader of a live source is asked for rows fifty times a second at most while it
+    has none. An optional method makes a rank wake at once when rows come after a pause:
+
+    ``wake_descriptor() -> int or None``
+        A file descriptor (a socket, a pipe, an eventfd) that can be read when there are rows.
+        It stays the reader's: nothing is read from it but by `read`. None: not now.
+    """
 
     @property
     def position(self) -> int:

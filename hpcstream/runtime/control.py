@@ -21,8 +21,9 @@ MOST_ROUNDS = 64
 class Status(NamedTuple):
     """One rank's report, or the maximum of all. Integers; a flag is 0 or 1.
 
-    ``stop`` is the exit status to stop with, ``checkpoint`` the kind of checkpoint
-    that is due, ``unready`` puts it off: see `hpcstream.runtime.checkpointing`.
+    ``busy``: a bounded source has rows, which no live one may keep waiting. ``stop`` is the
+    exit status to stop with, ``checkpoint`` the kind of checkpoint that is due, ``unready``
+    puts it off: see `hpcstream.runtime.checkpointing`.
     """
 
     has_input: int = 0
@@ -31,6 +32,7 @@ class Status(NamedTuple):
     metrics_due: int = 0
     checkpoint: int = 0
     unready: int = 0
+    busy: int = 0
     round_us: int = 0
 
 

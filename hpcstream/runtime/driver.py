@@ -1,11 +1,11 @@
-"""Drives one rank of a run: steps it, and yields the core when nothing moves."""
+"""Drives one rank of a run: steps it, and gives the core away when nothing moves."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator
-from typing import TypeVar
+from collections.abc import Generator
+from typing import Protocol, TypeVar
 
 _T = TypeVar("_T")
 
@@ -14,10 +14,32 @@ SPINS = 200
 YIELDS = 2000
 """Times the core is given away before sleeping."""
 FIRST_SLEEP_S = 20e-6
+_GROWTH = 1.5
+FIRST_QUIET_SLEEP_S = 1e-3
+LEAST_QUIET_SLEEP_S = 2e-4
+"""A round may be due and still have to wait for other ranks: no reason to spin."""
+_QUIET_GROWTH = 3.0
+
+
+class Resting(Protocol):
+    """Says how a rank may rest, and lets it sleep."""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no rank of the job has rows."""
+
+    def sleep_limit_s(self) -> float:
+        """Return how long the rank may sleep now."""
+
+    def sleep(self, seconds: float) -> bool:
+        """Sleep until something comes that the rank waits for; False if the time was over."""
 
 
 class Backoff:
     """What to do when nothing moves: spin briefly, then yield, then sleep in growing steps.
+
+    In a quiet job, in which no rank has rows, a rank sleeps at once: messages of an empty
+    round are in no hurry.
 
     Parameters
     ----------
@@ -29,27 +51,35 @@ class Backoff:
         self._spins = 0 if shares_cores else SPINS
         self._quiet = 0
         self._sleep_s = FIRST_SLEEP_S
+        self._quiet_sleep_s = FIRST_QUIET_SLEEP_S
 
     def reset(self) -> None:
         """Something moved."""
         self._quiet = 0
         self._sleep_s = FIRST_SLEEP_S
+        self._quiet_sleep_s = FIRST_QUIET_SLEEP_S
 
-    def wait(self, sleep_limit_s: Callable[[], float]) -> None:
+    def wait(self, resting: Resting) -> None:
         """Wait a little, more the longer nothing has moved."""
         self._quiet += 1
-        if self._quiet <= self._spins:
+        if resting.is_quiet:
+            self._rest(resting)
+        elif self._quiet <= self._spins:
             return
-        if self._quiet <= self._spins + YIELDS:
+        elif self._quiet <= self._spins + YIELDS:
             os.sched_yield()
-            return
-        time.sleep(min(self._sleep_s, sleep_limit_s()))
-        self._sleep_s *= 1.5
+        else:
+            time.sleep(min(self._sleep_s, resting.sleep_limit_s()))
+            self._sleep_s *= _GROWTH
+
+    def _rest(self, resting: Resting) -> None:
+        seconds = min(self._quiet_sleep_s, resting.sleep_limit_s())
+        self._quiet_sleep_s *= _QUIET_GROWTH
+        if resting.sleep(max(seconds, LEAST_QUIET_SLEEP_S)):
+            self.reset()
 
 
-def drive(
-    running: Generator[bool, None, _T], backoff: Backoff, sleep_limit_s: Callable[[], float]
-) -> _T:
+def drive(running: Generator[bool, None, _T], backoff: Backoff, resting: Resting) -> _T:
     """Step a run to its end and return its result."""
     while True:
         try:
@@ -60,4 +90,4 @@ def drive(
         if moved:
             backoff.reset()
         else:
-            backoff.wait(sleep_limit_s)
+            backoff.wait(resting)

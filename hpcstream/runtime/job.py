@@ -54,6 +54,7 @@ from hpcstream.runtime.setup import (
 from hpcstream.runtime.sharing import share_collected
 from hpcstream.runtime.stopping import AskedToStop, StopRequest
 from hpcstream.runtime.waits import Wait, what_is_awaited, what_is_done
+from hpcstream.runtime.waking import IDLE_SLEEP_S
 from hpcstream.runtime.worker import Clock
 
 Running = Generator[bool, None, JobResult]
@@ -129,6 +130,23 @@ class JobRun:
             self._leave_directory()
             if self.setup is not None:
                 self.setup.telemetry.clear_line()
+                self.setup.leave()
+
+    # -- what a driver asks when nothing moves -----------------------------------------
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether rounds are running, and no rank had rows in the last ones."""
+        return self._stage == _ROUNDS and self.setup is not None and self.setup.worker.is_quiet
+
+    def sleep_limit_s(self) -> float:
+        """Return how long this rank may sleep."""
+        return IDLE_SLEEP_S if self.setup is None else self.setup.worker.sleep_limit_s()
+
+    def sleep(self, seconds: float) -> bool:
+        """Sleep until something comes for this rank; False if the time was over."""
+        assert self.setup is not None, "a job is quiet only once it runs"
+        return self.setup.worker.sleep(seconds)
 
     def _doing(self, stalled: bool) -> Wait:
         """Return what this rank waits for, or works on, for the ranks that ask."""

@@ -1,8 +1,11 @@
 """When a live source closes a round.
 
 All ranks follow the busiest: while any rank had rows in one of the last rounds,
-every rank closes a round each ``linger``; when all were empty the rounds stretch
-to tens of milliseconds, and a rank that then gets rows wakes the others.
+every rank closes a round each ``linger``; when all were empty the rounds stretch,
+the longer the pause the more, and a rank that then gets rows wakes the others.
+A source is asked for rows in each turn of the loop while it is busy, and the longer
+it had none the more rarely: the end of a pause is noticed at most a twentieth of its
+length late, and at most `MOST_BETWEEN_LOOKS_S` a split.
 """
 
 from __future__ import annotations
@@ -14,7 +17,16 @@ import pyarrow as pa
 from hpcstream.runtime.source_reader import LiveReader
 
 STRETCHED_S = 0.020
+"""Time between rounds when a pause begins."""
+MOST_STRETCHED_S = 0.500
+"""Time between rounds in a long pause: how late a watermark, or a checkpoint, may be then."""
 BUSY_ROUNDS = 8
+MOST_BETWEEN_LOOKS_S = 0.020
+"""Time in which one split without a descriptor is asked for rows in a long pause."""
+MOST_SPLITS = 3
+"""Splits that are given so much time each: more of them are asked more often together."""
+_ROUNDS_SHARE = 0.1  # of a pause lie between two rounds
+_LOOKS_SHARE = 0.05  # of a pause lie between two looks at a source
 
 
 class RoundCloser:
@@ -32,7 +44,9 @@ class RoundCloser:
         self._batch_rows = batch_rows
         self._linger_s = linger_s
         self._closed_s = float("-inf")
+        self._busy_s = float("inf")  # when the last round was closed that some rank had rows for
         self._busy_until = BUSY_ROUNDS
+        self._awake_until = 0
         self._round = 0
 
     def busy_in(self, round_number: int) -> None:
@@ -40,18 +54,29 @@ class RoundCloser:
         self._busy_until = max(self._busy_until, round_number + BUSY_ROUNDS)
 
     def wake(self) -> None:
-        """Note that a rank has rows after all were empty: the next round is due."""
+        """Note that a rank has something to say after all were empty: the next round is due."""
         self._closed_s = float("-inf")
-        self.busy_in(self._round)
+        self._awake_until = self._round + BUSY_ROUNDS
 
     @property
     def is_stretched(self) -> bool:
         """Whether all ranks were empty for the last rounds."""
-        return self._round > self._busy_until
+        return self._round > self._busy_until and self._round > self._awake_until
 
     def due_s(self) -> float:
         """Return when the next round is due if no rows come."""
-        return self._closed_s + (STRETCHED_S if self.is_stretched else self._linger_s)
+        return self._closed_s + (self._stretched_s() if self.is_stretched else self._linger_s)
+
+    def _stretched_s(self) -> float:
+        pause_s = self._closed_s - self._busy_s
+        return min(max(_ROUNDS_SHARE * pause_s, STRETCHED_S), MOST_STRETCHED_S)
+
+    def look_after_s(self, now_s: float, n_splits: int) -> float:
+        """Return how long after now a source that has no rows is to be asked again."""
+        if not self.is_stretched:
+            return 0.0
+        most_s = MOST_BETWEEN_LOOKS_S * min(n_splits, MOST_SPLITS)
+        return min(max(_LOOKS_SHARE * (now_s - self._busy_s), 0.0), most_s)
 
     def is_due(self, rows: int, now_s: float) -> bool:
         """Return whether a round of ``rows`` rows is to be closed now."""
@@ -63,6 +88,8 @@ class RoundCloser:
         """Note that a round was closed."""
         self._round = round_number + 1
         self._closed_s = now_s
+        if self._round <= self._busy_until:
+            self._busy_s = now_s
 
 
 class Pacer:
@@ -102,24 +129,56 @@ class Pacer:
         self._wake_others = wake_others
         self._pending: list[pa.RecordBatch] = []
         self._rows = 0
+        self._look_s = float("-inf")
         self.was_full = False
         self.mark = reader.snapshot()
+        self._said = self._time()
+
+    def look_in_a_pause(self) -> None:
+        """Ask the source for rows if it is time, also while no round may be opened yet."""
+        now_s = self._clock()
+        if now_s >= self._look_s:
+            self._look(now_s)
 
     def may_open(self) -> bool:
-        """Poll the source; return whether a round is due."""
+        """Ask the source for rows; return whether a round is due."""
         now_s = self._clock()
+        if now_s >= self._look_s or not self.closer.is_stretched:
+            self._look(now_s)
+        return self._reader.ended or self.closer.is_due(self._rows, now_s)
+
+    def _look(self, now_s: float) -> None:
         for batch in self._reader.poll(self._batch_rows - self._rows, now_s):
             self._pending.append(batch)
             self._rows += batch.num_rows
-        if self._rows and self.closer.is_stretched:
+        if self.closer.is_stretched and (self._rows or self._time() != self._said):
             self._wake_others()
             self.closer.wake()
-        return self._reader.ended or self.closer.is_due(self._rows, now_s)
+        self._look_s = now_s + self.closer.look_after_s(now_s, self._reader.n_asked)
+
+    def _time(self) -> tuple[int, bool]:
+        return self._reader.watermark, self._reader.is_idle
+
+    def look_soon(self) -> None:
+        """Ask the source in the next turn: something has come."""
+        self._look_s = float("-inf")
+
+    def due_s(self) -> float:
+        """Return when there is something to do if nothing comes that can be waited for."""
+        if self._reader.wakes:
+            return self.closer.due_s()
+        return min(self.closer.due_s(), self._look_s)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What can be read when the source has rows."""
+        return self._reader.descriptors
 
     def take(self, round_number: int) -> Iterator[pa.RecordBatch]:
         """Yield the gathered rows as one round."""
         pending, self._pending = self._pending, []
         self.mark = self._reader.snapshot()
+        self._said = self._time()
         if self._rows:
             self.closer.busy_in(round_number)
         self.was_full = self._rows >= self._batch_rows

@@ -13,6 +13,7 @@ from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.calls import EdgeGroup, EdgeMemory
 from hpcstream.exchange.collective_edge import CollectiveEdge, EdgeLimits
 from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.exchange.doorbell import Doorbell, open_doorbell
 from hpcstream.exchange.edge import Edge, LocalEdge
 from hpcstream.exchange.lending import Nearby, find_nearby
 from hpcstream.exchange.reduce_edge import ReduceEdge
@@ -29,6 +30,7 @@ from hpcstream.runtime.source_reader import BoundedReader, LiveReader, SourceSpe
 from hpcstream.runtime.source_watch import source_facts
 from hpcstream.runtime.task import Outputs, SourceTask, Task
 from hpcstream.runtime.telemetry import Parts, Telemetry
+from hpcstream.runtime.waking import Waking
 from hpcstream.runtime.worker import Clock, Worker
 
 
@@ -91,6 +93,11 @@ class Setup:
     def close(self) -> None:
         """Close the sources and give every communicator back. Collective."""
         close_all(self.worker.tasks, self.worker.edges, self.communicators)
+        self.leave()
+
+    def leave(self) -> None:
+        """Give back what this rank holds alone; also after a failure, and twice."""
+        self.worker.waking.bell.close()
 
 
 @contextlib.contextmanager
@@ -133,6 +140,7 @@ def set_up(
     """
     builder = _Builder(graph, config, comm, clock, start)
     builder.nearby = yield from find_nearby(comm, allowed=config.shared_memory)
+    builder.bell = yield from open_doorbell(comm)
     setup, error = None, None
     builder.connect()
     try:
@@ -166,13 +174,15 @@ class _Builder:
         self.edges: dict[int, Edge] = {}
         self.tasks: list[Task] = []
         self.nearby: Nearby | None = None
+        self.bell = Doorbell()
         self._round = round_limits(graph, config)
         self.sinks: dict[int, SinkOperator] = {}
 
     def connect(self) -> None:
         """Make every communicator and edge. Collective: what can fail on one rank comes later."""
         self.gate = ControlGate(self._own(self.comm.duplicate()))
-        self.wakes = self._own(self.comm.duplicate())
+        wakes = self._own(self.comm.duplicate())
+        self.waking = Waking(wakes, self.bell, self.clock)
         self.metrics = self._own(self.comm.duplicate())
         for plan in self.graph.edges:
             edge = self._edge(plan)
@@ -182,13 +192,11 @@ class _Builder:
     def build(self, dealt: Dealt) -> Setup:
         """Make this rank's tasks and open its sinks."""
         plans = [plan for plan in self.graph.tasks if self.comm.rank in plan.ranks]
-        wake: list[Worker] = []
         for plan in plans:
-            self.tasks.append(self._task(plan, dealt, lambda: wake[0].wake_others()))
+            self.tasks.append(self._task(plan, dealt))
         self._restore(plans)
         edges, timeout_s = list(self.edges.values()), self.config.abort_timeout_s
-        worker = Worker(self.tasks, edges, self.gate, self.wakes, self.clock, timeout_s)
-        wake.append(worker)
+        worker = Worker(self.tasks, edges, self.gate, self.waking, self.clock, timeout_s)
         parts = Parts(self.tasks, [plan.number for plan in plans], list(self.sinks.values()))
         facts = source_facts(self.graph)
         worker.telemetry = Telemetry(self.metrics, facts, parts, self.clock)
@@ -223,6 +231,7 @@ class _Builder:
             with unharmed("taking back what a sink had written"):
                 sink.sink.abort()
         close_all(self.tasks, list(self.edges.values()), self.owned)
+        self.bell.close()
 
     def _own(self, comm: Communicator) -> Communicator:
         self.owned.append(comm)
@@ -272,7 +281,7 @@ class _Builder:
 
     # -- tasks -------------------------------------------------------------------------
 
-    def _task(self, plan, dealt, wake_others) -> Task:  # type: ignore[no-untyped-def]
+    def _task(self, plan, dealt) -> Task:  # type: ignore[no-untyped-def]
         operators = []
         for operator_plan in plan.operators:
             operator = operator_plan.make()
@@ -295,7 +304,7 @@ class _Builder:
         else:
             reader = LiveReader(spec, dealt[plan.number], self.clock())
             closer = RoundCloser(rows, self.config.linger_s)
-            pacer = Pacer(reader, closer, rows, self.clock, wake_others)
+            pacer = Pacer(reader, closer, rows, self.clock, self.waking.wake_others)
         return SourceTask(
             name,
             operators,

@@ -425,11 +425,32 @@ class LiveReader:
             live.watermark.see(self.times.see(_times_of(stamped)))
         return stamped
 
+    @property
+    def n_asked(self) -> int:
+        """Number of splits that have not ended."""
+        return sum(not live.ended for live in self._splits)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """File descriptors that can be read when splits have rows."""
+        found = (_descriptor(live) for live in self._splits if not live.ended)
+        return [number for number in found if number is not None]
+
+    @property
+    def wakes(self) -> bool:
+        """Whether each split that goes on has a descriptor: then none needs to be asked."""
+        return all(live.ended or _descriptor(live) is not None for live in self._splits)
+
     def close(self) -> None:
         """Release what is open."""
         for live in self._splits:
             if not live.ended and live.reader is not None:
                 live.reader.close()
+
+
+def _descriptor(live: _LiveSplit) -> int | None:
+    ask = getattr(live.reader, "wake_descriptor", None)
+    return None if ask is None else ask()
 
 
 def _times_of(batch: pa.RecordBatch) -> np.ndarray:

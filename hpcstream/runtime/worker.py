@@ -10,15 +10,13 @@ import time
 from collections.abc import Callable, Generator, Sequence
 
 from hpcstream.children import end_if_child
-from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.edge import Edge
 from hpcstream.runtime.checkpointing import Checkpointing
 from hpcstream.runtime.control import ControlGate, Status
 from hpcstream.runtime.stopping import AskedToStop, StopRequest
 from hpcstream.runtime.task import SourceTask, Task
 from hpcstream.runtime.telemetry import Telemetry
-
-IDLE_SLEEP_S = 0.001
+from hpcstream.runtime.waking import Waking, is_quiet
 
 Clock = Callable[[], float]
 
@@ -33,8 +31,7 @@ class Worker:
     edges : list of Edge
         Every edge that this rank takes part in.
     gate : ControlGate
-    wakes : Communicator
-        For wake messages; nothing else.
+    waking : Waking
     clock : callable
         Seconds, monotonic.
     abort_timeout_s : float
@@ -46,7 +43,7 @@ class Worker:
         tasks: Sequence[Task],
         edges: Sequence[Edge],
         gate: ControlGate,
-        wakes: Communicator,
+        waking: Waking,
         clock: Clock,
         abort_timeout_s: float,
     ) -> None:
@@ -63,14 +60,18 @@ class Worker:
         self.stop: StopRequest = AskedToStop()
         self._sources = [task for task in tasks if isinstance(task, SourceTask)]
         self._pacers = [task.pacer for task in self._sources if task.pacer is not None]
-        self._wakes = wakes
-        self.rank = wakes.rank
+        self.waking = waking
         self._clock = clock
         self._abort_timeout_s = abort_timeout_s
         self._failed_s: float | None = None
         self._boundary_s = clock()
         self._boundary_round = 0
         self._busy_round = -1
+
+    @property
+    def rank(self) -> int:
+        """The number of this rank."""
+        return self.waking.rank
 
     # -- the loop ----------------------------------------------------------------------
 
@@ -81,10 +82,11 @@ class Worker:
         ``failed_elsewhere`` says whether another rank had one.
         """
         self.gate.open(self._status())
+        moved = False
         while not self._done():
-            moved = self._progress_edges()
-            if self._pacers:
-                self._follow_the_busiest(moved)
+            edges_moved = self._progress_edges()
+            self._follow_the_busiest(moved or edges_moved)
+            moved = edges_moved
             if self._progress_control():
                 moved = True
             for task in self.tasks:
@@ -154,7 +156,7 @@ class Worker:
     # -- failure -----------------------------------------------------------------------
 
     def _fail(self, error: BaseException, task: Task) -> None:
-        error.add_note(f"{task.where()}, on rank {self._wakes.rank} of {self._wakes.size}")
+        error.add_note(f"{task.where()}, on rank {self.waking.rank} of {self.waking.size}")
         self._note_failure(error)
 
     def _note_failure(self, error: BaseException) -> None:
@@ -185,8 +187,9 @@ class Worker:
                 return False
         cut_round = gate.boundary
         self.outcome = gate.pass_boundary(self._status())
-        if self._pacers:
-            self._take_wakes()
+        self._take_wakes()
+        if self.outcome.busy:
+            self._stay_busy(gate.boundary)
         if gate.end_round is not None:
             self._end_at(gate.end_round)
         elif self.outcome.checkpoint and self.checkpoints is not None:
@@ -216,6 +219,7 @@ class Worker:
             checkpoint=0 if self.checkpoints is None else self.checkpoints.wanted(),
             unready=int(self.checkpoints is not None and self.checkpoints.is_unready),
             metrics_due=int(self.telemetry is not None and self.telemetry.is_due()),
+            busy=int(any(task.pacer is None and task.has_input for task in self._sources)),
             round_us=round_us,
         )
 
@@ -224,36 +228,65 @@ class Worker:
             return self.stop.status
         return self.checkpoints.wants_stop
 
-    # -- waking ------------------------------------------------------------------------
+    # -- resting and waking ------------------------------------------------------------
 
-    def wake_others(self) -> None:
-        """Tell every other rank that there are rows again."""
-        for rank in range(self._wakes.size):
-            if rank != self._wakes.rank:
-                self._wakes.send_wake(rank)
-
-    def _follow_the_busiest(self, edges_moved: bool) -> None:
-        if edges_moved:
+    def _follow_the_busiest(self, has_moved: bool) -> None:
+        if has_moved and self._pacers:
             busy_round = max((edge.busy_round for edge in self.edges), default=-1)
             if busy_round != self._busy_round:
                 self._busy_round = busy_round
-                for pacer in self._pacers:
-                    pacer.closer.busy_in(busy_round)
+                self._stay_busy(busy_round)
+        if self.is_quiet:
+            self._take_wakes()
+            self._look_in_a_pause()
+            if self._stop_status():
+                self.waking.wake_others()
+                self._wake()
+
+    def _look_in_a_pause(self) -> None:
+        for task in self._sources:
+            if task.pacer is None or task.draining:
+                continue
+            try:
+                task.pacer.look_in_a_pause()
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
+                self._fail(error, task)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no rank had rows in the last rounds, and none has failed."""
+        return self.error is None and is_quiet(self.tasks, self._pacers, self.edges)
+
+    def _stay_busy(self, round_number: int) -> None:
         for pacer in self._pacers:
-            if pacer.closer.is_stretched:
-                self._take_wakes()
-                return
+            pacer.closer.busy_in(round_number)
 
     def _take_wakes(self) -> None:
         """Receive wake messages; whoever is not asleep only takes them out of the way."""
-        if self._wakes.take_wake():
-            for pacer in self._pacers:
-                if pacer.closer.is_stretched:
-                    pacer.closer.wake()
+        if self.waking.take():
+            self._wake()
+
+    def _wake(self) -> None:
+        for pacer in self._pacers:
+            if pacer.closer.is_stretched:
+                pacer.closer.wake()
 
     def sleep_limit_s(self) -> float:
         """Return how long a driver may sleep at most when nothing moves."""
-        if not self._pacers:
-            return IDLE_SLEEP_S
-        due_s = min(pacer.closer.due_s() for pacer in self._pacers)
-        return max(0.0, min(IDLE_SLEEP_S, due_s - self._clock()))
+        return self.waking.sleep_limit_s(self._pacers, is_quiet=self.is_quiet)
+
+    def sleep(self, seconds: float) -> bool:
+        """Sleep, in a quiet job, until something comes; False if the time was over."""
+        came = self.waking.sleep(seconds, self._pacers)
+        if came:
+            self.look_soon()
+        return came
+
+    def look_soon(self) -> None:
+        """Ask live sources for rows in the next turn, however long they had none."""
+        for pacer in self._pacers:
+            pacer.look_soon()
+
+    def round_due_s(self) -> float:
+        """Return when the next round of each live source is due, by the clock."""
+        return max((pacer.closer.due_s() for pacer in self._pacers), default=0.0)

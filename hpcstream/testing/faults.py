@@ -64,7 +64,7 @@ Fault = Fail | Stall | Kill
 
 
 class FaultyRank:
-    """Steps one rank of a job and lets its faults happen.
+    """Steps one rank of a job and lets its faults happen. It never sleeps: rows are seen at once.
 
     Parameters
     ----------
@@ -87,7 +87,9 @@ class FaultyRank:
         running = self._run.run()
         while True:
             if self._run.setup is not None:
-                yield from self._happen(self._run.setup.worker.tasks)
+                worker = self._run.setup.worker
+                worker.look_soon()
+                yield from self._happen(worker.tasks)
             try:
                 moved = next(running)
             except StopIteration as stop:

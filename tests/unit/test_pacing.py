@@ -8,7 +8,14 @@ import pyarrow as pa
 import pytest
 
 from hpcstream.graph.physical import MAIN
-from hpcstream.runtime.pacing import BUSY_ROUNDS, STRETCHED_S, Pacer, RoundCloser
+from hpcstream.runtime.pacing import (
+    BUSY_ROUNDS,
+    MOST_BETWEEN_LOOKS_S,
+    MOST_STRETCHED_S,
+    STRETCHED_S,
+    Pacer,
+    RoundCloser,
+)
 from hpcstream.runtime.task import Outputs, SourceTask
 from hpcstream.testing import ManualClock
 
@@ -42,7 +49,7 @@ def test_a_round_is_due_after_linger_with_or_without_rows():
 
 
 def test_rounds_stretch_when_all_ranks_were_empty_for_some_rounds():
-    closer = closer_after(BUSY_ROUNDS)
+    closer = closer_after(BUSY_ROUNDS, now_s=5.0)
     assert not closer.is_stretched
 
     closer.closed(BUSY_ROUNDS, 5.0)
@@ -79,12 +86,48 @@ def test_a_wake_makes_the_next_round_due_at_once():
     assert not closer.is_stretched
 
 
+def paused_closer(pause_s):
+    """Return a closer of which the last busy round was closed so long ago."""
+    closer = closer_after(BUSY_ROUNDS + 1)
+    closer.closed(BUSY_ROUNDS + 1, pause_s)
+    return closer
+
+
+def test_rounds_stretch_with_the_pause_up_to_a_bound():
+    assert paused_closer(0.1).due_s() == pytest.approx(0.1 + STRETCHED_S)
+    assert paused_closer(2.0).due_s() == pytest.approx(2.2)
+    assert paused_closer(100.0).due_s() == pytest.approx(100.0 + MOST_STRETCHED_S)
+
+
+def test_a_source_is_asked_more_rarely_the_longer_it_had_no_rows():
+    assert closer_after(2).look_after_s(7.0, n_splits=1) == 0.0
+    assert paused_closer(0.1).look_after_s(0.1, n_splits=1) == pytest.approx(0.005)
+    assert paused_closer(9.0).look_after_s(9.0, n_splits=1) == MOST_BETWEEN_LOOKS_S
+    assert paused_closer(9.0).look_after_s(9.0, n_splits=2) == 2 * MOST_BETWEEN_LOOKS_S
+
+
+def test_a_wake_without_rows_does_not_end_a_pause():
+    closer = paused_closer(9.0)
+    closer.wake()
+    for number in range(BUSY_ROUNDS + 2, 2 * BUSY_ROUNDS + 3):
+        assert not closer.is_stretched
+        closer.closed(number, 9.1)
+
+    assert closer.is_stretched
+    assert closer.due_s() == 9.1 + MOST_STRETCHED_S
+
+
 class FedReader:
     """A reader that gives what a test puts into it."""
 
     def __init__(self):
         self.waiting = []
         self.ended = False
+        self.is_idle = False
+        self.watermark = 0
+        self.wakes = False
+        self.descriptors = []
+        self.n_asked = 1
         self.asked = []
 
     def poll(self, max_rows, now_s):
@@ -179,6 +222,52 @@ def test_the_mark_is_what_the_reader_was_at_when_the_last_round_closed(paced):
     assert paced.pacer.mark == before
     list(paced.pacer.take(0))
     assert paced.pacer.mark == paced.reader.snapshot() != before
+
+
+@pytest.fixture
+def resting(paced):
+    """Return a pacer whose source had no rows for nine seconds."""
+    close_rounds(paced, 0, 50)
+    paced.clock.advance(9.0)
+    close_rounds(paced, 50, 51)
+    paced.pacer.may_open()
+    paced.reader.asked.clear()
+    return paced
+
+
+def test_in_a_pause_the_source_is_asked_now_and_then(resting):
+    for _ in range(1000):
+        resting.clock.advance(0.001)
+        resting.pacer.may_open()
+
+    assert len(resting.reader.asked) == pytest.approx(1.0 / MOST_BETWEEN_LOOKS_S, rel=0.1)
+
+
+def test_what_comes_makes_the_source_be_asked_at_once(resting):
+    resting.pacer.look_in_a_pause()
+    assert resting.reader.asked == []
+
+    resting.pacer.look_soon()
+    resting.pacer.look_in_a_pause()
+
+    assert len(resting.reader.asked) == 1
+
+
+def test_a_source_that_has_become_idle_is_told_of_at_once(resting):
+    resting.reader.is_idle = True
+    resting.clock.advance(MOST_BETWEEN_LOOKS_S)
+
+    assert resting.pacer.may_open()
+
+    assert resting.wakes == 1
+
+
+def test_a_rank_sleeps_until_the_round_if_its_source_wakes_it(resting):
+    asked_s = resting.pacer.due_s()
+
+    resting.reader.wakes = True
+
+    assert asked_s < resting.pacer.due_s() == resting.pacer.closer.due_s()
 
 
 class Ahead:

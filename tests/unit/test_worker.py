@@ -6,20 +6,27 @@ import pyarrow as pa
 import pytest
 
 import hpcstream as hs
-from hpcstream.exchange.edge import LocalEdge
+from hpcstream.exchange.doorbell import Doorbell
+from hpcstream.exchange.edge import LocalEdge, RoundEnd
 from hpcstream.exchange.solo import SoloCommunicator
 from hpcstream.runtime.control import ControlGate
-from hpcstream.runtime.driver import Backoff, drive
+from hpcstream.runtime.driver import (
+    FIRST_QUIET_SLEEP_S,
+    LEAST_QUIET_SLEEP_S,
+    Backoff,
+    drive,
+)
 from hpcstream.runtime.task import Outputs, Task
-from hpcstream.runtime.worker import IDLE_SLEEP_S, Worker
+from hpcstream.runtime.waking import FAR_SLEEP_S, IDLE_SLEEP_S, QUIET_SLEEP_S, Waking
+from hpcstream.runtime.worker import Worker
 from hpcstream.testing import ListSink, ManualClock, StepSource, start_ranks
 
 SCHEMA = pa.schema({"x": pa.int64()})
 
 
 def solo_worker(tasks=(), edges=(), clock=None):
-    comm = SoloCommunicator()
-    return Worker(tasks, edges, ControlGate(comm), comm, clock or ManualClock(), 5.0)
+    comm, clock = SoloCommunicator(), clock or ManualClock()
+    return Worker(tasks, edges, ControlGate(comm), Waking(comm, Doorbell(), clock), clock, 5.0)
 
 
 def test_a_rank_without_tasks_ends_with_control():
@@ -45,8 +52,42 @@ def test_a_rank_without_sources_ends_after_its_last_round():
     assert task.next_round == worker.gate.end_round
 
 
-def test_a_worker_without_live_sources_may_sleep_a_millisecond():
-    assert solo_worker().sleep_limit_s() == IDLE_SLEEP_S
+def consumer_after(n_rounds, busy_round):
+    """Return a worker that only consumes, after so many rounds of which one was busy."""
+    edge = LocalEdge("in", n_rounds + 1)
+    task = Task("task 0", [], [edge], Outputs([]))
+    for number in range(n_rounds):
+        edge.close(number, RoundEnd(0, busy=number == busy_round))
+    while task.step():
+        pass
+    return solo_worker([task], [edge])
+
+
+def test_a_rank_that_only_consumes_is_quiet_once_its_last_rounds_were_empty():
+    assert not consumer_after(5, busy_round=0).is_quiet
+    assert consumer_after(20, busy_round=0).is_quiet
+    assert not consumer_after(20, busy_round=15).is_quiet
+
+
+def test_a_rank_of_a_busy_job_sleeps_a_millisecond_at_most():
+    assert consumer_after(5, busy_round=0).sleep_limit_s() == IDLE_SLEEP_S
+
+
+def test_a_rank_of_a_quiet_job_sleeps_longer_the_less_if_not_all_can_ring():
+    worker = consumer_after(20, busy_round=0)
+    assert worker.sleep_limit_s() == QUIET_SLEEP_S
+
+    worker.waking.bell.connect([], reaches_all=False)
+
+    assert worker.sleep_limit_s() == FAR_SLEEP_S
+
+
+def test_a_failed_rank_is_not_quiet():
+    worker = consumer_after(20, busy_round=0)
+
+    worker._fail(ValueError("x"), worker.tasks[0])
+
+    assert not worker.is_quiet
 
 
 def live_ranks(n_ranks, **options):
@@ -67,11 +108,38 @@ def test_a_live_worker_sleeps_no_longer_than_its_next_round_is_due():
     with ranks:
         (worker,) = ranks.workers
 
+        assert not worker.is_quiet
         assert worker.sleep_limit_s() <= 0.0005
-        for _ in range(20):
-            ranks.close_round()
 
-        assert worker.sleep_limit_s() == IDLE_SLEEP_S
+
+def quiet_ranks(n_ranks, **options):
+    """Return ranks after a pause of seconds."""
+    feed, ranks = live_ranks(n_ranks, **options)
+    for _ in range(60):
+        ranks.close_round()
+    ranks.settle()
+    assert all(worker.is_quiet for worker in ranks.workers)
+    return feed, ranks
+
+
+def test_in_a_long_pause_a_live_worker_sleeps_until_it_asks_its_source_again():
+    _, ranks = quiet_ranks(1)
+    with ranks:
+        (worker,) = ranks.workers
+
+        assert IDLE_SLEEP_S < worker.sleep_limit_s() <= QUIET_SLEEP_S
+
+
+def test_rows_after_a_pause_come_through_without_waiting_for_a_round_to_be_due():
+    feed, ranks = quiet_ranks(3)
+    with ranks:
+        feed.push({"x": [1, 2, 3]})
+        ranks.advance(0.06)  # the source is asked
+        ranks.settle()
+        ranks.advance(0.002)  # linger
+        ranks.settle()
+
+        assert not any(worker.is_quiet for worker in ranks.workers)
 
 
 def test_a_rank_is_not_given_up_before_the_others_had_time_to_answer():
@@ -109,11 +177,28 @@ def naps(monkeypatch):
     return done
 
 
+class Rank:
+    """What a driver asks when nothing moves."""
+
+    def __init__(self, *, is_quiet=False, most_s=0.001, comes=False):
+        self.is_quiet = is_quiet
+        self.most_s = most_s
+        self.comes = comes
+        self.slept = []
+
+    def sleep_limit_s(self):
+        return self.most_s
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        return self.comes
+
+
 def test_waiting_spins_then_yields_then_sleeps_longer_and_longer(naps):
     backoff = Backoff(shares_cores=False)
 
     for _ in range(2300):
-        backoff.wait(lambda: 0.001)
+        backoff.wait(Rank())
 
     slept = naps[2000:]
     assert naps[:2000] == ["yield"] * 2000
@@ -122,7 +207,7 @@ def test_waiting_spins_then_yields_then_sleeps_longer_and_longer(naps):
 
 
 def test_ranks_that_share_cores_yield_at_once(naps):
-    Backoff(shares_cores=True).wait(lambda: 0.001)
+    Backoff(shares_cores=True).wait(Rank())
 
     assert naps == ["yield"]
 
@@ -130,13 +215,45 @@ def test_ranks_that_share_cores_yield_at_once(naps):
 def test_a_move_ends_the_wait(naps):
     backoff = Backoff(shares_cores=True)
     for _ in range(2100):
-        backoff.wait(lambda: 0.001)
+        backoff.wait(Rank())
 
     backoff.reset()
     naps.clear()
-    backoff.wait(lambda: 0.001)
+    backoff.wait(Rank())
 
     assert naps == ["yield"]
+
+
+def test_a_quiet_rank_sleeps_at_once_and_longer_and_longer(naps):
+    backoff, rank = Backoff(shares_cores=False), Rank(is_quiet=True, most_s=0.05)
+
+    for _ in range(10):
+        backoff.wait(rank)
+
+    assert naps == []
+    assert rank.slept == sorted(rank.slept)
+    assert rank.slept[0] == FIRST_QUIET_SLEEP_S
+    assert rank.slept[-1] == 0.05
+
+
+def test_a_quiet_rank_whose_round_waits_for_others_does_not_spin():
+    backoff, rank = Backoff(shares_cores=False), Rank(is_quiet=True, most_s=0.0)
+
+    backoff.wait(rank)
+
+    assert rank.slept == [LEAST_QUIET_SLEEP_S]
+
+
+def test_what_comes_makes_the_next_sleeps_short_again():
+    backoff, rank = Backoff(shares_cores=False), Rank(is_quiet=True, most_s=0.05)
+    for _ in range(10):
+        backoff.wait(rank)
+    rank.comes = True
+    backoff.wait(rank)
+
+    backoff.wait(rank)
+
+    assert rank.slept[-1] == FIRST_QUIET_SLEEP_S
 
 
 def test_driving_returns_the_result(naps):
@@ -145,5 +262,5 @@ def test_driving_returns_the_result(naps):
         yield False
         return 42
 
-    assert drive(running(), Backoff(shares_cores=True), lambda: 0.001) == 42
+    assert drive(running(), Backoff(shares_cores=True), Rank()) == 42
     assert naps == ["yield"]

@@ -1,0 +1,86 @@
+"""When a rank may sleep, for how long, and who wakes whom.
+
+A job is *quiet* while no rank had rows in the last rounds. A rank of a quiet job sleeps
+until there is something to do: until one of its sources is to be asked for rows, or a
+round is due. It wakes before that when a source's descriptor can be read or another
+rank rings: whoever gets rows after a pause wakes all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hpcstream.exchange.communicator import Communicator
+from hpcstream.exchange.doorbell import Doorbell
+from hpcstream.exchange.edge import Edge
+from hpcstream.runtime.pacing import BUSY_ROUNDS, Pacer
+from hpcstream.runtime.task import SourceTask, Task
+
+IDLE_SLEEP_S = 0.001
+"""How long a rank of a busy job sleeps at most."""
+QUIET_SLEEP_S = 0.050
+"""How long a rank of a quiet job sleeps at most: beats of other ranks are looked for so often."""
+FAR_SLEEP_S = 0.005
+"""The same where ranks of other hosts, which cannot ring, may have sent a message."""
+
+Clock = Callable[[], float]
+
+
+class Waking:
+    """Wakes the other ranks, is woken by them, and says how this one may rest.
+
+    Parameters
+    ----------
+    comm : Communicator
+        For wake messages; nothing else.
+    bell : Doorbell
+        Wakes ranks of this host out of their sleep.
+    clock : callable
+        Seconds, monotonic.
+    """
+
+    def __init__(self, comm: Communicator, bell: Doorbell, clock: Clock) -> None:
+        self.bell = bell
+        self.rank = comm.rank
+        self.size = comm.size
+        self._comm = comm
+        self._clock = clock
+
+    def wake_others(self) -> None:
+        """Tell every other rank that there is something to do again."""
+        for rank in range(self.size):
+            if rank != self.rank:
+                self._comm.send_wake(rank)
+        self.bell.ring()
+
+    def take(self) -> bool:
+        """Return whether another rank woke this one since the last call."""
+        return self._comm.take_wake()
+
+    def sleep_limit_s(self, pacers: Sequence[Pacer], *, is_quiet: bool) -> float:
+        """Return how long this rank may sleep; ``pacers`` of its live sources."""
+        most_s = IDLE_SLEEP_S
+        if is_quiet:
+            most_s = QUIET_SLEEP_S if self.bell.reaches_all else FAR_SLEEP_S
+        if not pacers:
+            return most_s
+        due_s = min(pacer.due_s() for pacer in pacers)
+        return max(0.0, min(most_s, due_s - self._clock()))
+
+    def sleep(self, seconds: float, pacers: Sequence[Pacer]) -> bool:
+        """Sleep until another rank rings or a source has rows; False if the time was over."""
+        descriptors = [number for pacer in pacers for number in pacer.descriptors]
+        return self.bell.wait(seconds, descriptors)
+
+
+def is_quiet(tasks: Sequence[Task], pacers: Sequence[Pacer], edges: Sequence[Edge]) -> bool:
+    """Return whether no rank had rows in the last rounds, as far as this one knows.
+
+    A rank without sources goes by the rounds that it took; one without tasks has none.
+    """
+    if pacers:
+        return all(pacer.closer.is_stretched for pacer in pacers)
+    if any(isinstance(task, SourceTask) for task in tasks):
+        return False
+    busy_until = max((edge.busy_round for edge in edges), default=-1) + BUSY_ROUNDS
+    return all(task.next_round > busy_until for task in tasks)
