@@ -249,7 +249,9 @@ class Worker:
                 continue
             try:
                 task.pacer.look_in_a_pause()
+                end_if_child()
             except (Exception, KeyboardInterrupt, SystemExit) as error:
+                end_if_child(error)
                 self._fail(error, task)
 
     @property
