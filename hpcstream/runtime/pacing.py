@@ -132,7 +132,7 @@ class Pacer:
         self._look_s = float("-inf")
         self.was_full = False
         self.mark = reader.snapshot()
-        self._said = self._time()
+        self._said = self._reader.mark
 
     def look_in_a_pause(self) -> None:
         """Ask the source for rows if it is time, also while no round may be opened yet."""
@@ -151,13 +151,10 @@ class Pacer:
         for batch in self._reader.poll(self._batch_rows - self._rows, now_s):
             self._pending.append(batch)
             self._rows += batch.num_rows
-        if self.closer.is_stretched and (self._rows or self._time() != self._said):
+        if self.closer.is_stretched and (self._rows or self._reader.mark != self._said):
             self._wake_others()
             self.closer.wake()
         self._look_s = now_s + self.closer.look_after_s(now_s, self._reader.n_asked)
-
-    def _time(self) -> tuple[int, bool]:
-        return self._reader.watermark, self._reader.is_idle
 
     def look_soon(self) -> None:
         """Ask the source in the next turn: something has come."""
@@ -178,7 +175,7 @@ class Pacer:
         """Yield the gathered rows as one round."""
         pending, self._pending = self._pending, []
         self.mark = self._reader.snapshot()
-        self._said = self._time()
+        self._said = self._reader.mark
         if self._rows:
             self.closer.busy_in(round_number)
         self.was_full = self._rows >= self._batch_rows

@@ -123,8 +123,7 @@ class FedReader:
     def __init__(self):
         self.waiting = []
         self.ended = False
-        self.is_idle = False
-        self.watermark = 0
+        self.mark = 0
         self.wakes = False
         self.descriptors = []
         self.n_asked = 1
@@ -254,7 +253,7 @@ def test_what_comes_makes_the_source_be_asked_at_once(resting):
 
 
 def test_a_source_that_has_become_idle_is_told_of_at_once(resting):
-    resting.reader.is_idle = True
+    resting.reader.mark = None
     resting.clock.advance(MOST_BETWEEN_LOOKS_S)
 
     assert resting.pacer.may_open()
