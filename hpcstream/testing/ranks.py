@@ -14,6 +14,7 @@ from hpcstream.config import JobConfig
 from hpcstream.exchange.communicator import Communicator
 from hpcstream.observability.metrics import JobResult
 from hpcstream.runtime.job import JobRun
+from hpcstream.runtime.pacing import STRETCHED_S
 from hpcstream.runtime.worker import Clock, Worker
 from hpcstream.testing.clock import ManualClock
 from hpcstream.testing.faults import Fault, FaultyRank
@@ -86,7 +87,7 @@ class Ranks:
         """Let every live source close a round with the rows it has, and all ranks take it."""
         self.settle()
         due_s = max((worker.round_due_s() for worker in self.workers), default=0.0)
-        self.advance(1.01 * max(due_s - self.clock(), 0.0))
+        self.advance(1.01 * max(due_s - self.clock(), STRETCHED_S))
 
     def until(self, condition: Callable[[], bool], *, patience: int = PATIENCE) -> bool:
         """Let the ranks work until ``condition``, or the end of the job.
