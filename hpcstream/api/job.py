@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Never
 
 import pyarrow as pa
 
+from hpcstream.api.file_reading import FileReading
 from hpcstream.api.misuse import Reminder, refuse_unknown_options
 from hpcstream.api.notebook import Plan, preformatted
 from hpcstream.api.stream import Stream
@@ -18,14 +19,8 @@ from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, JobConfig
 from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Source
 from hpcstream.connectors.batches import BatchesSource
-from hpcstream.connectors.csv import CsvSource
-from hpcstream.connectors.csv_options import CsvOptions
 from hpcstream.connectors.files import local_path
 from hpcstream.connectors.generate import GenerateSource
-from hpcstream.connectors.hdf5 import Hdf5Source
-from hpcstream.connectors.ipc import IpcSource
-from hpcstream.connectors.json import JsonSource
-from hpcstream.connectors.parquet import ParquetSource
 from hpcstream.connectors.sinks import PrintSink
 from hpcstream.early_exit import exits_are_errors
 from hpcstream.errors import PlanError
@@ -39,8 +34,8 @@ from hpcstream.operators.hidden_columns import refuse_reserved_names
 if TYPE_CHECKING:
     from hpcstream.observability.metrics import JobResult
 
-Paths = str | Path | Sequence[str | Path]
 _IDLE_TIMEOUT = "5s"
+_TIME_OPTIONS = ("event_time", "watermark_delay", "event_time_unit")
 _RUN_OPTIONS = (
     *("comm", "show", "checkpoint_interval"),
     *(one.name for one in fields(JobConfig) if one.name != "checkpoint_interval_s"),
@@ -48,7 +43,7 @@ _RUN_OPTIONS = (
 _RUN_DOCUMENTED = "Job.run and hpcstream.config.JobConfig"
 
 
-class Job:
+class Job(FileReading):
     """A dataflow: sources, what is done to their rows, and sinks.
 
     Every rank builds the same job; `run` runs it on all of them together.
@@ -96,133 +91,6 @@ class Job:
         return preformatted(repr(self))
 
     # -- sources -----------------------------------------------------------------------
-
-    def read_parquet(
-        self,
-        paths: Paths,
-        *,
-        event_time: str | None = None,
-        watermark_delay: Duration = "0s",
-        event_time_unit: str | None = None,
-        dictionary_columns: Sequence[str] = (),
-        int96_unit: str = "us",
-    ) -> Stream:
-        """Read Parquet files; each row group is a split of its own.
-
-        Checksums of pages are verified where a file has them.
-
-        Parameters
-        ----------
-        paths : path, glob, directory or list of these
-        event_time : str, optional
-            Column that says when a row happened: timestamp, date or int64.
-        watermark_delay : str or datetime.timedelta
-            How far out of order rows may be; later ones are late.
-        event_time_unit : str, optional
-            What an int64 ``event_time`` counts: ``"ns"``, ``"us"``, ``"ms"``, ``"s"``.
-        dictionary_columns : sequence of str
-            String columns of few distinct values to be read as dictionaries: about twice as
-            fast, and their type is then a dictionary.
-        int96_unit : {"us", "ns"}
-            Unit of times stored as INT96 (Spark, Impala, Hive). A time that the unit does
-            not hold ends the job.
-
-        Raises
-        ------
-        ConnectorError
-            No such file, or not a readable Parquet file.
-        PlanError
-            No such column, or it cannot be event time.
-        """
-        source = ParquetSource(
-            paths,
-            event_time=event_time,
-            unit=event_time_unit,
-            dictionary_columns=dictionary_columns,
-            int96_unit=int96_unit,
-        )
-        return self._source(source, event_time, watermark_delay, event_time_unit)
-
-    def read_ipc(
-        self,
-        paths: Paths,
-        *,
-        event_time: str | None = None,
-        watermark_delay: Duration = "0s",
-        event_time_unit: str | None = None,
-    ) -> Stream:
-        """Read Arrow IPC files, memory-mapped; arguments as for `read_parquet`."""
-        source = IpcSource(paths, event_time=event_time, unit=event_time_unit)
-        return self._source(source, event_time, watermark_delay, event_time_unit)
-
-    def read_csv(
-        self,
-        paths: Paths,
-        *,
-        event_time: str | None = None,
-        watermark_delay: Duration = "0s",
-        event_time_unit: str | None = None,
-        **options: Any,
-    ) -> Stream:
-        """Read CSV files; arguments as for `read_parquet`, options as for `CsvSource`."""
-        known = [one.name for one in fields(CsvOptions)]
-        refuse_unknown_options(
-            "read_csv", options, known, "hpcstream.connectors.csv_options.CsvOptions"
-        )
-        source = CsvSource(paths, event_time=event_time, unit=event_time_unit, **options)
-        return self._source(source, event_time, watermark_delay, event_time_unit)
-
-    def read_json(
-        self,
-        paths: Paths,
-        *,
-        event_time: str | None = None,
-        watermark_delay: Duration = "0s",
-        event_time_unit: str | None = None,
-        **options: Any,
-    ) -> Stream:
-        """Read newline-delimited JSON files; arguments as for `read_parquet`."""
-        known = ("schema", "block_bytes")
-        refuse_unknown_options("read_json", options, known, "hpcstream.connectors.json.JsonSource")
-        source = JsonSource(paths, event_time=event_time, unit=event_time_unit, **options)
-        return self._source(source, event_time, watermark_delay, event_time_unit)
-
-    def read_hdf5(
-        self,
-        paths: Paths,
-        *,
-        table: str = "/",
-        columns: Mapping[str, str] | None = None,
-        event_time: str | None = None,
-        watermark_delay: Duration = "0s",
-        event_time_unit: str | None = None,
-        follow: Duration | None = None,
-    ) -> Stream:
-        """Read HDF5 files; other arguments as for `read_parquet`.
-
-        Parameters
-        ----------
-        table : str
-            Group whose datasets, of one length, are the columns, or a compound dataset,
-            whose fields are. A dataset of more dimensions is a column of fixed-size lists.
-        columns : mapping of str to str, optional
-            Name and path of each column instead, as in ``{"frame": "/entry/data/data"}``:
-            of a dataset, or of a field of a compound one. A path that does not begin with a
-            slash begins at ``table``.
-        event_time_unit : str, optional
-            What a number in ``event_time`` counts. Floats become times, to the nearest
-            microsecond.
-        follow : str or timedelta, optional
-            Read files that another process is still writing (in SWMR mode, see
-            `hpcstream.connectors.hdf5_growing`) as they grow; one that did not grow for
-            so long has ended.
-        """
-        options: dict[str, Any] = {"table": table, "columns": columns}
-        options |= {"event_time": event_time, "unit": event_time_unit}
-        source = (
-            Hdf5Source(paths, **options) if follow is None else _growing(paths, follow, options)
-        )
-        return self._source(source, event_time, watermark_delay, event_time_unit)
 
     def from_batches(
         self,
@@ -491,12 +359,6 @@ def _numbered(sinks: list[SinkNode]) -> list[SinkNode]:
         else node
         for node in sinks
     ]
-
-
-def _growing(paths: Paths, follow: Duration, options: dict[str, Any]) -> Source:
-    from hpcstream.connectors.hdf5_growing import GrowingHdf5Source
-
-    return GrowingHdf5Source(paths, follow_s=parse_duration(follow) / 1e9, **options)
 
 
 def _text(path: str | Path | None) -> str | None:

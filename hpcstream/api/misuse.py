@@ -20,6 +20,20 @@ from hpcstream.operators.expressions import Expression, to_expression
 
 _MOST_NAMED = 3
 
+_CALLED = {
+    **dict.fromkeys(("sep", "separator", "delim"), "delimiter"),
+    **dict.fromkeys(("dtype", "dtypes", "types", "schema_overrides"), "column_types"),
+    **dict.fromkeys(("names", "columns", "new_columns"), "column_names"),
+    **dict.fromkeys(("na_values", "nullstr", "null_value"), "null_values"),
+    **dict.fromkeys(("has_header", "include_header"), "header"),
+    **dict.fromkeys(("timestamp", "time_column", "parse_dates"), "event_time"),
+    **dict.fromkeys(("codec", "compression_codec"), "compression"),
+    "charset": "encoding",
+    "block_size": "block_bytes",
+    "max_rows_per_file": "max_rows",
+}
+"""What options of other readers and writers are called here."""
+
 
 def refuse_unknown_options(
     what: str, given: Iterable[str], known: Iterable[str], documented: str
@@ -36,7 +50,8 @@ def refuse_unknown_options(
     known = list(known)
     for name in given:
         if name not in known:
-            hint = near(name, known)
+            called = _CALLED.get(name)
+            hint = f"; it is called {called!r}" if called in known else near(name, known)
             raise TypeError(f"{what}(): unknown option {name!r}{hint}; see {documented}")
 
 

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from hpcstream.api.collected import Collected
+from hpcstream.api.file_writing import FileWriting
 from hpcstream.api.functions import function_node
-from hpcstream.api.misuse import (
-    expression_for,
-    refuse_unknown_options,
-    warn_of_local_moments,
-)
+from hpcstream.api.misuse import expression_for, warn_of_local_moments
 from hpcstream.api.notebook import preformatted, schema_text
 from hpcstream.api.union_inputs import check_same_rows
 from hpcstream.api.windowed import KeyedStream, WindowedStream
 from hpcstream.api.windows import Window
 from hpcstream.connectors.adapt import as_sink
 from hpcstream.connectors.file_sinks import (
-    HDF5_PART_BYTES,
-    CsvSink,
-    Hdf5Sink,
-    IpcSink,
-    ParquetSink,
+    FileSink,
 )
-from hpcstream.connectors.part_formats import writer_options
 from hpcstream.connectors.sinks import SHOWN_ROWS, MemorySink, PrintSink
 from hpcstream.errors import PlanError
 from hpcstream.event_time import Duration, TimeUnit, duration_text
@@ -59,7 +50,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Stream:
+class Stream(FileWriting):
     """Rows, perhaps without end, that a job computes with.
 
     Streams are descriptions: nothing is read before `Job.run`. A stream may be
@@ -415,63 +406,7 @@ class Stream:
 
     # -- sinks -------------------------------------------------------------------------
 
-    def write_parquet(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
-        """Write Parquet parts into a directory; visible when the job has ended.
-
-        `Job.read_parquet` reads back what was written: seconds, date64 and dictionaries,
-        too, of which Parquet has none.
-
-        Parameters
-        ----------
-        path : path
-            A directory; made if it is not there.
-        mode : str
-            ``"overwrite"`` replaces parts that hpcstream wrote, and nothing else;
-            ``"append"`` adds; ``"error"`` refuses if there are any.
-        """
-        self._write("write_parquet", ParquetSink, path, mode=mode, **options)
-
-    def write_ipc(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
-        """Write Arrow IPC files into a directory, as `write_parquet` does."""
-        self._write("write_ipc", IpcSink, path, mode=mode, **options)
-
-    def write_csv(self, path: str | Path, mode: str = "overwrite", **options: Any) -> None:
-        """Write CSV files into a directory, as `write_parquet` does."""
-        self._write("write_csv", CsvSink, path, mode=mode, **options)
-
-    def write_hdf5(
-        self,
-        path: str | Path,
-        mode: str = "overwrite",
-        *,
-        table: str = "/",
-        compression: str | None = None,
-        max_rows: int | None = None,
-        max_bytes: int = HDF5_PART_BYTES,
-        **unknown: Never,
-    ) -> None:
-        """Write a directory of HDF5 files, a dataset a column; as `write_parquet` otherwise.
-
-        Parameters
-        ----------
-        table : str
-            Group of the datasets.
-        compression : {None, "gzip", "lzf"}
-        max_rows, max_bytes : int, optional
-            A file has no more rows than that, and about so many bytes, which are in
-            memory until it is complete.
-        """
-        options: dict[str, Any] = {"table": table, "compression": compression}
-        options |= {"max_rows": max_rows, "max_bytes": max_bytes, **unknown}
-        self._write("write_hdf5", Hdf5Sink, path, mode=mode, **options)
-
-    def _write(self, what: str, make: Callable[..., Any], path: str | Path, **options: Any) -> None:
-        known = [*inspect.signature(make).parameters]
-        if make is ParquetSink:
-            known += writer_options()
-        documented = f"hpcstream.connectors.file_sinks.{make.__name__}"
-        refuse_unknown_options(what, options, known, documented)
-        sink = make(path, **options)
+    def _written_to(self, sink: FileSink) -> None:
         sink.check(self.schema)
         self._end(sink)
 

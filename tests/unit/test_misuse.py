@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import datetime as dt
+import inspect
 import os
 import re
 import subprocess
@@ -17,6 +19,9 @@ from hypothesis import strategies as st
 
 import hpcstream as hs
 from hpcstream import col
+from hpcstream.connectors.csv_options import CsvOptions
+from hpcstream.connectors.file_sinks import CsvSink, Hdf5Sink, IpcSink, ParquetSink
+from hpcstream.connectors.json import JsonSource
 from hpcstream.errors import ConnectorError
 from hpcstream.event_time import TimeUnit, duration_text
 
@@ -72,7 +77,7 @@ def test_a_mistyped_option_of_run_is_named(stream):
     ],
 )
 def test_a_mistyped_option_of_a_sink_is_named_when_it_is_declared(stream, method, option, meant):
-    said = rf"{method}\(\): unknown option '{option}'; did you mean '{meant}'\?; see hpcstream\."
+    said = rf"{method}\(\): unknown option '{option}'; did you mean '{meant}'\?; see help"
     with pytest.raises(TypeError, match=said):
         getattr(stream, method)("out", **{option: "zstd"})
     assert stream._job._sinks == []
@@ -84,13 +89,41 @@ def test_a_value_that_a_writer_refuses_is_not_blamed_on_the_columns(stream, tmp_
 
 
 def test_a_mistyped_option_of_a_source_is_named(tmp_path):
-    said = (
-        r"read_csv\(\): unknown option 'delimiters'; did you mean 'delimiter'\?; see .*CsvOptions"
-    )
+    said = r"read_csv\(\): unknown option 'delimiters'; did you mean 'delimiter'\?; see help"
     with pytest.raises(TypeError, match=said):
         hs.Job("reads").read_csv(tmp_path / "orders.csv", delimiters=";")
     with pytest.raises(TypeError, match=r"read_json\(\): unknown option 'block_byte'"):
         hs.Job("reads").read_json(tmp_path / "orders.json", block_byte=9)
+
+
+@pytest.mark.parametrize(
+    ("call", "options", "said"),
+    [
+        ("read_csv", {"sep": ";"}, "it is called 'delimiter'"),
+        ("read_csv", {"dtype": {}}, "it is called 'column_types'"),
+        ("read_csv", {"names": []}, "it is called 'column_names'"),
+        ("read_json", {"dtypes": {}}, "it is called 'column_types'"),
+        ("read_json", {"timestamp": "t"}, "it is called 'event_time'"),
+    ],
+)
+def test_what_others_call_an_option_is_understood(call, options, said):
+    with pytest.raises(TypeError, match=rf"{call}\(\): unknown option .*{said}; see help"):
+        getattr(hs.Job("reads"), call)("orders", **options)
+
+
+def test_options_of_files_are_arguments_that_editors_see():
+    names = {
+        name: set(inspect.signature(getattr(owner, name)).parameters)
+        for owner in (hs.Job, hs.Stream)
+        for name in dir(owner)
+        if name.startswith(("read_", "write_"))
+    }
+    assert names["read_csv"] >= {field.name for field in dataclasses.fields(CsvOptions)}
+    json = set(inspect.signature(JsonSource).parameters) - {"unit"}
+    assert names["read_json"] >= json
+    sinks = {"parquet": ParquetSink, "ipc": IpcSink, "csv": CsvSink, "hdf5": Hdf5Sink}
+    for kind, make in sinks.items():
+        assert names[f"write_{kind}"] >= set(inspect.signature(make).parameters)
 
 
 @pytest.mark.parametrize(
