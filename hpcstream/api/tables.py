@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -50,7 +51,10 @@ def join_table(
     join = JoinTable(held, left, right, how, suffix)  # type: ignore[arg-type]
     found = join.output_schema(node.schema)
     visible = pa.schema([f for f in found if f.name not in HIDDEN_COLUMNS])
-    return JoinTableNode(inputs=(node,), schema=visible, time=node.time, ranks=ranks, join=join)
+    path = os.fspath(table) if isinstance(table, str | Path) else ""
+    return JoinTableNode(
+        inputs=(node,), schema=visible, time=node.time, ranks=ranks, join=join, path=path
+    )
 
 
 def _load(table: pa.Table | str | Path) -> pa.Table:

@@ -220,9 +220,7 @@ def _set_aside(found: Found) -> None:
     text = _own_text("taking over")
     if not _create(guard, text):
         standing = _look(guard)
-        if standing is not None and (
-            _is_gone(standing.owner) or _age(standing) > STALE_AFTER_S
-        ):
+        if standing is not None and (_is_gone(standing.owner) or _age(standing) > STALE_AFTER_S):
             _set_aside(standing)
         return
     try:
@@ -302,4 +300,3 @@ def _look(path: str) -> Found | None:
         return None
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-

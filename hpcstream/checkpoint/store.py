@@ -8,6 +8,7 @@
     run/ckpt-000042/manifest.json   written last: without it there is no checkpoint
     run/savepoint-000040/           kept until removed by hand
     run/job.lock
+    run/directory.id                a random name, for locks elsewhere
 
 Only the newest attempt may complete a checkpoint or commit rows. An old process
 that lives on is shut out whatever it does next: it looks for newer attempts
@@ -20,6 +21,7 @@ import json
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +40,7 @@ _ATTEMPT = re.compile(r"attempt-(\d{6,})")
 _FRESH = "fresh"
 _FROM = re.compile(r"from-(\d{6,})")
 REQUEST = "savepoint-request.json"
+_IDENTITY = "directory.id"
 
 
 class Superseded(CheckpointError):
@@ -87,6 +90,19 @@ class CheckpointStore:
             ) from error
         if not os.access(self.directory, os.W_OK | os.X_OK):
             raise CheckpointError(f"the checkpoint directory {self.directory!r} is not writable")
+
+    def identity(self) -> str:
+        """Return what no other checkpoint directory has, wherever it is; empty: not known."""
+        path = os.path.join(self.directory, _IDENTITY)
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(uuid.uuid4().hex)
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return f"{file.read()}/{os.stat(self.directory).st_ino}"  # a copy is another
+        except OSError:
+            return ""
 
     # -- attempts ----------------------------------------------------------------------
 

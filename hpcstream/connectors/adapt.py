@@ -85,6 +85,11 @@ class CompletedSource:
         """Return the source's splits."""
         return list(self._source.list_splits())
 
+    def files(self) -> list[str]:
+        """Return the files that the source says it reads."""
+        own = getattr(self._source, "files", None)
+        return list(own()) if own else []
+
     def open(self, split: Split, position: int = 0) -> SplitReader:
         """Return the source's reader, its columns narrowed."""
         return _NarrowReader(self._source.open(split, position), self._scan)

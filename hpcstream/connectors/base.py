@@ -147,6 +147,9 @@ class Source(Protocol):
     -----
     Optional attribute ``per_rank`` (False if absent): each rank has splits of its own, so
     the runtime calls ``list_splits`` on every rank and deals nothing.
+
+    Optional method ``files() -> list of str``: the files that it reads. A job is refused
+    whose sinks would replace one of them.
     """
 
     @property
@@ -207,6 +210,9 @@ class Sink(Protocol):
         In place of `begin`: go on from a checkpoint. ``stored["parts"]`` are those it
         commits, ``stored["positions"]`` the positions of all instances, by rank.
         Publish this rank's share, and remove what was written after the checkpoint.
+    ``superseded(listed)``
+        A newer attempt has begun, so nothing of this one will be committed any more: remove
+        what this instance wrote, but for the parts ``listed``, which a checkpoint has.
     ``snapshot() -> mapping of str to array``, ``restore(snapshots)``
         For a sink that keeps its rows in memory; one instance gets all snapshots.
     """

@@ -26,6 +26,14 @@ from hpcstream.errors import ConnectorError
 
 HDF5_PART_BYTES = 256 << 20
 
+_READ_AS = {
+    "parquet": (".parquet", ".pq"),
+    "arrow": (".arrow", ".arrows", ".feather", ".ipc"),
+    "csv": (".csv", ".csv.gz"),
+    "h5": (".h5", ".hdf5"),
+}
+"""Endings of the files that are read as one format when a directory is given."""
+
 Mode = Literal["overwrite", "append", "error"]
 
 
@@ -156,6 +164,26 @@ class FileSink:
         """What only one sink of a job may write to: the parts of a format in a directory."""
         return f"{os.path.realpath(self._directory)}/*.{self._format.extension}"
 
+    @property
+    def directory(self) -> str:
+        """Where the parts are."""
+        return self._directory
+
+    @property
+    def extension(self) -> str:
+        """Of the names of parts."""
+        return self._format.extension
+
+    @property
+    def replaces(self) -> bool:
+        """Whether parts of an earlier run are replaced."""
+        return self._mode == "overwrite"
+
+    def foreign_files(self) -> list[str]:
+        """Return the files that readers of the directory take for data, but that are not ours."""
+        endings = _READ_AS.get(self.extension, (f".{self.extension}",))
+        return directory_parts.foreign_files(self._directory, self.extension, endings)
+
     def describe(self) -> str:
         """Return one line for ``explain()``."""
         return f"write_{self._format.extension}({self._directory!r}, mode={self._mode!r})"
@@ -177,6 +205,7 @@ class FileSink:
         directory_parts.make_directory(self._directory)
         self._schema, self._rank, self._size, self._attempt = schema, rank, size, attempt
         self._part, self._uncommitted = None, set()
+        self._token = directory_parts.new_token()
         self._finished: list[Part] = []
         self._coalescer = Coalescer(schema, min(BLOCK_BYTES, self._max_bytes or BLOCK_BYTES))
         self._wrote_any = False
@@ -185,6 +214,8 @@ class FileSink:
         ours = self._manifest()
         if there and self._mode == "error":
             raise ConnectorError(_refusal(self._directory, there))
+        if self._mode == "overwrite":
+            _refuse_unlisted(self._directory, self._format.extension, sorted(set(there) - ours))
         self._replaced = ours if self._mode == "overwrite" else set()
         kept = set(there) - self._replaced
         self._sequence = self._floor = directory_parts.next_sequence(kept)
@@ -213,6 +244,7 @@ class FileSink:
         directory_parts.make_directory(self._directory)
         self._schema, self._rank, self._size, self._attempt = schema, rank, size, attempt
         self._part, self._uncommitted, self._finished = None, set(), []
+        self._token = directory_parts.new_token()
         self._coalescer = Coalescer(schema, min(BLOCK_BYTES, self._max_bytes or BLOCK_BYTES))
         self._replaced = set()
         positions = stored["positions"]
@@ -293,6 +325,11 @@ class FileSink:
         directory_parts.remove(self._directory, self._uncommitted)
         self._uncommitted = set()
 
+    def superseded(self, listed: Sequence[Part]) -> None:
+        """Remove what this rank wrote, but for what a checkpoint lists: a newer attempt has it."""
+        self._uncommitted -= {part["temporary"] for part in listed}
+        self.abort()
+
     def _drop_replaced(self, names: list[str]) -> None:
         """Remove the parts of an earlier run, once, after the new ones are on their way."""
         stale = self._replaced.difference(names)
@@ -331,12 +368,14 @@ class FileSink:
 
     def _open_part(self) -> _OpenPart:
         name = directory_parts.part_name(self._sequence, self._rank, self._format.extension)
-        temporary = directory_parts.temporary_name(name, self._attempt)
+        temporary = directory_parts.temporary_name(name, self._attempt, self._token)
         self._sequence += 1
         self._wrote_any = True
         self._uncommitted.add(temporary)
         try:
-            file = pa.OSFile(native(os.path.join(self._directory, temporary)), "wb")
+            path = os.path.join(self._directory, temporary)
+            directory_parts.create(path)
+            file = pa.OSFile(native(path), "wb")
             writer = self._format.open(file, self._schema)
         except (OSError, pa.ArrowException) as error:
             raise self._failed(temporary, error) from error
@@ -390,9 +429,25 @@ class FileSink:
         return ConnectorError(f"cannot write {name!r} in {self._directory!r}: {error}")
 
 
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def _refusal(directory: str, there: list[str]) -> str:
-    shown = ", ".join(there[:3]) + (f" and {len(there) - 3} more" if len(there) > 3 else "")
     return (
-        f"mode='error': {directory!r} already has {shown}; write elsewhere, "
+        f"mode='error': {directory!r} already has {_shown(there)}; write elsewhere, "
         "or say mode='overwrite' or mode='append'"
+    )
+
+
+def _refuse_unlisted(directory: str, extension: str, names: list[str]) -> None:
+    """Raise if parts are there that may be ours, but that our list does not have."""
+    if not names:
+        return
+    path = directory_parts.manifest_path(directory, extension)
+    raise ConnectorError(
+        f"mode='overwrite': {directory!r} has {_shown(names)}, which "
+        f"{os.path.basename(path)} does not list: were they copied there without it? They are not "
+        "removed, and readers would find them beside the new parts; remove them yourself, write "
+        "elsewhere, or say mode='append'"
     )

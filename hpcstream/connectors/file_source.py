@@ -97,6 +97,20 @@ class FileSource:
         """Of the batches delivered."""
         return self._scan.schema
 
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The paths, globs and directories given."""
+        return self._patterns
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Names that count when a directory was given."""
+        return self._format.extensions
+
+    def files(self) -> list[str]:
+        """Return the files that it reads. Raises `ConnectorError` if there are none."""
+        return list_files(self._patterns, self._format.extensions)
+
     def describe(self) -> str:
         """Return the call that makes this source, with columns and filter."""
         paths = ", ".join(repr(pattern) for pattern in self._patterns)
@@ -114,7 +128,7 @@ class FileSource:
                 print(f"hpcstream: {sentence}", file=sys.stderr, flush=True)
         first = None
         splits: list[Split] = []
-        for path in list_files(self._patterns, self._format.extensions):
+        for path in self.files():
             first = first or path
             listing = self._format.list_file(path, self._scan.full_schema, self._event_time)
             difference = first_difference(self._scan.full_schema, listing.schema)

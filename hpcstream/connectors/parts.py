@@ -3,8 +3,9 @@
 ::
 
     out/part-00000-00003.parquet              visible: sequence 0 of rank 3
-    out/.part-00000-00003.parquet.a2.tmp      not committed, written by attempt 2
+    out/.part-00000-00003.parquet.a2.5e8b1c09.tmp    not committed, written by attempt 2
     out/.hpcstream-parts-parquet.json         names of all parts of this format that we wrote
+    out/.hpcstream-writing-parquet.lock       a job that runs writes here
 
 No usual glob matches the hidden names: they begin with a dot, and do not end like data.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
@@ -21,7 +23,7 @@ from hpcstream.errors import ConnectorError
 
 _FORMAT = 1
 _PART = re.compile(r"part-(\d{5,})-(\d{5,})\.\w+")
-_TEMPORARY = re.compile(r"\.part-\d{5,}-(?P<rank>\d{5,})\.\w+\.a(?P<attempt>\d+)\.tmp")
+_TEMPORARY = re.compile(r"\.part-\d{5,}-(?P<rank>\d{5,})\.\w+\.a(?P<attempt>\d+)(\.\w+)?\.tmp")
 
 
 def part_name(sequence: int, rank: int, extension: str) -> str:
@@ -29,9 +31,24 @@ def part_name(sequence: int, rank: int, extension: str) -> str:
     return f"part-{sequence:05d}-{rank:05d}.{extension}"
 
 
-def temporary_name(name: str, attempt: int) -> str:
-    """Return the name of a part until it is committed."""
-    return f".{name}.a{attempt}.tmp"
+def temporary_name(name: str, attempt: int, token: str) -> str:
+    """Return the name of a part until it is committed; no other writer has the ``token``."""
+    return f".{name}.a{attempt}.{token}.tmp"
+
+
+def lock_name(extension: str) -> str:
+    """Return the name of the lock of who writes parts of a format to a directory."""
+    return f".hpcstream-writing-{extension}.lock"
+
+
+def new_token() -> str:
+    """Return what no other writer has."""
+    return uuid.uuid4().hex[:8]
+
+
+def create(path: str) -> None:
+    """Make an empty file that nobody has made before. Raises `OSError`."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def make_directory(directory: str) -> None:
@@ -95,6 +112,8 @@ def read_manifest(directory: str, extension: str) -> list[str]:
         names = manifest["parts"] if manifest["format"] == _FORMAT else None
     except FileNotFoundError:
         return []
+    except json.JSONDecodeError as error:
+        raise ConnectorError(_cut_off(path, directory, extension)) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConnectorError(f"{path!r} is not readable: {error}; see what it is") from error
     if not isinstance(names, list) or not all(_is_part(name) for name in names):
@@ -102,16 +121,43 @@ def read_manifest(directory: str, extension: str) -> list[str]:
     return names
 
 
+def _cut_off(path: str, directory: str, extension: str) -> str:
+    """Say what a list is that is empty or ends in the middle, and what to do about it."""
+    what = "is empty" if os.path.getsize(path) == 0 else "ends in the middle, or is not JSON"
+    n_parts = len(visible_parts(directory, extension))
+    return (
+        f"{path!r} {what}, as after a power cut: it is the list of the parts that hpcstream wrote "
+        f"there, and may be removed; the {n_parts} parts in {directory!r} then count as not ours: "
+        "remove those too that the next run is to replace"
+    )
+
+
+def foreign_files(directory: str, extension: str, endings: Sequence[str]) -> list[str]:
+    """Return the files that readers of a directory take for data, but that we did not write."""
+    ours = set(read_manifest(directory, extension))
+    return sorted(
+        name
+        for name in os.listdir(directory)
+        if name.lower().endswith(tuple(endings))
+        and not name.startswith(".")
+        and name not in ours
+        and os.path.isfile(os.path.join(directory, name))
+    )
+
+
 def write_manifest(directory: str, extension: str, names: Iterable[str], attempt: int = 0) -> None:
     """Replace the manifest, durably; ``attempt`` is who writes the output from now on."""
     path = manifest_path(directory, extension)
-    beside = f"{path}.a{attempt}.tmp"
+    beside = f"{path}.a{attempt}.{new_token()}.tmp"
     content = {"format": _FORMAT, "attempt": attempt, "parts": sorted(set(names))}
     with open(beside, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    try:
+        os.replace(beside, path)
+    except FileNotFoundError as error:  # whoever took the output over removed it
+        raise ConnectorError(f"{path!r} cannot be written: another job took it over") from error
     sync_directory(directory)
 
 

@@ -229,11 +229,14 @@ class JoinTableNode(Node):
     where : Expression or None
         Which rows of the input are joined; None: all. The input may have more columns
         than the join knows of.
+    path : str
+        Of the table's file; empty: the script has the table.
     """
 
     join: JoinTable
     encoded: Columns = frozenset()
     where: Expression | None = None
+    path: str = ""
 
     def required(self, needed: Columns) -> list[Columns]:
         return [self.join.stream_columns(self.inputs[0].schema, needed)]

@@ -28,6 +28,7 @@ from hpcstream.checkpoint.staging import Staging
 from hpcstream.checkpoint.store import CHECKPOINT, SAVEPOINT, Superseded, rank_file
 from hpcstream.checkpoint.writer import Outcome, Writer
 from hpcstream.connectors.base import Part
+from hpcstream.errors import ConnectorError
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.kernels import warm_up
 from hpcstream.memory.pool import process_pool
@@ -78,6 +79,8 @@ class Checkpointing:
     ----------
     completed : int
         Checkpoints that this run completed.
+    check_outputs : callable
+        Raises `ConnectorError` if another job has taken over where the sinks write.
     longest_copy_s : float
         The longest that rounds on this rank stood still for one.
     """
@@ -95,6 +98,7 @@ class Checkpointing:
         self.interval_s = 10.0
         self.keep = 3
         self.stop_on_failure = False
+        self.check_outputs: Callable[[], None] = lambda: None
         self.completed = 0
         self.longest_copy_s = 0.0
         self.last_path: str | None = None
@@ -361,9 +365,10 @@ class Checkpointing:
             return f"{lacking}, which it refers to, is gone or not as it was"
         seconds = self._clock() - cut.began_s
         try:
+            self.check_outputs()
             made = manifest(cut, self._plan, self.session.attempt, reports, seconds)
             store.complete(store.path(cut.number, cut.kind), made)
-        except Superseded as error:
+        except (Superseded, ConnectorError) as error:
             return f"{_SUPERSEDED}{error}"
         except Exception as error:
             return f"{type(error).__name__}: {error}"

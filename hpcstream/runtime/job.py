@@ -42,6 +42,7 @@ from hpcstream.runtime.checkpointing import STOP_AFTER_SAVEPOINT, Checkpointing
 from hpcstream.runtime.cut import Plan
 from hpcstream.runtime.dealing import deal_splits
 from hpcstream.runtime.heartbeat import Heartbeat, process_places
+from hpcstream.runtime.outputs import OutputClaims, claim, refuse_own_input, take_back
 from hpcstream.runtime.report import rank_report, rows_read
 from hpcstream.runtime.restoring import Restored, open_directory
 from hpcstream.runtime.setup import (
@@ -95,6 +96,7 @@ class JobRun:
     _restored: Restored | None = field(default=None, init=False)
     _start: Start = field(default_factory=Start, init=False)
     _lease: Lease | None = field(default=None, init=False)
+    _claims: OutputClaims = field(default_factory=OutputClaims, init=False)
     _opened_s: float = field(default=0.0, init=False)
 
     def run(self) -> Running:
@@ -172,8 +174,11 @@ class JobRun:
         assert physical is not None
         self._physical = physical
         yield from _waiting(agree_on_plan(physical, self.config, self.comm))
+        yield from _waiting(refuse_own_input(self.graph, self.comm))
         monitor.places = yield from _waiting(process_places(self.comm))
         self._start = yield from self._open_directory(physical)
+        store = None if self._checkpoints is None else self._checkpoints.session.store
+        yield from _waiting(claim(self._claims, self.graph, self.name, store, self.comm))
         setup = yield from self._set_up(physical)
         setup.telemetry.line = self._line()
         started_s = self.clock()
@@ -183,10 +188,7 @@ class JobRun:
             self._stage = "writing out the end"
             yield from _waiting(self._end(setup))
         except BaseException as error:
-            # With checkpoints, one may list what is not yet renamed.
-            for sink in [] if self._checkpoints else list(setup.sinks.values()):
-                with unharmed("taking back what a sink had written"):
-                    sink.sink.abort()
+            self._take_back(setup)
             if getattr(error, "agreed_by_all_ranks", False):
                 setup.close()
             raise
@@ -197,6 +199,16 @@ class JobRun:
         setup.close()
         self._say_stopped(result)
         return result
+
+    def _take_back(self, setup: Setup) -> None:
+        """Remove what the sinks wrote, unless a checkpoint may list what is not yet renamed."""
+        for sink in setup.sinks.values():
+            with unharmed("taking back what a sink had written"):
+                if self._checkpoints is None:
+                    sink.sink.abort()
+                else:
+                    session = self._checkpoints.session
+                    take_back([sink], session.store, session.attempt)
 
     # -- checkpoints -------------------------------------------------------------------
 
@@ -212,6 +224,7 @@ class JobRun:
         checkpoints = Checkpointing(self.comm.duplicate(), session, plan, self.writer, self.clock)
         checkpoints.interval_s = self.config.checkpoint_interval_s
         checkpoints.keep = self.config.keep
+        checkpoints.check_outputs = self._claims.check
         checkpoints.stop_on_failure = self.config.on_checkpoint_failure == "stop"
         self._checkpoints = checkpoints
         error = None
@@ -250,6 +263,7 @@ class JobRun:
         self.writer.close()
         if self._checkpoints is not None:
             self._checkpoints.close()
+        self._claims.release()
         if self._lease is not None:
             self._lease.release()  # last: until now something was still written
 
@@ -373,6 +387,7 @@ class JobRun:
             for number, operator in sorted(setup.sinks.items()):
                 prepared[number] = list(operator.sink.prepare())
             text = json.dumps(prepared)
+            self._claims.check()
         except BaseException as failure:
             error = failure
         yield from raise_together(error, self.comm)

@@ -134,9 +134,7 @@ class Silent:
 
 
 @pytest.mark.parametrize("n_killed", [0, 1, 2])
-def test_however_the_steps_mix_one_process_takes_a_stale_lock_over(
-    monkeypatch, tmp_path, n_killed
-):
+def test_however_the_steps_mix_one_process_takes_a_stale_lock_over(monkeypatch, tmp_path, n_killed):
     monkeypatch.setattr(lease, "Lease", Silent)
     model = Model(monkeypatch, tmp_path)
     for seed in range(200):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -169,14 +170,49 @@ class SinkContract:
 
     def test_overwrite_leaves_alone_what_we_did_not_write(self, out):
         out.mkdir(parents=True)
-        foreign = [f"part-00003-00000.{self.extension}", f"mine.{self.extension}", "notes.txt"]
+        foreign = [f"part-3.{self.extension}", f"mine.{self.extension}", "notes.txt"]
         for name in foreign:
             (out / name).write_text("theirs")
         for _ in range(2):
             run(lambda: self.make(out), [TABLE])
             assert all((out / name).read_text() == "theirs" for name in foreign)
             ours = sorted(set(visible(out)) - set(foreign))
-            assert ours == [f"part-00004-00000.{self.extension}"]
+            assert ours == [f"part-00000-00000.{self.extension}"]
+        assert sorted(self.make(out).foreign_files()) == sorted(foreign[:2])
+
+    def test_overwrite_refuses_parts_that_no_list_of_ours_has(self, out):
+        run(lambda: self.make(out), [TABLE])
+        copy = out.parent / "copy"
+        copy.mkdir()
+        (copy / visible(out)[0]).write_bytes((out / visible(out)[0]).read_bytes())
+
+        with pytest.raises(ConnectorError, match=r"has part-00000-00000\..* does not list"):
+            run(lambda: self.make(copy), [TABLE])
+        assert self.rows(copy) == TABLE.to_pylist()
+        run(lambda: self.make(copy, mode="append"), [TABLE])
+        assert len(self.rows(copy)) == 2 * len(TABLE)
+
+    @pytest.mark.parametrize("how", ["copied", "moved"])
+    def test_overwrite_replaces_output_that_was_copied_or_moved_with_its_list(self, out, how):
+        run(lambda: self.make(out, max_rows=100), [TABLE])
+        there = out.parent / "there"
+        (shutil.copytree if how == "copied" else shutil.move)(out, there)
+
+        run(lambda: self.make(there), [TABLE.slice(0, 10)])
+
+        assert self.rows(there) == TABLE.slice(0, 10).to_pylist()
+
+    def test_two_writers_at_once_do_not_share_a_file(self, out):
+        first, second = self.make(out), self.make(out)
+        for sink in (first, second):
+            sink.begin(TABLE.schema, 0, 1, 0)
+            sink.write(TABLE.to_batches()[0])
+        parts = [sink.prepare() for sink in (first, second)]
+        assert parts[0][0]["temporary"] != parts[1][0]["temporary"]
+        first.commit(parts[0])
+        assert self.rows(out) == TABLE.to_pylist()
+        second.commit(parts[1])
+        assert self.rows(out) == TABLE.to_pylist()
 
     def test_the_old_parts_stay_until_commit(self, out):
         run(lambda: self.make(out), [TABLE])

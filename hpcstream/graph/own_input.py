@@ -1,0 +1,100 @@
+"""Whether a sink of a job would replace what the job reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from hpcstream.connectors.base import Source
+from hpcstream.connectors.file_sinks import FileSink
+from hpcstream.connectors.file_source import FileSource
+from hpcstream.connectors.parts import part_name, read_manifest, visible_parts
+from hpcstream.connectors.places import covers, directory_id, place_of
+from hpcstream.errors import ConnectorError
+from hpcstream.graph.logical import JoinTableNode, LogicalGraph, SourceNode
+
+
+@dataclass(frozen=True)
+class _Input:
+    """What one source, or table of a join, reads: patterns that may match more, and files."""
+
+    described: str
+    source: Source | None = None
+    path: str = ""
+
+    def files(self) -> list[str]:
+        """Return the files that are there now."""
+        if self.source is None:
+            return [self.path] if self.path else []
+        files = getattr(self.source, "files", None)
+        if files is None:
+            return []
+        with suppress(ConnectorError):  # that a file is gone is told by who lists them
+            return list(files())
+        return []
+
+    def would_read(self, sink: FileSink) -> bool:
+        """Whether a directory or glob of the source matches the parts that the sink writes."""
+        if not isinstance(self.source, FileSource):
+            return False
+        part = part_name(0, 0, sink.extension)
+        endings = self.source.extensions
+        return any(
+            covers(pattern, endings, sink.directory, part) for pattern in self.source.patterns
+        )
+
+
+def own_input_overwritten(graph: LogicalGraph) -> str | None:
+    """Return what is wrong if a sink of the job would replace what the job reads.
+
+    A sink that replaces (``mode="overwrite"``) removes the parts that are in its directory
+    when it commits for the first time, which with checkpoints is long before the end.
+    """
+    inputs = list(_inputs(graph))
+    for node in graph.sinks:
+        sink = node.sink
+        if not isinstance(sink, FileSink) or not sink.replaces:
+            continue
+        replaced = _replaced(sink)
+        for one in inputs:
+            found = _overwritten(sink, one, replaced)
+            if found is not None:
+                return (
+                    f"{sink.describe()} would replace what this job reads, {found}, "
+                    f"by {one.described}: write to another directory"
+                )
+    return None
+
+
+def _inputs(graph: LogicalGraph) -> Iterator[_Input]:
+    for node in graph.nodes():
+        if isinstance(node, SourceNode):
+            yield _Input(node.origin or node.source.describe(), source=node.source)
+        elif isinstance(node, JoinTableNode) and node.path:
+            yield _Input(f"join_table({node.path!r})", path=node.path)
+
+
+def _replaced(sink: FileSink) -> set[str]:
+    """Return the names in the sink's directory that it would replace."""
+    try:
+        listed = read_manifest(sink.directory, sink.extension)
+    except ConnectorError:  # told of when the sink is opened
+        listed = []
+    try:
+        return {*listed, *visible_parts(sink.directory, sink.extension)}
+    except OSError:
+        return set()
+
+
+def _overwritten(sink: FileSink, one: _Input, replaced: set[str]) -> str | None:
+    if one.would_read(sink):
+        return f"the directory {sink.directory!r}"
+    if not replaced:
+        return None
+    directory = directory_id(sink.directory)
+    for path in one.files():
+        where, name = place_of(path)
+        if name in replaced and where == directory:
+            return repr(path)
+    return None

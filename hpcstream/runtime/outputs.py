@@ -1,0 +1,155 @@
+"""Who writes where: one job at a time to a directory, and nothing that the job itself reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from hpcstream.checkpoint.format import CheckpointError
+from hpcstream.checkpoint.lease import Lease, acquire, described
+from hpcstream.checkpoint.manifest import read_manifest
+from hpcstream.checkpoint.store import CheckpointStore, Superseded
+from hpcstream.connectors.base import Part
+from hpcstream.connectors.file_sinks import FileSink
+from hpcstream.connectors.parts import lock_name, make_directory
+from hpcstream.errors import ConnectorError, PlanError
+from hpcstream.exchange.agree import raise_together
+from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.graph.logical import LogicalGraph
+from hpcstream.graph.own_input import own_input_overwritten
+from hpcstream.operators.sink import SinkOperator
+from hpcstream.runtime.checkpointing import say
+
+
+class OutputClaims:
+    """The right to write to the directories of a job's sinks; held by rank 0 for all ranks."""
+
+    def __init__(self) -> None:
+        self._leases: list[Lease] = []
+        self._made: list[str] = []  # directories that were not there before
+
+    def take(self, graph: LogicalGraph, job: str, run: str) -> None:
+        """Take the lease of each directory. On rank 0.
+
+        Parameters
+        ----------
+        graph : LogicalGraph
+        job : str
+        run : str
+            Of its checkpoint directory: an older attempt that still lives gives way.
+
+        Raises
+        ------
+        ConnectorError
+            A directory cannot be written, or another job writes there.
+        """
+        for sink in _file_sinks(graph):
+            if not os.path.isdir(sink.directory):
+                self._made.append(sink.directory)
+            make_directory(sink.directory)
+            name = lock_name(sink.extension)
+            lease = acquire(sink.directory, job, say=say, name=name, run=run, refusal=_refusal)
+            self._leases.append(lease)
+            _name_foreign(sink)
+
+    def check(self) -> None:
+        """Raise `ConnectorError` if another job has taken a directory over meanwhile."""
+        for lease in self._leases:
+            if lease.is_lost:
+                raise ConnectorError(
+                    f"{os.path.dirname(lease.path)!r} was taken over by another job, because this "
+                    "one looked dead for a while: nothing more is committed"
+                )
+
+    def release(self) -> None:
+        """Let others write there."""
+        for lease in self._leases:
+            lease.release()
+        for directory in self._made:
+            with suppress(OSError):  # it is not empty: so it should be
+                os.rmdir(directory)
+        self._leases, self._made = [], []
+
+
+def _file_sinks(graph: LogicalGraph) -> list[FileSink]:
+    """Return the sinks that write to directories, in an order that all jobs share."""
+    sinks = [node.sink for node in graph.sinks if isinstance(node.sink, FileSink)]
+    return sorted(sinks, key=lambda sink: sink.target)
+
+
+def _refusal(path: str, owner: Mapping[str, Any]) -> ConnectorError:
+    return ConnectorError(
+        f"another job writes to {os.path.dirname(path)!r}: {described(dict(owner))}; "
+        "stop it first, or give this job another directory"
+    )
+
+
+def _name_foreign(sink: FileSink) -> None:
+    names = sink.foreign_files()
+    if not names:
+        return
+    files, them = ("1 file", "it") if len(names) == 1 else (f"{len(names)} files", "them")
+    say(
+        f"{sink.directory!r} holds {files} that hpcstream did not write there, as {names[0]!r}; "
+        f"readers of the directory will see {them} beside the new parts"
+    )
+
+
+def refuse_own_input(graph: LogicalGraph, comm: Communicator) -> Generator[None, None, None]:
+    """Raise `PlanError` on every rank if a sink would replace what the job reads. Collective."""
+    text, error = "", None
+    if comm.rank == 0:
+        try:
+            text = own_input_overwritten(graph) or ""
+        except OSError as failure:
+            error = failure
+    yield from raise_together(error, comm)
+    (first, *_) = yield from gather_bytes(comm, text.encode(errors="surrogateescape"))
+    if first:
+        raise PlanError(first.decode(errors="surrogateescape"))
+
+
+def claim(
+    claims: OutputClaims,
+    graph: LogicalGraph,
+    job: str,
+    store: CheckpointStore | None,
+    comm: Communicator,
+) -> Generator[None, None, None]:
+    """Take the directories of all sinks, on rank 0 for all ranks. Collective."""
+    error = None
+    if comm.rank == 0:
+        try:
+            claims.take(graph, job, "" if store is None else store.identity())
+        except Exception as failure:
+            error = failure
+    yield from raise_together(error, comm)
+
+
+def take_back(sinks: Iterable[SinkOperator], store: CheckpointStore, attempt: int) -> None:
+    """Remove what a failed attempt wrote, if a newer one has begun; else a restart may need it."""
+    try:
+        store.check_attempt(attempt)
+    except Superseded:
+        pass
+    else:
+        return
+    try:
+        listed = _listed_parts(store)
+    except CheckpointError:  # it may list any of them
+        return
+    for operator in sinks:
+        superseded = getattr(operator.sink, "superseded", None)
+        if superseded is not None:
+            superseded(listed)
+
+
+def _listed_parts(store: CheckpointStore) -> Sequence[Part]:
+    """Return the parts that any checkpoint has. Raises `CheckpointError` if one is damaged."""
+    found: list[Part] = []
+    for stored in store.stored():
+        for record in read_manifest(stored.path).sinks.values():
+            found += record["parts"]
+    return found
