@@ -148,6 +148,21 @@ def acquire(
     return Lease(path, text)
 
 
+def refuse_while_held(
+    path: str,
+    *,
+    say: Callable[[str], None],
+    refusal: Refusal,
+    stale_after_s: float = STALE_AFTER_S,
+) -> None:
+    """Raise what ``refusal`` makes if a living job holds a lock; remove one of a dead job."""
+    found = _look(path)
+    if found is not None:
+        found = _wait_until_stale(found, say, stale_after_s, refusal)
+    if found is not None:
+        _set_aside(found)
+
+
 def _own_text(job: str, run: str = "") -> str:
     owner = {
         "job": job,

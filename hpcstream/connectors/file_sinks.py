@@ -192,6 +192,17 @@ class FileSink:
         """Raise `ConnectorError` if the format cannot hold the columns; touches no file."""
         check_format(self._format, schema, self._directory)
 
+    @property
+    def real_call(self) -> str:
+        """Return the same as `describe` for all spellings of the directory."""
+        directory = os.path.realpath(self._directory)
+        return f"write_{self._format.extension}({directory!r}, mode={self._mode!r})"
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether parts that we wrote are in the directory."""
+        return bool(self._manifest())
+
     def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:
         """Make the directory, look at what is there, remove what this rank once left behind.
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.connectors.base import Split, SplitReader
+from hpcstream.connectors.file_facts import FileFacts, facts_of
 from hpcstream.connectors.files import Paths, as_patterns, first_file, left_out, list_files
+from hpcstream.connectors.places import real_pattern
 from hpcstream.connectors.scan import Scan, check_event_time, first_difference
 from hpcstream.errors import ConnectorError
 
@@ -111,12 +115,44 @@ class FileSource:
         """Return the files that it reads. Raises `ConnectorError` if there are none."""
         return list_files(self._patterns, self._format.extensions)
 
+    def directories(self) -> list[str]:
+        """Return where the files are. Raises `ConnectorError` if there are none."""
+        return sorted({os.path.dirname(os.path.realpath(path)) for path in self.files()})
+
+    @property
+    def kind(self) -> str:
+        """Return how the files are read, without their paths."""
+        return f"read_{self._format.name}"
+
+    @property
+    def call(self) -> str:
+        """Return the call that makes this source, its paths as they were given."""
+        return f"{self.kind}({', '.join(map(repr, self._patterns))})"
+
+    @property
+    def real_call(self) -> str:
+        """Return the same for all spellings of the paths."""
+        return f"{self.kind}({', '.join(repr(real_pattern(p)) for p in self._patterns)})"
+
     def describe(self) -> str:
         """Return the call that makes this source, with columns and filter."""
-        paths = ", ".join(repr(pattern) for pattern in self._patterns)
-        return ", ".join(
-            filter(None, [f"read_{self._format.name}({paths})", self._scan.describe()])
-        )
+        return ", ".join(filter(None, [self.call, self._scan.describe()]))
+
+    def identified(self, splits: Sequence[Split]) -> list[Split]:
+        """Return splits with what their files are known by, so that a change is noticed later.
+
+        Not those of files that grow. Reads some blocks of each file.
+        """
+        if not self.bounded:
+            return list(splits)
+        facts: dict[str, FileFacts] = {}
+        found = []
+        for split in splits:
+            path = str(split.info["path"])
+            if path not in facts:
+                facts[path] = facts_of(path)
+            found.append(replace(split, info={**split.info, "file": facts[path]}))
+        return found
 
     def list_splits(self) -> list[Split]:
         """Return the splits of all files: by first event time if all are known, else by path.

@@ -162,6 +162,11 @@ class GrowingReader:
         if has_ended and self._reopened_s != now_s:
             self._reopen(now_s)
             has_ended = self.position >= self._n_rows
+        if has_ended and self.position > self._n_rows:
+            raise ConnectorError(
+                f"{self._growing.path!r} has {self._n_rows:,} rows, {self.position:,} of it were "
+                "read before: was it replaced?"
+            )
         return None if has_ended else self._nothing
 
     def _reopen(self, now_s: float) -> None:

@@ -6,6 +6,7 @@
     out/.part-00000-00003.parquet.a2.5e8b1c09.tmp    not committed, written by attempt 2
     out/.hpcstream-parts-parquet.json         names of all parts of this format that we wrote
     out/.hpcstream-writing-parquet.lock       a job that runs writes here
+    out/.hpcstream-reading-5e8b1c09.lock      a job that runs reads here
 
 No usual glob matches the hidden names: they begin with a dot, and do not end like data.
 """
@@ -22,6 +23,8 @@ from contextlib import suppress
 from hpcstream.errors import ConnectorError
 
 _FORMAT = 1
+_LIST = ".hpcstream-parts-"
+_READING = ".hpcstream-reading-"
 _PART = re.compile(r"part-(\d{5,})-(\d{5,})\.\w+")
 _TEMPORARY = re.compile(r"\.part-\d{5,}-(?P<rank>\d{5,})\.\w+\.a(?P<attempt>\d+)(\.\w+)?\.tmp")
 
@@ -39,6 +42,26 @@ def temporary_name(name: str, attempt: int, token: str) -> str:
 def lock_name(extension: str) -> str:
     """Return the name of the lock of who writes parts of a format to a directory."""
     return f".hpcstream-writing-{extension}.lock"
+
+
+def reader_lock_name() -> str:
+    """Return the name of a lock that says that one more job reads here."""
+    return f"{_READING}{new_token()}.lock"
+
+
+def reader_locks(directory: str) -> list[str]:
+    """Return the paths of the locks of jobs that read here, or did."""
+    names = (n for n in os.listdir(directory) if n.startswith(_READING) and n.endswith(".lock"))
+    return sorted(os.path.join(directory, name) for name in names)
+
+
+def is_output(directory: str) -> bool:
+    """Whether we wrote parts to a directory, which a later run may replace."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return False
+    return any(name.startswith(_LIST) and name.endswith(".json") for name in names)
 
 
 def new_token() -> str:
@@ -94,7 +117,7 @@ def is_before(name: str, positions: Sequence[Mapping[str, int]]) -> bool:
 
 def manifest_path(directory: str, extension: str) -> str:
     """Return where the names of our parts of one format are kept."""
-    return os.path.join(directory, f".hpcstream-parts-{extension}.json")
+    return os.path.join(directory, f"{_LIST}{extension}.json")
 
 
 def read_manifest(directory: str, extension: str) -> list[str]:

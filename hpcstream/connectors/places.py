@@ -54,6 +54,14 @@ def covers(pattern: str, extensions: Sequence[str], directory: str, name: str) -
     return below is not None and _matches([*below, name], rest)
 
 
+def real_pattern(pattern: str) -> str:
+    """Return a path or glob, spelled in one way: links before the first wildcard are followed."""
+    if os.path.exists(pattern) or not glob.has_magic(pattern):
+        return os.path.realpath(pattern)
+    base, rest = _split_at_magic(pattern)
+    return os.path.join(os.path.realpath(base), *rest)
+
+
 def _split_at_magic(pattern: str) -> tuple[str, list[str]]:
     """Return the directory before the first wildcard, and the parts from there on."""
     parts = os.path.normpath(pattern).split(os.sep)
@@ -82,7 +90,7 @@ def _matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:
     first, rest = patterns[0], patterns[1:]
     if first == "**":
         if not rest:
-            return not any(part.startswith(".") for part in parts)
+            return bool(parts) and not any(part.startswith(".") for part in parts)
         skipped = (parts[:i] for i in range(len(parts) + 1))
         return any(
             _matches(parts[len(one) :], rest)

@@ -27,6 +27,7 @@ class OperatorPlan:
     """One operator of a chain: how to make it, a line for `explain`, and the user's name for it.
 
     ``state`` says what its state is made of, where the label does not: types, mostly.
+    ``identity``: what stands for the label where states are found again, if not the label.
     ``runs_user_code``: a row may take it any time. ``reduces``: what leaves is far less than
     what comes.
     """
@@ -36,6 +37,7 @@ class OperatorPlan:
     name: str | None = None
     sink_number: int | None = None
     state: str = ""
+    identity: str = ""
     runs_user_code: bool = False
     reduces: bool = False
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from hpcstream.connectors.file_sinks import FileSink
 from hpcstream.errors import PlanError
 from hpcstream.event_time import HIDDEN_COLUMNS, ORDER_COLUMN, PLACE_COLUMN, TIME_COLUMN
 from hpcstream.exchange.partitioning import (
@@ -353,7 +354,8 @@ class _Planner:
         task, _ = self.append(
             port, node.describe(), lambda: SinkOperator(node.sink, schema, sink_number)
         )
-        task.operators[-1] = replace(task.operators[-1], sink_number=sink_number)
+        identity = f"-> {node.sink.real_call}" if isinstance(node.sink, FileSink) else ""
+        task.operators[-1] = replace(task.operators[-1], sink_number=sink_number, identity=identity)
 
     def hash_to(self, port: Port, keys: tuple[str, ...], task: TaskPlan, index: int = 0) -> None:
         """Send rows to the rank that owns their key."""

@@ -18,13 +18,14 @@ from collections.abc import Generator
 
 from hpcstream.config import JobConfig, RoundLimits
 from hpcstream.connectors.base import Source, Split
+from hpcstream.connectors.file_source import FileSource
 from hpcstream.errors import PlanError
 from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
-from hpcstream.graph.identity import source_identities
 from hpcstream.graph.physical import PhysicalGraph, TaskPlan
 from hpcstream.runtime.restoring import Restored
 from hpcstream.runtime.runs import dealt_to
+from hpcstream.runtime.same_sources import found_again, relocate
 from hpcstream.runtime.source_reader import SplitProgress
 
 Dealt = dict[int, list[SplitProgress]]
@@ -53,7 +54,6 @@ def deal_splits(
         On the rank that listed; `RemoteError` elsewhere.
     """
     dealt: Dealt = {}
-    names = source_identities(graph)
     run_rows = round_limits(graph, config).rows
     for task in graph.tasks:
         if task.source is None:
@@ -68,10 +68,15 @@ def deal_splits(
                     f"be dealt again: go on with {restored.manifest.size} ranks and the same plan"
                 )
             if comm.rank in task.ranks:
-                name = names[task.number]
-                dealt[task.number] = restored.splits(name, task.number, task.ranks, of_a_run)
+                dealt[task.number] = restored.splits(task.number, task.ranks, of_a_run)
+            if isinstance(source, FileSource):
+                share = restored.share_of_splits(task.number)
+                found = yield from found_again(source, share, restored.manifest, comm)
+                for progress in dealt.get(task.number, ()):
+                    relocate(progress, found)
             continue
-        text = yield from _listed(source, comm, by_all=per_rank)
+        identified = config.checkpoint_dir is not None
+        text = yield from _listed(source, comm, by_all=per_rank, identified=identified)
         if per_rank:
             own = [Split.from_json(value) for value in json.loads(text)]
             dealt[task.number] = [
@@ -82,12 +87,20 @@ def deal_splits(
     return dealt
 
 
-def _listed(source: Source, comm: Communicator, *, by_all: bool) -> Generator[None, None, str]:
-    """Return the splits of a source as JSON, on rank 0 or on every rank; "" elsewhere."""
+def _listed(
+    source: Source, comm: Communicator, *, by_all: bool, identified: bool
+) -> Generator[None, None, str]:
+    """Return the splits of a source as JSON, on rank 0 or on every rank; "" elsewhere.
+
+    ``identified``: with what their files are known by, for a restart.
+    """
     text, error = "", None
     if comm.rank == 0 or by_all:
         try:
-            text = json.dumps([split.to_json() for split in source.list_splits()])
+            splits = source.list_splits()
+            if identified and isinstance(source, FileSource):
+                splits = source.identified(splits)
+            text = json.dumps([split.to_json() for split in splits])
         except BaseException as failure:
             failure.add_note(f"while listing the splits of {source.describe()}")
             error = failure

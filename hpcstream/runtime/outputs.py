@@ -8,26 +8,37 @@ from contextlib import suppress
 from typing import Any
 
 from hpcstream.checkpoint.format import CheckpointError
-from hpcstream.checkpoint.lease import Lease, acquire, described
+from hpcstream.checkpoint.lease import Lease, acquire, described, refuse_while_held
 from hpcstream.checkpoint.manifest import read_manifest
 from hpcstream.checkpoint.store import CheckpointStore, Superseded
 from hpcstream.connectors.base import Part
 from hpcstream.connectors.file_sinks import FileSink
-from hpcstream.connectors.parts import lock_name, make_directory
-from hpcstream.errors import ConnectorError, PlanError
+from hpcstream.connectors.file_source import FileSource
+from hpcstream.connectors.parts import (
+    is_output,
+    lock_name,
+    make_directory,
+    reader_lock_name,
+    reader_locks,
+)
+from hpcstream.errors import ConnectorError, HpcstreamError, PlanError
 from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
-from hpcstream.graph.logical import LogicalGraph
+from hpcstream.graph.logical import LogicalGraph, SourceNode
 from hpcstream.graph.own_input import own_input_overwritten
+from hpcstream.messages import say
 from hpcstream.operators.sink import SinkOperator
-from hpcstream.runtime.checkpointing import say
 
 
 class OutputClaims:
-    """The right to write to the directories of a job's sinks; held by rank 0 for all ranks."""
+    """The right to write to the directories of a job's sinks; held by rank 0 for all ranks.
+
+    Where the job reads what another may replace, it says that it does: that other waits.
+    """
 
     def __init__(self) -> None:
         self._leases: list[Lease] = []
+        self._reading: list[Lease] = []
         self._made: list[str] = []  # directories that were not there before
 
     def take(self, graph: LogicalGraph, job: str, run: str) -> None:
@@ -45,6 +56,10 @@ class OutputClaims:
         ConnectorError
             A directory cannot be written, or another job writes there.
         """
+        for directory in sorted(_outputs_read(graph)):
+            with suppress(HpcstreamError, OSError):  # not writable: then nobody replaces it
+                lease = acquire(directory, job, say=say, name=reader_lock_name())
+                self._reading.append(lease)
         for sink in _file_sinks(graph):
             if not os.path.isdir(sink.directory):
                 self._made.append(sink.directory)
@@ -52,6 +67,11 @@ class OutputClaims:
             name = lock_name(sink.extension)
             lease = acquire(sink.directory, job, say=say, name=name, run=run, refusal=_refusal)
             self._leases.append(lease)
+            if sink.replaces and sink.has_parts:
+                own = {os.path.basename(one.path) for one in self._reading}
+                for path in reader_locks(sink.directory):
+                    if os.path.basename(path) not in own:
+                        refuse_while_held(path, say=say, refusal=_refusal_of_reader)
             _name_foreign(sink)
 
     def check(self) -> None:
@@ -65,12 +85,12 @@ class OutputClaims:
 
     def release(self) -> None:
         """Let others write there."""
-        for lease in self._leases:
+        for lease in [*self._leases, *self._reading]:
             lease.release()
         for directory in self._made:
             with suppress(OSError):  # it is not empty: so it should be
                 os.rmdir(directory)
-        self._leases, self._made = [], []
+        self._leases, self._reading, self._made = [], [], []
 
 
 def _file_sinks(graph: LogicalGraph) -> list[FileSink]:
@@ -86,6 +106,23 @@ def _refusal(path: str, owner: Mapping[str, Any]) -> ConnectorError:
     )
 
 
+def _refusal_of_reader(path: str, owner: Mapping[str, Any]) -> ConnectorError:
+    return ConnectorError(
+        f"another job reads from {os.path.dirname(path)!r}: {described(dict(owner))}; this one "
+        "would replace the files there: wait for its end, or give this job another directory"
+    )
+
+
+def _outputs_read(graph: LogicalGraph) -> set[str]:
+    """Return the directories that the job reads and that hpcstream wrote."""
+    found: set[str] = set()
+    for node in graph.nodes():
+        if isinstance(node, SourceNode) and isinstance(node.source, FileSource):
+            with suppress(ConnectorError):  # told of by who lists the files
+                found.update(filter(is_output, node.source.directories()))
+    return found
+
+
 def _name_foreign(sink: FileSink) -> None:
     names = sink.foreign_files()
     if not names:
@@ -99,13 +136,10 @@ def _name_foreign(sink: FileSink) -> None:
 
 def refuse_own_input(graph: LogicalGraph, comm: Communicator) -> Generator[None, None, None]:
     """Raise `PlanError` on every rank if a sink would replace what the job reads. Collective."""
-    text, error = "", None
+    text = ""
     if comm.rank == 0:
-        try:
+        with suppress(OSError):  # told of by who opens the file
             text = own_input_overwritten(graph) or ""
-        except OSError as failure:
-            error = failure
-    yield from raise_together(error, comm)
     (first, *_) = yield from gather_bytes(comm, text.encode(errors="surrogateescape"))
     if first:
         raise PlanError(first.decode(errors="surrogateescape"))

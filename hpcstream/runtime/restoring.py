@@ -33,8 +33,10 @@ from hpcstream.graph.identity import FINAL, LOCAL, OperatorIdentity
 from hpcstream.graph.physical import TaskPlan
 from hpcstream.messages import say
 from hpcstream.operators.base import Share
+from hpcstream.runtime.changed_plan import check_plan, is_same
 from hpcstream.runtime.cut import TASKS, Plan, Session
 from hpcstream.runtime.pieces import assembled, files_of, tables_from_json
+from hpcstream.runtime.same_sources import assigned_sources
 from hpcstream.runtime.source_reader import SplitProgress
 from hpcstream.runtime.task import SourceTask, Task
 from hpcstream.runtime.task_state import (
@@ -69,6 +71,8 @@ class Restored:
 
     Attributes
     ----------
+    sources : dict of int to str
+        Which of its sources each source of the plan goes on with, by task.
     same_plan : bool
         The plan and the number of ranks are those of the checkpoint.
     """
@@ -76,7 +80,12 @@ class Restored:
     def __init__(self, path: str, manifest: Manifest, comm: Communicator, plan: Plan) -> None:
         self.path = path
         self.manifest = manifest
-        self.same_plan = manifest.size == plan.size and manifest.fingerprint == plan.fingerprint
+        self.sources = assigned_sources(manifest.sources, plan.sources, plan.origins)
+        self.same_plan = (
+            manifest.size == plan.size
+            and manifest.fingerprint == plan.fingerprint
+            and len(self.sources) == len(plan.sources)
+        )
         self._plan = plan
         self._comm = comm
         self._stack = ExitStack()
@@ -142,35 +151,43 @@ class Restored:
 
     def knows_source(self, task: int) -> bool:
         """Whether the checkpoint says how far a source was read. The same on all ranks."""
-        before = self.manifest.sources.get(self._plan.sources[task])
-        return self.same_plan or before == self._plan.origins[task]
+        return task in self.sources
 
-    def splits(
-        self, source: str, task: int, ranks: Sequence[int], run_rows: int
-    ) -> list[SplitProgress]:
+    def splits(self, task: int, ranks: Sequence[int], run_rows: int) -> list[SplitProgress]:
         """Return this rank's splits of a source that `knows_source`; in runs if dealt again."""
         rank = self._comm.rank
         if self.same_plan:
-            splits = self._facts[rank][str(task)]["source"]["splits"]
-            return [SplitProgress.from_json(one) for one in splits]
-        parts = self._source_parts(source)
+            return self._own_splits(task)
+        parts = self._source_parts(self.sources[task])
         return redealt_splits(parts, list(ranks).index(rank), len(ranks), run_rows)
+
+    def share_of_splits(self, task: int) -> list[SplitProgress]:
+        """Return splits of a source, finished ones too, so that all ranks together have all."""
+        if self.same_plan:
+            return self._own_splits(task)
+        if self._comm.rank:
+            return []
+        parts = self._source_parts(self.sources[task])
+        return [SplitProgress.from_json(one) for facts in parts for one in facts["splits"]]
+
+    def _own_splits(self, task: int) -> list[SplitProgress]:
+        facts = self._facts[self._comm.rank].get(str(task))
+        splits = [] if facts is None else facts["source"]["splits"]
+        return [SplitProgress.from_json(one) for one in splits]
 
     def sink(self, identity: OperatorIdentity) -> Mapping[str, Any] | None:
         """Return parts and positions of a sink; None if the checkpoint does not know it."""
-        is_known = any(_is_same(one, identity) for one in self.manifest.operators)
+        is_known = any(is_same(one, identity) for one in self.manifest.operators)
         record = self.manifest.sinks.get(identity.id) if is_known else None
         return record if record is not None and record["positions"] else None
 
-    def restore(
-        self, task: Task, plan: TaskPlan, identities: Sequence[OperatorIdentity], source: str | None
-    ) -> None:
+    def restore(self, task: Task, plan: TaskPlan, identities: Sequence[OperatorIdentity]) -> None:
         """Give a task its watermark, its operators their state, a source its place."""
         if self.same_plan:
             facts = self._facts[self._comm.rank][str(plan.number)]
             restore_facts(task, facts, self.manifest.round)
-        elif isinstance(task, SourceTask) and source and self.knows_source(plan.number):
-            parts = self._source_parts(source)
+        elif isinstance(task, SourceTask) and self.knows_source(plan.number):
+            parts = self._source_parts(self.sources[plan.number])
             if parts:
                 restore_redealt_source(task, parts, plan.ranks.index(self._comm.rank))
         for identity, operator in zip(identities, task.chain.operators, strict=True):
@@ -214,7 +231,7 @@ class Restored:
 
     def _unchanged(self, identity: OperatorIdentity) -> StoredOperator | None:
         """Return the stored operator if all of its stages are on the ranks they were on."""
-        before = [one for one in self.manifest.operators if _is_same(one, identity)]
+        before = [one for one in self.manifest.operators if is_same(one, identity)]
         now = [one for one in self._plan.operators if one.id == identity.id]
         places = {(one.role, tuple(one.ranks)) for one in before}
         if self.manifest.size != self._plan.size or not places <= {(o.role, o.ranks) for o in now}:
@@ -228,7 +245,7 @@ class Restored:
         """
         found: dict[str, list[dict[str, Array]]] = {LOCAL: [], FINAL: []}
         for one in self.manifest.operators:
-            if not _is_same(one, identity):
+            if not is_same(one, identity):
                 continue
             role = LOCAL if one.role == LOCAL else FINAL
             for rank in one.ranks:
@@ -404,55 +421,12 @@ def _choose(
 def _open(path: str, config: JobConfig, plan: Plan, comm: Communicator) -> Restored:
     manifest = read_manifest(path)
     restored = Restored(path, manifest, comm, plan)
-    if not restored.same_plan and manifest.finished:
-        _check_nothing_is_left(path, manifest, plan)
-    elif not restored.same_plan and not config.allow_dropped_state:
-        _check_operators(manifest, plan)
+    if not restored.same_plan:
+        allowed = config.allow_dropped_state
+        check_plan(path, manifest, plan, restored.sources, allow_dropped_state=allowed)
     try:
         restored.open()
     except BaseException:
         restored.close()
         raise
     return restored
-
-
-def _is_same(stored: StoredOperator, identity: OperatorIdentity) -> bool:
-    """Whether an operator, or a stage of it, can take over the state of a stored one."""
-    return (stored.id, stored.signature) == (identity.id, identity.signature)
-
-
-def _check_nothing_is_left(path: str, manifest: Manifest, plan: Plan) -> None:
-    """Raise if a job that is finished got a plan that has more, or other things, to do."""
-    found = _without_place(manifest, plan)
-    known = {*manifest.sources, *manifest.sinks}
-    found += [repr(n) for n in sorted({*plan.sources.values(), *plan.sinks.values()} - known)]
-    if found:
-        raise PlanError(
-            f"job {manifest.job!r} was finished with {path}, by a plan that differs in "
-            f"{', '.join(found)}; there is nothing left to read for this one: start it afresh with "
-            "restore_from=None, or use another checkpoint directory"
-        )
-
-
-def _check_operators(manifest: Manifest, plan: Plan) -> None:
-    """Raise if state of the checkpoint has no place in the plan."""
-    found = _without_place(manifest, plan)
-    if not found:
-        return
-    raise PlanError(
-        f"checkpoint {manifest.number} of job {manifest.job!r} has state of what the plan does not "
-        f"have: {', '.join(found)}; was the job changed? Name sources and operators with .named() "
-        "so that they are found again, give allow_dropped_state=True to go on without that state, "
-        "or restore_from=None to start afresh"
-    )
-
-
-def _without_place(manifest: Manifest, plan: Plan) -> list[str]:
-    """Return what of a checkpoint is not in the plan, or is another there."""
-    now = {one.id: one.signature for one in plan.operators}
-    now |= {name: plan.origins[task] for task, name in plan.sources.items()}
-    before = {one.id: one.signature for one in manifest.operators} | dict(manifest.sources)
-    gone = sorted(before.keys() - now.keys())
-    changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
-    found = [repr(name) for name in gone]
-    return found + [f"{name!r} (was {before[name]}, is now {now[name]})" for name in changed]

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hpcstream.config import JobConfig
+from hpcstream.connectors.file_sinks import FileSink
 from hpcstream.errors import PlanError
 from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.calls import EdgeGroup, EdgeMemory
@@ -17,7 +18,7 @@ from hpcstream.exchange.doorbell import Doorbell, open_doorbell
 from hpcstream.exchange.edge import Edge, LocalEdge
 from hpcstream.exchange.lending import Nearby, find_nearby
 from hpcstream.exchange.reduce_edge import ReduceEdge
-from hpcstream.graph.identity import operator_identities, source_identities
+from hpcstream.graph.identity import operator_identities
 from hpcstream.graph.logical import SourceNode
 from hpcstream.graph.physical import EdgePlan, PhysicalGraph, TaskPlan
 from hpcstream.memory.pool import process_pool
@@ -206,11 +207,10 @@ class _Builder:
         restored = self.start.restored
         if restored is None:
             return
-        names = source_identities(self.graph)
         identities = operator_identities(self.graph)
         for plan, task in zip(plans, self.tasks, strict=True):
             own = [one for one in identities if one.task == plan.number]
-            restored.restore(task, plan, own, names.get(plan.number))
+            restored.restore(task, plan, own)
 
     def _open_sink(self, operator: SinkOperator, plan: TaskPlan) -> None:
         self.sinks[operator.number] = operator
@@ -222,6 +222,8 @@ class _Builder:
                 if one.task == plan.number and one.place == len(plan.operators) - 1
             )
             stored = self.start.restored.sink(identity)
+            if stored is None:
+                _refuse_to_replace(operator)
         place = plan.ranks.index(self.comm.rank)
         operator.open(place, len(plan.ranks), self.start.attempt, stored)
 
@@ -316,6 +318,17 @@ class _Builder:
             round_bytes=self._round.n_bytes,
             rounds_in_flight=self.config.rounds_in_flight,
             pacer=pacer,
+        )
+
+
+def _refuse_to_replace(operator: SinkOperator) -> None:
+    """Raise if a sink that the checkpoint does not know would remove what is committed."""
+    sink = operator.sink
+    if isinstance(sink, FileSink) and sink.replaces and sink.has_parts:
+        raise PlanError(
+            f"{sink.describe()} is not in the checkpoint that the job goes on from, and would "
+            "replace the parts that are there by what is still to come only; give it a directory "
+            "of its own or mode='append', or start afresh with restore_from=None"
         )
 
 

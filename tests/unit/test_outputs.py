@@ -208,6 +208,43 @@ def test_a_second_job_is_refused_where_one_writes_and_the_first_ends_well(tmp_pa
     assert not (out / lock_name("parquet")).exists()
 
 
+def test_a_job_is_refused_that_would_replace_what_another_job_still_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "TOUCH_EVERY_S", 0.05)
+    data = written(tmp_path / "data")
+    with start_ranks(2, copying(f"{data}/*.parquet", tmp_path / "out"), batch_rows=1) as reader:
+        assert reader.until(lambda: min(reader.rounds, default=0) > 3)
+        with pytest.raises(ConnectorError, match=r"another job reads from '.*data': 'copies', "):
+            written(data, rows=ROWS.slice(0, 5))
+        written(data, rows=ROWS.slice(0, 5), mode="append")
+        reader.finish()
+    assert ids(tmp_path / "out") == list(range(40))
+    written(data, rows=ROWS.slice(0, 5))
+    assert ids(data) == list(range(5))
+    assert [path for path in data.iterdir() if "reading" in path.name] == []
+
+
+def test_a_file_of_others_beside_the_parts_that_are_replaced_may_be_read(tmp_path):
+    data = written(tmp_path / "data")
+    shutil.move(data / "part-00000-00000.parquet", data / "mine.parquet")
+
+    for _ in range(2):
+        run_ranks(1, copying(f"{data}/mine.parquet", data))
+
+    assert ids(data) == sorted([*range(10)] * 2)
+
+
+def test_a_lock_that_a_dead_reader_left_behind_is_removed(tmp_path):
+    data = written(tmp_path / "data")
+    left = data / ".hpcstream-reading-0.lock"
+    left.write_text('{"host": "another", "pid": 1}')
+    os.utime(left, (0, 0))
+
+    written(data, rows=ROWS.slice(0, 5))
+
+    assert ids(data) == list(range(5))
+    assert not left.exists()
+
+
 def test_a_job_whose_output_was_taken_over_commits_nothing(tmp_path):
     out = tmp_path / "out"
     with start_ranks(1, slow(out), batch_rows=1) as older:

@@ -349,7 +349,7 @@ def test_a_source_that_reads_something_else_is_not_taken_over(tmp_path):
 
     kill_with_checkpoints(lambda out: read(out, 6000), tmp_path)
 
-    with pytest.raises(PlanError, match=r"'numbers' .was .*rows=6000.* is now .*rows=7000"):
+    with pytest.raises(PlanError, match=r"'numbers' .*rows=6000.* it has .*rows=7000"):
         start(lambda out: read(out, 7000), tmp_path).finish()
 
 
