@@ -13,6 +13,7 @@ from hpcstream.errors import PlanError
 from hpcstream.event_time import Duration
 from hpcstream.graph.logical import EventTime, Node, WindowNode, walk
 from hpcstream.hints import absent
+from hpcstream.memory.columns import can_be_key
 from hpcstream.operators.aggregate_call import AggregateCall
 
 if TYPE_CHECKING:
@@ -221,9 +222,7 @@ def _decoded(data_type: pa.DataType) -> pa.DataType:
 
 
 def _check_key_type(name: str, data_type: pa.DataType) -> None:
-    found = _decoded(data_type)
-    types = pa.types
-    if types.is_floating(found) or types.is_nested(found) or types.is_null(found):
+    if not can_be_key(data_type):
         raise PlanError(
             f"key_by({name!r}): {data_type} cannot be a key; use an integer, boolean, string, "
             "binary, date, timestamp or decimal column, or cast it in with_columns()"

@@ -222,6 +222,11 @@ def _group_at(file: pq.ParquetFile, row_groups: list[int], n_rows: int) -> int:
     return row_groups[-1]
 
 
+def _has_no_bounds(data_type: pa.DataType) -> bool:
+    is_label = isinstance(data_type, pa.BaseExtensionType)  # of which filters read what is stored
+    return is_label or pa.types.is_floating(data_type) or pa.types.is_nested(data_type)
+
+
 def _excluded(part: _Part, scan: Scan, int96_unit: str) -> bool:
     """Whether statistics prove that no row matches.
 
@@ -232,7 +237,7 @@ def _excluded(part: _Part, scan: Scan, int96_unit: str) -> bool:
         return False
     names = scan.predicate_columns
     types = [scan.full_schema.field(name).type for name in names]
-    if any(pa.types.is_floating(t) or pa.types.is_nested(t) for t in types):
+    if any(_has_no_bounds(t) for t in types):
         return False
     from pyarrow import dataset, fs
 

@@ -61,10 +61,39 @@ _NO_BYTES = np.empty(0, dtype=np.uint8)
 _NO_BYTES.setflags(write=False)
 
 
+def stored_type(data_type: pa.DataType) -> pa.DataType:
+    """Return as what values are stored: an extension type is a label on another type."""
+    if isinstance(data_type, pa.BaseExtensionType):
+        return stored_type(data_type.storage_type)
+    return data_type
+
+
+def stored(array: pa.Array) -> pa.Array:
+    """Return the values of an extension type as what they are stored as; others as they are."""
+    return stored(array.storage) if isinstance(array, pa.ExtensionArray) else array
+
+
+def labelled(array: pa.Array, data_type: pa.DataType) -> pa.Array:
+    """Return stored values as an array of a type: itself, or an extension type over it."""
+    if not isinstance(data_type, pa.BaseExtensionType):
+        return array
+    inner = labelled(array, data_type.storage_type)
+    return pa.ExtensionArray.from_storage(data_type, inner)
+
+
 def is_word_type(data_type: pa.DataType) -> bool:
     """Whether `key_words` can give a value of this type as one int64."""
     type_id = data_type.id
     return type_id == _BOOL or (type_id in _DTYPE_OF_ID and type_id not in _FLOAT_IDS)
+
+
+def can_be_key(data_type: pa.DataType) -> bool:
+    """Whether values of a type, or of a dictionary of it, have bytes that are equal if they are."""
+    if pa.types.is_dictionary(data_type):
+        return can_be_key(data_type.value_type)
+    kept = stored_type(data_type)
+    has_bytes = is_word_type(kept) or is_binary_type(kept) or kept in LARGE_TYPE_OF_VIEW
+    return has_bytes or kept.id in _WIDE_ITEM_OF_ID
 
 
 def is_binary_type(data_type: pa.DataType) -> bool:

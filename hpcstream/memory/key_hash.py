@@ -16,6 +16,7 @@ from hpcstream.memory.columns import (
     is_binary_type,
     is_word_type,
     key_words,
+    stored,
     validity,
 )
 
@@ -67,6 +68,7 @@ def single_words(batch: pa.RecordBatch, columns: Sequence[str]) -> npt.NDArray[n
 
 def hash_array(array: pa.Array) -> Hashes:
     """Return the hash of each value of one key column, as uint64[n_rows]."""
+    array = stored(array)
     hashes = np.empty(len(array), dtype=np.uint64)
     data_type = array.type
     if is_word_type(data_type):

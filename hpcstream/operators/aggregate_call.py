@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from hpcstream.errors import PlanError
+from hpcstream.memory.columns import stored_type
 
 if TYPE_CHECKING:
     from hpcstream.operators.expressions import Expression
@@ -75,7 +76,7 @@ class AggregateCall:
         PlanError
             The function does not take this type.
         """
-        if self.function == "count_distinct" and input_type and pa.types.is_nested(input_type):
+        if self.function == "count_distinct" and input_type and _is_nested(input_type):
             raise self._unsuitable(input_type)
         if self.function in ("count_rows", "count", "count_distinct"):
             return pa.int64()
@@ -114,7 +115,7 @@ class AggregateCall:
         raise self._unsuitable(input_type)
 
     def _ordered_type(self, input_type: pa.DataType) -> pa.DataType:
-        if pa.types.is_nested(input_type) or pa.types.is_null(input_type):
+        if _is_nested(input_type) or input_type in (pa.null(), pa.month_day_nano_interval()):
             raise self._unsuitable(input_type)
         return input_type
 
@@ -143,6 +144,13 @@ class AggregateCall:
 
     def __hash__(self) -> int:
         return hash(repr(self))
+
+
+def _is_nested(data_type: pa.DataType) -> bool:
+    """Whether values are made of others, which Arrow neither orders nor groups."""
+    if pa.types.is_dictionary(data_type):
+        return _is_nested(data_type.value_type)
+    return bool(pa.types.is_nested(stored_type(data_type)))
 
 
 def count() -> AggregateCall:

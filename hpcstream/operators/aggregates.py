@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from hpcstream.errors import OverflowInAggregate, PlanError
 from hpcstream.event_time import PLACE_COLUMN
-from hpcstream.memory.columns import is_word_type, words_to_array
+from hpcstream.memory.columns import is_word_type, stored_type, words_to_array
 from hpcstream.operators.accumulators import (
     Accumulator,
     FirstValue,
@@ -85,7 +85,7 @@ def value_type(data_type: pa.DataType) -> pa.DataType:
 
 def kept_type(data_type: pa.DataType) -> pa.DataType:
     """Return the type as which values of a column are kept: one that Arrow can take and group."""
-    values = value_type(data_type)
+    values = stored_type(value_type(data_type))
     if values == pa.string_view():
         return pa.large_string()
     if values == pa.binary_view():

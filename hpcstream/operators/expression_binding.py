@@ -42,6 +42,8 @@ class Bound:
         The same for Arrow's scanners; None where Arrow has no equivalent.
     scalar : pa.Scalar or None
         The value, when it is the same for all rows.
+    label : pa.DataType or None
+        The extension type that the values had, before they were taken as they are stored.
     is_total : bool
         Whether there is a value for any row, whatever is in it: ``run`` never raises.
     """
@@ -50,6 +52,7 @@ class Bound:
     run: Program
     arrow: pc.Expression | None
     scalar: pa.Scalar | None = None
+    label: pa.DataType | None = None
     is_total: bool = True
 
     @property
@@ -121,8 +124,10 @@ def cast(bound: Bound, data_type: pa.DataType, *, safe: bool = True) -> Bound:
 
 
 def decoded(bound: Bound) -> Bound:
-    """Return the values of a dictionary or view type in the plain type kernels take."""
+    """Return the values of a dictionary, view or extension type in the plain type kernels take."""
     data_type = bound.data_type
+    if isinstance(data_type, pa.BaseExtensionType):
+        return replace(decoded(cast(bound, data_type.storage_type)), label=data_type)
     if pa.types.is_dictionary(data_type) or pa.types.is_run_end_encoded(data_type):
         return decoded(cast(bound, data_type.value_type))
     if data_type == pa.string_view():

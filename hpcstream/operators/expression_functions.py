@@ -29,6 +29,7 @@ from hpcstream.operators.expression_types import (
     align_values,
     family,
 )
+from hpcstream.operators.expression_uuids import uuid_text
 
 Arguments = Sequence[Bound]
 Options = dict[str, Any]
@@ -141,7 +142,14 @@ def _is_nan(arguments: Arguments, options: Options) -> Bound:
 def _fill_null(arguments: Arguments, options: Options) -> Bound:
     value, replacement = arguments
     align = align_values if replacement.scalar is None else align_for_comparison
-    return fill(*align(value, replacement))
+    return _labelled(fill(*align(value, replacement)), arguments)
+
+
+def _labelled(result: Bound, values: Arguments) -> Bound:
+    """Return one of some values under the extension type that all had, if they had one."""
+    labels = {value.label for value in values if family(value.data_type) != "null"}
+    label = labels.pop() if len(labels) == 1 else None
+    return result if label is None else cast(result, label)
 
 
 def _when(arguments: Arguments, options: Options) -> Bound:
@@ -151,7 +159,7 @@ def _when(arguments: Arguments, options: Options) -> Bound:
         condition = call("coalesce", [_condition(branches[position]), never])
         value, result = align_values(branches[position + 1], result)
         result = choose(condition, value, result)
-    return result
+    return _labelled(result, [*branches[1::2], arguments[-1]])
 
 
 def _is_in(arguments: Arguments, options: Options) -> Bound:
@@ -187,7 +195,14 @@ def _by_value(members: pa.Array) -> pa.Array:
 
 
 def _cast(arguments: Arguments, options: Options) -> Bound:
-    return cast(arguments[0], options["data_type"], safe=options.get("safe", True))
+    (value,) = arguments
+    data_type = options["data_type"]
+    if value.label == pa.uuid() and data_type in (pa.string(), pa.large_string()):
+        return cast(uuid_text(value), data_type)
+    is_label = isinstance(data_type, pa.BaseExtensionType)
+    if is_label and not data_type.storage_type.equals(value.data_type):
+        raise TypeMismatch(f"it is stored as {data_type.storage_type}; cast to that first")
+    return cast(value, data_type, safe=options.get("safe", True))
 
 
 def _abs(arguments: Arguments, options: Options) -> Bound:

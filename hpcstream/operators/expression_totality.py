@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from hpcstream.memory.columns import stored_type
+
 _TOTAL = frozenset(
     (
         "equal",
@@ -70,6 +72,7 @@ def is_total_call(function_name: str, types: list[pa.DataType]) -> bool:
 def is_total_cast(source: pa.DataType, target: pa.DataType, *, safe: bool) -> bool:
     """Whether every value of one type can be cast to another."""
     types = pa.types
+    source = stored_type(source)
     if source.equals(target) or types.is_null(source):
         return True
     if types.is_dictionary(source) or types.is_run_end_encoded(source):

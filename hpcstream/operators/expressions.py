@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.hints import absent
+from hpcstream.memory.columns import stored
 from hpcstream.memory.plain_types import plain_column, plain_type
 from hpcstream.memory.type_names import type_of_name
 from hpcstream.operators.aggregate_call import AggregateCall, count
@@ -201,7 +202,7 @@ class Expression:
         if isinstance(values, set | frozenset):
             values = sorted(values, key=repr)  # the order of a set differs between ranks
         given = values if isinstance(values, pa.Array) else pa.array(list(values))
-        members = plain_column(given, plain_type(given.type))
+        members = stored(plain_column(given, plain_type(given.type)))
         if members.null_count:
             raise ValueError(
                 "is_in: null is equal to nothing, as in SQL; leave None out and add "

@@ -16,6 +16,9 @@ from hpcstream.memory.columns import (
     is_binary_type,
     is_word_type,
     key_words,
+    labelled,
+    stored,
+    stored_type,
     validity,
     words_to_array,
 )
@@ -79,10 +82,13 @@ class InternedKeys:
     def decode(self, words: Ints, is_null: Bools | None) -> list[pa.Array]:
         """Return the key columns of ids."""
         offsets, data = self._index.keys(words)
-        if len(self._fields) > 1:
-            return decode_rows(offsets, data, [field.type for field in self._fields])
-        valid = None if is_null is None else ~is_null
-        return [_from_bytes(offsets, data, valid, self._fields[0].type)]
+        types = [stored_type(field.type) for field in self._fields]
+        if len(types) > 1:
+            columns = decode_rows(offsets, data, types)
+        else:
+            valid = None if is_null is None else ~is_null
+            columns = [_from_bytes(offsets, data, valid, types[0])]
+        return [labelled(c, field.type) for c, field in zip(columns, self._fields, strict=True)]
 
     def forget_dead(self, store: SliceStore) -> None:
         """Throw away keys without entries, when they are more than half.
@@ -190,7 +196,7 @@ def _same_memory(left: pa.Array, right: pa.Array) -> bool:
 
 
 def _plain(column: pa.Array) -> pa.Array:
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    return stored(column.dictionary_decode() if pa.types.is_dictionary(column.type) else column)
 
 
 def _bytes_of(column: pa.Array) -> tuple[npt.NDArray[Any], Bytes]:

@@ -23,6 +23,7 @@ from hpcstream.memory.columns import (
     is_binary_type,
     is_word_type,
     key_words,
+    stored,
     validity,
 )
 from hpcstream.memory.selection import Rows, picked_column
@@ -201,6 +202,7 @@ def _pair(left: Codes, right: Codes, n_right: int) -> Ints:
 def _plain(array: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         return _plain(array.dictionary_decode())
+    array = stored(array)
     large_type = LARGE_TYPE_OF_VIEW.get(array.type)
     return array if large_type is None else array.cast(large_type)
 

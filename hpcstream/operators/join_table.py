@@ -13,7 +13,13 @@ import pyarrow.compute as pc
 
 from hpcstream.errors import PlanError
 from hpcstream.event_time import ORDER_COLUMN, PLACE_COLUMN
-from hpcstream.memory.columns import LARGE_TYPE_OF_VIEW, fixed_values, is_binary_type
+from hpcstream.memory.columns import (
+    LARGE_TYPE_OF_VIEW,
+    can_be_key,
+    fixed_values,
+    is_binary_type,
+    stored_type,
+)
 from hpcstream.memory.plain_types import plain_table
 from hpcstream.memory.selection import Rows, gathered, picked_column, taken, true_rows
 from hpcstream.operators.expression_binding import unknown_column
@@ -366,6 +372,7 @@ def _kind(data_type: pa.DataType) -> str | None:
     types = pa.types
     if types.is_dictionary(data_type):
         return _kind(data_type.value_type)
+    data_type = stored_type(data_type)
     if types.is_integer(data_type):
         return "uint64" if types.is_uint64(data_type) else "integer"
     if types.is_floating(data_type):
@@ -380,9 +387,7 @@ def _kind(data_type: pa.DataType) -> str | None:
         return f"timestamp[{data_type.unit}, zone {data_type.tz is not None}]"
     if types.is_decimal(data_type):
         return f"decimal{data_type.bit_width} of scale {data_type.scale}"
-    if types.is_nested(data_type) or types.is_null(data_type):
-        return None
-    return str(data_type)
+    return str(data_type) if can_be_key(data_type) else None
 
 
 def _names(names: Sequence[str]) -> tuple[str, ...]:
