@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hpcstream.api.windowed import KeyedStream, WindowedStream
     from hpcstream.api.windows import hopping, sliding, tumbling
     from hpcstream.connectors import generators
+    from hpcstream.connectors.base import Sink, Source
     from hpcstream.errors import (
         ConnectorError,
         EarlyExit,
@@ -40,6 +41,7 @@ _HOMES = {
     "hpcstream.api.windowed": ("KeyedStream", "WindowedStream"),
     "hpcstream.api.windows": ("hopping", "sliding", "tumbling"),
     "hpcstream.connectors": ("generators",),
+    "hpcstream.connectors.base": ("Sink", "Source"),
     "hpcstream.errors": (
         "ConnectorError",
         "EarlyExit",
@@ -72,6 +74,8 @@ __all__ = [
     "OverflowInAggregate",
     "PlanError",
     "RemoteError",
+    "Sink",
+    "Source",
     "StallError",
     "Stream",
     "WindowedStream",

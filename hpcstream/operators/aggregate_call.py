@@ -36,6 +36,13 @@ _MAX_DECIMAL_DIGITS = 38
 _MAX_DECIMAL256_DIGITS = 76
 
 
+def _called(data_type: pa.DataType) -> str:
+    """Return what nested values are called."""
+    if pa.types.is_struct(data_type):
+        return "structs"
+    return "maps" if pa.types.is_map(data_type) else "lists"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class AggregateCall:
     """An aggregate to compute for each key and window.
@@ -125,6 +132,12 @@ class AggregateCall:
             advice = "; cast it first, as in .cast('int64')"
         elif pa.types.is_string(input_type) or pa.types.is_large_string(input_type):
             advice = "; cast it first, as in .cast('float64'), if it holds numbers"
+        elif pa.types.is_nested(input_type):
+            advice = (
+                f" does not exist: aggregates are of single values, not element by element of "
+                f"{_called(input_type)}; make a row of each value, or one value of all, in "
+                "map_batches() before"
+            )
         return PlanError(f"'{self.function}' of {input_type} in {self!r}{advice}")
 
     def __repr__(self) -> str:

@@ -19,6 +19,10 @@ def hourly(keyed: hs.KeyedStream) -> hs.WindowedStream:
     return keyed.window(hs.tumbling("1h"))
 
 
+def ends(job: hs.Job, source: hs.Source, sink: hs.Sink) -> None:
+    job.source(source, event_time="t").sink(sink)
+
+
 def rows_of(job: hs.Job, collected: hs.Collected) -> int:
     result: hs.JobResult = job.run(checkpoint_dir="saved", batch_rows=10_000, show=False)
     return int(collected.table.num_rows) if result.is_root and result.rank == 0 else 0

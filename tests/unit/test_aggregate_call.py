@@ -43,6 +43,13 @@ def test_result_types_follow_the_input(call, input_type, expected):
         (col("t").sum(), US, "'sum' of timestamp[us]"),
         (col("t").mean(), US, "'mean' of timestamp[us]"),
         (col("l").max(), pa.list_(pa.int64()), "'max' of list"),
+        (
+            col("l").mean(),
+            pa.list_(pa.list_(pa.int64(), 4), 4),
+            " in col('l').mean() does not exist: aggregates are of single values, not element by "
+            "element of lists; make a row of each value",
+        ),
+        (col("l").sum(), pa.struct([("a", pa.int64())]), "element by element of structs"),
         ((col("s") + "x").var(), pa.string(), "'var' of string in (col('s') + 'x').var(ddof=1)"),
     ],
 )

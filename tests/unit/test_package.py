@@ -108,3 +108,10 @@ def test_pinned_versions_are_exact():
     lines = (PROJECT / "requirements" / "pins.txt").read_text(encoding="utf-8").splitlines()
 
     assert [line for line in lines if not line.startswith("#") and "==" not in line] == []
+
+
+def test_every_public_name_is_there():
+    import hpcstream
+
+    assert sorted(hpcstream.__all__) == dir(hpcstream)
+    assert all(getattr(hpcstream, name) is not None for name in hpcstream.__all__)
