@@ -118,7 +118,8 @@ def _show_source(rank: int, facts: dict[str, Any]) -> None:
     )
     for split in facts["splits"]:
         if split["position"] and not split["done"]:
-            print(f"    {split['split']['id']}: row {split['position']:,}")
+            name = split["split"]["id"].encode(errors="backslashreplace").decode()
+            print(f"    {name}: row {split['position']:,}")
 
 
 def _sources(stored: Stored, manifest: Manifest) -> list[list[dict[str, Any]]]:

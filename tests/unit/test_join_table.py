@@ -283,3 +283,14 @@ def test_an_index_of_strings_is_as_large_as_its_distinct_keys():
     (strings,) = index._columns
     assert sum(a.nbytes for a in (strings._records, strings._data, strings._slots)) < 1000
     assert index.find([pa.array(["a"])], np.zeros(0, np.int32)).tolist() == []
+
+
+def test_a_table_is_read_from_a_file_as_a_stream_of_it_is(tmp_path):
+    (tmp_path / "a.CSV").write_text('id,name\n007,NA\n010,""\n011,\n')
+    (tmp_path / "a.jsonl").write_text('{"id": "007", "name": "NA"}\n{"id": "010", "name": ""}\n')
+    for file, names in (("a.CSV", ["NA", "", None]), ("a.jsonl", ["NA", "", None])):
+        job = hs.Job("enriched")
+        rows = job.from_batches(pa.table({"id": ["007", "010", "011"]}))
+        found = rows.join_table(tmp_path / file, on="id", how="left").collect()
+        job.run(show=False)
+        assert found.table.sort_by("id")["name"].to_pylist() == names
