@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hpcstream as hs
 from hpcstream import col
 from hpcstream.errors import PlanError
 from hpcstream.event_time import TIME_COLUMN
