@@ -154,7 +154,8 @@ class Pacer:
         if self.closer.is_stretched and (self._rows or self._reader.mark != self._said):
             self._wake_others()
             self.closer.wake()
-        self._look_s = now_s + self.closer.look_after_s(now_s, self._reader.n_asked)
+        look_s = now_s + self.closer.look_after_s(now_s, self._reader.n_asked)
+        self._look_s = min(look_s, self._reader.idle_from_s)
 
     def look_soon(self) -> None:
         """Ask the source in the next turn: something has come."""
@@ -162,9 +163,8 @@ class Pacer:
 
     def due_s(self) -> float:
         """Return when there is something to do if nothing comes that can be waited for."""
-        if self._reader.wakes:
-            return self.closer.due_s()
-        return min(self.closer.due_s(), self._look_s)
+        look_s = self._reader.idle_from_s if self._reader.wakes else self._look_s
+        return min(self.closer.due_s(), look_s)
 
     @property
     def descriptors(self) -> list[int]:

@@ -426,6 +426,18 @@ class LiveReader:
         return stamped
 
     @property
+    def idle_from_s(self) -> float:
+        """When the next active split falls idle if it gets no rows.
+
+        Each is to be asked then: if two fell idle in one look, what the second promised
+        after the first would never be told.
+        """
+        timeout_s = self._spec.idle_timeout_s
+        if timeout_s is None:
+            return math.inf
+        return min((live.last_rows_s + timeout_s for live in self._active()), default=math.inf)
+
+    @property
     def n_asked(self) -> int:
         """Number of splits that have not ended."""
         return sum(not live.ended for live in self._splits)

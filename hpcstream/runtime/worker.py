@@ -236,6 +236,8 @@ class Worker:
             if busy_round != self._busy_round:
                 self._busy_round = busy_round
                 self._stay_busy(busy_round)
+        if len(self._pacers) > 1 and not all(p.closer.is_stretched for p in self._pacers):
+            self._wake()  # rows of one source, or a wake for one, are for all of this rank
         if self.is_quiet:
             self._take_wakes()
             self._look_in_a_pause()

@@ -124,6 +124,7 @@ class FedReader:
         self.waiting = []
         self.ended = False
         self.mark = 0
+        self.idle_from_s = float("inf")
         self.wakes = False
         self.descriptors = []
         self.n_asked = 1
@@ -267,6 +268,19 @@ def test_a_rank_sleeps_until_the_round_if_its_source_wakes_it(resting):
     resting.reader.wakes = True
 
     assert asked_s < resting.pacer.due_s() == resting.pacer.closer.due_s()
+
+
+def test_a_split_that_falls_idle_is_asked_at_that_moment(resting):
+    resting.pacer.look_soon()
+    resting.reader.idle_from_s = resting.clock() + 0.001
+    resting.pacer.look_in_a_pause()
+    resting.reader.wakes = True
+
+    assert resting.pacer.due_s() == resting.reader.idle_from_s
+    resting.clock.advance(0.0015)
+    resting.pacer.look_in_a_pause()
+
+    assert len(resting.reader.asked) == 2
 
 
 class Ahead:
