@@ -365,6 +365,7 @@ class Checkpointing:
             return f"{lacking}, which it refers to, is gone or not as it was"
         seconds = self._clock() - cut.began_s
         try:
+            store.check_attempt(self.session.attempt)  # says more than that an output is gone
             self.check_outputs()
             made = manifest(cut, self._plan, self.session.attempt, reports, seconds)
             store.complete(store.path(cut.number, cut.kind), made)
