@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
@@ -13,6 +14,30 @@ SCRATCH_DIR = "HPCSTREAM_SCRATCH_DIR"
 
 EXPLAIN = "HPCSTREAM_EXPLAIN"
 """Environment variable: print the plan instead of running (``hpcstream explain``)."""
+
+
+STOP_GRACE = "HPCSTREAM_STOP_GRACE"
+"""Environment variable: ``stop_grace_s`` of runs that are not told."""
+
+
+def seconds_of(variable: str, default: float) -> float:
+    """Return the seconds that an environment variable names.
+
+    Raises
+    ------
+    ValueError
+        It is not a positive number.
+    """
+    text = os.environ.get(variable, "")
+    if not text:
+        return default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = float("nan")
+    if not seconds > 0:
+        raise ValueError(f"{variable}={text!r}: expected seconds, as 30")
+    return seconds
 
 
 class RoundLimits(NamedTuple):
@@ -27,6 +52,7 @@ BOUNDED_ROUND = RoundLimits(262_144, 16 << 20)
 REDUCED_ROUND = RoundLimits(2_097_152, 128 << 20)
 """Of jobs in which rows are aggregated before they go to other ranks."""
 
+_OF_ONE_RANK = ("progress", "stall_timeout_s", "stop_grace_s")
 _AT_LEAST_ONE = (
     "batch_rows", "round_bytes", "rounds_in_flight", "step_bytes", "receive_bytes", "keep",
 )  # fmt: skip
@@ -83,6 +109,9 @@ class JobConfig:
         MPI copy them.
     stall_timeout_s : float or None
         End the job when no round completes for so long; None: only say so.
+    stop_grace_s : float
+        How long a rank that was asked to stop may be in one call of a function of the job, or
+        all ranks wait for one that does not answer, before the job is ended as it is.
     abort_timeout_s : float
         How long the ranks may take to agree on a failure before all are killed.
     local_aggregation : bool
@@ -120,6 +149,7 @@ class JobConfig:
     receive_bytes: int = 256 << 20
     shared_memory: bool = True
     stall_timeout_s: float | None = None
+    stop_grace_s: float = 25.0
     abort_timeout_s: float = 5.0
     local_aggregation: bool = True
     reproducible: bool = False
@@ -140,7 +170,13 @@ class JobConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1; got {value!r}")
-        for name in ("linger_s", "abort_timeout_s", "checkpoint_interval_s", "stall_timeout_s"):
+        for name in (
+            "linger_s",
+            "abort_timeout_s",
+            "checkpoint_interval_s",
+            "stall_timeout_s",
+            "stop_grace_s",
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive; got {value!r}")
@@ -159,5 +195,5 @@ class JobConfig:
 
     def fingerprint(self) -> str:
         """Return what all ranks must have in common, as text."""
-        shared = {k: v for k, v in asdict(self).items() if k not in ("progress", "stall_timeout_s")}
+        shared = {k: v for k, v in asdict(self).items() if k not in _OF_ONE_RANK}
         return ", ".join(f"{name}={value!r}" for name, value in sorted(shared.items()))

@@ -15,7 +15,7 @@ from hpcstream.api.file_reading import FileReading
 from hpcstream.api.misuse import Reminder, refuse_unknown_options
 from hpcstream.api.notebook import Plan, preformatted
 from hpcstream.api.stream import Stream
-from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, JobConfig
+from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, STOP_GRACE, JobConfig, seconds_of
 from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Source
 from hpcstream.connectors.batches import BatchesSource
@@ -258,6 +258,7 @@ class Job(FileReading):
         receive_bytes: int = 256 << 20,
         shared_memory: bool = True,
         stall_timeout_s: float | None = None,
+        stop_grace_s: float | None = None,
         abort_timeout_s: float = 5.0,
         local_aggregation: bool = True,
         scratch_dir: str | Path | None = None,
@@ -294,6 +295,10 @@ class Job(FileReading):
             it, two runs on the same number of ranks give the same bits.
         show : bool
             Print the summary, on rank 0.
+        stop_grace_s : float, optional
+            How long a function of the job may still take when the job has been asked to stop,
+            before it is ended as it is. Default: what the environment variable
+            HPCSTREAM_STOP_GRACE says (``hpcstream run --stop-grace`` sets it), else 25.
         progress : bool, optional
             Say how far the job is: on a terminal in one line; elsewhere a line every 10 s, or
             every minute if not given. See `hpcstream.config.JobConfig`, also for the other
@@ -326,6 +331,7 @@ class Job(FileReading):
             receive_bytes=receive_bytes,
             shared_memory=shared_memory,
             stall_timeout_s=stall_timeout_s,
+            stop_grace_s=seconds_of(STOP_GRACE, 25.0) if stop_grace_s is None else stop_grace_s,
             abort_timeout_s=abort_timeout_s,
             local_aggregation=local_aggregation,
             reproducible=reproducible,

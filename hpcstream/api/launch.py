@@ -39,9 +39,16 @@ def run_job(
     try:
         with (
             job_of_this_process(),
-            SignalledStop(has_checkpoints=config.checkpoint_dir is not None) as stop,
+            SignalledStop(
+                has_checkpoints=config.checkpoint_dir is not None,
+                grace_s=config.stop_grace_s,
+                rank=own.rank,
+                abort=own.abort,
+                is_interactive=_is_interactive(),
+            ) as stop,
         ):
             run = JobRun(name, graph, config, own, stop=stop)
+            stop.doing = run.doing
             result = _run(run, own, is_bounded=not graph.has_live_source)
     finally:
         lending.trim()

@@ -27,7 +27,7 @@ and with more ranks than cores. The exit code is the job's.
 
 Ctrl-C, TERM and USR2 ask the job to stop; it then writes a last checkpoint if it has a
 checkpoint directory (exit code 75: start again to go on; 130 after Ctrl-C). A second Ctrl-C ends
-it at once."""
+it at once; a job whose function hangs ends after --stop-grace seconds."""
 
 _EXPLAIN = """\
 Print the plan of the script's jobs instead of running them: operators, rewrites, placement. The
@@ -92,6 +92,7 @@ def _add_scripts(commands: _Commands) -> None:
         _add_ranks(command)
         if answer is run:
             _add_checkpoints(command)
+            _add_limits(command)
         command.add_argument("script", metavar="script.py", help="the Python script")
         command.add_argument(
             "arguments", nargs=argparse.REMAINDER, metavar="...", help="what the script gets"
@@ -166,6 +167,26 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--shrink", action="store_true", help="start again with one rank less each time"
     )
+
+
+def _add_limits(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--stop-grace",
+        type=_seconds,
+        metavar="S",
+        help="how long a function of the job may still take after the job was asked to stop, "
+        "before the job is ended as it is (default: 25)",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = float("nan")
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"expected seconds, more than 0; got {text!r}")
+    return seconds
 
 
 def _positive(text: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from hpcstream.cli import mpiexec
 from hpcstream.cli.restarts import Policy, run_to_the_end
 from hpcstream.cli.supervise import Ended, supervise
-from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR
+from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, STOP_GRACE
 from hpcstream.errors import LauncherError
 from hpcstream.exchange.launcher import OPEN_MPI, launches
 from hpcstream.messages import ERR, flush, say
@@ -26,6 +26,8 @@ def run(options: argparse.Namespace) -> int:
     extra = {}
     if options.scratch is not None:
         extra[SCRATCH_DIR] = os.path.abspath(os.path.expanduser(options.scratch))
+    if options.stop_grace is not None:
+        extra[STOP_GRACE] = f"{options.stop_grace:g}"
     if options.checkpoint_dir is None:
         if options.restarts or options.shrink:
             raise LauncherError("--restarts and --shrink go on from checkpoints: --checkpoint-dir")

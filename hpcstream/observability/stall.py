@@ -162,6 +162,10 @@ class StallMonitor:
         wait_s = 0.0 if self._speaks(now_s) else GRACE_S + self._grace_s
         return self.quiet_s >= self._timeout_s + wait_s
 
+    def works_elsewhere(self, now_s: float) -> bool:
+        """Return whether another rank has said lately that it is at work."""
+        return any(not beat.stalled for beat in self._recent(now_s))
+
     def _speaks(self, now_s: float) -> bool:
         """Return whether no listener before this one is there to speak."""
         stalled = {beat.rank for beat in self._recent(now_s) if beat.stalled}

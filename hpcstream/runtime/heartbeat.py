@@ -85,6 +85,10 @@ class Heartbeat:
             if monitor.is_over(now_s):
                 self._end()
 
+    def is_dead(self, for_s: float) -> bool:
+        """Whether nothing has moved here for so long, and no rank says that it works."""
+        return self.monitor.quiet_s > for_s and not self.monitor.works_elsewhere(self._clock())
+
     def _others(self) -> list[int]:
         return [rank for rank in range(self._comm.size) if rank != self._comm.rank]
 

@@ -62,6 +62,9 @@ Running = Generator[bool, None, JobResult]
 
 _ROUNDS = "running rounds"
 
+OTHERS_FIRST_S = 3.0
+"""How much longer than a rank in a function, which says which, the ranks that wait for it take."""
+
 
 @dataclass
 class JobRun:
@@ -115,8 +118,8 @@ class JobRun:
         try:
             while True:
                 moved = next(running)
-                if heartbeat.turn(moved) and self.setup is not None:
-                    self.setup.telemetry.poll()
+                if heartbeat.turn(moved):
+                    self._now_and_then(heartbeat)
                 yield moved
         except StopIteration as stop:
             result: JobResult = stop.value
@@ -149,6 +152,23 @@ class JobRun:
         """Sleep until something comes for this rank; False if the time was over."""
         assert self.setup is not None, "a job is quiet only once it runs"
         return self.setup.worker.sleep(seconds)
+
+    def doing(self) -> str:
+        """Return what this rank works on, in words; may be asked in another thread."""
+        return self._doing(False).what
+
+    def _now_and_then(self, heartbeat: Heartbeat) -> None:
+        """Do what is to be done a few times a second, whatever happens."""
+        self.stop.note_turn()
+        limit_s = self.config.stop_grace_s + OTHERS_FIRST_S
+        if self.stop.unanswered_s() > limit_s and heartbeat.is_dead(limit_s):
+            say(
+                f"asked to stop, the ranks gave no answer for {limit_s:.0f} s: rank "
+                f"{self.comm.rank} waited for {self._doing(True).what}; ending all ranks"
+            )
+            self.comm.abort(self.stop.status)
+        if self.setup is not None:
+            self.setup.telemetry.poll()
 
     def _doing(self, stalled: bool) -> Wait:
         """Return what this rank waits for, or works on, for the ranks that ask."""
@@ -354,6 +374,7 @@ class JobRun:
             yield moved
             if not moved and worker.failed_too_long():
                 self._give_up(worker.error)
+        self.stop.answer()
         yield from _waiting(setup.telemetry.drain())
         if self._checkpoints is not None:
             failed = yield from _waiting(self._checkpoints.drain())

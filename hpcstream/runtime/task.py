@@ -231,7 +231,8 @@ class Task:
 
     def where(self) -> str:
         """Return what the task was doing, for an error's note."""
-        return f"in {self.name}, round {self.next_round}, {self._doing}"
+        doing = f", {self._doing}" if self._doing else ""
+        return f"in {self.name}, round {self.next_round}{doing}"
 
 
 class SourceTask(Task):

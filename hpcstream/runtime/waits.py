@@ -65,7 +65,9 @@ def _members(plan: EdgePlan) -> list[int]:
 
 
 def what_is_done(worker: Worker) -> str:
-    """Return what the task furthest behind works on."""
+    """Return what the task that runs works on, else the one furthest behind."""
+    if worker.at_work is not None:
+        return worker.at_work.where()
     open_tasks = [task for task in worker.tasks if not task.finished]
     if not open_tasks:
         return "the end of the job"

@@ -61,6 +61,7 @@ class Worker:
         self._sources = [task for task in tasks if isinstance(task, SourceTask)]
         self._pacers = [task.pacer for task in self._sources if task.pacer is not None]
         self.waking = waking
+        self.at_work: Task | None = None
         self._clock = clock
         self._abort_timeout_s = abort_timeout_s
         self._failed_s: float | None = None
@@ -118,9 +119,11 @@ class Worker:
     def _step(self, task: Task) -> bool:
         if self.checkpoints is not None and self._awaits_control(task):
             return False
+        self.at_work = task
         try:
             moved = task.step()
             end_if_child()
+            self.at_work = None
             return moved
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             end_if_child(error)

@@ -124,6 +124,18 @@ def test_a_second_interrupt_ends_a_job_that_does_not_come_to_its_checkpoint(tmp_
     assert not set(ranks) & {pid for pid, _ in living_processes()}
 
 
+def test_one_signal_ends_ranks_whose_functions_hang_after_the_grace_time(tmp_path):
+    script = tmp_path / "job.py"
+    script.write_text(STUCK)
+    with Started(tmp_path, "--stop-grace", "1", script=script) as job:
+        job.until(lambda: "stuck" in job.said)
+        job.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert job.ends() == 143, job.said
+        assert time.monotonic() - began < 20
+    assert "gave no answer for 1 s (stop_grace_s=1): ended in stuck (job.py, line 8)" in job.said
+
+
 def test_a_running_job_is_asked_for_savepoints_and_its_directory_looked_at(expected, tmp_path):
     run = tmp_path / "run"
     with Started(tmp_path, pace_s=0.1) as job:

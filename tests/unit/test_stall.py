@@ -13,6 +13,7 @@ import hpcstream as hs
 from hpcstream.exchange.communicator import NOTE_BYTES
 from hpcstream.observability.stall import Beat, StallMonitor, listeners
 from hpcstream.runtime.heartbeat import LOOK_EVERY_S, Heartbeat
+from hpcstream.runtime.stopping import AskedToStop
 from hpcstream.runtime.waits import Wait
 from hpcstream.testing import ManualClock, Simulation, StepSource, start_ranks
 
@@ -204,6 +205,37 @@ def test_stall_timeout_ends_all_ranks(capsys):
     text = capsys.readouterr().err
     assert "rank 1 (process" in text
     assert "hpcstream.errors.StallError: nothing has moved for 4 s" in text
+
+
+class AskedLongAgo(AskedToStop):
+    """A request to stop that nobody has answered."""
+
+    def unanswered_s(self) -> float:
+        return 1000.0
+
+
+def test_ranks_that_wait_in_vain_end_a_job_that_was_asked_to_stop(capsys):
+    feed = StepSource(pa.schema({"t": pa.int64()}), n_splits=3)
+    with start_ranks(3, lambda: build(feed), clock=ManualClock(), stop_grace_s=20.0) as ranks:
+        ranks.close_round()
+        for run in ranks._runs:
+            run.stop = AskedLongAgo(75)
+        step_all_but(ranks, 1, 20)
+        assert "gave no answer" not in capsys.readouterr().err
+        with pytest.raises(SystemExit, match="75"):
+            step_all_but(ranks, 1, 10)
+
+    assert "asked to stop, the ranks gave no answer for 23 s: rank" in capsys.readouterr().err
+
+
+def test_a_rank_that_says_it_works_is_waited_for():
+    monitor = StallMonitor(0, 2)
+    monitor.hear(Beat(1, False, "a long batch"), 100.0)
+
+    assert monitor.works_elsewhere(101.0)
+    assert not monitor.works_elsewhere(110.0)
+    monitor.hear(Beat(1, True, "rank 0"), 111.0)
+    assert not monitor.works_elsewhere(111.0)
 
 
 def test_a_quiet_live_source_is_no_stall(capsys):
