@@ -20,6 +20,13 @@ STOP_GRACE = "HPCSTREAM_STOP_GRACE"
 """Environment variable: ``stop_grace_s`` of runs that are not told."""
 
 
+TELL_DIRECTORY = "HPCSTREAM_TELL_DIRECTORY"
+"""Environment variable: a file that gets the name of the checkpoint directory that a job uses."""
+
+LOST_HOST = "HPCSTREAM_LOST_HOST"
+"""Environment variable: end a job if no rank of a host is heard of for so many seconds."""
+
+
 def seconds_of(variable: str, default: float) -> float:
     """Return the seconds that an environment variable names.
 

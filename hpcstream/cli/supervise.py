@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from hpcstream.cli.early_end import LOOK_EVERY_S, WAITED_FOR_S, EarlyEnd
+from hpcstream.cli.early_end import LOOK_EVERY_S, WAITED_FOR_S, EarlyEnd, has_ranks, has_started_mpi
+from hpcstream.cli.launcher_output import LauncherOutput
 from hpcstream.exchange.launcher import (
     MPICH,
     OPEN_MPI,
@@ -42,6 +43,7 @@ STUCK_AFTER_S = 10.0
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 _TRY_AGAIN = 75
+_ONE_REQUEST_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,41 +62,82 @@ class Ended:
     asked: bool = False
 
 
-def supervise(command: Sequence[str], environ: Mapping[str, str], mpi: str) -> Ended:
+def supervise(
+    command: Sequence[str], environ: Mapping[str, str], mpi: str, *, is_launcher: bool = True
+) -> Ended:
     """Run a launcher to its end and return how the job ended.
 
-    INT, TERM, HUP and USR2 ask the ranks to stop, once; a further INT ends them at
-    once. What is left of the job when its launcher has ended is killed.
+    INT, TERM, HUP and USR2 ask the ranks to stop, once; a further INT, or the same once more,
+    ends them at once, and so does the first before any rank has started MPI. What is left of
+    the job when its launcher has ended is killed. What a launcher itself says of ranks that have
+    failed is left out where a rank has said why.
     """
     adopt_orphans()
-    launcher = subprocess.Popen(
-        command,
-        env=dict(environ),
-        stdin=subprocess.DEVNULL if sys.stdin is None or sys.stdin.isatty() else None,
-        process_group=0,
-        preexec_fn=lambda: _before_start(environ, mpi),
-    )
-    early = EarlyEnd(launcher.pid, is_watching=mpi != OPEN_MPI)  # which looks after it itself
-    with _guarded(launcher.pid), _StopRequests(launcher, mpi) as requests:
-        try:
-            return requests.outcome(_wait(launcher, requests, early))
-        finally:
-            kill_descendants()
-            launcher.wait()
-            if mpi == OPEN_MPI:
-                remove_session(launcher.pid, environ)
+    # MPICH's launcher says of ranks that have failed on standard output.
+    output = LauncherOutput((1, 2) if mpi == MPICH else (2,)) if is_launcher else None
+    with _StopRequests(mpi) as requests:
+        launcher = subprocess.Popen(
+            command,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL if sys.stdin is None or sys.stdin.isatty() else None,
+            stdout=output.writing(1) if output else None,
+            stderr=output.writing(2) if output else None,
+            process_group=0,
+            preexec_fn=lambda: _before_start(environ, mpi),
+        )
+        early = EarlyEnd(launcher.pid, is_watching=mpi != OPEN_MPI)  # which looks after it itself
+        with _guarded(launcher.pid):
+            if output:
+                output.start()
+            requests.begin(launcher)
+            try:
+                returned = _wait(launcher, requests, early)
+            finally:
+                kill_descendants()
+                launcher.wait()
+                if output:
+                    output.end(show_held=not requests.has_any)
+                if mpi == OPEN_MPI:
+                    remove_session(launcher.pid, environ)
+        return requests.outcome(_by_signal(returned, output))
+
+
+def _by_signal(returned: int, output: LauncherOutput | None) -> int:
+    """Return a launcher's exit status, as a shell shows that of what a signal has ended."""
+    if output and returned == output.signal_number:  # MPICH's returns the bare number
+        return 128 + returned if returned else 0
+    return returned
 
 
 class _StopRequests:
     """The signals that asked a job to stop; a context in which they are handled."""
 
-    def __init__(self, launcher: subprocess.Popen[bytes], mpi: str) -> None:
-        self._launcher = launcher
+    def __init__(self, mpi: str) -> None:
+        self._launcher: subprocess.Popen[bytes] | None = None
         # Open MPI's launcher passes USR2 on, but kills on TERM; MPICH's the other way round.
         self._stop_signal = signal.SIGTERM if mpi == MPICH else signal.SIGUSR2
         self._received: list[int] = []
+        self._received_s = 0.0
         self._replaced: dict[int, object] = {}
         self.kill_at: float | None = None
+
+    @property
+    def has_any(self) -> bool:
+        """Whether a signal has asked the job to stop."""
+        return bool(self._received)
+
+    def begin(self, launcher: subprocess.Popen[bytes]) -> None:
+        """Pass on to a launcher what comes, and what has come before it was there."""
+        self._launcher = launcher
+        if self._received:
+            self.end_at_once()
+
+    def end_at_once(self) -> None:
+        """Tell the launcher to end its ranks, which are killed if that takes long."""
+        wait_s = KILL_AFTER_S if self.kill_at is None else 0.0
+        self.kill_at = time.monotonic() + wait_s
+        if self._launcher is not None:
+            self._launcher.send_signal(signal.SIGTERM)
 
     def __enter__(self) -> _StopRequests:
         for number in (*_STOP_SIGNALS, signal.SIGUSR1):
@@ -120,21 +163,27 @@ class _StopRequests:
         return status if status in (1, _TRY_AGAIN) else 128 + first
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        launcher, now_s = self._launcher, time.monotonic()
         if number == signal.SIGUSR1:
-            self._launcher.send_signal(signal.SIGUSR1)
+            if launcher is not None:
+                launcher.send_signal(signal.SIGUSR1)
             return
+        # Some senders signal a process and its group, too: that is one request.
+        again = number == signal.SIGINT or now_s - self._received_s > _ONE_REQUEST_S
+        is_second = self.has_any and again and number in (signal.SIGINT, *self._received)
+        is_first = not self.has_any
         self._received.append(number)
-        if len(self._received) == 1:
-            self._launcher.send_signal(self._stop_signal)
-        elif number == signal.SIGINT:
-            wait_s = KILL_AFTER_S if self.kill_at is None else 0.0
-            self.kill_at = time.monotonic() + wait_s
-            self._launcher.send_signal(signal.SIGTERM)
+        self._received_s = now_s
+        if is_first and launcher is not None:
+            launcher.send_signal(self._stop_signal)
+        elif is_second:
+            self.end_at_once()
 
 
 def _wait(launcher: subprocess.Popen[bytes], requests: _StopRequests, early: EarlyEnd) -> int:
     """Return what the launcher returned; 1 if it had to be killed because it was stuck."""
     ranks = _Ranks(launcher.pid)
+    asked = False
     while True:
         try:
             often = early.is_watching
@@ -143,6 +192,10 @@ def _wait(launcher: subprocess.Popen[bytes], requests: _StopRequests, early: Ear
             if early.look():
                 _end_waiting(launcher)
                 return 1
+            if requests.has_any and not asked:
+                asked = True
+                if not has_started_mpi(launcher.pid):  # there is nothing to be saved
+                    requests.end_at_once()
             if requests.kill_at is not None and time.monotonic() > requests.kill_at:
                 kill_descendants()
             if ranks.have_gone():
@@ -159,7 +212,8 @@ class _Ranks:
     def __init__(self, launcher: int) -> None:
         self._launcher = launcher
         self._begun_s = self._looked_s = self._seen_s = time.monotonic()
-        self._seen = False
+        self._seen = self._has_ranks = False
+        self._ranks_s = self._begun_s
 
     def _starts(self) -> bool:
         return not self._seen and time.monotonic() - self._begun_s < 2.0
@@ -176,7 +230,11 @@ class _Ranks:
         self._looked_s = now
         if descendants(self._launcher):
             self._seen, self._seen_s = True, now
-        return self._seen and now - self._seen_s > STUCK_AFTER_S
+        if has_ranks(self._launcher):
+            self._has_ranks, self._ranks_s = True, now
+        # What is left may be the ways to other hosts, which cannot be reached any more.
+        are_gone = self._has_ranks and now - self._ranks_s > 3 * STUCK_AFTER_S
+        return are_gone or (self._seen and now - self._seen_s > STUCK_AFTER_S)
 
 
 def _end_waiting(launcher: subprocess.Popen[bytes]) -> None:
@@ -197,7 +255,7 @@ def _end_stuck(launcher: subprocess.Popen[bytes]) -> None:
     """
     say(
         f"all ranks ended, but {launcher.args[0]!r} (process {launcher.pid}) has not "  # type: ignore[index]
-        f"for {STUCK_AFTER_S:g} s: killed it; whether the job succeeded is not known"
+        f"for {STUCK_AFTER_S:g} s or more: killed it; whether the job succeeded is not known"
     )
     launcher.kill()
     launcher.wait()

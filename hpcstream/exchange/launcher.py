@@ -127,6 +127,27 @@ def check_launcher(world_size: int, environ: Mapping[str, str], library_version:
             raise LauncherError(_mismatch(launch, mpi, short_version(library_version)))
 
 
+def check_before_start(environ: Mapping[str, str], library_version: str) -> None:
+    """Refuse, before MPI starts, a launcher that is known to be of another MPI than the library.
+
+    MPI's start would end the process, in words that do not say why, or make N worlds of one rank.
+
+    Raises
+    ------
+    LauncherError
+        The launcher of one MPI has started this process, and the library is of another one.
+    """
+    mpi = mpi_of_library(library_version)
+    if mpi == UNKNOWN or environ.get(ALLOW_SINGLETONS) == "1":
+        return
+    said = [one for one in launches(environ) if one.mpi != UNKNOWN and one.launcher != "srun"]
+    if any(one.mpi == mpi for one in said):
+        return
+    for one in said:
+        if one.size > 1 or one.mpi == OPEN_MPI:  # whose variables MPICH's library does not survive
+            raise LauncherError(_mismatch(one, mpi, short_version(library_version)))
+
+
 def may_use_several_hosts(environ: Mapping[str, str]) -> bool:
     """Say if a batch system or a host file may put ranks on other hosts than this one."""
     if environ.get("SLURM_JOB_NUM_NODES", "1") != "1":
@@ -249,7 +270,7 @@ def _mismatch(launch: Launch, mpi: str, library: str) -> str:
     }.get(mpi, "the `srun --mpi=...` your site names for it")
     return (
         f"{launch.launcher} started {launch.size} processes ({launch.evidence}), but the MPI "
-        f"library in use, {library}, sees one process only, so each would do the whole job; "
+        f"library in use, {library}, would see one process only, and each do the whole job; "
         f"launcher and library must be of the same MPI: use `hpcstream run -n {launch.size} "
         f"script.py`, or {own}, or under Slurm {srun}; "
         f"if {launch.size} jobs of one process each are meant, set {ALLOW_SINGLETONS}=1"

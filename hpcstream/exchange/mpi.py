@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,13 +17,32 @@ import numpy as np
 
 import mpi4py
 
-# isort: split
-from mpi4py import MPI
-
 from hpcstream.errors import PlanError
 from hpcstream.exchange import farewell, tracebacks
 from hpcstream.exchange.communicator import NOTE_BYTES, Communicator, Request
+from hpcstream.exchange.launcher import check_before_start
 from hpcstream.messages import flush
+
+_STARTS = mpi4py.rc.initialize and "mpi4py.MPI" not in sys.modules
+if _STARTS:  # below, once it is known that the launcher is of the same MPI
+    mpi4py.rc.initialize = False
+    mpi4py.rc.finalize = mpi4py.rc.finalize is not False
+
+from mpi4py import MPI  # noqa: E402
+
+_THREAD_LEVELS = {
+    "single": MPI.THREAD_SINGLE,
+    "funneled": MPI.THREAD_FUNNELED,
+    "serialized": MPI.THREAD_SERIALIZED,
+    "multiple": MPI.THREAD_MULTIPLE,
+}
+
+if _STARTS and not MPI.Is_initialized():
+    check_before_start(os.environ, MPI.Get_library_version())
+    if mpi4py.rc.threads:
+        MPI.Init_thread(_THREAD_LEVELS[mpi4py.rc.thread_level])
+    else:
+        MPI.Init()
 
 _OPS = {"sum": MPI.SUM, "min": MPI.MIN, "max": MPI.MAX}
 _TYPES = {"l": MPI.INT64_T, "q": MPI.INT64_T, "d": MPI.DOUBLE}

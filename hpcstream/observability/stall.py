@@ -86,12 +86,22 @@ class StallMonitor:
     rank, size : int
     stall_timeout_s : float or None
         End the job after so long without a move; None: never.
+    lost_host_s : float
+        The same if meanwhile no rank of some other host is heard of: its link is cut, or
+        this host's. Ranks on both sides come to it, each for itself.
     """
 
-    def __init__(self, rank: int, size: int, stall_timeout_s: float | None = None) -> None:
+    def __init__(
+        self,
+        rank: int,
+        size: int,
+        stall_timeout_s: float | None = None,
+        lost_host_s: float = float("inf"),
+    ) -> None:
         self._rank = rank
         self._size = size
         self._timeout_s = stall_timeout_s
+        self._lost_host_s = lost_host_s
         hurry = float("inf") if stall_timeout_s is None else stall_timeout_s
         self._after_s = min(STALL_AFTER_S, hurry / 2)
         self._grace_s = min(GRACE_S, hurry / 4)
@@ -157,10 +167,25 @@ class StallMonitor:
 
     def is_over(self, now_s: float) -> bool:
         """Return whether this rank is to end the job now; others wait a little for that one."""
-        if self._timeout_s is None:
+        limit_s = self._limit_s(now_s)
+        if limit_s is None:
             return False
         wait_s = 0.0 if self._speaks(now_s) else GRACE_S + self._grace_s
-        return self.quiet_s >= self._timeout_s + wait_s
+        return self.quiet_s >= limit_s + wait_s
+
+    def lost_hosts(self, now_s: float) -> list[str]:
+        """Return the other hosts that no rank has been heard from while nothing moved."""
+        heard = {beat.rank for beat in self._recent(now_s)} | {self._rank}
+        hosts = [place.rpartition(" on ")[2] for place in self.places]
+        alive = {host for rank, host in enumerate(hosts) if rank in heard}
+        return sorted(set(hosts) - alive)
+
+    def _limit_s(self, now_s: float) -> float | None:
+        """Return after how long without a move the job ends, as things are now; None: never."""
+        own = self._timeout_s
+        if self._lost_host_s == float("inf") or not self.lost_hosts(now_s):
+            return own
+        return self._lost_host_s if own is None else min(own, self._lost_host_s)
 
     def works_elsewhere(self, now_s: float) -> bool:
         """Return whether another rank has said lately that it is at work."""
@@ -189,7 +214,7 @@ class StallMonitor:
             lines.append(
                 "  every rank answers and waits: please report this as a fault of hpcstream"
             )
-        lines.append(f"  {self._what_next()}")
+        lines.append(f"  {self._what_next(now_s)}")
         return "\n".join(lines)
 
     def _missing(self, rank: int) -> str:
@@ -201,11 +226,15 @@ class StallMonitor:
             f"`py-spy dump --pid {number}` on its host shows where it is"
         )
 
-    def _what_next(self) -> str:
-        if self._timeout_s is None:
+    def _what_next(self, now_s: float) -> str:
+        limit_s = self._limit_s(now_s)
+        if limit_s is None:
             return "the job waits on; run(stall_timeout_s=...) would end it"
-        left_s = max(self._timeout_s - self.quiet_s, 0.0)
-        return f"the job ends in {format_span(left_s)} (stall_timeout_s={self._timeout_s:g})"
+        left = format_span(max(limit_s - self.quiet_s, 0.0))
+        if limit_s != self._timeout_s:
+            lost = ", ".join(self.lost_hosts(now_s))
+            return f"the job ends in {left}: no rank of {lost} answers (--lost-host {limit_s:g})"
+        return f"the job ends in {left} (stall_timeout_s={limit_s:g})"
 
 
 def _present(beats: list[Beat], missing: list[int]) -> list[str]:

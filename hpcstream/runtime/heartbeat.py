@@ -112,10 +112,14 @@ class Heartbeat:
         beat = replace(self._beat(), ending=True)
         self._send(beat, self._others())
         error = StallError(
-            f"nothing has moved for {self.monitor.quiet_s:.0f} s and stall_timeout_s is set; rank "
+            f"nothing has moved for {self.monitor.quiet_s:.0f} s and {self._why()}; rank "
             f"{self._comm.rank} waited for {beat.doing}"
         )
         self._say(f"{type(error).__module__}.{type(error).__qualname__}: {error}")
+
+    def _why(self) -> str:
+        lost = self.monitor.lost_hosts(self._clock())
+        return f"no rank of {', '.join(lost)} answers" if lost else "stall_timeout_s is set"
 
     def _say(self, text: str | None) -> None:
         if text is not None:

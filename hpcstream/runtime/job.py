@@ -7,14 +7,16 @@ import os
 import shutil
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hpcstream.checkpoint.lease import Lease
 from hpcstream.checkpoint.store import CHECKPOINT, SAVEPOINT
 from hpcstream.checkpoint.writer import BackgroundWriter, Writer
 from hpcstream.children import end_if_child
-from hpcstream.config import JobConfig
+from hpcstream.config import LOST_HOST, TELL_DIRECTORY, JobConfig, seconds_of
 from hpcstream.early_exit import as_error
 from hpcstream.errors import HpcstreamError, JobStopped
 from hpcstream.exchange import tracebacks
@@ -112,7 +114,10 @@ class JobRun:
         Exception
             The rank that failed raises what failed, the others `RemoteError`.
         """
-        monitor = StallMonitor(self.comm.rank, self.comm.size, self.config.stall_timeout_s)
+        lost_host_s = seconds_of(LOST_HOST, float("inf"))
+        monitor = StallMonitor(
+            self.comm.rank, self.comm.size, self.config.stall_timeout_s, lost_host_s
+        )
         heartbeat = Heartbeat(self.comm, self.clock, monitor, self._doing)
         running = self._run(monitor)
         try:
@@ -237,6 +242,8 @@ class JobRun:
         if self.config.checkpoint_dir is None:
             return Start()
         self._stage = "opening the checkpoint directory"
+        if self.comm.rank == 0:
+            tell_directory(self.config.checkpoint_dir)
         self._opened_s = self.clock()
         plan = self._plan_facts(physical)
         opened = yield from _waiting(open_directory(self.config, plan, self.comm))
@@ -432,6 +439,14 @@ class JobRun:
         if self._checkpoints is not None:
             result.checkpoints = self._checkpoints.completed
         return result
+
+
+def tell_directory(directory: str) -> None:
+    """Tell who has started this job, and may start it again, where its checkpoints are."""
+    path = os.environ.get(TELL_DIRECTORY)
+    if path:
+        with suppress(OSError):  # of another host
+            Path(path).write_text(os.path.abspath(directory))
 
 
 def _waiting(procedure: Generator[None, None, Any]) -> Generator[bool, None, Any]:

@@ -13,6 +13,7 @@ import pytest
 
 from hpcstream._version import __version__
 from hpcstream.cli import main, mpiexec
+from hpcstream.cli.early_signals import ended_by_signals
 from hpcstream.errors import LauncherError
 from hpcstream.exchange.launcher import MPICH, OPEN_MPI, UNKNOWN
 
@@ -451,6 +452,91 @@ def test_ranks_are_bound_unless_they_share_cores(mpi, ranks, placement):
     command = mpiexec.command(launcher, ranks, ["python", "x.py"], slots=2)
 
     assert command == ["mpiexec", *placement, "-n", str(ranks), "python", "x.py"]
+
+
+@pytest.mark.parametrize(
+    ("mpi", "options", "environ", "passed"),
+    [
+        (OPEN_MPI, ("--hostfile", "hosts"), {}, True),
+        (OPEN_MPI, ("--host=a:2,b:2",), {}, True),
+        (OPEN_MPI, (), {"SLURM_JOB_NUM_NODES": "2"}, True),
+        (OPEN_MPI, ("--bind-to", "core"), {}, False),
+        (OPEN_MPI, (), {}, False),
+        (MPICH, ("-f", "hosts"), {}, False),
+    ],
+)
+def test_open_mpi_takes_our_variables_to_other_hosts(mpi, options, environ, passed):
+    ours = {
+        "HPCSTREAM_CHECKPOINT_DIR": "/c", "NUMBA_CACHE_DIR": "/n", "OMP_NUM_THREADS": "1",
+        "ARROW_IO_THREADS": "2", "PYTHONPATH": "/p",
+    }  # fmt: skip
+    own = mpiexec.Launcher(Path("/bin/mpiexec"), mpi, "", options)
+
+    names = mpiexec.passed_on(own, {**ours, **environ, "HOME": "/root"})
+
+    assert names == (sorted(ours) if passed else [])
+    words = mpiexec.command(own, 4, ["python"], 4, names)
+    assert words[-3:] == ["-n", "4", "python"]
+    assert [words[i + 1] for i, word in enumerate(words) if word == "-x"] == names
+
+
+def test_what_the_user_passes_on_is_not_passed_twice_and_fabrics_stay_on_with_hosts():
+    options = ("-x", "OMP_NUM_THREADS=4", "--hostfile", "hosts")
+    own = mpiexec.Launcher(Path(sys.executable).parent / "mpiexec", OPEN_MPI, "", options)
+
+    assert mpiexec.passed_on(own, {"OMP_NUM_THREADS": "1", "NUMBA_CACHE_DIR": "/n"}) == [
+        "NUMBA_CACHE_DIR"
+    ]
+    assert "OMPI_MCA_btl" not in mpiexec.environment(own, {})
+
+
+@pytest.mark.parametrize(
+    ("number", "has_checkpoints", "status"),
+    [(signal.SIGTERM, True, 75), (signal.SIGTERM, False, 143), (signal.SIGINT, True, 130)],
+)
+def test_a_signal_before_the_job_has_begun_ends_it_at_once(number, has_checkpoints, status, capsys):
+    before = signal.getsignal(number)
+    with ended_by_signals(has_checkpoints=has_checkpoints) as early:
+        signal.raise_signal(number)
+        raise AssertionError("it goes on")
+
+    assert early.status == status
+    assert signal.getsignal(number) is before
+    assert "stopped before the job had begun" in capsys.readouterr().err
+
+
+def test_a_crowd_is_refused_by_name_and_started_if_it_is_meant(environ, script):
+    text = "import os; print('here', flush=True)"
+    many = str(8 * mpiexec.count_cores() + 1)
+
+    refused = hpcstream("run", "-n", many, script(text), environ=environ)
+
+    assert refused.returncode == 2
+    assert f"-n {many}: {many} ranks on" in refused.stderr
+    assert "--oversubscribe" in refused.stderr
+    assert refused.stdout == ""
+
+
+def test_ranks_read_a_script_that_comes_by_standard_input(environ, script):
+    text = "from mpi4py import MPI; print('rank', MPI.COMM_WORLD.rank, flush=True)"
+
+    run = subprocess.run(
+        [*HPCSTREAM, "run", "-n", "2", "/dev/stdin"],
+        input=text, env=environ, text=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+
+    assert run.returncode == 0, run.stderr
+    assert sorted(run.stdout.split("\n")) == ["", "rank 0", "rank 1"]
+
+
+def test_a_rank_that_a_signal_has_killed_gives_128_and_the_signal(environ, script):
+    text = "import os; from mpi4py import MPI; MPI.COMM_WORLD.rank and os.kill(os.getpid(), 9); "
+    text += "MPI.COMM_WORLD.Barrier()"
+
+    run = hpcstream("run", "-n", "2", script(text), environ=environ)
+
+    assert run.returncode == 137
+    assert "signal 9" in run.stderr, "nobody else has said why"
 
 
 def test_slots_are_the_allocation_s_in_a_batch_job():

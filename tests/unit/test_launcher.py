@@ -115,6 +115,30 @@ def test_jobs_of_one_process_each_can_be_allowed():
     launcher.check_launcher(1, SRUN | {launcher.ALLOW_SINGLETONS: "1"}, OPEN_MPI)
 
 
+@pytest.mark.parametrize(
+    ("environ", "library", "refused"),
+    [
+        (MPIEXEC_OF_OPEN_MPI, "MPICH Version: 5.0.2", True),
+        (ONE_BY_OPEN_MPI, "MPICH Version: 5.0.2", True),
+        (MPIEXEC_OF_OPEN_MPI, "Open MPI v5.0.11, package: x", False),
+        ({"PMI_SIZE": "2", "PMI_RANK": "0"}, "Open MPI v5.0.11, package: x", True),
+        ({"PMI_SIZE": "1", "PMI_RANK": "0"}, "Open MPI v5.0.11, package: x", False),
+        ({"PMI_SIZE": "2", "PMI_RANK": "0"}, "MPICH Version: 5.0.2", False),
+        ({"PMI_SIZE": "2", "PMI_RANK": "0"}, "Some MPI 1.0", False),
+        (SRUN_PMI2, "Open MPI v4.1.4, package: x", False),
+        (MPIEXEC_OF_OPEN_MPI | {"PMI_SIZE": "2"}, "MPICH Version: 5.0.2", False),
+        (MPIEXEC_OF_OPEN_MPI | {launcher.ALLOW_SINGLETONS: "1"}, "MPICH Version: 5.0.2", False),
+        ({}, "MPICH Version: 5.0.2", False),
+    ],
+)
+def test_a_launcher_of_another_mpi_is_refused_before_mpi_starts(environ, library, refused):
+    if not refused:
+        launcher.check_before_start(environ, library)
+        return
+    with pytest.raises(LauncherError, match="must be of the same MPI"):
+        launcher.check_before_start(environ, library)
+
+
 def test_only_a_task_of_a_step_counts_as_launched_by_srun():
     assert launcher.is_launched(SRUN_PMIX)
     assert launcher.is_launched(SRUN)

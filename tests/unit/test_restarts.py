@@ -54,6 +54,28 @@ def test_a_job_that_dies_and_then_finishes_is_a_success(store, capsys):
     assert "finished after 2 restarts" in capsys.readouterr().err
 
 
+def test_a_directory_that_only_the_script_knows_is_found_once_it_is_told(store, capsys):
+    script, told = Script(store, (137, "some"), (137, "some"), (0, "finished")), [None]
+
+    def start(ranks):
+        told[0] = store.directory
+        return script.start(ranks)
+
+    assert run_to_the_end(start, lambda: told[0], 2, Policy(5), sleep=script.waits.append) == 0
+    assert "restart 1 of 5 on 2 ranks from checkpoint 1" in capsys.readouterr().err
+
+
+def test_a_job_without_checkpoints_is_over_when_it_says_so():
+    ended = [Ended(137), Ended(0)]
+    waits = []
+
+    status = run_to_the_end(
+        lambda ranks: ended.pop(0), lambda: None, 2, Policy(5), sleep=waits.append
+    )
+    assert status == 0
+    assert len(waits) == 1
+
+
 def test_a_launcher_that_says_0_after_a_lost_host_is_not_believed(store):
     script = Script(store, (0, "some"), (0, "finished"))
     assert script.run() == 0

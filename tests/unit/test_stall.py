@@ -207,6 +207,36 @@ def test_stall_timeout_ends_all_ranks(capsys):
     assert "hpcstream.errors.StallError: nothing has moved for 4 s" in text
 
 
+@pytest.mark.parametrize(
+    ("hears", "lost"),
+    [((1, 2, 3), []), ((1,), ["b"]), ((1, 3), []), ((2,), []), ((), ["b"])],
+)
+def test_a_host_from_which_no_rank_is_heard_ends_the_job(hears, lost):
+    monitor = StallMonitor(0, 4, None, lost_host_s=60.0)
+    monitor.places = ["10 on a", "11 on a", "12 on b", "13 on b"]
+    now_s = 0.0
+    monitor.look(now_s, moved=True)
+    while now_s < 59:
+        now_s += 1.0
+        monitor.look(now_s, moved=False)
+        for rank in hears:
+            monitor.hear(Beat(rank, rank % 2 == 0, "work"), now_s)
+        assert not monitor.is_over(now_s)
+
+    assert monitor.lost_hosts(now_s) == lost
+    monitor.look(now_s + 1, moved=False)
+    assert monitor.is_over(now_s + 1) is bool(lost)
+
+
+def test_without_a_limit_a_lost_host_is_waited_for():
+    monitor = StallMonitor(0, 2)
+    monitor.places = ["10 on a", "12 on b"]
+    for second in range(1000):
+        monitor.look(float(second), moved=False)
+    assert monitor.lost_hosts(1000.0) == ["b"]
+    assert not monitor.is_over(1000.0)
+
+
 class AskedLongAgo(AskedToStop):
     """A request to stop that nobody has answered."""
 

@@ -1,0 +1,105 @@
+"""How many ranks one host holds: more than that are started only if it is meant so."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hpcstream.errors import LauncherError
+from hpcstream.messages import ERR
+
+RANKS_A_CORE = 8
+RANK_BYTES = 110 << 20
+"""What a rank needs for itself before it has read a row."""
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
+_OWN_GROUP = Path("/proc/self/cgroup")
+_MIB = 1 << 20
+
+
+def refuse_crowd(
+    ranks: int, cores: int, free_bytes: int | None, ask: Callable[[str], bool]
+) -> None:
+    """Refuse more ranks than a host holds, unless the user says that they are meant.
+
+    Raises
+    ------
+    LauncherError
+        There are too many, and the answer is no.
+    """
+    reason = why_too_many(ranks, cores, free_bytes)
+    if reason and not ask(reason):
+        raise LauncherError(
+            f"-n {ranks}: {reason}; --oversubscribe, or HPCSTREAM_OVERSUBSCRIBE=1, starts them "
+            "all the same"
+        )
+
+
+def why_too_many(ranks: int, cores: int, free_bytes: int | None) -> str | None:
+    """Return why a host does not hold so many ranks; None if it does."""
+    if ranks > RANKS_A_CORE * cores:
+        return (
+            f"{ranks} ranks on {cores} core{'s' if cores > 1 else ''} are more than "
+            f"{RANKS_A_CORE} a core: each would be slower than one of {RANKS_A_CORE * cores}"
+        )
+    if free_bytes is not None and ranks * RANK_BYTES > free_bytes:
+        return (
+            f"{ranks} ranks need {ranks * RANK_BYTES // _MIB:,} MiB of memory "
+            f"({RANK_BYTES // _MIB} MiB each) before they read a row, and {free_bytes // _MIB:,} "
+            "MiB are free"
+        )
+    return None
+
+
+def ask_at_terminal(reason: str) -> bool:
+    """Ask the user, if there is one at a terminal; else the answer is no."""
+    if sys.stdin is None or not sys.stdin.isatty() or not ERR.isatty():
+        return False
+    ERR.write(f"hpcstream: {reason}. Start them all the same? [y/N] ")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def free_memory(
+    meminfo: Path = _MEMINFO, groups: Path = _CGROUPS, own_group: Path = _OWN_GROUP
+) -> int | None:
+    """Return the bytes that processes may still take: of the machine, and of this control group."""
+    found = [_available(meminfo), *_left_in_groups(groups, own_group)]
+    return min((one for one in found if one is not None), default=None)
+
+
+def _available(meminfo: Path) -> int | None:
+    for line in _read(meminfo).splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    return None
+
+
+def _left_in_groups(groups: Path, own_group: Path) -> list[int | None]:
+    """Return what is left in the control group of this process, and in those around it."""
+    name = _read(own_group).strip().rpartition("::")[2].lstrip("/")
+    folder = groups / name if (groups / name).is_dir() else groups
+    left: list[int | None] = []
+    while folder == groups or groups in folder.parents:
+        left.append(_left(folder, "memory.max", "memory.current", "inactive_file"))
+        folder = folder.parent
+    old = groups / "memory"  # the first version of control groups
+    names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    return [*left, _left(old, *names)]
+
+
+def _left(folder: Path, limit: str, used: str, cache: str) -> int | None:
+    most, now = _read(folder / limit).strip(), _read(folder / used).strip()
+    if not most.isdecimal() or not now.isdecimal():
+        return None
+    rows = [line.split() for line in _read(folder / "memory.stat").splitlines()]
+    given_back = sum(int(row[1]) for row in rows if row[0] == cache)
+    return max(0, int(most) - int(now) + given_back)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

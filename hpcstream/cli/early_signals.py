@@ -1,0 +1,59 @@
+"""Signals that ask to stop before there is a job to be asked."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from hpcstream.messages import say
+
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+_TRY_AGAIN = 75
+
+
+class _StoppedEarly(BaseException):
+    """A signal that came before the job's launcher was there to take it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Early:
+    """Whether the job was stopped before it began; ``status`` is the exit status then."""
+
+    status = 0
+
+
+@contextmanager
+def ended_by_signals(*, has_checkpoints: bool) -> Iterator[Early]:
+    """End what is done inside by the first signal, as long as nobody else handles it."""
+    early = Early()
+    before = {}
+    for number in _STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a background job
+            before[number] = signal.signal(number, _stop)
+    try:
+        yield early
+    except _StoppedEarly as stopped:
+        say("stopped before the job had begun")
+        is_interrupt = stopped.number == signal.SIGINT
+        again = has_checkpoints and not is_interrupt
+        early.status = _TRY_AGAIN if again else 128 + stopped.number
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave_signals_alone() -> None:
+    """Put the handlers back that a program has when it starts; before it takes our place."""
+    for number in _STOPS:
+        if signal.getsignal(number) is _stop:
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise _StoppedEarly(number)
