@@ -29,26 +29,32 @@ class Collected:
 
     @property
     def table(self) -> pa.Table:
-        """All rows, in a reproducible order; on rank 0, or everywhere if asked for so.
+        """All rows, in a reproducible order: on rank 0, or everywhere if asked for so.
 
-        Under ``hpcstream explain``, which runs nothing, it is empty.
+        On the other ranks it is empty; ``result.is_root`` tells where the rows are. Under
+        ``hpcstream explain``, which runs nothing, it is empty, too.
 
         Raises
         ------
         RuntimeError
-            The job has not run, or did not end; or the rows are on rank 0, and this is
-            another one. ``result.is_root`` tells.
+            The job has not run, or did not end.
         """
-        if because := self._why_absent():
+        because = self._why_absent()
+        if because and not self._is_elsewhere():
             raise RuntimeError(f"collect(): {because}")
         return pa.Table.from_batches(self._sink.batches, schema=self._schema)
+
+    def _is_elsewhere(self) -> bool:
+        """Whether the job has ended, and the rows are on rank 0, which this is not."""
+        result = self._job.last_result
+        return result is not None and not result.is_root and result.status == "finished"
 
     def _why_absent(self) -> str:
         """Return why there are no rows here, and what to do; nothing if there are."""
         result = self._job.last_result
         if self._sink.has_committed or (result is not None and result.status == EXPLAINED):
             return ""
-        if result is not None and not result.is_root and result.status == "finished":
+        if result is not None and self._is_elsewhere():
             return (
                 f"the rows are on rank 0, and this is rank {result.rank} of {result.ranks}; look "
                 "at them where result.is_root of result = job.run(), or have them on all ranks "
