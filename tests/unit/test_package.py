@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
@@ -104,10 +105,40 @@ def test_the_core_needs_five_packages():
     assert names == {"mpi4py", "numpy", "numba", "pyarrow", "h5py"}
 
 
-def test_pinned_versions_are_exact():
-    lines = (PROJECT / "requirements" / "pins.txt").read_text(encoding="utf-8").splitlines()
+def pinned(name):
+    lines = (PROJECT / "requirements" / name).read_text(encoding="utf-8").splitlines()
+    return {line for line in lines if not line.startswith("#")}
 
-    assert [line for line in lines if not line.startswith("#") and "==" not in line] == []
+
+@pytest.mark.parametrize("name", ["demo.txt", "pins.txt"])
+def test_pinned_versions_are_exact(name):
+    assert [line for line in pinned(name) if "==" not in line] == []
+
+
+def test_the_demo_is_pinned_as_all_else_is_and_without_the_tools_of_developers():
+    demo, everything = pinned("demo.txt"), pinned("pins.txt")
+
+    tools = {"mkdocs", "mypy", "pytest", "ruff", "pandas", "duckdb", "polars"}
+    assert demo <= everything
+    assert not {line.partition("==")[0] for line in demo} & tools
+
+
+def test_a_clone_beside_a_script_does_not_hide_the_editable_install(tmp_path):
+    clone, site = tmp_path / "hpcstream", tmp_path / "site"
+    shutil.copytree(PROJECT, clone, ignore=NOT_SOURCE, symlinks=True)
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    python(*install, "--target", str(site), "--editable", str(clone), cwd=tmp_path)
+    script = tmp_path / "averages.py"
+    script.write_text(
+        f"import site; site.addsitedir({str(site)!r})\n"
+        "import hpcstream as hs, hpcstream.kernels as kernels\n"
+        "print(hs.Job.__module__, kernels.__file__)\n"
+    )
+
+    # Without the site-packages of these tests, in which hpcstream is, but with what it needs.
+    said = python("-S", str(script), cwd=tmp_path, path=sysconfig.get_path("platlib"))
+
+    assert said.split() == ["hpcstream.api.job", str(clone / "hpcstream/kernels/__init__.py")]
 
 
 def test_every_public_name_is_there():
