@@ -36,7 +36,7 @@ endif
 demo: $(DEMO) ## run the main job on two ranks: daily delays of real flights
 	@$(BIN)/hpcstream run -n 2 examples/airport_delays.py
 
-test: $(STAMP) ## everything CI checks: lint, types, tests on 1 to 4 ranks, docs, the wheel
+test: $(STAMP) ## everything CI checks: lint, types, docs, the demo on a fresh copy, tests on 1 to 4 ranks
 	@scripts/test.sh '$(BIN)'
 
 lint: $(STAMP) ## ruff, mypy and codespell only

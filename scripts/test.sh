@@ -9,5 +9,6 @@ bin=$1
 
 step "lint" scripts/lint.sh "$bin"
 step "docs" scripts/docs.sh "$bin"
+step "fresh clone" scripts/fresh.sh
 step "tests" "$bin/python" -m pytest --durations=10
 finish
