@@ -10,6 +10,7 @@ from typing import TypeAlias
 from hpcstream._version import __version__
 from hpcstream.cli.bench import bench
 from hpcstream.cli.checkpoints import checkpoints, savepoint
+from hpcstream.cli.compile import compile_all
 from hpcstream.cli.doctor import doctor
 from hpcstream.cli.run import explain, run
 from hpcstream.errors import HpcstreamError
@@ -45,6 +46,11 @@ path, for job.run(restore_from=PATH). With --stop the job ends with it (exit cod
 _DOCTOR = """\
 Print what this machine gives to a job (MPI, binding, NUMA nodes, huge pages) and what to change."""
 
+_COMPILE = """\
+Compile the kernels for this machine now, on all its cores, instead of before the first job: for
+container images, shared installations and nodes of a cluster. They are kept beside the package or,
+where that cannot be written, in ~/.cache/hpcstream. Who may only read them there copies them."""
+
 _BENCH = """\
 Run the benchmarks of the checkout: `hpcstream bench run --quick` measures the workloads beside the
 peers that are installed, compares their answers and writes a report with plots. `hpcstream bench
@@ -76,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     command = _add(commands, "doctor", "look at MPI, binding, NUMA and huge pages", _DOCTOR)
     _add_ranks(command)
     command.set_defaults(answer=doctor)
+
+    command = _add(commands, "compile", "compile the kernels before the first job", _COMPILE)
+    command.add_argument(
+        "--to", metavar="DIR", help="keep them in DIR, for jobs with NUMBA_CACHE_DIR=DIR"
+    )
+    command.set_defaults(answer=compile_all)
 
     command = _add(commands, "bench", "measure throughput and latency beside peers", _BENCH)
     command.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...")

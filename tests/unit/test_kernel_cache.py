@@ -1,9 +1,15 @@
 """Where compiled kernels are kept, and when they are compiled."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from hpcstream.kernels import COSTS, FAMILIES, OTHER_COST
+from hpcstream.runtime.kernel_cache import shared_out
 
 PROJECT = Path(__file__).parents[2]
 
@@ -60,18 +66,134 @@ def test_other_functions_of_the_process_are_cached_where_they_were():
     assert run(code) == "True"
 
 
-def test_a_job_says_once_that_it_compiles_and_compiles_each_family_on_one_rank(tmp_path):
+def test_another_copy_of_the_source_has_another_folder(tmp_path):
+    """Numba looks kernels up by the path of their source: it would find none."""
+    for path in (PROJECT / "kernels").glob("*.py"):
+        shutil.copy2(path, tmp_path)
+    code = (
+        "from pathlib import Path; from hpcstream.kernels import cache; "
+        f"cache._HERE = Path({str(tmp_path)!r}); cache.digest.cache_clear(); print(cache.digest())"
+    )
+    assert run(code) != run("from hpcstream.kernels import cache; print(cache.digest())")
+    before = run(code)
+
+    os.utime(tmp_path / "bitmap.py", (1, 1))
+
+    assert run(code) != before
+
+
+@pytest.fixture
+def compiled(tmp_path):
+    """Return a cache in which one family is compiled, and what says which are not."""
+    place = tmp_path / "cache"
+    run("from hpcstream import kernels; kernels.warm_up(['counters'])", NUMBA_CACHE_DIR=str(place))
+    missing = "from hpcstream import kernels; print('counters' in kernels.not_compiled())"
+    return place, lambda **environ: run(missing, **{"NUMBA_CACHE_DIR": str(place), **environ})
+
+
+def test_a_family_is_compiled_once_its_index_is_there(compiled):
+    place, is_missing = compiled
+    assert is_missing() == "False"
+
+    for index in place.rglob("counters.*.nbi"):
+        index.unlink()
+
+    assert is_missing() == "True"
+
+
+def test_a_cache_that_others_can_write_to_is_not_used(compiled, tmp_path):
+    place, is_missing = compiled
+    (goal,) = place.iterdir()
+    goal.chmod(0o777)
+
+    assert is_missing(XDG_CACHE_HOME=str(tmp_path / "own")) == "True"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_cache_of_another_user_is_not_used(compiled, tmp_path):
+    place, is_missing = compiled
+    (goal,) = place.iterdir()
+    os.chown(goal, 65534, 65534)
+
+    assert is_missing(XDG_CACHE_HOME=str(tmp_path / "own")) == "True"
+
+
+def test_a_cache_that_can_only_be_read_is_copied(compiled, tmp_path):
+    place, _ = compiled
+    own = tmp_path / "own"
+    code = f"""
+import os
+access = os.access
+os.access = lambda path, mode: access(path, mode) and not str(path).startswith({str(place)!r})
+from hpcstream import kernels
+print(kernels.cache.folder().parent == __import__("pathlib").Path({str(own)!r}) / "hpcstream")
+print("counters" in kernels.not_compiled())
+"""
+
+    assert run(code, NUMBA_CACHE_DIR=str(place), XDG_CACHE_HOME=str(own)) == "True\nFalse"
+
+
+def test_a_foreseeable_folder_of_others_is_not_used_for_temporary_files(tmp_path):
+    foreseen = tmp_path / f"hpcstream-{os.getuid()}"
+    foreseen.mkdir()
+    foreseen.chmod(0o777)
+    code = (
+        "from hpcstream.kernels import cache; cache._can_be_written = lambda place: False; "
+        "print(cache.folder()); assert cache.folder() == cache.folder()"
+    )
+
+    used = Path(run(code, TMPDIR=str(tmp_path)))
+
+    assert used.is_relative_to(tmp_path)
+    assert not used.is_relative_to(foreseen)
+    assert used.parent.stat().st_mode & 0o077 == 0
+
+
+def test_folders_that_numba_makes_keep_others_out_whatever_the_mask(tmp_path):
+    code = "import os; os.umask(0); from hpcstream import kernels; print(kernels.cache.folder())"
+
+    goal = Path(run(code, NUMBA_CACHE_DIR=str(tmp_path)))
+
+    assert not any(path.stat().st_mode & 0o022 for path in [goal, *goal.iterdir()])
+
+
+def test_shares_take_about_as_long_and_have_each_family_once():
+    for n_shares in (1, 2, 3, 8, 40):
+        shares = shared_out(FAMILIES, n_shares)
+        loads = [sum(COSTS.get(one, OTHER_COST) for one in share) for share in shares]
+
+        assert sorted(one for share in shares for one in share) == sorted(FAMILIES)
+        assert max(loads) - min(loads) <= max(COSTS.values())
+
+
+def test_the_command_compiles_all_and_says_where(tmp_path):
+    code = (
+        "import sys; from hpcstream import kernels; kernels.FAMILIES = ('counters', 'dictionary'); "
+        "from hpcstream.cli import main; main(sys.argv[1:] or ['compile', '--to', 'CACHE'])"
+    ).replace("CACHE", str(tmp_path / "cache"))
+
+    said = run(code, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+
+    assert said.startswith(str(tmp_path / "cache"))
+    assert "2 families of kernels" in said
+    assert "compiled in" in said
+    assert "all compiled before" in run(code, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+
+
+def test_a_job_compiles_each_family_on_one_rank(tmp_path):
     code = """
+import os
 from hpcstream import kernels
 from hpcstream.runtime.kernel_cache import compile_kernels
 from hpcstream.testing.simulation import Simulation
 
 compiled = []
+os.sched_getaffinity = lambda process: {0}
 kernels.not_compiled = lambda: ["b", "a", "c"]
-kernels.warm_up = compiled.append
+kernels.warm_up = compiled.extend
 world = Simulation(2)
 world.run([compile_kernels(world.communicator(rank)) for rank in range(2)])
 print(sorted(compiled))
 """
 
-    assert run(code) == "[['a', 'c'], ['b']]"
+    assert run(code) == "['a', 'b', 'c']"
