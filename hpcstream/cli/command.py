@@ -12,6 +12,7 @@ from hpcstream.cli.bench import bench
 from hpcstream.cli.checkpoints import checkpoints, savepoint
 from hpcstream.cli.compile import compile_all
 from hpcstream.cli.doctor import doctor
+from hpcstream.cli.home import home_for_ranks
 from hpcstream.cli.run import explain, run
 from hpcstream.errors import HpcstreamError
 from hpcstream.messages import occupy_closed_streams, say
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     occupy_closed_streams()
     options = _parser().parse_args(arguments)
     try:
-        status: int = options.answer(options)
+        with home_for_ranks(getattr(options, "ranks", 1)):
+            status: int = options.answer(options)
     except HpcstreamError as error:
         say(f"error: {error}")
         return 2
