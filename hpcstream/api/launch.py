@@ -15,10 +15,12 @@ from hpcstream.errors import JobStopped
 from hpcstream.exchange import lending
 from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.launcher import is_launched
+from hpcstream.exchange.local_ranks import count_local_ranks
 from hpcstream.exchange.solo import SoloCommunicator
 from hpcstream.exchange.tracebacks import shorten
 from hpcstream.graph.logical import LogicalGraph
 from hpcstream.memory.heap import give_back_freed_memory, keep_freed_memory
+from hpcstream.memory.host_share import read_host_share
 from hpcstream.memory.pool import process_pool
 from hpcstream.messages import ERR, occupy_closed_streams
 from hpcstream.observability.metrics import JobResult
@@ -130,7 +132,6 @@ def find_communicator(comm: Any) -> Communicator:
 
 
 def _shares_cores(size: int) -> bool:
-    """Return whether this host may have more ranks than cores."""
-    local = os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") or os.environ.get("MPI_LOCALNRANKS")
-    here = int(local) if local and local.isdigit() else size
-    return here > len(os.sched_getaffinity(0)) and here > (os.cpu_count() or 1)
+    """Return whether this host may have more ranks than cores for them."""
+    here = count_local_ranks(os.environ, size)
+    return here > 1 and not read_host_share().has_core_for_each(here)

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpcstream.errors import LauncherError
+from hpcstream.memory.host_share import RANK_BYTES
 from hpcstream.messages import ERR
 
 RANKS_A_CORE = 8
-RANK_BYTES = 110 << 20
-"""What a rank needs for itself before it has read a row."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")

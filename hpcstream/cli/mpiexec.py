@@ -24,6 +24,7 @@ from hpcstream.exchange.launcher import (
     quick_start,
     short_version,
 )
+from hpcstream.memory.host_share import read_host_share
 
 _ASK_LIBRARY = (
     "import mpi4py; mpi4py.rc.initialize = mpi4py.rc.finalize = False; "
@@ -134,7 +135,8 @@ def command(
     """Return the command line that runs a program on a number of ranks.
 
     With more ranks than slots the ranks share cores and are not bound;
-    else each is bound to a NUMA node, so that its memory stays near.
+    else each is bound to a NUMA node, so that its memory stays near, and the nodes get
+    ranks in turn, so that none is left out.
     """
     placement = [] if launcher.options else _placement(launcher.mpi, crowded=ranks > slots)
     passed = [word for name in passed_on for word in ("-x", name)]
@@ -187,22 +189,18 @@ def count_slots(environ: Mapping[str, str]) -> int:
     return min(cores, int(tasks)) if tasks.isdecimal() else cores
 
 
-def count_cores(root: Path = Path("/sys/devices/system/cpu")) -> int:
-    """Count the physical cores this process may use; hardware threads of one core count once."""
-    cores = set()
-    for cpu in os.sched_getaffinity(0):
-        siblings = root / f"cpu{cpu}" / "topology" / "thread_siblings_list"
-        cores.add(siblings.read_text() if siblings.exists() else str(cpu))
-    return len(cores)
+def count_cores() -> int:
+    """Count the ranks for which there is a core: threads of one count once, and a quota counts."""
+    return read_host_share().cores(os.sched_getaffinity(0))
 
 
 def _placement(mpi: str, *, crowded: bool) -> list[str]:
     if mpi == OPEN_MPI:
         if crowded:
             return ["--oversubscribe", "--bind-to", "none"]
-        return ["--bind-to", "numa:overload-allowed"]
+        return ["--map-by", "numa", "--bind-to", "numa:overload-allowed"]
     if mpi == MPICH:
-        return ["-bind-to", "none" if crowded else "numa"]
+        return ["-bind-to", "none"] if crowded else ["-bind-to", "numa", "-map-by", "numa"]
     return []
 
 

@@ -1,10 +1,12 @@
 """What to change on the hosts of a job, judged from what its ranks saw."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from hpcstream.memory.host_share import RANK_BYTES
 from hpcstream.memory.topology import format_list
 from hpcstream.observability.host_facts import HostFacts, RankFacts
 
@@ -89,6 +91,7 @@ def _of_mpi(mpi: MpiFacts) -> Iterator[Finding]:
 def _of_host(ranks: list[RankFacts], mpi: MpiFacts, n_hosts: int) -> Iterator[Finding]:
     host = ranks[0].host
     yield from _of_binding(ranks, mpi)
+    yield from _of_limits(ranks)
     yield from _of_placement(ranks)
     yield from _of_kernel(host)
     yield from _of_shared_memory(host, len(ranks))
@@ -102,6 +105,13 @@ def _of_binding(ranks: list[RankFacts], mpi: MpiFacts) -> Iterator[Finding]:
     if len(ranks) > len(cpus):
         yield _too_few_cpus(ranks, cpus)
         return
+    cores = {ranks[0].host.share.core_of(cpu) for cpu in cpus}
+    if len(ranks) > len(cores):
+        yield Finding(
+            "note",
+            f"{len(ranks)} ranks on {len(cores)} cores, whose hardware threads they share",
+            "for speed at most one rank a core",
+        )
     roaming = [rank.rank for rank in ranks if rank.home_node is None]
     if topology.is_numa and roaming:
         yield Finding(
@@ -133,10 +143,17 @@ def _too_few_cpus(ranks: list[RankFacts], cpus: frozenset[int]) -> Finding:
 
 
 def _of_shared_cpus(ranks: list[RankFacts]) -> Iterator[Finding]:
-    bound = defaultdict(list)
+    share = ranks[0].host.share
+    bound, threads = defaultdict(list), defaultdict(list)
     for rank in ranks:
+        core = share.core_of(min(rank.cpus, default=0))
         if len(rank.cpus) == 1:
             bound[min(rank.cpus)].append(rank.rank)
+        if rank.cpus <= core:
+            threads[core].append(rank)
+    for core, on_core in threads.items():
+        if len({rank.cpus for rank in on_core}) > 1:
+            yield _one_core(core, on_core, has_others=share.has_core_for_each(len(ranks)))
     for cpu, crowded in bound.items():
         if len(crowded) > 1:
             yield Finding(
@@ -144,6 +161,34 @@ def _of_shared_cpus(ranks: list[RankFacts]) -> Iterator[Finding]:
                 f"ranks {format_list(crowded)} are all bound to CPU {cpu}",
                 "give the launcher one CPU a rank; two launchers at once bind to the same ones",
             )
+
+
+def _one_core(core: frozenset[int], ranks: list[RankFacts], *, has_others: bool) -> Finding:
+    return Finding(
+        "fix" if has_others else "note",
+        f"ranks {format_list(rank.rank for rank in ranks)} share one core: CPU {format_list(core)} "
+        "are its hardware threads",
+        "one rank a core: srun --hint=nomultithread, mpiexec --bind-to core",
+    )
+
+
+def _of_limits(ranks: list[RankFacts]) -> Iterator[Finding]:
+    share = ranks[0].host.share
+    if share.quota is not None and len(ranks) > math.ceil(share.quota):
+        yield Finding(
+            "fix",
+            f"{len(ranks)} ranks have CPU time for {share.quota:g} (quota of the control group): "
+            "all are stopped for a part of each period",
+            "no more ranks than that, or more for the container: docker run --cpus, limits.cpu",
+        )
+    needed = len(ranks) * RANK_BYTES
+    if share.memory_bytes is not None and needed > share.memory_bytes:
+        yield Finding(
+            "fix",
+            f"{len(ranks)} ranks need {format_size(needed)} before they read a row; the control "
+            f"group may hold {format_size(share.memory_bytes)}",
+            "fewer ranks, or more memory: docker run -m, limits.memory, Slurm --mem",
+        )
 
 
 def _of_balance(ranks: list[RankFacts]) -> Iterator[Finding]:

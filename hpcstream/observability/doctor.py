@@ -6,6 +6,7 @@ with the facts of all and those of MPI, which only the exchange layer knows.
 
 from collections.abc import Iterator, Sequence
 
+from hpcstream.memory.host_share import HostShare
 from hpcstream.memory.topology import format_list
 from hpcstream.observability.diagnosis import (
     Finding,
@@ -37,7 +38,8 @@ def _describe_host(name: str, host: HostFacts) -> Iterator[str]:
     topology = host.topology
     online = sum(len(node.cpus) for node in topology.nodes)
     offline = f", offline {format_list(topology.offline_cpus)}" if topology.offline_cpus else ""
-    yield f"Host  {name}: Linux {host.kernel}, {online} CPUs online{offline}"
+    yield f"Host  {name}: Linux {host.kernel}, {online} CPUs online{offline}{_cores(host)}"
+    yield from _describe_limits(host.share)
     for node in topology.nodes:
         distances = " ".join(f"{distance}" for distance in node.distances.values())
         cpus = f"CPUs {format_list(node.cpus)}" if node.cpus else "memory only"
@@ -54,6 +56,18 @@ def _describe_host(name: str, host: HostFacts) -> Iterator[str]:
     )
     writable = "" if cache.is_writable else ", not writable"
     yield f"  compiled kernels {cache.path} ({cache.file_system}{writable})"
+
+
+def _cores(host: HostFacts) -> str:
+    cores = len(set(host.share.siblings.values()))
+    return f", {cores} cores" if 0 < cores < len(host.share.siblings) else ""
+
+
+def _describe_limits(share: HostShare) -> Iterator[str]:
+    limits = [] if share.quota is None else [f"CPU time for {share.quota:g}"]
+    limits += [] if share.memory_bytes is None else [f"memory {format_size(share.memory_bytes)}"]
+    if limits:
+        yield f"  control group    {', '.join(limits)}"
 
 
 def _describe_ranks(ranks: list[RankFacts]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcstream.memory.arena import ArenaMapper
+from hpcstream.memory.host_share import GROUPS, HostShare, read_host_share
 from hpcstream.memory.pool import BufferPool
 from hpcstream.memory.self_check import Placement, check_pool
 from hpcstream.memory.syscalls import SystemCalls
@@ -34,6 +35,7 @@ class Places:
     fabrics: Path = Path("/sys/class/infiniband")
     shared_memory: Path = Path("/dev/shm")
     numba_cache: Path | None = None
+    groups: Path = GROUPS
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class HostFacts:
         The mode that is on: ``always``, ``madvise``, ``never``; empty if unknown.
     locked_bytes : int or None
         How much a process may lock; None for any amount.
+    share : HostShare
+        Cores, and what the control group lets its processes have together.
     leftovers : dict of str to int
         Files of MPI libraries in shared memory, of running jobs or of dead ones: how many
         have a name of each pattern.
@@ -73,6 +77,7 @@ class HostFacts:
     shared_memory: Folder
     leftovers: dict[str, int]
     numba_cache: Folder
+    share: HostShare
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,7 @@ def examine_host(places: Places) -> HostFacts:
         shared_memory=_folder(places.shared_memory, mounts),
         leftovers=_leftovers(places.shared_memory),
         numba_cache=_folder(places.numba_cache or numba_cache_folder(), mounts),
+        share=read_host_share(places.devices, places.groups, places.proc / "self" / "cgroup"),
     )
 
 

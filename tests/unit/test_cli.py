@@ -440,9 +440,9 @@ def test_a_site_s_own_launcher_is_taken_at_its_word(tmp_path):
 @pytest.mark.parametrize(
     ("mpi", "ranks", "placement"),
     [
-        (OPEN_MPI, 2, ["--bind-to", "numa:overload-allowed"]),
+        (OPEN_MPI, 2, ["--map-by", "numa", "--bind-to", "numa:overload-allowed"]),
         (OPEN_MPI, 3, ["--oversubscribe", "--bind-to", "none"]),
-        (MPICH, 2, ["-bind-to", "numa"]),
+        (MPICH, 2, ["-bind-to", "numa", "-map-by", "numa"]),
         (MPICH, 3, ["-bind-to", "none"]),
     ],
 )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from hpcstream.memory.host_share import HostShare
 from hpcstream.memory.self_check import Placement
 from hpcstream.memory.syscalls import SystemCalls
 from hpcstream.memory.topology import parse_list, read_topology
@@ -30,6 +31,7 @@ def host(tmp_path):
         shared_memory=Folder("/dev/shm", "tmpfs", True, 96 * GIB, 95 * GIB),
         leftovers={},
         numba_cache=Folder("/tmp/numba", "xfs", True, 100 * GIB, 90 * GIB),
+        share=HostShare(frozenset(range(80)), {}),
     )
 
 
@@ -274,3 +276,48 @@ def test_file_system_of_a_folder_is_the_innermost_mount(tmp_path):
 )
 def test_sizes_are_readable(n_bytes, text):
     assert format_size(n_bytes) == text
+
+
+def with_threads(host, cores=40):
+    """The host, with two hardware threads a core: CPU n and CPU n + 40."""
+    siblings = {cpu: frozenset({cpu % cores, cpu % cores + cores}) for cpu in range(2 * cores)}
+    return replace(host, share=HostShare(frozenset(range(2 * cores)), siblings))
+
+
+def test_ranks_bound_to_threads_of_one_core_are_found(host):
+    ranks = ranks_on(with_threads(host), "0", "40", "20", "21")
+
+    assert fixes(OPEN_MPI, ranks) == ["ranks 0-1 share one core: CPU 0,40 are its hardware threads"]
+    assert "nomultithread" in the_finding(OPEN_MPI, ranks, "share one core").advice
+
+
+def test_ranks_bound_to_whole_cores_have_nothing_to_fix(host):
+    ranks = ranks_on(with_threads(host), "0,40", "1,41", "20,60", "21,61")
+
+    assert diagnose(OPEN_MPI, ranks) == ()
+    assert "80 CPUs online, 40 cores" in report(OPEN_MPI, ranks)
+
+
+def test_threads_that_are_shared_because_there_are_no_more_cores_are_only_noted(host):
+    small = with_threads(host, cores=2)
+    ranks = ranks_on(small, "0", "1", "2", "3")
+
+    found = {finding.what: finding.severity for finding in diagnose(OPEN_MPI, ranks)}
+
+    assert found["4 ranks on 2 cores, whose hardware threads they share"] == "note"
+    assert found["ranks 0,2 share one core: CPU 0,2 are its hardware threads"] == "note"
+
+
+def test_limits_of_a_control_group_are_shown_and_found_where_ranks_exceed_them(host):
+    share = replace(with_threads(host).share, quota=1.5, memory_bytes=GIB // 4)
+    limited = replace(host, share=share)
+
+    crowded = ranks_on(limited, "0", "1", "20")
+    fitting = ranks_on(limited, "0", "20")
+
+    assert [what.split(" (")[0] for what in fixes(OPEN_MPI, crowded)] == [
+        "3 ranks have CPU time for 1.5",
+        "3 ranks need 330 MiB before they read a row; the control group may hold 256 MiB",
+    ]
+    assert fixes(OPEN_MPI, fitting) == []
+    assert "control group    CPU time for 1.5, memory 256 MiB" in report(OPEN_MPI, fitting)
