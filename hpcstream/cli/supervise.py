@@ -200,7 +200,7 @@ def _wait(launcher: subprocess.Popen[bytes], requests: _StopRequests, early: Ear
                 kill_descendants()
             if ranks.have_gone():
                 _end_stuck(launcher)
-                return 1
+                return 128 + signal.SIGKILL if requests.has_any else 1
 
 
 class _Ranks:
@@ -233,7 +233,7 @@ class _Ranks:
         if has_ranks(self._launcher):
             self._has_ranks, self._ranks_s = True, now
         # What is left may be the ways to other hosts, which cannot be reached any more.
-        are_gone = self._has_ranks and now - self._ranks_s > 3 * STUCK_AFTER_S
+        are_gone = self._has_ranks and now - self._ranks_s > 1.5 * STUCK_AFTER_S
         return are_gone or (self._seen and now - self._seen_s > STUCK_AFTER_S)
 
 

@@ -21,8 +21,15 @@ from hpcstream.messages import flush, say
 GRACE_S = 2.0
 """How long the others may take to leave, too."""
 
-_LOOK_EVERY_S = 0.02
+_PATIENCE_S = 5.0
+"""How long who leaves with success takes in what others say, so that MPI's end finds none of it."""
+
+_LOOK_EVERY_S = 0.005
 _LOOK_AT_PROCESSES_EVERY_S = 0.5
+
+
+_ALL_ARE_TOLD = 64
+_MOST_TOLD = 8
 
 
 class World(Protocol):
@@ -57,13 +64,17 @@ def leave_world(world: World, status: int) -> None:
         return
     leaving.mark_as_left()
     world.tell(status)
-    if not status:
+    if not status and world.who_left() is None:
         return
-    give_up_s = time.monotonic() + GRACE_S
-    while time.monotonic() < give_up_s:
-        if _all_left(world):
-            return
+    give_up_s = time.monotonic() + (GRACE_S if status else _PATIENCE_S)
+    while not _all_left(world):
+        if time.monotonic() > give_up_s:
+            break
         time.sleep(_LOOK_EVERY_S)
+    else:
+        return
+    if not status:
+        return  # to wait in MPI's end
     say(f"rank {world.rank} left the script with status {status}, others did not: ending all ranks")
     flush()
     world.abort(status)
@@ -73,6 +84,11 @@ def _all_left(world: World) -> bool:
     left = world.who_left()
     others = leaving.others_who_left() if left is None else len(left)
     return others == world.size - 1
+
+
+def listeners(size: int) -> range:
+    """Return the ranks that are told who leaves: all, or a few spread evenly over many."""
+    return range(0, size, max(1, -(-size // _MOST_TOLD)) if size > _ALL_ARE_TOLD else 1)
 
 
 class Vigil:

@@ -252,7 +252,7 @@ class _World:
         if self.comm is None:
             return
         self._said = np.array([status], dtype=np.int64)
-        for rank in range(self.size):
+        for rank in farewell.listeners(self.size):
             if rank != self.rank:
                 self._sent.append(self.comm.Isend([self._said, MPI.INT64_T], dest=rank))
 

@@ -65,6 +65,14 @@ def test_once_mpi_is_loaded_the_rules_of_mpi_s_time_hold(started, at_exit, monke
     assert left == ([7] if started else [])
 
 
+@pytest.mark.parametrize("size", [2, 3, 64, 65, 100, 4096])
+def test_all_ranks_are_told_who_leaves_or_a_few_of_many(size):
+    told = list(farewell.listeners(size))
+    assert told[0] == 0
+    assert len(told) == size if size <= 64 else 4 <= len(told) <= 8
+    assert max(told) < size
+
+
 class Ended(Exception):
     """Stands for the end of all ranks, with a status."""
 
@@ -90,6 +98,7 @@ class PretendedWorld:
 @pytest.fixture
 def no_patience(monkeypatch):
     monkeypatch.setattr(farewell, "GRACE_S", 0.05)
+    monkeypatch.setattr(farewell, "_PATIENCE_S", 0.05)
     monkeypatch.setattr(leaving, "mark_as_left", lambda: None)
 
 
