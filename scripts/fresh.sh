@@ -40,7 +40,7 @@ copy_sources
 mapfile -t settings < <(site_settings)
 cd "$work/hpcstream"
 env -i HOME="$work/home" TMPDIR="$work/tmp" PATH=/usr/bin:/bin "${settings[@]}" \
-    timeout --kill-after=20 "${FRESH_SECONDS:-600}" make demo
+    timeout --foreground --kill-after=20 "${FRESH_SECONDS:-600}" make demo
 version=$(.venv/bin/python --version)
 [ -s out/airport-delays/airport-delays.png ] || { echo "fresh: the demo has drawn nothing" >&2; exit 1; }
 echo "fresh: the demo runs on a fresh copy with $version of the distribution"
