@@ -48,6 +48,7 @@ class RoundCloser:
         self._busy_until = BUSY_ROUNDS
         self._awake_until = 0
         self._round = 0
+        self._most_stretched_s = MOST_STRETCHED_S
 
     def busy_in(self, round_number: int) -> None:
         """Note that some rank had rows in this round."""
@@ -61,7 +62,20 @@ class RoundCloser:
     @property
     def is_stretched(self) -> bool:
         """Whether all ranks were empty for the last rounds."""
-        return self._round > self._busy_until and self._round > self._awake_until
+        return self._round > self.awake_until
+
+    @property
+    def awake_until(self) -> int:
+        """The first round after which rounds stretch."""
+        return max(self._busy_until, self._awake_until)
+
+    def stay_awake(self, until: int) -> None:
+        """Note until when another source of this rank is awake: a round is one of all of them."""
+        if until <= self.awake_until:
+            return
+        was_stretched, self._awake_until = self.is_stretched, until
+        if was_stretched and not self.is_stretched:
+            self._closed_s = float("-inf")
 
     def due_s(self) -> float:
         """Return when the next round is due if no rows come."""
@@ -69,7 +83,13 @@ class RoundCloser:
 
     def _stretched_s(self) -> float:
         pause_s = self._closed_s - self._busy_s
-        return min(max(_ROUNDS_SHARE * pause_s, STRETCHED_S), MOST_STRETCHED_S)
+        return min(max(_ROUNDS_SHARE * pause_s, STRETCHED_S), self._most_stretched_s)
+
+    def agree_after(self, n_rounds: int) -> None:
+        """Note that the ranks agree again after so many rounds: stretched, they take no longer
+        together than one may take, so that a request in a pause is heard as soon.
+        """
+        self._most_stretched_s = MOST_STRETCHED_S / max(n_rounds, 1)
 
     def look_after_s(self, now_s: float, n_splits: int) -> float:
         """Return how long after now a source that has no rows is to be asked again."""

@@ -193,6 +193,8 @@ class Worker:
         self._take_wakes()
         if self.outcome.busy:
             self._stay_busy(gate.boundary)
+        for pacer in self._pacers:
+            pacer.closer.agree_after(gate.boundary - cut_round)
         if gate.end_round is not None:
             self._end_at(gate.end_round)
         elif self.outcome.checkpoint and self.checkpoints is not None:
@@ -239,14 +241,23 @@ class Worker:
             if busy_round != self._busy_round:
                 self._busy_round = busy_round
                 self._stay_busy(busy_round)
-        if len(self._pacers) > 1 and not all(p.closer.is_stretched for p in self._pacers):
-            self._wake()  # rows of one source, or a wake for one, are for all of this rank
+        if len(self._pacers) > 1:
+            self._follow_each_other()
         if self.is_quiet:
             self._take_wakes()
             self._look_in_a_pause()
             if self._stop_status():
                 self.waking.wake_others()
                 self._wake()
+
+    def _follow_each_other(self) -> None:
+        """Have rows of one source, or a wake for one, be for all of this rank, and no longer.
+
+        Sources are at other rounds than each other: two that woke each other would never sleep.
+        """
+        until = max(pacer.closer.awake_until for pacer in self._pacers)
+        for pacer in self._pacers:
+            pacer.closer.stay_awake(until)
 
     def _look_in_a_pause(self) -> None:
         for task in self._sources:

@@ -117,6 +117,35 @@ def test_a_wake_without_rows_does_not_end_a_pause():
     assert closer.due_s() == 9.1 + MOST_STRETCHED_S
 
 
+@pytest.mark.parametrize("n_rounds", [1, 7, 64])
+def test_stretched_rounds_until_ranks_agree_take_no_longer_than_one_may(n_rounds):
+    closer = paused_closer(100.0)
+    closer.agree_after(n_rounds)
+
+    began_s = now_s = 100.0
+    for number in range(n_rounds):
+        now_s = closer.due_s()
+        closer.closed(BUSY_ROUNDS + 2 + number, now_s)
+
+    assert now_s - began_s == pytest.approx(MOST_STRETCHED_S)
+
+
+def test_sources_of_a_rank_are_awake_as_long_as_one_of_them_and_no_longer():
+    woken, other = closer_after(50, now_s=5.0), closer_after(52, now_s=5.0)
+    woken.wake()
+    other.stay_awake(woken.awake_until)
+    assert other.is_due(0, 5.0)
+
+    for number in range(50, 50 + BUSY_ROUNDS + 1):
+        woken.closed(number, 5.0)
+        other.closed(number + 2, 5.0)
+        for one, another in ((woken, other), (other, woken)):
+            one.stay_awake(another.awake_until)
+
+    assert woken.is_stretched
+    assert other.is_stretched
+
+
 class FedReader:
     """A reader that gives what a test puts into it."""
 

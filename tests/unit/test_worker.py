@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pyarrow as pa
 import pytest
 
@@ -16,6 +18,7 @@ from hpcstream.runtime.driver import (
     Backoff,
     drive,
 )
+from hpcstream.runtime.pacing import MOST_STRETCHED_S
 from hpcstream.runtime.task import Outputs, Task
 from hpcstream.runtime.waking import FAR_SLEEP_S, IDLE_SLEEP_S, QUIET_SLEEP_S, Waking
 from hpcstream.runtime.worker import Worker
@@ -140,6 +143,45 @@ def test_rows_after_a_pause_come_through_without_waiting_for_a_round_to_be_due()
         ranks.settle()
 
         assert not any(worker.is_quiet for worker in ranks.workers)
+
+
+@pytest.mark.parametrize("n_ranks", [1, 2])
+def test_live_sources_of_a_rank_that_had_rows_at_different_times_fall_quiet_together(n_ranks):
+    feeds = [StepSource(SCHEMA), StepSource(SCHEMA), StepSource(SCHEMA)]
+
+    def build():
+        job = hs.Job("live")
+        for feed in feeds:
+            job.source(feed).sink(ListSink())
+        return job
+
+    with start_ranks(n_ranks, build, clock=ManualClock(), progress=False) as ranks:
+        ranks.settle()
+        for feed in feeds:
+            feed.push({"x": [1]})
+            ranks.close_round()
+            ranks.close_round()
+        feeds[1].end()
+        for _ in range(60):
+            ranks.close_round()
+
+        assert all(worker.is_quiet for worker in ranks.workers)
+
+
+def test_ranks_agree_at_least_once_in_the_longest_round_of_a_pause():
+    feed, ranks = live_ranks(2, linger_s=0.001)
+    with ranks:
+        for _ in range(100):
+            feed.push({"x": [1]})
+            ranks.advance(0.001)
+        agreed_s = [ranks.clock()]
+        ranks.workers[0].on_control = lambda _: agreed_s.append(ranks.clock())
+
+        for _ in range(500):
+            ranks.advance(0.003)
+
+        gaps_s = [after - before for before, after in pairwise([*agreed_s, ranks.clock()])]
+        assert max(gaps_s) < 1.4 * MOST_STRETCHED_S  # time passes in steps of 3 ms
 
 
 def test_a_rank_is_not_given_up_before_the_others_had_time_to_answer():
