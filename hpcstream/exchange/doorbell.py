@@ -15,10 +15,14 @@ import os
 import secrets
 import select
 import socket
+import time
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 from hpcstream.exchange.communicator import Communicator, gather_bytes
+
+LEFT_OUT_S = 0.020
+"""In this time a source is asked without being waited for, as it is in a pause."""
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NETWORK = "/proc/self/ns/net"
@@ -38,6 +42,7 @@ class Doorbell:
         self._bell: socket.socket | None = None
         self._others: list[bytes] = []
         self._useless: set[int] = set()
+        self._useless_until_s = 0.0
         self._poll = select.poll()
         self._watched: set[int] = set()
 
@@ -72,16 +77,25 @@ class Doorbell:
         Returns
         -------
         bool
-            Whether something came. A descriptor that stays readable though nothing is
-            read from it is left out of the next wait: else the rank would not sleep.
+            Whether something came. A descriptor that could be read is not waited for again
+            for `LEFT_OUT_S`: if nothing is read from it, the rank would not sleep.
         """
+        if self._useless:
+            left_s = self._useless_until_s - time.monotonic()
+            if left_s <= 0:
+                self._useless.clear()
+            else:
+                seconds = min(seconds, left_s)
         bell = self._bell.fileno() if self._bell is not None else -1
         wanted = set(descriptors) - self._useless
         self._watch(wanted | ({bell} if bell >= 0 else set()))
         came = [number for number, _ in self._poll.poll(max(0.0, 1000 * seconds))]
         if bell in came:
             self._hear()
-        self._useless = {number for number in came if number != bell}
+        useless = {number for number in came if number != bell}
+        if useless:
+            self._useless |= useless
+            self._useless_until_s = time.monotonic() + LEFT_OUT_S
         return bool(came)
 
     def _watch(self, wanted: set[int]) -> None:

@@ -86,8 +86,9 @@ class RoundCloser:
         return min(max(_ROUNDS_SHARE * pause_s, STRETCHED_S), self._most_stretched_s)
 
     def agree_after(self, n_rounds: int) -> None:
-        """Note that the ranks agree again after so many rounds: stretched, they take no longer
-        together than one may take, so that a request in a pause is heard as soon.
+        """Note after how many rounds the ranks agree again.
+
+        Stretched, all of them take no longer than one may: a request is heard as soon.
         """
         self._most_stretched_s = MOST_STRETCHED_S / max(n_rounds, 1)
 
@@ -132,6 +133,9 @@ class Pacer:
     mark : list
         What the reader was at when the last round was closed: rows read since are
         not in any round yet.
+    descriptors : list of int
+        In a pause, what can be read when the source has rows, as it was at the last look:
+        the reader, whose code may fail, is asked for nothing at other times.
     """
 
     def __init__(
@@ -151,6 +155,8 @@ class Pacer:
         self._rows = 0
         self._look_s = float("-inf")
         self.was_full = False
+        self.descriptors: list[int] = []
+        self._wakes = False
         self.mark = reader.snapshot()
         self._said = self._reader.mark
 
@@ -176,6 +182,9 @@ class Pacer:
             self.closer.wake()
         look_s = now_s + self.closer.look_after_s(now_s, self._reader.n_asked)
         self._look_s = min(look_s, self._reader.idle_from_s)
+        is_pause = self.closer.is_stretched
+        self.descriptors = self._reader.descriptors if is_pause else []
+        self._wakes = is_pause and self._reader.wakes
 
     def look_soon(self) -> None:
         """Ask the source in the next turn: something has come."""
@@ -183,13 +192,8 @@ class Pacer:
 
     def due_s(self) -> float:
         """Return when there is something to do if nothing comes that can be waited for."""
-        look_s = self._reader.idle_from_s if self._reader.wakes else self._look_s
+        look_s = self._reader.idle_from_s if self._wakes else self._look_s
         return min(self.closer.due_s(), look_s)
-
-    @property
-    def descriptors(self) -> list[int]:
-        """What can be read when the source has rows."""
-        return self._reader.descriptors
 
     def take(self, round_number: int) -> Iterator[pa.RecordBatch]:
         """Yield the gathered rows as one round."""

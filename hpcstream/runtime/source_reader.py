@@ -117,6 +117,7 @@ MAX_BATCH_ROWS = 131_072
 
 _MOST_IN_VAIN = 128  # looks without a row in one round, of which one finds that a split has ended
 _MOST_EMPTY = 1000  # chunks in a row
+_GREATEST_DESCRIPTOR = 2**31 - 1
 
 
 @dataclass(slots=True)
@@ -462,7 +463,15 @@ class LiveReader:
 
 def _descriptor(live: _LiveSplit) -> int | None:
     ask = getattr(live.reader, "wake_descriptor", None)
-    return None if ask is None else ask()
+    number = None if ask is None else ask()
+    if number is None or (isinstance(number, int) and number < 0):  # as of a closed socket
+        return None
+    if not isinstance(number, int) or number > _GREATEST_DESCRIPTOR:
+        raise ConnectorError(
+            f"{live.progress.split.id}: wake_descriptor() returned {number!r}; it returns the "
+            "number of a file descriptor, as fileno() does, or None"
+        )
+    return number
 
 
 def _times_of(batch: pa.RecordBatch) -> np.ndarray:

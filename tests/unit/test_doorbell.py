@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from hpcstream.exchange.doorbell import Doorbell, open_doorbell
+from hpcstream.exchange.doorbell import LEFT_OUT_S, Doorbell, open_doorbell
 from hpcstream.testing.simulation import Simulation
 
 LONG_S = 30.0  # nobody waits for it: what wakes comes first
@@ -86,9 +86,12 @@ def test_a_descriptor_that_nobody_reads_does_not_keep_the_rank_awake(pipe):
     os.write(write, b"x")
     bell = Doorbell()
 
-    came = [bell.wait(0.001, [read]) for _ in range(6)]
+    until_s, came = time.monotonic() + 5 * LEFT_OUT_S, []
+    while time.monotonic() < until_s:
+        came.append(bell.wait(LONG_S, [read]))
 
-    assert came == [True, False] * 3
+    assert came[:3] == [True, False, True]
+    assert 2 <= sum(came) <= 5
 
 
 def test_the_time_is_over_if_nothing_comes(bells):

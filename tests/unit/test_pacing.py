@@ -295,15 +295,43 @@ def test_a_rank_sleeps_until_the_round_if_its_source_wakes_it(resting):
     asked_s = resting.pacer.due_s()
 
     resting.reader.wakes = True
+    resting.pacer.look_soon()
+    resting.pacer.look_in_a_pause()
 
     assert asked_s < resting.pacer.due_s() == resting.pacer.closer.due_s()
+
+
+def test_a_reader_is_asked_what_wakes_only_when_it_is_asked_for_rows_in_a_pause(paced):
+    class Failing(SimpleNamespace):
+        @property
+        def descriptors(self):
+            raise OSError("closed")
+
+    close_rounds(paced, 0, 1)
+    paced.pacer._reader = Failing(
+        poll=lambda *_: (),
+        snapshot=list,
+        mark=0,
+        ended=False,
+        wakes=True,
+        n_asked=1,
+        idle_from_s=float("inf"),
+    )
+    paced.pacer.may_open()
+    close_rounds(paced, 1, 50)
+
+    assert paced.pacer.descriptors == []
+    with pytest.raises(OSError, match="closed"):
+        paced.pacer.look_in_a_pause()
+    assert paced.pacer.descriptors == []
+    assert paced.pacer.due_s() <= paced.clock()
 
 
 def test_a_split_that_falls_idle_is_asked_at_that_moment(resting):
     resting.pacer.look_soon()
     resting.reader.idle_from_s = resting.clock() + 0.001
-    resting.pacer.look_in_a_pause()
     resting.reader.wakes = True
+    resting.pacer.look_in_a_pause()
 
     assert resting.pacer.due_s() == resting.reader.idle_from_s
     resting.clock.advance(0.0015)

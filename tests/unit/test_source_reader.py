@@ -308,6 +308,35 @@ def test_time_stands_still_when_one_split_has_ended_and_the_other_is_idle():
     assert reader.mark is None
 
 
+class Waking(StepSource):
+    """A source whose readers say that this descriptor wakes."""
+
+    def __init__(self, number):
+        super().__init__(SCHEMA)
+        self._number = number
+
+    def open(self, split, position=0):
+        reader = super().open(split, position)
+        reader.wake_descriptor = lambda: self._number
+        return reader
+
+
+@pytest.mark.parametrize(
+    ("number", "descriptors"), [(7, [7]), (None, []), (-1, []), (0, [0]), (2**31 - 1, [2**31 - 1])]
+)
+def test_a_descriptor_wakes_unless_it_is_none_or_closed(number, descriptors):
+    reader = live(Waking(number))
+
+    assert reader.descriptors == descriptors
+    assert reader.wakes == bool(descriptors)
+
+
+@pytest.mark.parametrize("number", ["7", 1.5, 2**31, object()])
+def test_what_is_no_descriptor_is_refused_by_name(number):
+    with pytest.raises(ConnectorError, match=r"0: wake_descriptor\(\) returned .*fileno"):
+        _ = live(Waking(number)).descriptors
+
+
 def test_without_a_timeout_a_silent_split_holds_time_back_for_ever():
     reader = live(StepSource(SCHEMA))
 
