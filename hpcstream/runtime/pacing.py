@@ -130,6 +130,9 @@ class Pacer:
     ----------
     was_full : bool
         Whether the last round had as many rows as a round may have.
+    was_busy : bool
+        Whether rows were read for the last round, although the source's filter may have let
+        none of them through: a source is not asked more rarely for that.
     mark : list
         What the reader was at when the last round was closed: rows read since are
         not in any round yet.
@@ -154,7 +157,8 @@ class Pacer:
         self._pending: list[pa.RecordBatch] = []
         self._rows = 0
         self._look_s = float("-inf")
-        self.was_full = False
+        self.was_full = self.was_busy = False
+        self._scanned = reader.rows_scanned  # when the last round was closed
         self.descriptors: list[int] = []
         self._wakes = False
         self.mark = reader.snapshot()
@@ -177,7 +181,7 @@ class Pacer:
         for batch in self._reader.poll(self._batch_rows - self._rows, now_s):
             self._pending.append(batch)
             self._rows += batch.num_rows
-        if self.closer.is_stretched and (self._rows or self._reader.mark != self._said):
+        if self.closer.is_stretched and (self._has_read or self._reader.mark != self._said):
             self._wake_others()
             self.closer.wake()
         look_s = now_s + self.closer.look_after_s(now_s, self._reader.n_asked)
@@ -185,6 +189,10 @@ class Pacer:
         is_pause = self.closer.is_stretched
         self.descriptors = self._reader.descriptors if is_pause else []
         self._wakes = is_pause and self._reader.wakes
+
+    @property
+    def _has_read(self) -> bool:
+        return self._reader.rows_scanned != self._scanned
 
     def look_soon(self) -> None:
         """Ask the source in the next turn: something has come."""
@@ -200,7 +208,8 @@ class Pacer:
         pending, self._pending = self._pending, []
         self.mark = self._reader.snapshot()
         self._said = self._reader.mark
-        if self._rows:
+        self.was_busy, self._scanned = self._has_read, self._reader.rows_scanned
+        if self.was_busy:
             self.closer.busy_in(round_number)
         self.was_full = self._rows >= self._batch_rows
         self._rows = 0

@@ -316,8 +316,8 @@ class SourceTask(Task):
         mark = self.reader.mark
         if mark is not None:
             self._tracker_watermark = max(self._tracker_watermark, mark)
-        busy = had_rows or (self.pacer is None and not self.reader.ended)
-        yield from self._end_round(self._tracker_watermark, mark, busy)
+        goes_on = not self.reader.ended if self.pacer is None else self.pacer.was_busy
+        yield from self._end_round(self._tracker_watermark, mark, had_rows or goes_on)
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         if isinstance(self.reader, BoundedReader):

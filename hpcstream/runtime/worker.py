@@ -68,6 +68,7 @@ class Worker:
         self._boundary_s = clock()
         self._boundary_round = 0
         self._busy_round = -1
+        self._told_boundary = -1
 
     @property
     def rank(self) -> int:
@@ -246,9 +247,17 @@ class Worker:
         if self.is_quiet:
             self._take_wakes()
             self._look_in_a_pause()
-            if self._stop_status():
+            if self._stop_status() and self._may_tell():
                 self.waking.wake_others()
                 self._wake()
+
+    def _may_tell(self) -> bool:
+        """Whether others are to be woken for a request; ranks that only consume stay quiet by it.
+
+        Two of these would wake each other in every turn: they tell it once an interval.
+        """
+        told, self._told_boundary = self._told_boundary, self.gate.boundary
+        return bool(self._pacers) or told != self.gate.boundary
 
     def _follow_each_other(self) -> None:
         """Have rows of one source, or a wake for one, be for all of this rank, and no longer.

@@ -157,11 +157,13 @@ class FedReader:
         self.wakes = False
         self.descriptors = []
         self.n_asked = 1
+        self.rows_scanned = 0
         self.asked = []
 
     def poll(self, max_rows, now_s):
         self.asked.append(max_rows)
         given, self.waiting = self.waiting, []
+        self.rows_scanned += sum(batch.num_rows for batch in given)
         yield from given
 
     def snapshot(self):
@@ -236,6 +238,24 @@ def test_rows_in_busy_times_wake_nobody(paced):
     paced.pacer.may_open()
 
     assert paced.wakes == 0
+
+
+def test_rows_that_the_filter_of_a_source_drops_are_no_pause(paced):
+    close_rounds(paced, 0, 50)
+    paced.reader.rows_scanned = 1000
+    paced.pacer.may_open()
+    assert paced.wakes == 1
+
+    for number in range(50, 100):
+        paced.reader.rows_scanned += 1000
+        paced.pacer.may_open()
+        assert list(paced.pacer.take(number)) == []
+        assert paced.pacer.was_busy
+        assert not paced.pacer.closer.is_stretched
+
+    close_rounds(paced, 100, 102 + BUSY_ROUNDS)
+    assert not paced.pacer.was_busy
+    assert paced.pacer.closer.is_stretched
 
 
 def test_a_source_that_has_ended_is_always_ready_to_close(paced):
@@ -315,6 +335,7 @@ def test_a_reader_is_asked_what_wakes_only_when_it_is_asked_for_rows_in_a_pause(
         ended=False,
         wakes=True,
         n_asked=1,
+        rows_scanned=0,
         idle_from_s=float("inf"),
     )
     paced.pacer.may_open()

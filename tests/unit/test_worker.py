@@ -19,6 +19,7 @@ from hpcstream.runtime.driver import (
     drive,
 )
 from hpcstream.runtime.pacing import MOST_STRETCHED_S
+from hpcstream.runtime.stopping import AskedToStop
 from hpcstream.runtime.task import Outputs, Task
 from hpcstream.runtime.waking import FAR_SLEEP_S, IDLE_SLEEP_S, QUIET_SLEEP_S, Waking
 from hpcstream.runtime.worker import Worker
@@ -70,6 +71,19 @@ def test_a_rank_that_only_consumes_is_quiet_once_its_last_rounds_were_empty():
     assert not consumer_after(5, busy_round=0).is_quiet
     assert consumer_after(20, busy_round=0).is_quiet
     assert not consumer_after(20, busy_round=15).is_quiet
+
+
+def test_a_rank_that_only_consumes_tells_once_an_interval_that_it_was_asked_to_stop(monkeypatch):
+    worker, told = consumer_after(20, busy_round=0), []
+    monkeypatch.setattr(worker.waking, "wake_others", lambda: told.append(worker.gate.boundary))
+    worker.stop = AskedToStop(143)
+
+    for _ in range(5):
+        worker._follow_the_busiest(False)
+    worker.gate.boundary += 1
+    worker._follow_the_busiest(False)
+
+    assert told == [0, 1]
 
 
 def test_a_rank_of_a_busy_job_sleeps_a_millisecond_at_most():
