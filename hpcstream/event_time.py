@@ -116,6 +116,25 @@ def duration_text(ticks: int, unit: str) -> str:
     return f"{nanoseconds // _NANOSECONDS[name]}{name}" if ticks else "0s"
 
 
+def _how_to_make_times(found: pa.DataType) -> str:
+    """Return what a user writes for event time of a column of another type."""
+    values = found.value_type if pa.types.is_dictionary(found) else found
+    make = "cast it"
+    if pa.types.is_string(values) or pa.types.is_large_string(values):
+        make = (
+            "make times of ISO 8601 text by .str.to_datetime(), of other text by a format, as in "
+            ".str.to_datetime('%d.%m.%Y %H:%M:%S'),"
+        )
+    elif pa.types.is_floating(values):
+        make = (
+            "make whole numbers, as microseconds of seconds by (col('t') * 1_000_000).round()"
+            ".cast('int64') and with unit='us',"
+        )
+    elif pa.types.is_time(values):
+        make = "it has no date: add one"
+    return f"{make} in with_columns() and name it in with_event_time()"
+
+
 @dataclass(frozen=True)
 class TimeUnit:
     """The unit in which a stream counts event time.
@@ -155,7 +174,7 @@ class TimeUnit:
             return cls(unit)
         raise PlanError(
             f"event time must be a timestamp, date or int64 column; got {time_type}; "
-            "cast it in select() and name it in with_event_time()"
+            f"{_how_to_make_times(time_type)}"
         )
 
     def ticks(self, duration: Duration, *, what: str) -> int:

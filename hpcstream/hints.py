@@ -24,6 +24,10 @@ _NO_CONNECTOR = (
     "page on sources and sinks"
 )
 _MAP = "write with_columns() or select() for expressions, map_batches() for functions of batches"
+_NESTED = (
+    "fields of structs and items of lists are taken in map_batches(), as by "
+    "pyarrow.compute.struct_field(batch['x'], 'field')"
+)
 _MAP_VALUES = "compute with expressions, or with map_batches() for functions of batches"
 _AGGREGATE = "aggregates of a column are methods of it, as in col('amount').{name}()"
 _ROWS = "rows are there when the job has run: rows = stream.collect(), job.run(), rows.table"
@@ -33,6 +37,12 @@ _IN_AGG = "name the aggregates in agg(), as in .agg(n=hs.count(), mean=col('x').
 _BESIDE_ROWS = (
     "a row is not computed from its neighbours; windows are: hs.sliding() for what rolls along, "
     "map_batches() for functions of batches"
+)
+_NO_SORT = "a stream has no end to sort by; sort the table that collect() gives"
+_NO_POSITIONS = f"a stream has no positions, rows only come; {_ROWS}"
+_NO_LENGTH = (
+    "how many rows there are is known when the job has run: rows = stream.collect(), job.run(), "
+    "rows.table"
 )
 _READ_OF_JOB = "sources belong to a job: job = hs.Job('name'); job.{name}(...)"
 _FROM_MEMORY = "job.from_batches() takes tables, data frames and batches"
@@ -49,6 +59,7 @@ def _called(**names: str) -> dict[str, str]:
 _CONNECTORS = _all(
     _NO_CONNECTOR,
     *("read_kafka", "from_kafka", "kafka", "read_mqtt", "read_zmq", "read_socket"),
+    *("read_excel", "read_pickle", "read_avro", "read_orc", "read_xml", "read_html", "to_excel"),
     *("read_sql", "read_database", "read_s3", "read_delta", "read_iceberg", "read_zarr"),
     *("write_kafka", "to_kafka", "write_sql", "write_delta", "write_iceberg", "write_zarr"),
 )
@@ -82,8 +93,12 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         ),
         **_called(repartition="rebalance()", shuffle="rebalance()", coalesce="on(ranks=...)"),
         **_called(map_partitions="map_batches()", mapInArrow="map_batches()"),
-        "sort": "a stream has no end to sort by; sort the table that collect() gives",
-        "sort_by": "a stream has no end to sort by; sort the table that collect() gives",
+        **_all(_NO_SORT, "sort", "sort_by", "sort_values", "order_by", "orderBy", "sort_index"),
+        **_all(_NO_POSITIONS, "iloc", "loc", "iat", "at", "index", "iterrows", "itertuples"),
+        **_all(_NO_LENGTH, "shape", "size", "empty", "num_rows", "height"),
+        **_all("count by key: .key_by(...).window(...).agg(n=hs.count())", "value_counts"),
+        **_all("write .filter(col('x').is_not_null())", "dropna", "drop_nulls", "drop_na"),
+        **_all("write .with_columns(x=col('x').fill_null(0))", "fillna", "fill_null", "replace"),
         "write_json": "there is no writer of JSON; write_csv(), write_parquet(), or sink()",
         "to_json": "there is no writer of JSON; write_csv(), write_parquet(), or sink()",
         "distinct": "count_distinct() of a window counts; rows are not compared with earlier ones",
@@ -156,6 +171,7 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_called(hour="dt.hour()", day="dt.day()", date="dt.date()", year="dt.year()"),
         **_called(truncate="dt.truncate()", strftime="dt.strftime()", epoch="dt.epoch()"),
         **_all(_MAP_VALUES, "map", "apply", "map_elements", "udf", "where", "pipe"),
+        **_all(_NESTED, "field", "struct", "getField", "get", "list", "arr"),
         **_all(_BESIDE_ROWS, "over", "shift", "lag", "lead", "diff", "cumsum", "rolling", "rank"),
         **_all("use hs.when(...).then(...).otherwise(...)", "when", "case", "then", "otherwise"),
         **_all("take the first of two columns that is there: a.fill_null(b)", "combine_first"),

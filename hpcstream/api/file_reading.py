@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Never
 
@@ -46,6 +46,7 @@ class FileReading(ABC):
         event_time_unit: str | None = None,
         dictionary_columns: Sequence[str] = (),
         int96_unit: str = "us",
+        **unknown: Never,
     ) -> Stream:
         """Read Parquet files; each row group is a split of its own.
 
@@ -74,13 +75,10 @@ class FileReading(ABC):
         PlanError
             No such column, or it cannot be event time.
         """
-        source = ParquetSource(
-            paths,
-            event_time=event_time,
-            unit=event_time_unit,
-            dictionary_columns=dictionary_columns,
-            int96_unit=int96_unit,
-        )
+        options: dict[str, Any] = {"dictionary_columns": dictionary_columns}
+        options["int96_unit"] = int96_unit
+        _refuse_unknown("read_parquet", unknown, options)
+        source = ParquetSource(paths, event_time=event_time, unit=event_time_unit, **options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
     def read_ipc(
@@ -91,6 +89,7 @@ class FileReading(ABC):
         watermark_delay: Duration = "0s",
         event_time_unit: str | None = None,
         split_rows: int = SPLIT_ROWS,
+        **unknown: Never,
     ) -> Stream:
         """Read Arrow IPC files, memory-mapped; other arguments as for `read_parquet`.
 
@@ -99,6 +98,7 @@ class FileReading(ABC):
         split_rows : int
             Rows, about, that a rank takes at a time.
         """
+        _refuse_unknown("read_ipc", unknown, ["split_rows"])
         source = IpcSource(
             paths, event_time=event_time, unit=event_time_unit, split_rows=split_rows
         )
@@ -162,9 +162,7 @@ class FileReading(ABC):
             "encoding": encoding,
             "block_bytes": block_bytes,
         }
-        refuse_unknown_options(
-            "read_csv", unknown, [*options, *_TIME_OPTIONS], "help(Job.read_csv)"
-        )
+        _refuse_unknown("read_csv", unknown, options)
         source = CsvSource(paths, event_time=event_time, unit=event_time_unit, **options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
@@ -203,8 +201,7 @@ class FileReading(ABC):
             "encoding": encoding,
             "block_bytes": block_bytes,
         }
-        known = [*options, *_TIME_OPTIONS]
-        refuse_unknown_options("read_json", unknown, known, "help(Job.read_json)")
+        _refuse_unknown("read_json", unknown, options)
         source = JsonSource(paths, event_time=event_time, unit=event_time_unit, **options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
@@ -218,6 +215,7 @@ class FileReading(ABC):
         watermark_delay: Duration = "0s",
         event_time_unit: str | None = None,
         follow: Duration | None = None,
+        **unknown: Never,
     ) -> Stream:
         """Read HDF5 files; other arguments as for `read_parquet`.
 
@@ -239,11 +237,16 @@ class FileReading(ABC):
             so long has ended.
         """
         options: dict[str, Any] = {"table": table, "columns": columns}
+        _refuse_unknown("read_hdf5", unknown, [*options, "follow"])
         options |= {"event_time": event_time, "unit": event_time_unit}
         source = (
             Hdf5Source(paths, **options) if follow is None else _growing(paths, follow, options)
         )
         return self._source(source, event_time, watermark_delay, event_time_unit)
+
+
+def _refuse_unknown(what: str, unknown: Iterable[str], known: Iterable[str]) -> None:
+    refuse_unknown_options(what, unknown, [*known, *_TIME_OPTIONS], f"help(Job.{what})")
 
 
 def _growing(paths: Paths, follow: Duration, options: dict[str, Any]) -> Source:

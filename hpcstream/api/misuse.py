@@ -7,16 +7,17 @@ import os
 import sys
 import types
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from hpcstream.exchange.launcher import launched_rank
 from hpcstream.hints import near
 from hpcstream.messages import say
 from hpcstream.operators.expression_zones import moments_taken_as_local
-from hpcstream.operators.expressions import Expression, to_expression
+from hpcstream.operators.expressions import Expression, col, to_expression
 
 _MOST_NAMED = 3
 
@@ -34,6 +35,34 @@ _CALLED = {
 }
 """What options of other readers and writers are called here."""
 
+_HDF5_TABLE = dict.fromkeys(("key", "group", "dataset", "path"), "table")
+
+_NOT_AN_OPTION = {
+    **dict.fromkeys(
+        ("columns", "usecols", "use_columns", "filters"),
+        "only what the job uses is read; .select() and .filter() say what that is",
+    ),
+    **dict.fromkeys(("nrows", "n_rows", "limit"), "all rows are read; print() shows the first"),
+    **dict.fromkeys(("chunksize", "iterator", "low_memory"), "files are read in pieces as it is"),
+    **dict.fromkeys(
+        ("skiprows", "skip_rows", "comment", "comment_prefix", "skipfooter"),
+        "all lines are read; take others out of the file first, as by `grep -v '^#'`",
+    ),
+    **dict.fromkeys(
+        ("decimal", "decimal_comma", "thousands"),
+        "read text, then col('x').str.replace(',', '.').cast('float64')",
+    ),
+    **dict.fromkeys(
+        ("index", "index_col", "preserve_index"), "there is no index, but columns; see .drop()"
+    ),
+    **dict.fromkeys(
+        ("partition_by", "partition_cols", "partitioning"),
+        "one directory has all rows; filter() into several sinks parts them",
+    ),
+    **dict.fromkeys(("lines", "orient"), "one object a line is what is read"),
+}
+"""Options that others have and that are not needed, or missing: what to do."""
+
 
 def refuse_unknown_options(
     what: str, given: Iterable[str], known: Iterable[str], documented: str
@@ -50,19 +79,70 @@ def refuse_unknown_options(
     known = list(known)
     for name in given:
         if name not in known:
-            called = _CALLED.get(name)
-            hint = f"; it is called {called!r}" if called in known else near(name, known)
+            hint = _about_option(name, known)
             raise TypeError(f"{what}(): unknown option {name!r}{hint}; see {documented}")
 
 
+def _about_option(name: str, known: list[str]) -> str:
+    for names in (_CALLED, _HDF5_TABLE):
+        if names.get(name) in known:
+            return f"; it is called {names[name]!r}"
+    instead = _NOT_AN_OPTION.get(name)
+    return f": {instead}" if instead else near(name, known)
+
+
+def columns_for(what: str, given: Iterable[Any]) -> list[Expression]:
+    """Return arguments without a name as expressions; what has no name of its own is refused."""
+    return [_column_for(what, one) for one in given]
+
+
+def _column_for(what: str, value: Any) -> Expression:
+    if isinstance(value, list | tuple):
+        raise TypeError(f"{what}({value!r}): takes columns one by one; write {what}(*{value!r})")
+    if isinstance(value, Mapping):
+        raise TypeError(f"{what}({dict(value)!r}): takes names as arguments; write {what}(**...)")
+    if isinstance(value, str) and what == "select":
+        return col(value)
+    if isinstance(value, str | int | float):
+        raise TypeError(
+            f"{what}({value!r}): a constant needs a name, as in {what}(name=hs.lit({value!r}))"
+        )
+    return expression_for(what, value)
+
+
 def expression_for(what: str, value: Any) -> Expression:
-    """Return an argument of ``what`` as an expression; a function is refused."""
+    """Return an argument of ``what`` as an expression; functions and arrays are refused."""
+    if hasattr(value, "__array__") and np.ndim(value):
+        home = type(value).__module__.partition(".")[0]
+        raise TypeError(
+            f"{what} takes an expression such as col('amount') > 5; got values ({home}."
+            f"{type(value).__name__}), which belong to no rows of the stream; for columns of a "
+            "table use join_table(), for a list in every row hs.lit([...])"
+        )
     if isinstance(value, types.FunctionType | types.BuiltinFunctionType | types.MethodType):
         raise TypeError(
             f"{what} takes an expression such as col('amount') > 5; got a function "
             f"({value.__name__}); for functions of batches use map_batches"
         )
     return to_expression(value)
+
+
+def refuse_unless_name(what: str, name: Any) -> None:
+    """Raise `TypeError` unless a column is given by its name."""
+    if isinstance(name, list | tuple):
+        raise TypeError(f"{what}({name!r}): takes columns one by one; write {what}(*{name!r})")
+    if not isinstance(name, str):
+        raise TypeError(f"{what}({name!r}): takes the name of a column, as text")
+
+
+def new_names(names: Any, named: Mapping[str, Any]) -> dict[str, str]:
+    """Return what ``rename`` was given as one mapping from old names to new ones."""
+    if not isinstance(names, Mapping | None):
+        raise TypeError(f"rename({names!r}): takes old and new names, as rename({{'old': 'new'}})")
+    for name, value in named.items():
+        if not isinstance(value, str):
+            raise TypeError(f"rename({name}={value!r}): write rename({value!r})")
+    return {**(names or {}), **named}
 
 
 def warn_of_local_moments(what: str, expression: Expression, schema: pa.Schema) -> None:

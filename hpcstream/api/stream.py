@@ -13,7 +13,13 @@ import pyarrow as pa
 from hpcstream.api.collected import Collected
 from hpcstream.api.file_writing import FileWriting
 from hpcstream.api.functions import function_node
-from hpcstream.api.misuse import expression_for, warn_of_local_moments
+from hpcstream.api.misuse import (
+    columns_for,
+    expression_for,
+    new_names,
+    refuse_unless_name,
+    warn_of_local_moments,
+)
 from hpcstream.api.notebook import preformatted, schema_text
 from hpcstream.api.union_inputs import check_same_rows
 from hpcstream.api.windowed import KeyedStream, WindowedStream
@@ -132,15 +138,13 @@ class Stream(FileWriting):
 
         Event time is kept even if its column is not selected.
         """
-        chosen = [col(c) if isinstance(c, str) else expression_for("select", c) for c in columns]
-        pairs = [(e.name, e) for e in chosen]
+        pairs = [(e.name, e) for e in columns_for("select", columns)]
         pairs += [(name, expression_for("select", value)) for name, value in named.items()]
         return self._project("select", pairs)
 
     def with_columns(self, *columns: Expression, **named: Any) -> Stream:
         """Return all columns and these; one of the same name is replaced."""
-        given = [expression_for("with_columns", e) for e in columns]
-        added = [(e.name, e) for e in given]
+        added = [(e.name, e) for e in columns_for("with_columns", columns)]
         added += [(name, expression_for("with_columns", value)) for name, value in named.items()]
         pairs: dict[str, Expression] = {name: col(name) for name in self.schema.names}
         pairs.update(added)
@@ -156,7 +160,7 @@ class Stream(FileWriting):
 
     def rename(self, names: Mapping[str, str] | None = None, **named: str) -> Stream:
         """Rename columns: ``rename({"old": "new"})`` or ``rename(old="new")``."""
-        new = {**(names or {}), **named}
+        new = new_names(names, named)
         for name in new:
             self._check_column("rename", name)
         return self._project("rename", [(new.get(n, n), col(n)) for n in self.schema.names])
@@ -461,6 +465,7 @@ class Stream(FileWriting):
         self._job._add_sink(node)
 
     def _check_column(self, what: str, name: str) -> None:
+        refuse_unless_name(what, name)
         if name not in self.schema.names:
             names = self.schema.names
             hint = near(name, names)

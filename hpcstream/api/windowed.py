@@ -36,9 +36,7 @@ class KeyedStream:
             raise PlanError("key_by(): name one column at least; without a key use window_all()")
         for name in columns:
             if not isinstance(name, str):
-                raise PlanError(
-                    f"key_by({name!r}): takes column names; compute it with with_columns()"
-                )
+                raise PlanError(_not_a_key(name))
             stream._check_column("key_by", name)
             _check_key_type(name, stream.schema.field(name).type)
         if len(set(columns)) < len(columns):
@@ -175,11 +173,16 @@ class WindowedStream:
         return pa.schema(fields)
 
 
+def _not_a_key(given: Any) -> str:
+    if isinstance(given, list | tuple):
+        return f"key_by({given!r}): takes names one by one; write key_by(*{given!r})"
+    return f"key_by({given!r}): takes column names; compute it with with_columns()"
+
+
 def _call(name: str, call: Any) -> AggregateCall:
     if not isinstance(call, AggregateCall):
-        raise PlanError(
-            f"agg({name}={call!r}): expected an aggregate, as hs.count() or col('x').mean()"
-        )
+        given = f"{name}={call!r}" if name else repr(call)
+        raise PlanError(f"agg({given}): expected an aggregate, as hs.count() or col('x').mean()")
     return call.alias(name)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -63,13 +64,30 @@ def as_patterns(paths: Paths) -> tuple[str, ...]:
     TypeError, ValueError
         Not paths, or none at all.
     """
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    given = [paths] if isinstance(paths, str | os.PathLike) else _several(paths)
     for path in given:
         if not isinstance(path, str | os.PathLike):
             raise TypeError(f"paths: expected str or Path, got {type(path).__name__}: {path!r}")
     if not given:
         raise ValueError("paths: expected at least one path, got an empty list")
     return tuple(local_path(path) for path in given)
+
+
+def _several(paths: Any) -> list[Any]:
+    """Return the items of a list of paths; what has items of another kind is refused."""
+    if hasattr(paths, "read"):
+        raise TypeError(f"paths: expected str or Path, got an open file; give its name: {paths!r}")
+    if (
+        not isinstance(paths, Iterable)
+        or isinstance(paths, bytes | Mapping)
+        or hasattr(paths, "columns")
+    ):
+        kind = type(paths).__name__
+        raise TypeError(
+            f"paths: expected str or Path, or a list of these, got {kind}; job.from_batches() "
+            "takes tables and data frames"
+        )
+    return list(paths)
 
 
 def local_path(path: str | os.PathLike[str]) -> str:

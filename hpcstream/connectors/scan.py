@@ -142,6 +142,8 @@ def first_difference(schema: pa.Schema, other: pa.Schema) -> str | None:
 
 def require_column(schema: pa.Schema, name: str, asked_by: str) -> None:
     """Raise `PlanError`, naming the nearest column, unless the schema has ``name``."""
+    if not isinstance(name, str):
+        raise TypeError(f"{asked_by}={name!r}: takes the name of a column, as text")
     if name in schema.names:
         return
     near = difflib.get_close_matches(name, schema.names, n=1)

@@ -135,7 +135,7 @@ class MapBatches:
         except Exception as error:
             raise PlanError(
                 f"{self.describe()} was called with a batch of 0 rows to find out its schema, and "
-                f"raised {type(error).__name__}: {error}{advice}"
+                f"raised {type(error).__name__}: {error}{_known_remedy(error)}{advice}"
             ) from error
         if returned is None:
             raise PlanError(
@@ -304,11 +304,21 @@ def _what_it_is(returned: Any) -> str:
     if isinstance(returned, dict):
         return f"{name}; pa.record_batch(columns) makes a batch of a dict of columns"
     if home == "pandas":
-        convert = "pa.RecordBatch.from_pandas(frame, preserve_index=False)"
-        return f"pandas.{name}; {convert} makes a batch of a data frame"
+        convert = "pa.Table.from_pandas(frame, preserve_index=False)"
+        return f"pandas.{name}; {convert} makes a table of a data frame"
     if hasattr(returned, "to_arrow"):
         return f"{home}.{name}; its to_arrow() makes a table of it"
     return name
+
+
+def _known_remedy(error: Exception) -> str:
+    """Return what helps where pandas' texts have no chunk, as in a frame of 0 rows."""
+    if "ChunkedArray to pyarrow.lib.Array" not in str(error):
+        return ""
+    return (
+        "; RecordBatch.from_pandas() takes no text of 0 rows, pa.Table.from_pandas() does, and a "
+        "table may be returned"
+    )
 
 
 def _function_name(function: Callable[..., Any]) -> str:

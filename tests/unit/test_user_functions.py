@@ -183,7 +183,7 @@ def test_a_wrong_result_and_a_reserved_name_are_refused():
 def test_a_data_frame_is_refused_with_how_to_make_a_batch_of_it():
     pd = pytest.importorskip("pandas")
     pl = pytest.importorskip("polars")
-    pandas = r"got pandas.DataFrame; pa.RecordBatch.from_pandas\(frame, preserve_index=False\)"
+    pandas = r"got pandas.DataFrame; pa.Table.from_pandas\(frame, preserve_index=False\)"
 
     with pytest.raises(PlanError, match=pandas):
         MapBatches(lambda b: pd.DataFrame({"n": [1]})).output_schema(SCHEMA)
