@@ -47,7 +47,7 @@ from hpcstream.graph.logical import (
 from hpcstream.graph.time_columns import time_columns
 from hpcstream.hints import absent, near
 from hpcstream.operators.event_time import AssignEventTime
-from hpcstream.operators.expressions import Expression, col
+from hpcstream.operators.expressions import Expression, col, refuse_plain_truth
 from hpcstream.operators.hidden_columns import refuse_reserved_names
 from hpcstream.operators.user_functions import FlatMap, MapBatches
 
@@ -86,6 +86,9 @@ class Stream(FileWriting):
         def __getitem__(self, item: Any) -> Any:
             raise TypeError(_not_indexed(item))
 
+        def __setitem__(self, item: Any, value: Any) -> None:
+            raise TypeError(_not_set(item))
+
         def __iter__(self) -> Any:
             raise TypeError(
                 "a stream cannot be iterated over, it has no rows before the job runs: "
@@ -118,7 +121,8 @@ class Stream(FileWriting):
         given: Any = predicate
         if isinstance(given, str):
             raise TypeError(_not_a_condition(given))
-        expression = expression_for("filter", predicate)
+        refuse_plain_truth("filter", given)
+        expression = expression_for("filter", given)
         found = expression.data_type(self.schema)
         if not pa.types.is_boolean(found):
             raise PlanError(f"filter({expression!r}): needs a boolean expression; this is {found}")
@@ -498,6 +502,14 @@ def _not_indexed(item: Any) -> str:
     if isinstance(item, Expression):
         return f"stream[{item!r}]: write .filter({item!r})"
     return f"stream[{item!r}]: a stream has no positions; print() and collect() show its rows"
+
+
+def _not_set(item: Any) -> str:
+    named = f"{item}=..." if isinstance(item, str) and item.isidentifier() else "**{name: ...}"
+    return (
+        f"stream[{item!r}] = ...: a stream is not changed, others are made of it; write "
+        f"stream = stream.with_columns({named})"
+    )
 
 
 def _not_a_condition(text: str) -> str:

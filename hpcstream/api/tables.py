@@ -63,7 +63,11 @@ def _load(table: pa.Table | str | Path) -> pa.Table:
     if isinstance(table, pa.RecordBatch):
         return pa.Table.from_batches([table])
     if not isinstance(table, str | Path):
-        raise PlanError(f"join_table({table!r}): needs a pyarrow.Table or the path of a file")
+        raise PlanError(
+            "join_table(): needs a pyarrow.Table or the path of a file, got "
+            f"{type(table).__name__}; "
+            "pa.Table.from_pandas(frame, preserve_index=False) makes a table of a data frame"
+        )
     for endings, make in _READERS:
         if str(table).lower().endswith(endings):
             try:

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -200,8 +201,8 @@ def _as_batches(given: Any) -> list[pa.RecordBatch] | Callable[[], Any] | Iterat
     if _is_data_frame(given):
         return _as_batches(pa.Table.from_pandas(given, preserve_index=False))
     if hasattr(given, "__arrow_c_stream__"):  # Polars, DuckDB and their kin
-        return _as_batches(pa.table(given))
-    if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping):
+        return _as_batches(_imported(given))
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping | np.ndarray):
         items = list(given)
         return list(_flatten(items)) or _no_rows_of(items)
     raise TypeError(
@@ -210,11 +211,26 @@ def _as_batches(given: Any) -> list[pa.RecordBatch] | Callable[[], Any] | Iterat
     )
 
 
+def _imported(given: Any) -> pa.Table:
+    """Return the table that another library hands over; a single column is refused."""
+    try:
+        return pa.table(given)
+    except pa.ArrowInvalid as error:
+        raise TypeError(
+            f"from_batches: {type(given).__name__} is no table ({error}); "
+            "pa.table({'name': values}) makes one of a column"
+        ) from None
+
+
 def _what_it_is(given: Any) -> str:
     """Return the type of something, and how rows are made of it if that is near."""
     name = type(given).__name__
     if isinstance(given, Mapping):
         return f"{name}; pa.table(columns) makes a table of columns, pa.Table.from_pylist of rows"
+    if _is_data_frame(given):
+        return f"{name}; pa.Table.from_pandas(frame, preserve_index=False) makes a table of it"
+    if isinstance(given, np.ndarray | np.generic):
+        return f"{name}; pa.table({{'name': values}}) makes a table of arrays"
     if isinstance(given, str | Path):
         return f"{name}; files are read by job.read_parquet(path), read_csv(path) and their kin"
     return name

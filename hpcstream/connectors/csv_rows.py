@@ -142,13 +142,21 @@ def located(path: str, options: CsvOptions, error: Exception) -> ConnectorError:
     if in_row := _ROW_ERROR.match(text):
         number, what = in_row.groups()
         row = _row(path, options, beginning, int(number))
-        return ConnectorError(f"{path!r}{_line(row, number)}: {what}")
+        return ConnectorError(f"{path!r}{_line(row, number)}: {what}{_of_comment(beginning)}")
     if "straddl" in text or "out of sync" in text or "header is larger than block size" in text:
         return ConnectorError(
             f"{path!r}: a row is longer than block_bytes={options.block_bytes}; is a quote missing "
             f"({text})"
         )
     return ConnectorError(f"{path!r} is not a readable CSV file ({text})")
+
+
+def _of_comment(beginning: Beginning) -> str:
+    """Return what is taken for the header where it looks like a comment."""
+    if not beginning.header or not beginning.header[0].startswith("#"):
+        return ""
+    head = beginning.header[0][:_SHOWN]
+    return f"; the line taken as header begins with {head!r}: comments are to be taken out first"
 
 
 def _row(path: str, options: CsvOptions, beginning: Beginning, number: int) -> _Row | None:

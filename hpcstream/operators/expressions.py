@@ -471,6 +471,7 @@ class When:
         """Add a condition, asked where those before do not hold."""
         if self._condition is not None:
             raise TypeError("when() must be followed by then()")
+        refuse_plain_truth("when", condition)
         return When(self._arguments, to_expression(condition))
 
     def otherwise(self, value: Any) -> Expression:
@@ -509,7 +510,17 @@ def when(condition: Any) -> When:
     A condition that is null does not hold. ``a`` is computed only for rows where ``c``
     holds, so that ``when(b != 0).then(a // b).otherwise(None)`` never divides by zero.
     """
+    refuse_plain_truth("when", condition)
     return When((), to_expression(condition))
+
+
+def refuse_plain_truth(what: str, value: Any) -> None:
+    """Raise `TypeError` for a condition that is True or False, which no row has a say in."""
+    if isinstance(value, bool):
+        raise TypeError(
+            f"{what}({value}): is the same for all rows; `is None`, `not` and pandas.isna() ask "
+            "the expression, not its rows: use is_null(), is_not_null(), ~; hs.lit() if it is meant"
+        )
 
 
 def to_expression(value: Any) -> Expression:

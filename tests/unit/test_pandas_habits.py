@@ -103,7 +103,7 @@ def test_keys_and_aggregates_as_lists_and_dicts_are_refused_with_what_to_write(s
         ("read_parquet", "columns", r": only what the job uses is read; \.select\(\)"),
         ("read_parquet", "event_tim", "did you mean 'event_time'"),
         ("read_ipc", "use_columns", r"\.select\(\)"),
-        ("read_hdf5", "colums", "did you mean 'columns'"),
+        ("read_hdf5", "tables", "did you mean 'table'"),
         ("read_hdf5", "key", "it is called 'table'"),
         ("read_csv", "skiprows", "all lines are read"),
         ("read_csv", "decimal", r"\.str\.replace\(',', '\.'\)"),
@@ -196,3 +196,51 @@ def test_fields_of_structs_are_taken_as_is_said():
     job.run(show=False)
 
     assert rows.table["ip"].to_pylist() == ["1", "2"]
+
+
+@pytest.mark.parametrize("habit", ["is", "not", "isna", "when", "second when"])
+def test_a_condition_that_no_row_has_a_say_in_is_refused(stream, habit):
+    x = col("x")
+    conditions = {
+        "is": lambda: stream.filter(x is not None),
+        "not": lambda: stream.filter(x is None),
+        "isna": lambda: stream.filter(pytest.importorskip("pandas").isna(x)),
+        "when": lambda: hs.when(x is None),
+        "second when": lambda: hs.when(x > 1).then(1).when(x is None),
+    }
+    with pytest.raises(TypeError, match=r"is the same for all rows; .*use is_null\(\)"):
+        conditions[habit]()
+
+
+def test_a_constant_condition_that_is_meant_is_taken(stream):
+    none, every = (stream.filter(hs.lit(value)).collect() for value in (False, True))
+    stream._job.run(show=False)
+
+    assert (none.table.num_rows, every.table.num_rows) == (0, 2)
+
+
+def test_a_column_is_not_set_but_added(stream):
+    with pytest.raises(TypeError, match=r"write stream = stream\.with_columns\(y=\.\.\.\)"):
+        stream["y"] = col("x") * 2
+    with pytest.raises(TypeError, match=r"with_columns\(\*\*\{name: \.\.\.\}\)"):
+        stream["a b"] = 1
+
+
+def test_what_is_no_table_is_refused_with_how_to_make_one(stream):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"key": ["a"], "z": [1]})
+
+    with pytest.raises(PlanError, match=r"got DataFrame; pa\.Table\.from_pandas\(frame"):
+        stream.join_table(frame, on="key")
+    with pytest.raises(TypeError, match=r"item 0: .*got DataFrame; pa\.Table\.from_pandas"):
+        stream._job.from_batches([frame, frame])
+    for values in (frame["z"], frame["z"].to_numpy()):
+        with pytest.raises(TypeError, match=r"pa\.table\(\{'name': values\}\) makes"):
+            stream._job.from_batches(values)
+
+
+def test_a_comment_that_is_taken_as_header_is_named(tmp_path):
+    (tmp_path / "log.csv").write_text("# instrument 7\n# run 5\na,b\n1,2\n")
+
+    with pytest.raises(hs.ConnectorError, match=r"line 3: .*begins with '# instrument 7'"):
+        hs.Job("comments").read_csv(tmp_path / "log.csv")
