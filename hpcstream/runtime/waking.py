@@ -73,14 +73,17 @@ class Waking:
         return self.bell.wait(seconds, descriptors)
 
 
-def is_quiet(tasks: Sequence[Task], pacers: Sequence[Pacer], edges: Sequence[Edge]) -> bool:
+def is_quiet(
+    tasks: Sequence[Task], pacers: Sequence[Pacer], edges: Sequence[Edge], awake_until: int
+) -> bool:
     """Return whether no rank had rows in the last rounds, as far as this one knows.
 
-    A rank without sources goes by the rounds that it took; one without tasks has none.
+    A rank without sources goes by the rounds that it took, and is awake until this one if it
+    was woken; one without tasks has none.
     """
     if pacers:
         return all(pacer.closer.is_stretched for pacer in pacers)
     if any(isinstance(task, SourceTask) for task in tasks):
         return False
     busy_until = max((edge.busy_round for edge in edges), default=-1) + BUSY_ROUNDS
-    return all(task.next_round > busy_until for task in tasks)
+    return all(task.next_round > max(busy_until, awake_until) for task in tasks)

@@ -13,6 +13,7 @@ from hpcstream.children import end_if_child
 from hpcstream.exchange.edge import Edge
 from hpcstream.runtime.checkpointing import Checkpointing
 from hpcstream.runtime.control import ControlGate, Status
+from hpcstream.runtime.pacing import BUSY_ROUNDS
 from hpcstream.runtime.stopping import AskedToStop, StopRequest
 from hpcstream.runtime.task import SourceTask, Task
 from hpcstream.runtime.telemetry import Telemetry
@@ -69,6 +70,7 @@ class Worker:
         self._boundary_round = 0
         self._busy_round = -1
         self._told_boundary = -1
+        self._awake_until = -1
 
     @property
     def rank(self) -> int:
@@ -252,12 +254,13 @@ class Worker:
                 self._wake()
 
     def _may_tell(self) -> bool:
-        """Whether others are to be woken for a request; ranks that only consume stay quiet by it.
+        """Whether others are to be woken for a request.
 
-        Two of these would wake each other in every turn: they tell it once an interval.
+        Ranks without tasks are quiet for all that, and two of them would wake each other in
+        every turn: they tell it once an interval.
         """
         told, self._told_boundary = self._told_boundary, self.gate.boundary
-        return bool(self._pacers) or told != self.gate.boundary
+        return bool(self.tasks) or told != self.gate.boundary
 
     def _follow_each_other(self) -> None:
         """Have rows of one source, or a wake for one, be for all of this rank, and no longer.
@@ -282,7 +285,9 @@ class Worker:
     @property
     def is_quiet(self) -> bool:
         """Whether no rank had rows in the last rounds, and none has failed."""
-        return self.error is None and is_quiet(self.tasks, self._pacers, self.edges)
+        return self.error is None and is_quiet(
+            self.tasks, self._pacers, self.edges, self._awake_until
+        )
 
     def _stay_busy(self, round_number: int) -> None:
         for pacer in self._pacers:
@@ -294,6 +299,7 @@ class Worker:
             self._wake()
 
     def _wake(self) -> None:
+        self._awake_until = max((t.next_round for t in self.tasks), default=-1) + BUSY_ROUNDS
         for pacer in self._pacers:
             if pacer.closer.is_stretched:
                 pacer.closer.wake()

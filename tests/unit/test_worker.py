@@ -18,7 +18,7 @@ from hpcstream.runtime.driver import (
     Backoff,
     drive,
 )
-from hpcstream.runtime.pacing import MOST_STRETCHED_S
+from hpcstream.runtime.pacing import BUSY_ROUNDS, MOST_STRETCHED_S
 from hpcstream.runtime.stopping import AskedToStop
 from hpcstream.runtime.task import Outputs, Task
 from hpcstream.runtime.waking import FAR_SLEEP_S, IDLE_SLEEP_S, QUIET_SLEEP_S, Waking
@@ -73,8 +73,22 @@ def test_a_rank_that_only_consumes_is_quiet_once_its_last_rounds_were_empty():
     assert not consumer_after(20, busy_round=15).is_quiet
 
 
-def test_a_rank_that_only_consumes_tells_once_an_interval_that_it_was_asked_to_stop(monkeypatch):
-    worker, told = consumer_after(20, busy_round=0), []
+def test_a_rank_that_only_consumes_is_awake_for_some_rounds_when_it_is_woken():
+    worker = consumer_after(20, busy_round=0)
+    (task,), (edge,) = worker.tasks, worker.edges
+    worker._wake()
+
+    for number in range(20, 20 + BUSY_ROUNDS + 1):
+        assert not worker.is_quiet
+        edge.close(number, RoundEnd(0))
+        while task.step():
+            pass
+
+    assert worker.is_quiet
+
+
+def test_a_rank_without_tasks_tells_once_an_interval_that_it_was_asked_to_stop(monkeypatch):
+    worker, told = solo_worker(), []
     monkeypatch.setattr(worker.waking, "wake_others", lambda: told.append(worker.gate.boundary))
     worker.stop = AskedToStop(143)
 
