@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -61,7 +62,11 @@ run --help` says more."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status; 2 for an error in how it was called."""
     occupy_closed_streams()
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    parser = _parser()
+    if given and given[0].endswith(".py"):
+        parser.error(f"{given[0]!r} is a script, not a command; write hpcstream run {given[0]}")
+    options = parser.parse_args(given)
     try:
         with home_for_ranks(getattr(options, "ranks", 1)):
             status: int = options.answer(options)

@@ -101,6 +101,14 @@ def test_ranks_behind_the_script_are_hinted_at(arguments, is_said, tmp_path, mon
     assert (hint in capsys.readouterr().err) is is_said
 
 
+def test_a_script_in_place_of_a_command_is_answered_with_the_command(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["averages.py", "--fast"])
+
+    assert left.value.code == 2
+    assert "a script, not a command; write hpcstream run averages.py" in capsys.readouterr().err
+
+
 def test_a_missing_script_is_named(capsys):
     assert main(["run", "-n", "2", "no_such_job.py"]) == 2
     assert "script 'no_such_job.py': no such file" in capsys.readouterr().err
