@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 
+from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.messages import say
 
@@ -24,10 +25,20 @@ _HELP = "import sys; from hpcstream.kernels import warm_up; warm_up(sys.argv[1:]
 
 
 def compile_kernels(comm: Communicator) -> Generator[None]:
-    """Have every kernel family compiled on each host. Collective; yields while waiting."""
-    from hpcstream import kernels
+    """Have every kernel family compiled on each host. Collective; yields while waiting.
 
-    missing = [] if os.environ.get("NUMBA_DISABLE_JIT") == "1" else kernels.not_compiled()
+    Raises
+    ------
+    Exception
+        What failed here, or `RemoteError`: no rank waits for one that could not compile.
+    """
+    missing: list[str] = []
+    error = None
+    try:
+        missing = _missing()
+    except Exception as failure:
+        error = failure
+    yield from raise_together(error, comm)
     n_cores = len(os.sched_getaffinity(0))
     own = json.dumps({"host": platform.node(), "missing": missing, "cores": n_cores})
     texts = yield from gather_bytes(comm, own.encode())
@@ -42,10 +53,19 @@ def compile_kernels(comm: Communicator) -> Generator[None]:
     place, n_ranks = neighbours.index(comm.rank), len(neighbours)
     n_shares = max(n_ranks, *(views[r]["cores"] for r in neighbours))
     shares = shared_out(wanted, n_shares)
-    yield from compile_shares(shares[place], shares[n_ranks + place :: n_ranks], meter.look)
-    yield from gather_bytes(comm, b"done")
+    try:
+        yield from compile_shares(shares[place], shares[n_ranks + place :: n_ranks], meter.look)
+    except Exception as failure:
+        error = failure
+    yield from raise_together(error, comm)
     if comm.rank == 0:
         say(f"compiled in {time.monotonic() - started_s:.0f} s")
+
+
+def _missing() -> list[str]:
+    from hpcstream import kernels
+
+    return [] if os.environ.get("NUMBA_DISABLE_JIT") == "1" else list(kernels.not_compiled())
 
 
 def shared_out(families: Iterable[str], n_shares: int) -> list[list[str]]:
@@ -70,15 +90,20 @@ def compile_shares(
     ----------
     own : sequence of str
     others : sequence of sequence of str
-        A process each, unless it is empty.
+        A process each, unless it is empty; compiled here where none can be started.
     look : callable
         Called now and then.
     """
     from hpcstream import kernels
 
-    helpers = [(share, _helper(share)) for share in others if share]
+    helpers, here = [], list(own)
     try:
-        for family in own:
+        for share in filter(None, others):
+            try:
+                helpers.append((share, _helper(share)))
+            except OSError:  # a limit of processes
+                here += share
+        for family in here:
             kernels.warm_up([family])
             look()
             yield

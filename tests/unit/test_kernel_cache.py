@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from hpcstream import kernels
 from hpcstream.kernels import COSTS, FAMILIES, OTHER_COST
-from hpcstream.runtime.kernel_cache import shared_out
+from hpcstream.runtime.kernel_cache import compile_kernels, shared_out
+from hpcstream.testing.simulation import Simulation
 
 PROJECT = Path(__file__).parents[2]
 
@@ -197,3 +199,57 @@ print(sorted(compiled))
 """
 
     assert run(code) == "['a', 'b', 'c']"
+
+
+@pytest.fixture
+def cold(monkeypatch):
+    """Return the families that were compiled here, on two cores without compiled ones."""
+    compiled = []
+    monkeypatch.delenv("NUMBA_DISABLE_JIT", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
+    monkeypatch.setattr(kernels, "not_compiled", lambda: ["b", "a", "c"])
+    monkeypatch.setattr(kernels, "warm_up", compiled.extend)
+    return compiled
+
+
+def compile_on(n_ranks):
+    """Return what compiling raises on each rank; none waits for another for ever."""
+    world, raised = Simulation(n_ranks), {}
+
+    def rank_of(number):
+        try:
+            yield from compile_kernels(world.communicator(number))
+        except Exception as error:
+            raised[number] = error
+
+    world.run([rank_of(number) for number in range(n_ranks)])
+    return raised
+
+
+@pytest.mark.parametrize("failing", ["not_compiled", "warm_up"])
+def test_a_rank_that_cannot_compile_does_not_leave_the_others_waiting(cold, monkeypatch, failing):
+    calls = []
+
+    def fail_once(*families):
+        calls.append(families)
+        if len(calls) == 1:
+            raise OSError("no space left")
+        return ["a"]
+
+    monkeypatch.setattr(kernels, failing, fail_once)
+
+    raised = compile_on(3 if failing == "not_compiled" else 2)
+
+    kinds = sorted(type(error).__name__ for error in raised.values())
+    assert kinds == ["OSError", *["RemoteError"] * (len(raised) - 1)]
+    assert len(raised) > 1
+
+
+def test_where_no_process_can_be_started_all_is_compiled_here(cold, monkeypatch):
+    def refuse(*args, **options):
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr("subprocess.Popen", refuse)
+
+    assert compile_on(1) == {}
+    assert sorted(cold) == ["a", "b", "c"]
