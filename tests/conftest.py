@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,10 @@ settings.load_profile("ranks" if UNDER_MPIEXEC else "hpcstream")
 
 if not UNDER_MPIEXEC:
     os.environ.update(quick_start(os.environ))  # a job on one rank starts MPI in this process
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores it for what it starts in the background; tests send it to themselves.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_MEMORY = Path("/dev/shm")
 RunRanks = Callable[..., "subprocess.CompletedProcess[str]"]
