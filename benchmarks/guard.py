@@ -112,7 +112,7 @@ def _place(folder: Path) -> Place:
 def _trials(options: argparse.Namespace) -> list[Trial]:
     trials = []
     for name in options.workloads:
-        path = build(WORKLOADS[name].with_rows(options.rows), options.data)
+        path = build(WORKLOADS[name].with_rows(options.rows), options.data.absolute())
         base = Trial(name, "hpcstream", str(path), count_rows(path), passes=options.passes)
         trials += [replace(base, ranks=ranks) for ranks in options.ranks]
     return trials
