@@ -184,11 +184,12 @@ class Pacer:
         if self.closer.is_stretched and (self._has_read or self._reader.mark != self._said):
             self._wake_others()
             self.closer.wake()
+        if not self.closer.is_stretched:  # asked in each turn
+            self._look_s, self._wakes, self.descriptors = float("-inf"), False, []
+            return
         look_s = now_s + self.closer.look_after_s(now_s, self._reader.n_asked)
         self._look_s = min(look_s, self._reader.idle_from_s)
-        is_pause = self.closer.is_stretched
-        self.descriptors = self._reader.descriptors if is_pause else []
-        self._wakes = is_pause and self._reader.wakes
+        self.descriptors, self._wakes = self._reader.descriptors, self._reader.wakes
 
     @property
     def _has_read(self) -> bool:
@@ -200,6 +201,8 @@ class Pacer:
 
     def due_s(self) -> float:
         """Return when there is something to do if nothing comes that can be waited for."""
+        if not self.closer.is_stretched:
+            return self.closer.due_s()
         look_s = self._reader.idle_from_s if self._wakes else self._look_s
         return min(self.closer.due_s(), look_s)
 

@@ -8,8 +8,10 @@ import threading
 import time
 
 import pyarrow as pa
+import pytest
 
 from hpcstream.connectors.base import Chunk, Split
+from hpcstream.exchange.doorbell import Doorbell
 
 SCHEMA = pa.schema({"t": pa.int64(), "key": pa.int64()})
 _ROW = struct.Struct("qq")
@@ -69,3 +71,16 @@ class PausingSource:
 
     def close(self) -> None:
         self._reading.close()
+
+
+def noted_sleeps(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Return a list that gets, for every sleep of this process, whether something ended it."""
+    ended: list[bool] = []
+    wait = Doorbell.wait
+
+    def noted(bell, seconds, descriptors=()):
+        ended.append(wait(bell, seconds, descriptors))
+        return ended[-1]
+
+    monkeypatch.setattr(Doorbell, "wait", noted)
+    return ended

@@ -5,22 +5,13 @@ from __future__ import annotations
 import pytest
 
 import hpcstream as hs
-from hpcstream.exchange.doorbell import Doorbell
-from tests.jobs.pausing_source import PausingSource
+from tests.jobs.pausing_source import PausingSource, noted_sleeps
 
 
 @pytest.fixture
 def rings(monkeypatch):
     """Return what every sleep of this rank ended with: True if something came."""
-    ended = []
-    wait = Doorbell.wait
-
-    def noted(bell, seconds, descriptors=()):
-        ended.append(wait(bell, seconds, descriptors))
-        return ended[-1]
-
-    monkeypatch.setattr(Doorbell, "wait", noted)
-    return ended
+    return noted_sleeps(monkeypatch)
 
 
 def test_rows_on_one_rank_after_a_pause_wake_the_others(comm, rings):

@@ -143,6 +143,17 @@ def test_a_live_worker_sleeps_no_longer_than_its_next_round_is_due():
         assert worker.sleep_limit_s() <= 0.0005
 
 
+def test_a_busy_live_worker_sleeps_while_its_rows_linger():
+    feed, ranks = live_ranks(1, linger_s=0.5)
+    with ranks:
+        (worker,) = ranks.workers
+        feed.push({"x": [1]})
+        ranks.settle()
+
+        assert not worker.is_quiet
+        assert worker.sleep_limit_s() == IDLE_SLEEP_S
+
+
 def quiet_ranks(n_ranks, **options):
     """Return ranks after a pause of seconds."""
     feed, ranks = live_ranks(n_ranks, **options)
