@@ -71,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with engine(options.old) as old, engine(options.new) as new:
         places = [_place(folder) for folder in (old, new)]
         try:
-            found = [_compare(trial, places, options.repeats) for trial in _trials(options)]
+            trials = [_fitted(trial, places[0], options.seconds) for trial in _trials(options)]
+            found = [_compare(trial, places, options.repeats) for trial in trials]
         except TrialError as error:
             say(f"nothing to compare: {error}")
             return 2
@@ -118,6 +119,14 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     return trials
 
 
+def _fitted(trial: Trial, place: Place, seconds: float | None) -> Trial:
+    """Return the trial with as many passes as the timed part needs to last so many seconds."""
+    if seconds is None:
+        return trial
+    rate = _rate(trial, place)
+    return replace(trial, passes=max(trial.passes, round(rate * seconds / trial.rows)))
+
+
 def _compare(trial: Trial, places: Sequence[Place], repeats: int) -> Comparison:
     pairs = []
     for repetition in range(repeats):
@@ -150,7 +159,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=["tumbling", "skew"])
     parser.add_argument("--ranks", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rows", type=int, default=2_000_000)
-    parser.add_argument("--passes", type=int, default=10)
+    parser.add_argument("--passes", type=int, default=10, help="over the data, at least")
+    parser.add_argument(
+        "--seconds", type=float, help="as many passes as the timed part of a run needs to last this"
+    )
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--least", type=float, default=LEAST_RATIO)
     parser.add_argument("--data", type=Path, default=Path("out/benchmarks/data"))
