@@ -16,9 +16,9 @@ from typing import Any
 from benchmarks.contestant import MARK
 from benchmarks.memory import MemorySampler
 from benchmarks.trial import Trial
-from hpcstream.cli import mpiexec
-from hpcstream.cli.supervise import kill_tree, remove_session
-from hpcstream.exchange.launcher import may_use_several_hosts
+from hpcstream.launch import mpiexec
+from hpcstream.launch.supervise import kill_tree, remove_session
+from hpcstream.process.launcher_facts import may_use_several_hosts
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 1800.0

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.launch import ROOT, Place
-from hpcstream.cli import mpiexec
-from hpcstream.exchange.launcher import may_use_several_hosts
+from hpcstream.launch import mpiexec
+from hpcstream.process.launcher_facts import may_use_several_hosts
 
 _PACKAGES = (
     "hpcstream",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hpcstream.exchange.launcher import children_of
+from hpcstream.process.launcher_facts import children_of
 
 _OWN = ("RssAnon:", "RssShmem:")
 

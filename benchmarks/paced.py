@@ -23,7 +23,7 @@ from benchmarks.contestant import MARK
 from benchmarks.paced_queries import PACED, PacedQuery
 from benchmarks.trial import Trial
 from hpcstream.connectors.base import Chunk, Split
-from hpcstream.connectors.paced import Lane, LaneReader, Schedule
+from hpcstream.connectors.in_process.paced import Lane, LaneReader, Schedule
 
 WARM_S = 1.0
 """Results of the first second are not counted."""

@@ -27,8 +27,8 @@ import pyarrow.compute as pc
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.checkpoint.manifest import Manifest, read_manifest
-from hpcstream.checkpoint.store import CheckpointStore
+from hpcstream.checkpoint.storage.directory import CheckpointStore
+from hpcstream.checkpoint.storage.manifest import Manifest, read_manifest
 from hpcstream.graph.identity import LOCAL
 
 KEYS = 1000

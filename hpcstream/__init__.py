@@ -8,17 +8,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from hpcstream._version import __version__
-from hpcstream.exchange.leaving import watch_exit
-from hpcstream.exchange.tracebacks import install_excepthook
+from hpcstream.process.leaving import watch_exit
+from hpcstream.process.tracebacks import install_excepthook
+from hpcstream.process.world import World, reach_by
 
 if TYPE_CHECKING:
     from hpcstream.api.collected import Collected
     from hpcstream.api.job import Job
-    from hpcstream.api.stream import Stream
-    from hpcstream.api.windowed import KeyedStream, WindowedStream
+    from hpcstream.api.stream import KeyedStream, Stream, WindowedStream
     from hpcstream.api.windows import hopping, sliding, tumbling
-    from hpcstream.connectors import generators
     from hpcstream.connectors.base import Sink, Source
+    from hpcstream.connectors.in_process import generators
     from hpcstream.errors import (
         ConnectorError,
         EarlyExit,
@@ -30,17 +30,16 @@ if TYPE_CHECKING:
         RemoteError,
         StallError,
     )
-    from hpcstream.observability.metrics import JobResult
-    from hpcstream.operators.aggregate_call import AggregateCall, count
-    from hpcstream.operators.expressions import Expression, col, lit, when
+    from hpcstream.expressions.aggregate_call import AggregateCall, count
+    from hpcstream.expressions.expression import Expression, col, lit, when
+    from hpcstream.observability.result import JobResult
 
 _HOMES = {
     "hpcstream.api.collected": ("Collected",),
     "hpcstream.api.job": ("Job",),
-    "hpcstream.api.stream": ("Stream",),
-    "hpcstream.api.windowed": ("KeyedStream", "WindowedStream"),
+    "hpcstream.api.stream": ("KeyedStream", "Stream", "WindowedStream"),
     "hpcstream.api.windows": ("hopping", "sliding", "tumbling"),
-    "hpcstream.connectors": ("generators",),
+    "hpcstream.connectors.in_process": ("generators",),
     "hpcstream.connectors.base": ("Sink", "Source"),
     "hpcstream.errors": (
         "ConnectorError",
@@ -53,9 +52,9 @@ _HOMES = {
         "RemoteError",
         "StallError",
     ),
-    "hpcstream.observability.metrics": ("JobResult",),
-    "hpcstream.operators.aggregate_call": ("AggregateCall", "count"),
-    "hpcstream.operators.expressions": ("Expression", "col", "lit", "when"),
+    "hpcstream.observability.result": ("JobResult",),
+    "hpcstream.expressions.aggregate_call": ("AggregateCall", "count"),
+    "hpcstream.expressions.expression": ("Expression", "col", "lit", "when"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -90,6 +89,14 @@ __all__ = [
     "when",
 ]
 
+
+def _world() -> World:
+    from hpcstream.exchange import mpi
+
+    return mpi.world()
+
+
+reach_by(_world)
 watch_exit()
 install_excepthook()
 

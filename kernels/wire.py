@@ -1,6 +1,6 @@
 """Writing the columns of a batch into one send buffer, a block for each partition.
 
-The layout of a block is described in ``hpcstream/exchange/wire.py``. All
+The layout of a block is described in ``hpcstream/exchange/wire/format.py``. All
 kernels here go over all partitions of one column, so that the cost of a call
 does not grow with the number of ranks. ``order`` is empty when the rows of the
 batch stay as they lie.

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from hpcstream.cli import mpiexec
-from hpcstream.cli.supervise import kill_tree, remove_session
-from hpcstream.exchange.launcher import quick_start
+from hpcstream.launch import mpiexec
+from hpcstream.launch.supervise import kill_tree, remove_session
+from hpcstream.process.launcher_facts import quick_start
 
 UNDER_MPIEXEC = "HPCSTREAM_TEST_RANKS" in os.environ
 

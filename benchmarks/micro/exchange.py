@@ -24,13 +24,13 @@ from mpi4py import MPI
 
 from benchmarks.contestant import MARK
 from benchmarks.trial import Trial
-from hpcstream.exchange.calls import EdgeGroup, EdgeMemory
-from hpcstream.exchange.collective_edge import CollectiveEdge, EdgeLimits
 from hpcstream.exchange.communicator import complete
-from hpcstream.exchange.edge import RoundEnd
-from hpcstream.exchange.lending import find_nearby
+from hpcstream.exchange.edges.base import RoundEnd
+from hpcstream.exchange.edges.calls import EdgeGroup, EdgeMemory
+from hpcstream.exchange.edges.collective import CollectiveEdge, EdgeLimits
 from hpcstream.exchange.mpi import communicator
 from hpcstream.exchange.partitioning import HashPartitioning
+from hpcstream.exchange.shared_messages import find_nearby
 from hpcstream.memory.pool import process_pool
 
 IN_FLIGHT = 3

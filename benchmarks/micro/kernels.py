@@ -71,7 +71,7 @@ def _packing(rows: int, keys: np.ndarray, values: np.ndarray) -> Iterator[Work]:
     import pyarrow as pa
 
     from hpcstream.exchange.partitioning import HashPartitioning, encode_partitioned
-    from hpcstream.exchange.wire import WireFormat
+    from hpcstream.exchange.wire.format import WireFormat
     from hpcstream.memory.pool import process_pool
 
     batch = pa.record_batch({"ts": np.arange(rows), "key": keys, "value": values})

@@ -16,8 +16,8 @@ import hpcstream as hs
 from benchmarks.nexmark.digest import CountSink, Digest, DigestSink, digest
 from benchmarks.nexmark.query import Query, Views
 from hpcstream.api.stream import Stream
-from hpcstream.exchange.launcher import is_launched
-from hpcstream.observability.metrics import JobResult
+from hpcstream.observability.result import JobResult
+from hpcstream.process.launcher_facts import is_launched
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from benchmarks.nexmark.config import KINDS, NexmarkConfig
 from benchmarks.nexmark.events import TIME, columns, stream, table
 from benchmarks.nexmark.queries import MISSING, QUERIES
 from benchmarks.nexmark.query import Query, Views
-from hpcstream.connectors.generate import BLOCK_ROWS
-from hpcstream.connectors.generators import ColumnGenerator
+from hpcstream.connectors.in_process.generate import BLOCK_ROWS
+from hpcstream.connectors.in_process.generators import ColumnGenerator
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from benchmarks.nexmark.query_tables import HEADER, cells
 from benchmarks.results import Record, ResultFile
 from benchmarks.tables import as_text
 from hpcstream.cli.run import start
-from hpcstream.exchange.launcher import is_launched
+from hpcstream.process.launcher_facts import is_launched
 
 
 def parser(name: str, description: str | None, queries: Iterable[str]) -> argparse.ArgumentParser:

@@ -22,8 +22,8 @@ import hpcstream as hs
 from benchmarks.nexmark import kernels, texts
 from benchmarks.nexmark.config import FIRST_CATEGORY, FIRST_ID, KINDS, N_CATEGORIES, NexmarkConfig
 from hpcstream.api.stream import Stream
-from hpcstream.connectors import generators as g
-from hpcstream.connectors.time_bounds import Bounds
+from hpcstream.connectors.files.time_bounds import Bounds
+from hpcstream.connectors.in_process import generators as g
 
 TIME = "dateTime"
 """The event-time column of all kinds, in milliseconds."""

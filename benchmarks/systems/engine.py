@@ -20,7 +20,7 @@ from benchmarks.trial import Trial
 from benchmarks.workloads import Workload
 from hpcstream import col
 from hpcstream.api.stream import Stream
-from hpcstream.observability.metrics import JobResult
+from hpcstream.observability.result import JobResult
 
 
 class AnswerSink:

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from hpcstream.api.dataflow import Dataflow
 from hpcstream.api.notebook import cells, schema_text
-from hpcstream.connectors.sinks import MemorySink
+from hpcstream.columns.shown_rows import heading, line_of, shown_rows
+from hpcstream.connectors.in_process.sinks import MemorySink
 from hpcstream.hints import absent
-from hpcstream.memory.shown_rows import heading, line_of, shown_rows
 from hpcstream.observability.metrics import EXPLAINED
-
-if TYPE_CHECKING:
-    from hpcstream.api.job import Job
 
 _ROWS_SHOWN = 10
 
@@ -21,7 +19,7 @@ _ROWS_SHOWN = 10
 class Collected:
     """What `Stream.collect` returns: the rows, once the job has run."""
 
-    def __init__(self, job: Job, sink: MemorySink, schema: pa.Schema, units: dict[str, str]):
+    def __init__(self, job: Dataflow, sink: MemorySink, schema: pa.Schema, units: dict[str, str]):
         self._job = job
         self._sink = sink
         self._schema = schema

@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from hpcstream.api.misuse import refuse_unknown_options
 from hpcstream.api.stream import Stream
+from hpcstream.columns.event_time import Duration, parse_duration
 from hpcstream.connectors.base import Source
-from hpcstream.connectors.csv import CsvSource
-from hpcstream.connectors.hdf5 import Hdf5Source
-from hpcstream.connectors.ipc import SPLIT_ROWS, IpcSource
-from hpcstream.connectors.json import BLOCK_BYTES, JsonSource
-from hpcstream.connectors.parquet import ParquetSource
-from hpcstream.event_time import Duration, parse_duration
+from hpcstream.connectors.formats.csv.format import CsvSource
+from hpcstream.connectors.formats.hdf5.format import Hdf5Source
+from hpcstream.connectors.formats.ipc.format import SPLIT_ROWS, IpcSource
+from hpcstream.connectors.formats.json.format import BLOCK_BYTES, JsonSource
+from hpcstream.connectors.formats.parquet.format import ParquetSource
 
 Paths = str | Path | Sequence[str | Path]
 _TIME_OPTIONS = ("event_time", "watermark_delay", "event_time_unit")
@@ -233,7 +233,7 @@ class FileReading(ABC):
             microsecond.
         follow : str or timedelta, optional
             Read files that another process is still writing (in SWMR mode, see
-            `hpcstream.connectors.hdf5_growing`) as they grow; one that did not grow for
+            `hpcstream.connectors.formats.hdf5.growing`) as they grow; one that did not grow for
             so long has ended.
         """
         options: dict[str, Any] = {"table": table, "columns": columns}
@@ -250,6 +250,6 @@ def _refuse_unknown(what: str, unknown: Iterable[str], known: Iterable[str]) -> 
 
 
 def _growing(paths: Paths, follow: Duration, options: dict[str, Any]) -> Source:
-    from hpcstream.connectors.hdf5_growing import GrowingHdf5Source
+    from hpcstream.connectors.formats.hdf5.growing import GrowingHdf5Source
 
     return GrowingHdf5Source(paths, follow_s=parse_duration(follow) / 1e9, **options)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Never
 
 from hpcstream.api.misuse import refuse_unknown_options
-from hpcstream.connectors.file_sinks import (
+from hpcstream.connectors.parts.formats import writer_options
+from hpcstream.connectors.parts.sink import (
     HDF5_PART_BYTES,
     CsvSink,
     FileSink,
@@ -18,7 +19,6 @@ from hpcstream.connectors.file_sinks import (
     Mode,
     ParquetSink,
 )
-from hpcstream.connectors.part_formats import writer_options
 
 
 class FileWriting(ABC):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hpcstream.event_time import HIDDEN_COLUMNS, TIME_COLUMN
+from hpcstream.columns.event_time import HIDDEN_COLUMNS, TIME_COLUMN
 from hpcstream.graph.logical import Node, OperatorNode
 from hpcstream.operators.function_rows import FunctionTime
 from hpcstream.operators.user_functions import FlatMap, MapBatches

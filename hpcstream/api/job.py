@@ -11,28 +11,29 @@ from typing import TYPE_CHECKING, Any, Literal, Never
 
 import pyarrow as pa
 
+from hpcstream.api.dataflow import Dataflow
 from hpcstream.api.file_reading import FileReading
-from hpcstream.api.misuse import Reminder, refuse_unknown_options
+from hpcstream.api.misuse import refuse_unknown_options
 from hpcstream.api.notebook import Plan, preformatted
 from hpcstream.api.stream import Stream
+from hpcstream.columns.event_time import Duration, TimeUnit, parse_duration
+from hpcstream.columns.hidden import refuse_reserved_names
 from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, STOP_GRACE, JobConfig, seconds_of
 from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Source
-from hpcstream.connectors.batches import BatchesSource
-from hpcstream.connectors.files import local_path
-from hpcstream.connectors.generate import GenerateSource
-from hpcstream.connectors.sinks import PrintSink
-from hpcstream.early_exit import exits_are_errors
+from hpcstream.connectors.files.listing import local_path
+from hpcstream.connectors.in_process.batches import BatchesSource
+from hpcstream.connectors.in_process.generate import GenerateSource
+from hpcstream.connectors.in_process.sinks import PrintSink
 from hpcstream.errors import PlanError
-from hpcstream.event_time import Duration, TimeUnit, parse_duration
-from hpcstream.exchange.launcher import launched_rank
 from hpcstream.graph.logical import EventTime, LogicalGraph, SinkNode, SourceNode, walk
 from hpcstream.hints import absent
 from hpcstream.messages import OUT
-from hpcstream.operators.hidden_columns import refuse_reserved_names
+from hpcstream.process.early_exit import exits_are_errors
+from hpcstream.process.launcher_facts import launched_rank
 
 if TYPE_CHECKING:
-    from hpcstream.observability.metrics import JobResult
+    from hpcstream.observability.result import JobResult
 
 _IDLE_TIMEOUT = "5s"
 _TIME_OPTIONS = ("event_time", "watermark_delay", "event_time_unit")
@@ -43,7 +44,7 @@ _RUN_OPTIONS = (
 _RUN_DOCUMENTED = "Job.run and hpcstream.config.JobConfig"
 
 
-class Job(FileReading):
+class Job(Dataflow, FileReading):
     """A dataflow: sources, what is done to their rows, and sinks.
 
     Every rank builds the same job; `run` runs it on all of them together.
@@ -70,11 +71,7 @@ class Job(FileReading):
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not name:
             raise ValueError(f"Job({name!r}): needs a name")
-        self.name = name
-        self.has_begun = False
-        self.last_result: JobResult | None = None
-        self._sinks: list[SinkNode] = []
-        self._reminder = Reminder(name)
+        super().__init__(name)
 
     if not TYPE_CHECKING:  # or every name would be one, of any type
 
@@ -146,13 +143,13 @@ class Job(FileReading):
         ----------
         what : callable or dict of str to column generator
             ``what(start, n)`` returns rows ``start`` to ``start + n``; the same
-            numbers must give the same rows. See `hpcstream.connectors.generate`.
+            numbers must give the same rows. See `hpcstream.connectors.in_process.generate`.
         rows : int, optional
             How many; None with a ``rate``: without end.
         rate : float, optional
             Rows a second, of all ranks together; makes the source live.
         splits, block_rows, schema, seed, start, clock
-            See `hpcstream.connectors.generate.GenerateOptions`.
+            See `hpcstream.connectors.in_process.generate.GenerateOptions`.
         """
         source = GenerateSource(
             what,
@@ -217,10 +214,6 @@ class Job(FileReading):
         return Stream(self, node)
 
     # -- running -----------------------------------------------------------------------
-
-    def _add_sink(self, node: SinkNode) -> None:
-        self._sinks.append(node)
-        self._reminder.set()
 
     def _graph(self) -> LogicalGraph:
         """Return what was built, to run it or to look at it: the job is not forgotten."""
@@ -319,7 +312,7 @@ class Job(FileReading):
             A signal asked the job to stop: the process ends with its exit status. In an
             interactive session the result is returned instead.
         """
-        from hpcstream.api.launch import run_job
+        from hpcstream.launch.run import run_job
 
         refuse_unknown_options("run", unknown, _RUN_OPTIONS, _RUN_DOCUMENTED)
         config = JobConfig(
@@ -372,7 +365,8 @@ def _text(path: str | Path | None) -> str | None:
 
 
 def _explained(job: Job) -> JobResult:
-    from hpcstream.observability.metrics import EXPLAINED, JobResult
+    from hpcstream.observability.metrics import EXPLAINED
+    from hpcstream.observability.result import JobResult
 
     size, rank = _world_size(), launched_rank(os.environ)
     if rank == 0:
@@ -381,7 +375,7 @@ def _explained(job: Job) -> JobResult:
 
 
 def _world_size() -> int:
-    from hpcstream.exchange.launcher import launches
+    from hpcstream.process.launcher_facts import launches
 
     return max((launch.size for launch in launches(os.environ)), default=1)
 

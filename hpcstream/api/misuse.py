@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hpcstream.exchange.launcher import launched_rank
+from hpcstream.expressions.expression import Expression, col, to_expression
+from hpcstream.expressions.zones import moments_taken_as_local
 from hpcstream.hints import near
 from hpcstream.messages import say
-from hpcstream.operators.expression_zones import moments_taken_as_local
-from hpcstream.operators.expressions import Expression, col, to_expression
+from hpcstream.process.launcher_facts import launched_rank
 
 _MOST_NAMED = 3
 

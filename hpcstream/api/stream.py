@@ -1,76 +1,65 @@
-"""Streams: each method adds one node to the graph and returns the stream behind it."""
+"""Streams: each method adds one node to the graph and returns the stream behind it.
+
+`Stream`, and what stands between `Stream.key_by` and `WindowedStream.agg`.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from hpcstream.api.collected import Collected
+from hpcstream.api.dataflow import Dataflow
 from hpcstream.api.file_writing import FileWriting
-from hpcstream.api.functions import function_node
-from hpcstream.api.misuse import (
-    columns_for,
-    expression_for,
-    new_names,
-    refuse_unless_name,
-    warn_of_local_moments,
-)
 from hpcstream.api.notebook import preformatted, schema_text
+from hpcstream.api.row_transforms import RowTransforms
 from hpcstream.api.union_inputs import check_same_rows
-from hpcstream.api.windowed import KeyedStream, WindowedStream
+from hpcstream.api.window_checks import (
+    WINDOW_COLUMNS,
+    aggregate_named,
+    check_key_type,
+    check_result_names,
+    decoded,
+    not_a_key,
+    time_of,
+)
 from hpcstream.api.windows import Window
+from hpcstream.columns.event_time import Duration
 from hpcstream.connectors.adapt import as_sink
-from hpcstream.connectors.file_sinks import (
+from hpcstream.connectors.in_process.sinks import SHOWN_ROWS, MemorySink, PrintSink
+from hpcstream.connectors.parts.sink import (
     FileSink,
 )
-from hpcstream.connectors.sinks import SHOWN_ROWS, MemorySink, PrintSink
 from hpcstream.errors import PlanError
-from hpcstream.event_time import Duration, TimeUnit, duration_text
+from hpcstream.expressions.aggregate_call import AggregateCall
+from hpcstream.expressions.expression import Expression
 from hpcstream.graph.logical import (
     EventTime,
-    FilterNode,
     LateNode,
     Node,
-    OperatorNode,
-    ProjectNode,
-    RebalanceNode,
     SinkNode,
     UnionNode,
     WindowNode,
     walk,
 )
 from hpcstream.graph.time_columns import time_columns
-from hpcstream.hints import absent, near
-from hpcstream.operators.event_time import AssignEventTime
-from hpcstream.operators.expressions import Expression, col, refuse_plain_truth
-from hpcstream.operators.hidden_columns import refuse_reserved_names
-from hpcstream.operators.user_functions import FlatMap, MapBatches
-
-if TYPE_CHECKING:
-    from hpcstream.api.job import Job
+from hpcstream.hints import absent
 
 
 @dataclass(frozen=True)
-class Stream(FileWriting):
+class Stream(RowTransforms, FileWriting):
     """Rows, perhaps without end, that a job computes with.
 
     Streams are descriptions: nothing is read before `Job.run`. A stream may be
     used several times; each use sees all its rows.
     """
 
-    _job: Job
+    _job: Dataflow
     _node: Node
     _ranks: tuple[int, ...] | None = None
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Columns and types, known when the graph is built: a wrong name raises there."""
-        return self._node.schema
 
     if not TYPE_CHECKING:  # or every name would be one, of any type
 
@@ -108,120 +97,7 @@ class Stream(FileWriting):
     def _add(self, node: Node) -> Stream:
         return Stream(self._job, node, self._ranks)
 
-    # -- stateless ---------------------------------------------------------------------
-
-    def filter(self, predicate: Expression) -> Stream:
-        """Keep the rows for which ``predicate`` is true (not false, not null).
-
-        Raises
-        ------
-        PlanError
-            Not a boolean expression, or over columns that are not there.
-        """
-        given: Any = predicate
-        if isinstance(given, str):
-            raise TypeError(_not_a_condition(given))
-        refuse_plain_truth("filter", given)
-        expression = expression_for("filter", given)
-        found = expression.data_type(self.schema)
-        if not pa.types.is_boolean(found):
-            raise PlanError(f"filter({expression!r}): needs a boolean expression; this is {found}")
-        warn_of_local_moments("filter", expression, self.schema)
-        return self._add(
-            FilterNode(
-                inputs=(self._node,),
-                schema=self.schema,
-                time=self._node.time,
-                ranks=self._ranks,
-                predicate=expression,
-            )
-        )
-
-    def select(self, *columns: str | Expression, **named: Any) -> Stream:
-        """Return these columns only: names, expressions, or ``name=expression``.
-
-        Event time is kept even if its column is not selected.
-        """
-        pairs = [(e.name, e) for e in columns_for("select", columns)]
-        pairs += [(name, expression_for("select", value)) for name, value in named.items()]
-        return self._project("select", pairs)
-
-    def with_columns(self, *columns: Expression, **named: Any) -> Stream:
-        """Return all columns and these; one of the same name is replaced."""
-        added = [(e.name, e) for e in columns_for("with_columns", columns)]
-        added += [(name, expression_for("with_columns", value)) for name, value in named.items()]
-        pairs: dict[str, Expression] = {name: col(name) for name in self.schema.names}
-        pairs.update(added)
-        return self._project("with_columns", list(pairs.items()))
-
-    def drop(self, *columns: str) -> Stream:
-        """Return all columns but these."""
-        for name in columns:
-            self._check_column("drop", name)
-        return self._project(
-            "drop", [(n, col(n)) for n in self.schema.names if n not in set(columns)]
-        )
-
-    def rename(self, names: Mapping[str, str] | None = None, **named: str) -> Stream:
-        """Rename columns: ``rename({"old": "new"})`` or ``rename(old="new")``."""
-        new = new_names(names, named)
-        for name in new:
-            self._check_column("rename", name)
-        return self._project("rename", [(new.get(n, n), col(n)) for n in self.schema.names])
-
-    def _project(self, what: str, pairs: list[tuple[str, Expression]]) -> Stream:
-        names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise PlanError(f"{what}: two columns are named {twice[0]!r}; name one with .alias()")
-        refuse_reserved_names(names, what)
-        if not pairs:
-            raise PlanError(f"{what}: no column is left; a stream needs one at least")
-        schema = pa.schema([pa.field(name, e.data_type(self.schema)) for name, e in pairs])
-        time = self._node.time
-        return self._add(
-            ProjectNode(
-                inputs=(self._node,),
-                schema=schema,
-                time=None if time is None else time.behind(pairs),
-                ranks=self._ranks,
-                columns=tuple(pairs),
-            )
-        )
-
-    def map_batches(
-        self, function: Callable[[pa.RecordBatch], Any], schema: pa.Schema | None = None
-    ) -> Stream:
-        """Apply a function to whole batches: the fast way to run code of your own.
-
-        Parameters
-        ----------
-        function : callable
-            Takes a `pyarrow.RecordBatch`; returns a batch, a table, several of
-            them, or None. It sees any number of rows a call, in order.
-        schema : pyarrow.Schema, optional
-            Of what it returns; found by a call with no rows if not given.
-
-        Notes
-        -----
-        Event time is read from the column that holds it, if the function is given it and
-        returns it. If no column holds it (it was replaced, or dropped), rows returned have
-        that of the rows given, one for one. A function that does not return the column it
-        was given gives event time up.
-        """
-        return self._add(function_node(self._node, self._ranks, MapBatches, function, schema))
-
-    def flat_map(
-        self,
-        function: Callable[[dict[str, Any]], Iterable[dict[str, Any]]],
-        schema: pa.Schema | None = None,
-    ) -> Stream:
-        """Turn each row into any number of rows, with Python code for every row.
-
-        `map_batches` does the same for whole batches, a hundred times faster. Rows have
-        the event time of the row they come from, unless they have the column that holds it.
-        """
-        return self._add(function_node(self._node, self._ranks, FlatMap, function, schema))
+    # -- several streams ---------------------------------------------------------------
 
     def union(self, *others: Stream) -> Stream:
         """Return the rows of all streams; they must have the same columns.
@@ -238,84 +114,6 @@ class Stream(FileWriting):
             time = None if time is None else time.beside(node.time)
         return self._add(
             UnionNode(inputs=tuple(nodes), schema=self.schema, time=time, ranks=self._ranks)
-        )
-
-    def join_table(
-        self,
-        table: pa.Table | str | Path,
-        on: str | Sequence[str] | None = None,
-        *,
-        left_on: str | Sequence[str] | None = None,
-        right_on: str | Sequence[str] | None = None,
-        how: str = "inner",
-        suffix: str = "_right",
-    ) -> Stream:
-        """Enrich each row from a table that every rank holds.
-
-        Parameters
-        ----------
-        table : pyarrow.Table or path
-            A Parquet, Arrow IPC or CSV file is read when the graph is built.
-        on : str or list of str
-            Key columns, if they have the same names on both sides.
-        how : str
-            ``"inner"`` drops rows without a match, ``"left"`` fills with nulls.
-        suffix : str
-            Added to the table's columns whose names the stream has already.
-
-        Raises
-        ------
-        PlanError
-            Keys are missing, or of different types.
-        """
-        from hpcstream.api.tables import join_table
-
-        left = left_on if left_on is not None else on
-        right = right_on if right_on is not None else on
-        if left is None or right is None:
-            raise PlanError("join_table: say the key columns with on=, or left_on= and right_on=")
-        return self._add(
-            join_table(self._node, self._ranks, table, left, right, how=how, suffix=suffix)
-        )
-
-    # -- event time --------------------------------------------------------------------
-
-    def with_event_time(
-        self, column: str, watermark_delay: Duration = "0s", unit: str | None = None
-    ) -> Stream:
-        """Take event time from a column, here rather than at the source.
-
-        Call it before `rebalance`, and before anything that moves rows between
-        ranks: where rows of several ranks meet they are out of order by as much
-        event time as the ranks' files span.
-
-        Parameters
-        ----------
-        column : str
-            A timestamp, date or int64 column.
-        watermark_delay : str or datetime.timedelta
-            How far out of order rows may be.
-        unit : str, optional
-            What an int64 counts: ``"ns"``, ``"us"``, ``"ms"``, ``"s"``.
-        """
-        self._check_column("with_event_time", column)
-        found = self.schema.field(column).type
-        time = EventTime(column, TimeUnit.of_type(found, unit), found)
-        delay = time.unit.ticks(watermark_delay, what="watermark_delay")
-        behind = f", watermark delay {duration_text(delay, time.unit.name)}" if delay else ""
-        return self._add(
-            OperatorNode(
-                inputs=(self._node,),
-                schema=self.schema,
-                time=time,
-                ranks=self._ranks,
-                make=lambda schema: AssignEventTime(column, time.unit.name, delay),
-                label=f"event time {column!r}{behind}",
-                reads=frozenset({column}),
-                passes_columns=True,
-                sets_time=True,
-                stays=True,
-            )
         )
 
     # -- routing -----------------------------------------------------------------------
@@ -349,14 +147,6 @@ class Stream(FileWriting):
         """Window the whole stream, without a key; reduced over all ranks."""
         return WindowedStream.of(self, (), window)
 
-    def rebalance(self) -> Stream:
-        """Spread the rows evenly over the ranks."""
-        return self._add(
-            RebalanceNode(
-                inputs=(self._node,), schema=self.schema, time=self._node.time, ranks=self._ranks
-            )
-        )
-
     def broadcast(self) -> BroadcastStream:
         """Mark the stream as a side input, to be held whole by every rank.
 
@@ -376,21 +166,6 @@ class Stream(FileWriting):
         if not wanted or any(not isinstance(r, int) or r < 0 for r in wanted):
             raise PlanError(f"on(ranks={ranks!r}): needs one or more rank numbers from 0")
         return replace(self, _ranks=wanted)
-
-    def named(self, name: str) -> Stream:
-        """Give the last transformation a name under which checkpoints keep its state.
-
-        A job that is changed between two runs goes on with the state of each operator
-        that has the same name, or the same description, and still does the same.
-
-        Parameters
-        ----------
-        name : str
-            Unique in the job.
-        """
-        if not isinstance(name, str) or not name:
-            raise PlanError(f"named({name!r}): needs a name")
-        return self._add(replace(self._node, name=name))
 
     def late(self) -> Stream:
         """Return the rows that came too late for the windows of this result.
@@ -468,12 +243,155 @@ class Stream(FileWriting):
         )
         self._job._add_sink(node)
 
-    def _check_column(self, what: str, name: str) -> None:
-        refuse_unless_name(what, name)
-        if name not in self.schema.names:
-            names = self.schema.names
-            hint = near(name, names)
-            raise PlanError(f"{what}: no column {name!r}{hint} (columns: {', '.join(names)})")
+
+@dataclass(frozen=True)
+class KeyedStream:
+    """A stream grouped by key columns; `window` says over which stretch of event time."""
+
+    _stream: Stream
+    _keys: tuple[str, ...]
+
+    @classmethod
+    def of(cls, stream: Stream, columns: tuple[str, ...]) -> KeyedStream:
+        """Check the columns and return the keyed stream."""
+        if not columns:
+            raise PlanError("key_by(): name one column at least; without a key use window_all()")
+        for name in columns:
+            if not isinstance(name, str):
+                raise PlanError(not_a_key(name))
+            stream._check_column("key_by", name)
+            check_key_type(name, stream.schema.field(name).type)
+        if len(set(columns)) < len(columns):
+            raise PlanError(f"key_by{columns}: a column is named twice")
+        return cls(stream, columns)
+
+    if not TYPE_CHECKING:  # or every name would be one, of any type
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent("KeyedStream", name, dir(type(self))))
+
+    def __repr__(self) -> str:
+        return f"KeyedStream by {', '.join(self._keys)} of a {self._stream!r}"
+
+    def _repr_html_(self) -> str:
+        return preformatted(repr(self))
+
+    def agg(self, *aggregates: AggregateCall, **named: AggregateCall) -> Stream:
+        """Refuse: an aggregate of a stream without end needs a window.
+
+        Raises
+        ------
+        PlanError
+            Always; it says what to write instead.
+        """
+        raise PlanError(
+            "agg(): say over which windows first, as in .key_by(...).window(hs.tumbling('1h')).agg("
+            "...); a window longer than the data gives one result a key"
+        )
+
+    def window(self, window: Window) -> WindowedStream:
+        """Collect the rows of each key in windows of event time."""
+        return WindowedStream.of(self._stream, self._keys, window)
+
+
+@dataclass(frozen=True)
+class WindowedStream:
+    """Windows, with or without a key; `agg` says what to compute in each."""
+
+    _stream: Stream
+    _keys: tuple[str, ...]
+    _window: Window
+    _lateness: int = 0
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent("WindowedStream", name, dir(type(self))))
+
+    def __repr__(self) -> str:
+        by = f" by {', '.join(self._keys)}" if self._keys else ""
+        return f"WindowedStream{by} in {self._window!r} of a {self._stream!r}"
+
+    def _repr_html_(self) -> str:
+        return preformatted(repr(self))
+
+    @classmethod
+    def of(cls, stream: Stream, keys: tuple[str, ...], window: Window) -> WindowedStream:
+        """Return the windows over a stream that has event time."""
+        if not hasattr(window, "assigner"):
+            raise PlanError(f"window({window!r}): expected hs.tumbling(...) or hs.sliding(...)")
+        time = time_of(stream._node)
+        window.assigner(time.unit)  # raises if the sizes are not whole units
+        return cls(stream, keys, window)
+
+    def allowed_lateness(self, lateness: Duration) -> WindowedStream:
+        """Keep a window for so long after it fired; a row that comes then makes it fire again.
+
+        The result of its key is emitted again, whole, with the same key and window;
+        those of keys that got no row are not.
+        """
+        unit = time_of(self._stream._node).unit
+        ticks = unit.ticks(lateness, what="allowed_lateness")
+        if ticks < 0:
+            raise PlanError(f"allowed_lateness({lateness!r}): must not be negative")
+        return replace(self, _lateness=ticks)
+
+    def late(self) -> Stream:
+        """Refuse: late rows are those of a result, so `agg` comes first.
+
+        Raises
+        ------
+        PlanError
+            Always; it says where ``late()`` is.
+        """
+        raise PlanError(
+            "late(): call it on the result: counts = windows.agg(...); late = counts.late()"
+        )
+
+    def agg(self, *aggregates: AggregateCall, **named: AggregateCall) -> Stream:
+        """Compute aggregates for each key and window.
+
+        Returns a stream of the key columns, ``window_start``, ``window_end`` and
+        the aggregates in the order given. Its event time is ``window_end`` less
+        one unit, so windows can follow windows.
+
+        Raises
+        ------
+        PlanError
+            Not an aggregate, a name used twice, or a type it does not take.
+        """
+        names = [c.name if isinstance(c, AggregateCall) else "" for c in aggregates]
+        calls = [aggregate_named(name, c) for name, c in zip(names, aggregates, strict=True)]
+        calls += [aggregate_named(name, call) for name, call in named.items()]
+        if not calls:
+            raise PlanError("agg(): name one aggregate at least, as in agg(rows=hs.count())")
+        stream = self._stream
+        schema = self._output_schema(calls)
+        before = time_of(stream._node)
+        time = EventTime("window_end", before.unit, before.data_type, shift=-1)
+        node = WindowNode(
+            inputs=(stream._node,),
+            schema=schema,
+            time=time,
+            ranks=stream._ranks,
+            keys=self._keys,
+            assigner=self._window.assigner(before.unit),
+            window=repr(self._window),
+            aggregates=tuple(calls),
+            allowed_lateness=self._lateness,
+        )
+        return Stream(stream._job, node, stream._ranks)
+
+    def _output_schema(self, calls: list[AggregateCall]) -> pa.Schema:
+        source = self._stream.schema
+        time_type = time_of(self._stream._node).data_type
+        fields = [pa.field(name, decoded(source.field(name).type)) for name in self._keys]
+        fields += [pa.field(name, time_type) for name in WINDOW_COLUMNS]
+        for call in calls:
+            found = None if call.input is None else call.input.data_type(source)
+            fields.append(pa.field(call.name, call.result_type(found)))
+        check_result_names(self._keys, [f.name for f in fields])
+        return pa.schema(fields)
 
 
 @dataclass(frozen=True)
@@ -512,16 +430,7 @@ def _not_set(item: Any) -> str:
     )
 
 
-def _not_a_condition(text: str) -> str:
-    match = re.fullmatch(r"\s*(\w+)\s*(==|!=|<=|>=|<|>|=)\s*(.+?)\s*", text)
-    meant = "col('t') > 0"
-    if match:
-        name, operator, value = match.groups()
-        meant = f"col({name!r}) {'==' if operator == '=' else operator} {value}"
-    return f"filter({text!r}): takes an expression, not text; write filter({meant})"
-
-
-def _check_mixable(job: Job, other: Any, number: int) -> None:
+def _check_mixable(job: Dataflow, other: Any, number: int) -> None:
     if not isinstance(other, Stream):
         given = "a list: write a.union(*streams)" if isinstance(other, list | tuple) else other
         raise TypeError(f"union: input {number} is not a stream; got {given}")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from hpcstream.connectors.csv import CsvFormat, CsvSource
-from hpcstream.connectors.file_source import FileSource
-from hpcstream.connectors.hdf5 import Hdf5Source
-from hpcstream.connectors.ipc import IpcFormat, IpcSource
-from hpcstream.connectors.json import JsonFormat, JsonSource
-from hpcstream.connectors.parquet import ParquetFormat, ParquetSource
+from hpcstream.columns.event_time import HIDDEN_COLUMNS
+from hpcstream.connectors.files.source import FileSource
+from hpcstream.connectors.formats.csv.format import CsvFormat, CsvSource
+from hpcstream.connectors.formats.hdf5.format import Hdf5Source
+from hpcstream.connectors.formats.ipc.format import IpcFormat, IpcSource
+from hpcstream.connectors.formats.json.format import JsonFormat, JsonSource
+from hpcstream.connectors.formats.parquet.format import ParquetFormat, ParquetSource
 from hpcstream.errors import ConnectorError, PlanError
-from hpcstream.event_time import HIDDEN_COLUMNS
 from hpcstream.graph.logical import JoinTableNode, Node
 
 Names = str | Sequence[str]
@@ -42,7 +42,7 @@ def join_table(
     suffix: str,
 ) -> JoinTableNode:
     """Return the node that enriches ``node`` from a table."""
-    from hpcstream.operators.join_table import JoinTable
+    from hpcstream.operators.joins.table import JoinTable
 
     held = _load(table)
     left = (left_on,) if isinstance(left_on, str) else tuple(left_on)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from hpcstream.event_time import Duration, TimeUnit, parse_duration
-from hpcstream.operators.windows import SlidingWindows, TumblingWindows, WindowAssigner
+from hpcstream.columns.event_time import Duration, TimeUnit, parse_duration
+from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows, WindowAssigner
 
 
 class Window(Protocol):

@@ -1,93 +1,78 @@
-"""Who runs what takes long (files, fsync) so that rounds go on meanwhile."""
+"""Makes one rank's share of a checkpoint durable. In the background."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+import os
 
-_T = TypeVar("_T")
+import numpy as np
+
+from hpcstream.checkpoint.copy_buffers import Reserve
+from hpcstream.checkpoint.json_text import dumps
+from hpcstream.checkpoint.pending import TASKS, Cut, SinkFailed, Written
+from hpcstream.checkpoint.storage.directory import CheckpointStore, rank_file
+from hpcstream.checkpoint.storage.file import Section, write_file
+from hpcstream.checkpoint.storage.staging import Staging
+from hpcstream.connectors.base import Part
+
+_SINK = "sink: "
 
 
-class Outcome(Generic[_T]):
-    """What a piece of work returned or raised, once `done` is true."""
+class CutWriter:
+    """Writes the files of one rank.
 
-    def __init__(self, work: Callable[[], _T]) -> None:
-        self._work = work
-        self._finished = threading.Event()
-        self._error: BaseException | None = None
-        self._value: _T | None = None
+    Parameters
+    ----------
+    store : CheckpointStore
+    rank : int
+    reserve : Reserve
+        Gets the memory of what is written.
+    staging : Staging, optional
+        Files go by way of a disk of the node.
+    """
 
-    def run(self) -> None:
-        """Do the work; raises nothing."""
+    def __init__(
+        self, store: CheckpointStore, rank: int, reserve: Reserve, staging: Staging | None = None
+    ) -> None:
+        self._store = store
+        self._reserve = reserve
+        self._rank = rank
+        self._staging = staging
+
+    def write(self, cut: Cut) -> Written:
+        """Make rows and state of a cut durable; raises nothing."""
+        parts: dict[int, list[Part]] = {}
         try:
-            self._value = self._work()
-        except BaseException as error:
-            self._error = error
-        self._finished.set()
+            for number, make_durable in cut.durable.items():
+                parts[number] = list(make_durable())
+        except Exception as error:
+            return Written(None, parts, f"{_SINK}{type(error).__name__}: {error}")
+        facts = np.frombuffer(dumps(cut.tasks).encode(), dtype=np.uint8)
+        cut.sections.append(Section(TASKS, {"facts": facts}))
+        try:
+            directory = self._store.begin(cut.number, cut.kind)
+            path = os.path.join(directory, rank_file(self._rank))
+            if self._staging is None:
+                file = write_file(path, cut.sections)
+            else:
+                file = self._staging.write(path, cut.sections, lambda: self._let_go(cut))
+        except Exception as error:
+            return Written(None, parts, f"{type(error).__name__}: {error}")
+        self._let_go(cut)
+        return Written(file, parts)
 
-    @property
-    def done(self) -> bool:
-        """Whether the work is over."""
-        return self._finished.is_set()
-
-    def result(self) -> _T:
-        """Return what the work returned, or raise what it raised."""
-        assert self.done, "the work is not over"
-        if self._error is not None:
-            raise self._error
-        return self._value  # type: ignore[return-value]
-
-
-class Writer(Protocol):
-    """Runs pieces of work one after the other."""
-
-    def submit(self, work: Callable[[], _T]) -> Outcome[_T]:
-        """Take on a piece of work."""
-
-    def close(self) -> None:
-        """Do what was taken on, and no more."""
-
-
-class InlineWriter:
-    """Does each piece of work at once, in the caller: tests leave nothing to time."""
-
-    def submit(self, work: Callable[[], _T]) -> Outcome[_T]:
-        """Do the work."""
-        outcome = Outcome(work)
-        outcome.run()
-        return outcome
+    def _let_go(self, cut: Cut) -> None:
+        for section in cut.sections:
+            self._reserve.keep(section.path, section.arrays.values())
+        cut.sections.clear()
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Leave nothing on the disk of the node."""
+        if self._staging is not None:
+            self._staging.close()
 
 
-class BackgroundWriter:
-    """Does the work in a thread of its own, started with the first piece."""
-
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Outcome[object] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def submit(self, work: Callable[[], _T]) -> Outcome[_T]:
-        """Take on a piece of work; it is done after those before it."""
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._run, name="hpcstream-checkpoints", daemon=True
-            )
-            self._thread.start()
-        outcome = Outcome(work)
-        self._queue.put(outcome)  # type: ignore[arg-type]
-        return outcome
-
-    def close(self) -> None:
-        """Do what was taken on, then end the thread."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
-
-    def _run(self) -> None:
-        while (outcome := self._queue.get()) is not None:
-            outcome.run()
+def sink_error(written: Written) -> SinkFailed | None:
+    """Return what a sink failed with, if one did."""
+    if written.error is None or not written.error.startswith(_SINK):
+        return None
+    return SinkFailed(f"rows could not be written: {written.error.removeprefix(_SINK)}")

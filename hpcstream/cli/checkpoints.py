@@ -8,11 +8,17 @@ import os
 import time
 from typing import Any
 
-from hpcstream.checkpoint.format import CheckpointError, CheckpointFile
-from hpcstream.checkpoint.lease import LOCK
-from hpcstream.checkpoint.manifest import Manifest, read_manifest
-from hpcstream.checkpoint.store import REQUEST, SAVEPOINT, CheckpointStore, Stored, verify
-from hpcstream.event_time import MAX_TIME, MIN_TIME
+from hpcstream.checkpoint.storage.directory import (
+    REQUEST,
+    SAVEPOINT,
+    CheckpointStore,
+    Stored,
+    verify,
+)
+from hpcstream.checkpoint.storage.file import CheckpointError, CheckpointFile
+from hpcstream.checkpoint.storage.job_lock import LOCK
+from hpcstream.checkpoint.storage.manifest import Manifest, read_manifest
+from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
 from hpcstream.messages import say
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hpcstream.errors import HpcstreamError
 from hpcstream.exchange.communicator import complete
+from hpcstream.launch.kernel_cache import Meter, compile_shares, shared_out
 from hpcstream.messages import say
-from hpcstream.runtime.kernel_cache import Meter, compile_shares, shared_out
 
 
 def compile_all(options: argparse.Namespace) -> int:

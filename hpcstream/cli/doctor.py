@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 
 from hpcstream.cli.run import start
-from hpcstream.exchange.launcher import Launch, launches, mpi_of_library, quick_start
+from hpcstream.process.launcher_facts import Launch, launches, mpi_of_library, quick_start
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -28,9 +28,9 @@ def _report() -> str | None:
     """Gather what the ranks see and return the report, on rank 0; None elsewhere. Collective."""
     # Imported here, as it starts MPI.
     from hpcstream.exchange.communicator import complete, gather_bytes
-    from hpcstream.exchange.lending import find_nearby
     from hpcstream.exchange.mpi import communicator, mpi_facts
-    from hpcstream.observability.doctor import MpiFacts, examine_rank, report
+    from hpcstream.exchange.shared_messages import find_nearby
+    from hpcstream.host.report import MpiFacts, examine_rank, report
 
     comm = communicator()
     nearby = complete(find_nearby(comm))

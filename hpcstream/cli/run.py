@@ -12,10 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hpcstream.cli import crowding, mpiexec
-from hpcstream.cli.early_signals import ended_by_signals, leave_signals_alone
-from hpcstream.cli.restarts import Policy, run_to_the_end
-from hpcstream.cli.supervise import Ended, supervise
 from hpcstream.config import (
     CHECKPOINT_DIR,
     EXPLAIN,
@@ -25,9 +21,13 @@ from hpcstream.config import (
     TELL_DIRECTORY,
 )
 from hpcstream.errors import LauncherError
-from hpcstream.exchange.launcher import OPEN_MPI, launches
+from hpcstream.launch import crowding, mpiexec
+from hpcstream.launch.early_signals import ended_by_signals, leave_signals_alone
+from hpcstream.launch.restarts import Policy, run_to_the_end
+from hpcstream.launch.supervise import Ended, supervise
 from hpcstream.messages import ERR, flush, say
 from hpcstream.observability.progress import TERMINAL
+from hpcstream.process.launcher_facts import OPEN_MPI, launches
 
 TRY_AGAIN = 75
 LOST_HOST_S = 60.0

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpcstream.columns.event_time import RESERVED_PREFIXES, TimeUnit
+from hpcstream.columns.plain_types import plain_batch, plain_column, plain_type
 from hpcstream.errors import ConnectorError, PlanError
-from hpcstream.event_time import RESERVED_PREFIXES, TimeUnit
-from hpcstream.memory.plain_types import plain_batch, plain_column, plain_type
 
 
 @dataclass(frozen=True)

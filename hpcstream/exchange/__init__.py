@@ -1,0 +1,1 @@
+"""Communicators, and how batches get from rank to rank."""

@@ -6,9 +6,12 @@ import json
 from collections.abc import Generator
 from typing import Any
 
-from hpcstream.early_exit import as_error
 from hpcstream.errors import RemoteError
 from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.process.early_exit import as_error
+
+_MOST_OTHERS = 4
+"""Errors of other ranks that a traceback names."""
 
 
 def raise_together(error: BaseException | None, comm: Communicator) -> Generator[None, None, None]:
@@ -52,3 +55,24 @@ def _of_another_rank(failed: dict[int, dict[str, Any]]) -> BaseException:
     error = RemoteError("stopped because another rank failed\n  " + "\n  ".join(texts))
     error.exit_status = first["status"]
     return error
+
+
+def let_one_speak(error: BaseException, comm: Communicator) -> Generator[None, None, None]:
+    """Have one rank show its traceback, and name there what the others failed with. Collective.
+
+    Ranks that stumble over different rows have different errors, of one cause mostly.
+    ``error`` is what `raise_together` raised here.
+    """
+    is_silent = getattr(error, "shown_by_hpcstream", False) or not isinstance(error, Exception)
+    own = "" if is_silent else f"{type(error).__name__}: {error}".splitlines()[0]
+    texts = yield from gather_bytes(comm, own.encode(errors="backslashreplace"))
+    failed = [rank for rank, text in enumerate(texts) if text]
+    if not own:
+        return
+    if comm.rank != failed[0]:
+        error.shown_by_hpcstream = True  # type: ignore[attr-defined]  # by that rank
+        return
+    for rank in failed[1 : 1 + _MOST_OTHERS]:
+        error.add_note(f"also failed on rank {rank}: {texts[rank].decode()}")
+    if len(failed) > 1 + _MOST_OTHERS:
+        error.add_note(f"also failed on {len(failed) - 1 - _MOST_OTHERS} more ranks")

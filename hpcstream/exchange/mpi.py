@@ -18,10 +18,11 @@ import numpy as np
 import mpi4py
 
 from hpcstream.errors import PlanError
-from hpcstream.exchange import farewell, tracebacks
 from hpcstream.exchange.communicator import NOTE_BYTES, Communicator, Request
-from hpcstream.exchange.launcher import check_before_start
 from hpcstream.messages import flush
+from hpcstream.process import farewell, tracebacks
+from hpcstream.process.launcher_facts import check_before_start
+from hpcstream.process.world import World
 
 _STARTS = mpi4py.rc.initialize and "mpi4py.MPI" not in sys.modules
 if _STARTS:  # below, once it is known that the launcher is of the same MPI
@@ -230,7 +231,7 @@ def _duplicate(comm: MPI.Intracomm) -> MPI.Intracomm:
 
 
 class _World:
-    """`farewell.World` over ``COMM_WORLD``."""
+    """`hpcstream.process.world.World` over ``COMM_WORLD``."""
 
     comm: MPI.Intracomm | None = None
     """Of this process, once all ranks have met in a job: where they say that they leave."""
@@ -271,15 +272,9 @@ class _World:
 
 
 @functools.cache
-def world() -> farewell.World:
+def world() -> World:
     """Return all ranks, as those who leave see them."""
     return _World()
-
-
-def abort_world(code: int) -> None:
-    """End every rank of the world at once; does nothing where this process is the world."""
-    if MPI.COMM_WORLD.Get_size() > 1:
-        MPI.COMM_WORLD.Abort(code)
 
 
 def mpi_facts() -> dict[str, Any]:

@@ -19,7 +19,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from hpcstream.exchange.wire import Message, WireFormat
+    from hpcstream.exchange.wire.format import WireFormat
+from hpcstream.exchange.wire.message import Message
 
 Order = npt.NDArray[np.int32]
 Offsets = npt.NDArray[np.int64]
@@ -65,8 +66,8 @@ class HashPartitioning:
         if n_partitions == 1:
             return _all_to(0, batch.num_rows, 1)
         # Kernels are loaded when a job runs, not when it is planned.
+        from hpcstream.columns.key_hash import hash_keys, single_words
         from hpcstream.kernels import partition
-        from hpcstream.memory.key_hash import hash_keys, single_words
 
         partitions = np.empty(batch.num_rows, dtype=np.uint16)
         words = single_words(batch, self.columns)

@@ -1,0 +1,1 @@
+"""The dataflow graph: logical nodes, rewrites, and the physical plan."""

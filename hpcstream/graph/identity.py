@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from hpcstream.connectors.file_source import FileSource
+from hpcstream.connectors.files.source import FileSource
 from hpcstream.graph.logical import SourceNode
 from hpcstream.graph.physical import PhysicalGraph
 

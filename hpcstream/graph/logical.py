@@ -13,13 +13,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from hpcstream.columns.event_time import TimeUnit, duration_text
 from hpcstream.connectors.base import Sink, Source
-from hpcstream.event_time import TimeUnit, duration_text
-from hpcstream.operators.aggregate_call import AggregateCall
+from hpcstream.expressions.aggregate_call import AggregateCall
+from hpcstream.expressions.expression import Expression
 from hpcstream.operators.base import Operator
-from hpcstream.operators.expressions import Expression
-from hpcstream.operators.join_table import JoinTable
-from hpcstream.operators.windows import WindowAssigner
+from hpcstream.operators.joins.table import JoinTable
+from hpcstream.operators.windows.assigners import WindowAssigner
 
 Columns = frozenset[str]
 
@@ -363,7 +363,7 @@ def _only(node: Node, names: Sequence[str]) -> Node:
     """Return ``node``, cut to ``names`` if it emits more."""
     if node.schema.names == list(names):
         return node
-    from hpcstream.operators.expressions import col
+    from hpcstream.expressions.expression import col
 
     schema = pa.schema([node.schema.field(name) for name in names])
     return ProjectNode(

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from hpcstream.connectors.base import Source
-from hpcstream.connectors.file_sinks import FileSink
-from hpcstream.connectors.file_source import FileSource
-from hpcstream.connectors.parts import part_name, read_manifest, visible_parts
-from hpcstream.connectors.places import covers, directory_id, place_of
+from hpcstream.connectors.files.paths import covers, directory_id, place_of
+from hpcstream.connectors.files.source import FileSource
+from hpcstream.connectors.parts.directory import part_name, read_manifest, visible_parts
+from hpcstream.connectors.parts.sink import FileSink
 from hpcstream.errors import ConnectorError
 from hpcstream.graph.logical import JoinTableNode, LogicalGraph, SourceNode
 

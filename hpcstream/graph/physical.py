@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from hpcstream.event_time import RESERVED_PREFIXES, WORD_PREFIX
+from hpcstream.columns.event_time import RESERVED_PREFIXES, WORD_PREFIX
+from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.exchange.partitioning import Partitioning
-from hpcstream.exchange.reduce_edge import ColumnReduction
 from hpcstream.graph.logical import SourceNode
 from hpcstream.operators.base import Operator
 
@@ -53,7 +53,7 @@ class EdgePlan:
     output : (int, str)
         Number of the operator in the producer's chain, and name of its output.
     reduction : mapping of str to ColumnReduction, or None
-        Rows are reduced over all ranks, not moved (see `hpcstream.exchange.reduce_edge`).
+        Rows are reduced over all ranks, not moved (see `hpcstream.exchange.edges.reduce`).
     """
 
     number: int

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hpcstream.expressions.expression import Expression
 from hpcstream.graph.logical import (
     Columns,
     FilterNode,
@@ -21,7 +22,6 @@ from hpcstream.graph.logical import (
     UnionNode,
     WindowNode,
 )
-from hpcstream.operators.expressions import Expression
 
 
 def optimized(graph: LogicalGraph) -> LogicalGraph:

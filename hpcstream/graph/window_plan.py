@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hpcstream.event_time import HIDDEN_COLUMNS
+from hpcstream.aggregates.finishers import REPRODUCIBLE, NamedAggregate, depends_on_order
+from hpcstream.columns.event_time import HIDDEN_COLUMNS
 from hpcstream.exchange.partitioning import ForwardPartitioning, HashPartitioning
+from hpcstream.expressions.aggregate_call import AggregateInput
+from hpcstream.expressions.expression import Expression, col, to_expression
 from hpcstream.graph.logical import WindowNode
 from hpcstream.graph.physical import MAIN, TaskPlan
+from hpcstream.graph.plan_builder import PlanBuilder, Port
 from hpcstream.memory.pool import process_pool
-from hpcstream.operators.aggregates import REPRODUCIBLE, NamedAggregate, depends_on_order
-from hpcstream.operators.expressions import Expression, col
-from hpcstream.operators.local_aggregate import LocalWindowAggregate
 from hpcstream.operators.stateless import Project
-from hpcstream.operators.window_aggregate import WindowAggregate
-from hpcstream.operators.window_spec import WindowAggregateSpec
-
-if TYPE_CHECKING:
-    from hpcstream.graph.planner import Port, _Planner
+from hpcstream.operators.windows.keyed import WindowAggregate
+from hpcstream.operators.windows.local import LocalWindowAggregate
+from hpcstream.operators.windows.spec import WindowAggregateSpec
 
 
 class WindowPlan:
     """Plans one `WindowNode`."""
 
-    def __init__(self, planner: _Planner, node: WindowNode) -> None:
+    def __init__(self, planner: PlanBuilder, node: WindowNode) -> None:
         self._planner = planner
         self._node = node
         self._ranks = planner.ranks_of(node)
@@ -55,7 +53,7 @@ class WindowPlan:
         task, output = self._planner.append(port, label, lambda: Project(columns))
         schema = Project(columns).output_schema(port.schema)
         by = port.partitioned_by
-        return type(port)(task, output, schema, by)
+        return Port(task, output, schema, by)
 
     def _input_columns(self) -> tuple[tuple[str, Expression], ...]:
         node = self._node
@@ -63,7 +61,7 @@ class WindowPlan:
         columns = {name: col(name) for name in names}
         for index, call in enumerate(node.aggregates):
             if call.input is not None:
-                columns[_input_name(call.input, index)] = call.input
+                columns[_input_name(call.input, index)] = to_expression(call.input)
         return tuple(columns.items())
 
     def _spec(self, schema: pa.Schema) -> WindowAggregateSpec:
@@ -124,7 +122,7 @@ class WindowPlan:
     def _exchange_rows(self, port: Port, spec: WindowAggregateSpec) -> Port:
         task = self._planner.new_task(self._ranks)
         self._planner.hash_to(port, spec.keys, task)
-        arrived = type(port)(task, (-1, MAIN), port.schema, spec.keys)
+        arrived = Port(task, (-1, MAIN), port.schema, spec.keys)
         return self._one_stage(arrived, spec)
 
     def _local_and_final(self, port: Port, spec: WindowAggregateSpec) -> Port:
@@ -139,13 +137,12 @@ class WindowPlan:
             reduces=True,
         )
         final = self._planner.new_task(self._ranks)
-        here = type(port)
-        rows = here(producer, (output[0], "rows"), port.schema)
-        partials = here(producer, output, spec.partial_schema)
+        rows = Port(producer, (output[0], "rows"), port.schema)
+        partials = Port(producer, output, spec.partial_schema)
         self._planner.hash_to(rows, spec.keys, final, 0)
         self._planner.hash_to(partials, spec.keys, final, 1)
         task, output = self._planner.append(
-            here(final, (-1, MAIN), port.schema),
+            Port(final, (-1, MAIN), port.schema),
             f"final {self._label()}",
             lambda: WindowAggregate(spec, process_pool()),
             state=spec.describe_state(),
@@ -153,27 +150,26 @@ class WindowPlan:
         return self._result(task, output, spec, spec.keys)
 
     def _all_ranks(self, port: Port, spec: WindowAggregateSpec) -> Port:
-        from hpcstream.operators.window_all import (
+        from hpcstream.operators.windows.all_ranks import (
             WINDOW_COLUMN,
             WindowAllFinal,
             WindowAllLocal,
             reduction_ops,
         )
 
-        here = type(port)
         is_alone = self._planner.size == 1
         synced = self._planner.new_task(self._ranks)
         self._planner.connect(
             port, synced, partitioning=None if is_alone else ForwardPartitioning()
         )
         task, output = self._planner.append(
-            here(synced, (-1, MAIN), port.schema),
+            Port(synced, (-1, MAIN), port.schema),
             f"local {self._label()}",
             lambda: WindowAllLocal(spec, process_pool()),
             state=spec.describe_state(),
         )
-        self._note_late(here(task, (output[0], "late"), port.schema))
-        partials = here(task, output, spec.window_all_schema)
+        self._note_late(Port(task, (output[0], "late"), port.schema))
+        partials = Port(task, output, spec.window_all_schema)
         final = self._planner.new_task(self._ranks)
         ops = reduction_ops(spec)
         if is_alone:
@@ -184,7 +180,7 @@ class WindowPlan:
             by = HashPartitioning((WINDOW_COLUMN,))
             self._planner.connect(partials, final, partitioning=by)
         task, output = self._planner.append(
-            here(final, (-1, MAIN), partials.schema),
+            Port(final, (-1, MAIN), partials.schema),
             f"final {self._label()}",
             lambda: WindowAllFinal(spec),
             state=spec.describe_state(),
@@ -198,8 +194,7 @@ class WindowPlan:
         spec: WindowAggregateSpec,
         by: tuple[str, ...] | None,
     ) -> Port:
-        late = type(self._planner.input_port(self._node))
-        self._note_late(late(task, (output[0], "late"), spec.input_schema))
+        self._note_late(Port(task, (output[0], "late"), spec.input_schema))
         return self._planner.done(self._node, task, output, spec.output_schema, by)
 
     def _note_late(self, port: Port) -> None:
@@ -210,7 +205,7 @@ class WindowPlan:
         return self._node.describe()
 
 
-def _input_name(expression: Expression, index: int) -> str:
+def _input_name(expression: AggregateInput, index: int) -> str:
     if expression.is_column:
         (name,) = expression.columns()
         return name

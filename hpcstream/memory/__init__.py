@@ -1,1 +1,1 @@
-"""Where data lies: NUMA topology, arenas, buffer pools, and Arrow columns as arrays."""
+"""Memory: NUMA-aware arenas, shared blocks, pools and the topology of cores."""

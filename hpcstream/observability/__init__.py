@@ -1,0 +1,1 @@
+"""Metrics, summaries, progress lines, and doubts about event time."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hpcstream.event_time import MAX_TIME, MIN_TIME
+from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
 from hpcstream.observability.time_text import format_count, format_span, format_time
 from hpcstream.observability.watermarks import Hold, Position, SourceTime
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
 
+from hpcstream.observability.metrics import JobFigures, RankReport
 from hpcstream.observability.time_doubts import doubts
 from hpcstream.observability.time_text import format_bytes, format_count, format_span
-
-if TYPE_CHECKING:
-    from hpcstream.observability.metrics import JobResult, RankReport
 
 WIDTH = 100
 
@@ -19,7 +16,7 @@ _SKEW = 1.3
 _SKEW_S = 0.5
 
 
-def summary(result: JobResult) -> str:
+def summary(result: JobFigures) -> str:
     """Return the table that `job.run` shows when a job has ended."""
     if result.was_finished:
         return f"{result.name}: was finished already, nothing was read"
@@ -38,7 +35,7 @@ def summary(result: JobResult) -> str:
     return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 
-def in_short(result: JobResult) -> str:
+def in_short(result: JobFigures) -> str:
     """Return a line about a job that has ended."""
     done = "was finished already" if result.was_finished else result.status
     ranks = f"{result.ranks} rank{'s' if result.ranks > 1 else ''}"
@@ -48,11 +45,11 @@ def in_short(result: JobResult) -> str:
     )
 
 
-def _before(result: JobResult) -> str:
+def _before(result: JobFigures) -> str:
     return f" ({result.rows_before:,} before this start)" if result.rows_before else ""
 
 
-def _operators(result: JobResult) -> list[str]:
+def _operators(result: JobFigures) -> list[str]:
     rows = [
         (
             f"{one.task}: {one.label}",
@@ -66,7 +63,7 @@ def _operators(result: JobResult) -> list[str]:
     return _table([("operator", "rows in", "rows out", "late", "state"), *rows])
 
 
-def _per_rank(result: JobResult) -> list[str]:
+def _per_rank(result: JobFigures) -> list[str]:
     shown = _ranks_to_show(result.per_rank)
     rows = [
         (
@@ -95,7 +92,7 @@ def _ranks_to_show(reports: list[RankReport]) -> list[RankReport]:
     return sorted(busiest, key=lambda one: one.rank)
 
 
-def _notes(result: JobResult) -> list[str]:
+def _notes(result: JobFigures) -> list[str]:
     """Return what the numbers mean and what could be done, a sentence each."""
     notes = [_skew(result.per_rank), *_late(result), _idle(result)]
     notes += [doubt for times in result.event_times for doubt in doubts(times)]
@@ -133,7 +130,7 @@ def _rows_taken(report: RankReport) -> int:
     return sum(operator.rows_in for operator in report.operators)
 
 
-def _late(result: JobResult) -> list[str]:
+def _late(result: JobFigures) -> list[str]:
     if not result.late_rows:
         return []
     notes = []
@@ -147,7 +144,7 @@ def _late(result: JobResult) -> list[str]:
     return notes
 
 
-def _idle(result: JobResult) -> str:
+def _idle(result: JobFigures) -> str:
     if not result.idle_splits:
         return ""
     longest = sorted(result.idle_splits.items(), key=lambda item: -item[1])

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hpcstream.event_time import MIN_TIME, TimeUnit
+from hpcstream.columns.event_time import MIN_TIME, TimeUnit
 from hpcstream.observability.time_text import format_span, format_time
 
 _EARLY_S = 3_652 * 86_400.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hpcstream.event_time import MAX_TIME, MIN_TIME
-from hpcstream.memory.shown_times import time_texts
+from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
+from hpcstream.columns.shown_times import time_texts
 
 _SPANS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 

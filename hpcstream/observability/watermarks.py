@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hpcstream.event_time import MAX_TIME, MIN_TIME, TimeUnit
+from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, TimeUnit
 from hpcstream.observability.time_text import format_span, format_time
 
 HOLD_S = 3.0

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, TIME_COLUMN, TimeUnit
+from hpcstream.columns.hidden import time_field, visible_positions
+from hpcstream.columns.time_values import event_time_values
 from hpcstream.errors import PlanError
-from hpcstream.event_time import MAX_TIME, MIN_TIME, TIME_COLUMN, TimeUnit
-from hpcstream.memory.time_values import event_time_values
-from hpcstream.operators.base import Share, Snapshot
-from hpcstream.operators.expression_binding import unknown_column
-from hpcstream.operators.hidden_columns import time_field, visible_positions
+from hpcstream.expressions.binding import unknown_column
 from hpcstream.operators.without_state import emit_nothing
+from hpcstream.state.snapshots import Share, Snapshot
 
 
 class AssignEventTime:

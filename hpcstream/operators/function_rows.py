@@ -23,13 +23,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hpcstream.errors import PlanError
-from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN, TimeUnit
-from hpcstream.memory.columns import fixed_values
-from hpcstream.memory.plain_types import plain_type
-from hpcstream.memory.time_values import event_time_values
-from hpcstream.operators.hidden_columns import refuse_reserved_names, time_field
-from hpcstream.operators.row_order import (
+from hpcstream.columns.arrays import fixed_values
+from hpcstream.columns.event_time import ORDER_COLUMN, TIME_COLUMN, TimeUnit
+from hpcstream.columns.hidden import refuse_reserved_names, time_field
+from hpcstream.columns.plain_types import plain_type
+from hpcstream.columns.row_order import (
     BATCH_BITS,
     CHILD_BITS,
     nested_places,
@@ -37,6 +35,8 @@ from hpcstream.operators.row_order import (
     places_of,
     runs_of_splits,
 )
+from hpcstream.columns.time_values import event_time_values
+from hpcstream.errors import PlanError
 
 Ints = npt.NDArray[np.int64]
 

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from hpcstream.connectors.base import Part, Sink
-from hpcstream.operators.base import Emitted, Share, Snapshot
+from hpcstream.operators.base import Emitted
 from hpcstream.operators.without_state import emit_nothing
+from hpcstream.state.snapshots import Share, Snapshot
 
 _SINK = "sink/"  # names of the sink's own arrays begin with it
 

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from hpcstream.errors import PlanError
-from hpcstream.event_time import HIDDEN_COLUMNS
-from hpcstream.memory.selection import picked
-from hpcstream.operators.expression_binding import unknown_column
-from hpcstream.operators.expressions import Expression, col
-from hpcstream.operators.hidden_columns import (
+from hpcstream.columns.event_time import HIDDEN_COLUMNS
+from hpcstream.columns.hidden import (
     hidden_fields,
     hidden_positions,
     refuse_repeated_names,
     refuse_reserved_names,
     visible_positions,
 )
+from hpcstream.columns.selection import picked
+from hpcstream.errors import PlanError
+from hpcstream.expressions.binding import unknown_column
+from hpcstream.expressions.expression import Expression, col
 from hpcstream.operators.user_functions import FlatMap, MapBatches
 from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from hpcstream.event_time import ORDER_COLUMN
-from hpcstream.memory.columns import fixed_values
-from hpcstream.operators.row_order import of_later_sources
+from hpcstream.columns.arrays import fixed_values
+from hpcstream.columns.event_time import ORDER_COLUMN
+from hpcstream.columns.row_order import of_later_sources
 from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
 
 

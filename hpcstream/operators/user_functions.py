@@ -11,14 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from hpcstream.children import end_if_child
+from hpcstream.columns.hidden import visible_positions, visible_schema
 from hpcstream.connectors.scan import empty_batch
-from hpcstream.early_exit import as_error
 from hpcstream.errors import PlanError
 from hpcstream.operators.function_rows import FunctionRows, FunctionTime, Parents
-from hpcstream.operators.hidden_columns import visible_positions, visible_schema
 from hpcstream.operators.returned_batches import Promise, refuse_unknown_types
 from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
+from hpcstream.process.early_exit import as_error
+from hpcstream.process.family import end_if_child
 
 BatchFunction = Callable[[pa.RecordBatch], Any]
 RowFunction = Callable[[dict[str, Any]], Any]

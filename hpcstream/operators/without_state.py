@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hpcstream.operators.base import Emitted, Snapshot
+    from hpcstream.operators.base import Emitted
+    from hpcstream.state.snapshots import Snapshot
 
 
 def emit_nothing(self: object, watermark: int) -> tuple[Emitted, ...]:

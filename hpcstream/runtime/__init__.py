@@ -1,0 +1,1 @@
+"""Runs a physical plan: tasks, rounds, control, telemetry."""

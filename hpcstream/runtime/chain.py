@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from hpcstream.children import end_if_child
 from hpcstream.graph.physical import MAIN
 from hpcstream.operators.base import Emitted, HoldsBack, Operator, SideOutput
+from hpcstream.process.family import end_if_child
 
 Emit = Callable[[tuple[int, str], pa.RecordBatch], Iterator[None]]
 """Hands a batch to the edges of an output; yields while an edge has no room."""
@@ -61,7 +61,7 @@ class OperatorChain:
     def push_watermark(self, watermark: int, mark: int | None) -> Iterator[None]:
         """Run every operator on a watermark, each after what the one before it emitted.
 
-        ``mark`` is what the input promises (`hpcstream.event_time.least_mark`). While it
+        ``mark`` is what the input promises (`hpcstream.columns.event_time.least_mark`). While it
         is idle nobody waits for this chain, so that all that is held back goes out.
         """
         for index, operator in enumerate(self.operators):

@@ -23,7 +23,7 @@ class Status(NamedTuple):
 
     ``busy``: a bounded source has rows, which no live one may keep waiting. ``stop`` is the
     exit status to stop with, ``checkpoint`` the kind of checkpoint that is due, ``unready``
-    puts it off: see `hpcstream.runtime.checkpointing`.
+    puts it off: see `hpcstream.runtime.checkpoints.coordinator`.
     """
 
     has_input: int = 0

@@ -12,15 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcstream.checkpoint.lease import Lease
-from hpcstream.checkpoint.store import CHECKPOINT, SAVEPOINT
-from hpcstream.checkpoint.writer import BackgroundWriter, Writer
-from hpcstream.children import end_if_child
+from hpcstream.checkpoint.pending import Plan
+from hpcstream.checkpoint.storage.background import BackgroundWriter, Writer
+from hpcstream.checkpoint.storage.directory import CHECKPOINT, SAVEPOINT
+from hpcstream.checkpoint.storage.job_lock import Lease
 from hpcstream.config import LOST_HOST, TELL_DIRECTORY, JobConfig, seconds_of
-from hpcstream.early_exit import as_error
 from hpcstream.errors import HpcstreamError, JobStopped
-from hpcstream.exchange import tracebacks
-from hpcstream.exchange.agree import raise_together
+from hpcstream.exchange.agree import let_one_speak, raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.graph.identity import (
     operator_identities,
@@ -32,31 +30,34 @@ from hpcstream.graph.logical import LateNode, LogicalGraph
 from hpcstream.graph.physical import PhysicalGraph
 from hpcstream.graph.planner import plan
 from hpcstream.messages import ERR, say
-from hpcstream.observability.metrics import JobResult, RankReport, collect_result
+from hpcstream.observability.metrics import RankReport
 from hpcstream.observability.progress import (
     LOG_EVERY_S,
     LOG_FIRST_S,
     ProgressLine,
     terminal_width,
 )
-from hpcstream.observability.stall import StallMonitor
-from hpcstream.runtime.checkpointing import STOP_AFTER_SAVEPOINT, Checkpointing
-from hpcstream.runtime.cut import Plan
-from hpcstream.runtime.dealing import deal_splits
-from hpcstream.runtime.heartbeat import Heartbeat, process_places
-from hpcstream.runtime.outputs import OutputClaims, claim, refuse_own_input, take_back
-from hpcstream.runtime.report import rank_report, rows_read
-from hpcstream.runtime.restoring import Restored, open_directory
-from hpcstream.runtime.setup import (
+from hpcstream.observability.result import JobResult, collect_result
+from hpcstream.process import tracebacks
+from hpcstream.process.early_exit import as_error
+from hpcstream.process.family import end_if_child
+from hpcstream.process.stop_signals import AskedToStop, StopRequest
+from hpcstream.runtime.assembly import (
     Setup,
     Start,
     agree_on_plan,
     set_up,
     unharmed,
 )
-from hpcstream.runtime.sharing import share_collected
-from hpcstream.runtime.stopping import AskedToStop, StopRequest
-from hpcstream.runtime.waits import Wait, what_is_awaited, what_is_done
+from hpcstream.runtime.assignment import deal_splits
+from hpcstream.runtime.checkpoints.coordinator import STOP_AFTER_SAVEPOINT, Checkpointing
+from hpcstream.runtime.checkpoints.restoring import Restored, open_directory
+from hpcstream.runtime.outputs import OutputClaims, claim, refuse_own_input, take_back
+from hpcstream.runtime.rank_report import rank_report, rows_read
+from hpcstream.runtime.sources.sharing import share_collected
+from hpcstream.runtime.stall.heartbeat import Heartbeat, process_places
+from hpcstream.runtime.stall.monitor import StallMonitor
+from hpcstream.runtime.stall.waits import Wait, what_is_awaited, what_is_done
 from hpcstream.runtime.waking import IDLE_SLEEP_S
 from hpcstream.runtime.worker import Clock
 
@@ -132,7 +133,7 @@ class JobRun:
         except BaseException as error:
             end_if_child(error)
             if getattr(error, "agreed_by_all_ranks", False):
-                yield from _waiting(tracebacks.let_one_speak(error, self.comm))
+                yield from _waiting(let_one_speak(error, self.comm))
                 raise
             raise as_error(error)  # noqa: B904  the same, unless it is an exit
         finally:

@@ -7,20 +7,20 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from hpcstream.checkpoint.format import CheckpointError
-from hpcstream.checkpoint.lease import Lease, acquire, described, refuse_while_held
-from hpcstream.checkpoint.manifest import read_manifest
-from hpcstream.checkpoint.store import CheckpointStore, Superseded
+from hpcstream.checkpoint.storage.directory import CheckpointStore, Superseded
+from hpcstream.checkpoint.storage.file import CheckpointError
+from hpcstream.checkpoint.storage.job_lock import Lease, acquire, described, refuse_while_held
+from hpcstream.checkpoint.storage.manifest import read_manifest
 from hpcstream.connectors.base import Part
-from hpcstream.connectors.file_sinks import FileSink
-from hpcstream.connectors.file_source import FileSource
-from hpcstream.connectors.parts import (
+from hpcstream.connectors.files.source import FileSource
+from hpcstream.connectors.parts.directory import (
     is_output,
     lock_name,
     make_directory,
     reader_lock_name,
     reader_locks,
 )
+from hpcstream.connectors.parts.sink import FileSink
 from hpcstream.errors import ConnectorError, HpcstreamError, PlanError
 from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes

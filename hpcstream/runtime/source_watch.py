@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from hpcstream.event_time import MIN_TIME
+from hpcstream.columns.event_time import MIN_TIME
 from hpcstream.graph.logical import SourceNode
 from hpcstream.graph.physical import PhysicalGraph, TaskPlan
 from hpcstream.observability.time_doubts import EventTimes
@@ -18,7 +18,7 @@ from hpcstream.observability.watermarks import (
     WatermarkHistory,
 )
 from hpcstream.operators.event_time import AssignEventTime
-from hpcstream.runtime.source_reader import BoundedReader, LiveReader
+from hpcstream.runtime.sources.reader import BoundedReader, LiveReader
 from hpcstream.runtime.task import SourceTask
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from hpcstream.event_time import MAX_TIME, MIN_TIME
-from hpcstream.exchange.edge import Edge, RoundEnd
+from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
+from hpcstream.exchange.edges.base import Edge, RoundEnd
 from hpcstream.operators.base import Operator
 from hpcstream.runtime.chain import OperatorChain
-from hpcstream.runtime.pacing import Pacer
-from hpcstream.runtime.source_reader import BoundedReader, LiveReader
+from hpcstream.runtime.sources.pacing import Pacer
+from hpcstream.runtime.sources.reader import BoundedReader, LiveReader
 from hpcstream.runtime.watermark import WatermarkTracker
 
 _COALESCE_ROWS = 16_384

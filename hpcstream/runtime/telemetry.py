@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpcstream.exchange.communicator import Communicator, Request
-from hpcstream.observability.process_memory import PeakMemory
+from hpcstream.host.process_memory import PeakMemory
 from hpcstream.observability.progress import (
     UNKNOWN,
     ProgressLine,
@@ -34,8 +34,8 @@ from hpcstream.observability.watermarks import (
 )
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.control import Status
-from hpcstream.runtime.source_reader import BoundedReader
 from hpcstream.runtime.source_watch import SourceWatch
+from hpcstream.runtime.sources.reader import BoundedReader
 from hpcstream.runtime.task import SourceTask, Task
 
 EVERY_S = 1.0

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.doorbell import Doorbell
-from hpcstream.exchange.edge import Edge
-from hpcstream.runtime.pacing import BUSY_ROUNDS, Pacer
+from hpcstream.exchange.edges.base import Edge
+from hpcstream.runtime.sources.pacing import BUSY_ROUNDS, Pacer
 from hpcstream.runtime.task import SourceTask, Task
 
 IDLE_SLEEP_S = 0.001

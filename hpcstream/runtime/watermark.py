@@ -1,6 +1,6 @@
 """Watermarks: what a source may promise, and what a task may believe.
 
-Splits, ranks, edges and inputs each have a *mark* (`hpcstream.event_time.least_mark`).
+Splits, ranks, edges and inputs each have a *mark* (`hpcstream.columns.event_time.least_mark`).
 Marks go down the graph as they are and may go back, as when a split wakes; the
 watermark of each task is the greatest mark it ever had, and does not.
 
@@ -9,7 +9,7 @@ Pure deciders: no I/O, and a clock only as an argument.
 
 from __future__ import annotations
 
-from hpcstream.event_time import MAX_TIME, MIN_TIME, least_mark
+from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, least_mark
 
 
 class WatermarkTracker:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Sequence
 
-from hpcstream.children import end_if_child
-from hpcstream.exchange.edge import Edge
-from hpcstream.runtime.checkpointing import Checkpointing
+from hpcstream.exchange.edges.base import Edge
+from hpcstream.process.family import end_if_child
+from hpcstream.process.stop_signals import AskedToStop, StopRequest
+from hpcstream.runtime.checkpoints.coordinator import Checkpointing
 from hpcstream.runtime.control import ControlGate, Status
-from hpcstream.runtime.pacing import BUSY_ROUNDS
-from hpcstream.runtime.stopping import AskedToStop, StopRequest
+from hpcstream.runtime.sources.pacing import BUSY_ROUNDS
 from hpcstream.runtime.task import SourceTask, Task
 from hpcstream.runtime.telemetry import Telemetry
 from hpcstream.runtime.waking import Waking, is_quiet

@@ -1,0 +1,1 @@
+"""State of operators: tables of slices, interned keys, growing arrays."""

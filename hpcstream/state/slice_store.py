@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hpcstream.columns.selection import gathered
 from hpcstream.kernels import key_regions, key_resolve, key_table, snapshots
-from hpcstream.memory.selection import gathered
 from hpcstream.state.arrays import (
     NO_COUNTS,
     NO_NULLS,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from hpcstream.errors import HpcstreamError
 from hpcstream.graph.physical import PhysicalGraph
-from hpcstream.observability.metrics import JobResult
+from hpcstream.observability.result import JobResult
+from hpcstream.runtime.assembly import Setup
 from hpcstream.runtime.job import JobRun
-from hpcstream.runtime.setup import Setup
 from hpcstream.runtime.task import Task
 
 

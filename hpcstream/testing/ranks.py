@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Any
 
 from hpcstream.api.job import Job
-from hpcstream.checkpoint.writer import InlineWriter
+from hpcstream.checkpoint.storage.background import InlineWriter
 from hpcstream.config import JobConfig
 from hpcstream.exchange.communicator import Communicator
-from hpcstream.observability.metrics import JobResult
+from hpcstream.observability.result import JobResult
 from hpcstream.runtime.job import JobRun
-from hpcstream.runtime.pacing import STRETCHED_S
+from hpcstream.runtime.sources.pacing import STRETCHED_S
 from hpcstream.runtime.worker import Clock, Worker
 from hpcstream.testing.clock import ManualClock
 from hpcstream.testing.faults import Fault, FaultyRank

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from hpcstream.connectors.base import Chunk, Split
+from hpcstream.connectors.files.time_bounds import bounds_of_column
 from hpcstream.connectors.scan import empty_batch
-from hpcstream.connectors.time_bounds import bounds_of_column
 
 Rows: TypeAlias = (
     pa.RecordBatch | pa.Table | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hpcstream.cli import mpiexec
-from hpcstream.cli.supervise import descendants, kill_tree, remove_session
+from hpcstream.launch import mpiexec
+from hpcstream.launch.supervise import descendants, kill_tree, remove_session
 from hpcstream.testing import assert_same_rows
 
 RUNS = int(os.environ.get("HPCSTREAM_CHAOS_RUNS", "4"))

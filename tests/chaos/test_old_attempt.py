@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hpcstream.cli import mpiexec
-from hpcstream.cli.supervise import descendants, kill_tree
+from hpcstream.launch import mpiexec
+from hpcstream.launch.supervise import descendants, kill_tree
 from hpcstream.testing import assert_same_rows
 
 JOB = Path(__file__).parent / "job.py"

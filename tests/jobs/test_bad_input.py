@@ -10,7 +10,7 @@ from pyarrow import parquet
 import hpcstream as hs
 from hpcstream import ConnectorError, PlanError, col
 from hpcstream.connectors.base import Split
-from hpcstream.connectors.batches import BatchesSource
+from hpcstream.connectors.in_process.batches import BatchesSource
 from hpcstream.testing import run_ranks
 
 NOON = dt.datetime(2001, 1, 1, 12)

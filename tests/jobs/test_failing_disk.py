@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from hpcstream.checkpoint.store import CheckpointStore, verify
+from hpcstream.checkpoint.storage.directory import CheckpointStore, verify
 
 JOB = Path(__file__).parent / "failing_disk.py"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcstream.exchange.launcher import MPICH, OPEN_MPI
+from hpcstream.process.launcher_facts import MPICH, OPEN_MPI
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -12,8 +12,8 @@ from subprocess import DEVNULL
 
 import pytest
 
-from hpcstream.cli import mpiexec
-from hpcstream.cli.supervise import descendants, remove_session
+from hpcstream.launch import mpiexec
+from hpcstream.launch.supervise import descendants, remove_session
 
 LIMIT_S = 10
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hpcstream.cli.supervise import _living_processes as living_processes
-from hpcstream.cli.supervise import descendants, kill_tree
+from hpcstream.launch.supervise import _living_processes as living_processes
+from hpcstream.launch.supervise import descendants, kill_tree
 from hpcstream.testing import assert_same_rows
 
 JOB = Path(__file__).parents[1] / "chaos" / "job.py"

@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.operators.interned_keys import decode_rows, encode_rows
+from hpcstream.state.interned_keys import decode_rows, encode_rows
 
 TYPES = (pa.int64(), pa.string(), pa.int16(), pa.large_binary())
 rows_of_keys = st.lists(

@@ -11,7 +11,7 @@ import pytest
 import hpcstream as hs
 from hpcstream import col
 from hpcstream.exchange.communicator import complete
-from hpcstream.exchange.lending import find_nearby
+from hpcstream.exchange.shared_messages import find_nearby
 from hpcstream.testing import assert_same_rows, run_ranks
 
 N_ROWS = 200_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from hpcstream.exchange.launcher import check_launcher, is_launched
 from hpcstream.exchange.mpi import mpi_facts
+from hpcstream.process.launcher_facts import check_launcher, is_launched
 
 
 def test_every_rank_has_a_number_of_its_own(world, comm):

@@ -14,11 +14,11 @@ import numpy as np
 
 from mpi4py import MPI
 
+from hpcstream.host.report import MpiFacts, examine_rank, report
 from hpcstream.memory.pool import BufferPool, process_pool
 from hpcstream.memory.self_check import Placement, check_array, check_pool
 from hpcstream.memory.syscalls import SystemCalls
 from hpcstream.memory.topology import Topology, read_topology
-from hpcstream.observability.doctor import MpiFacts, examine_rank, report
 
 SIZES = (300, 70_000, 1_500_000, 9_000_000)
 WINDOW_BYTES = 4 << 20

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from hpcstream.exchange.calls import EdgeGroup, EdgeMemory
-from hpcstream.exchange.collective_edge import CollectiveEdge, EdgeLimits
-from hpcstream.exchange.edge import Edge, RoundEnd, RoundInput
-from hpcstream.exchange.lending import Lender, Nearby, Peer
+from hpcstream.exchange.edges.base import Edge, RoundEnd, RoundInput
+from hpcstream.exchange.edges.calls import EdgeGroup, EdgeMemory
+from hpcstream.exchange.edges.collective import CollectiveEdge, EdgeLimits
 from hpcstream.exchange.partitioning import HashPartitioning
+from hpcstream.exchange.shared_messages import Lender, Nearby, Peer
 from hpcstream.testing import Simulation
 
 SCHEMA = pa.schema({"key": pa.int64(), "sender": pa.int64(), "position": pa.int64()})

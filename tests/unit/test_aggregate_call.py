@@ -2,8 +2,8 @@ import pyarrow as pa
 import pytest
 
 from hpcstream.errors import PlanError
-from hpcstream.operators.aggregate_call import AggregateCall, count
-from hpcstream.operators.expressions import col
+from hpcstream.expressions.aggregate_call import AggregateCall, count
+from hpcstream.expressions.expression import col
 
 DECIMAL = pa.decimal128(10, 2)
 US = pa.timestamp("us")

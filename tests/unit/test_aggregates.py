@@ -5,17 +5,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hpcstream.errors import PlanError
-from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN
-from hpcstream.operators.aggregates import (
+from hpcstream.aggregates.finishers import (
     NamedAggregate,
     accumulators_of,
     is_word_aggregate,
     shared_accumulators,
 )
-from hpcstream.operators.window_aggregate import WindowAggregate
-from hpcstream.operators.window_spec import WindowAggregateSpec
-from hpcstream.operators.windows import TumblingWindows
+from hpcstream.columns.event_time import ORDER_COLUMN, TIME_COLUMN
+from hpcstream.errors import PlanError
+from hpcstream.operators.windows.assigners import TumblingWindows
+from hpcstream.operators.windows.keyed import WindowAggregate
+from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.state.arrays import HeapAllocator
 from hpcstream.testing.harness import run_operator
 

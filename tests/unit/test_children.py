@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from hpcstream.runtime.stopping import SignalledStop
+from hpcstream.process.stop_signals import SignalledStop
 
 JOB = """
 import os, sys, time

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from hpcstream._version import __version__
-from hpcstream.cli import main, mpiexec
-from hpcstream.cli.early_signals import ended_by_signals
+from hpcstream.cli import main
 from hpcstream.errors import LauncherError
-from hpcstream.exchange.launcher import MPICH, OPEN_MPI, UNKNOWN
+from hpcstream.launch import mpiexec
+from hpcstream.launch.early_signals import ended_by_signals
+from hpcstream.process.launcher_facts import MPICH, OPEN_MPI, UNKNOWN
 
 HPCSTREAM = [sys.executable, "-m", "hpcstream"]
 PROJECT = Path(__file__).parents[2]
@@ -206,7 +207,7 @@ def test_a_rank_that_dies_before_mpi_starts_ends_the_job(environ, script):
 def test_a_launcher_that_goes_on_without_ranks_is_killed(environ):
     """As Open MPI's does, rarely, where one rank fails while another connects to it."""
     launcher = "sleep 0.3 & wait; exec sleep 1000"
-    watch = "from hpcstream.cli import supervise as s; s.STUCK_AFTER_S = 0.5; import os, sys\n"
+    watch = "from hpcstream.launch import supervise as s; s.STUCK_AFTER_S = 0.5; import os, sys\n"
     command = ["/bin/sh", "-c", launcher]
     watch += f"sys.exit(s.supervise({command}, os.environ, 'Open MPI').status)"
 
@@ -221,7 +222,7 @@ def test_a_launcher_that_goes_on_without_ranks_is_killed(environ):
 def test_what_a_killed_launcher_left_does_not_hinder_the_next_of_its_number(environ, tmp_path):
     """As Open MPI's, which does not start then."""
     launcher = "mkdir -p $TMPDIR/ompi.$$/1 $TMPDIR/ompi.1; kill -9 $$"
-    watch = "from hpcstream.cli import supervise as s; import os, sys\n"
+    watch = "from hpcstream.launch import supervise as s; import os, sys\n"
     watch += "s.remove_session(7, os.environ)\n"
     watch += (
         f"sys.exit(s.supervise(['/bin/sh', '-c', {launcher!r}], os.environ, 'Open MPI').status)"
@@ -238,7 +239,7 @@ def test_what_a_killed_launcher_left_does_not_hinder_the_next_of_its_number(envi
 
 def test_a_launcher_that_never_has_ranks_here_is_left_alone(environ):
     """As ``srun``, which has other hosts start them."""
-    watch = "from hpcstream.cli import supervise as s; s.STUCK_AFTER_S = 0.2; import os, sys\n"
+    watch = "from hpcstream.launch import supervise as s; s.STUCK_AFTER_S = 0.2; import os, sys\n"
     watch += "sys.exit(s.supervise(['/bin/sleep', '2.5'], os.environ, 'Open MPI').status)"
 
     run = subprocess.run([sys.executable, "-c", watch], env=environ, timeout=60)

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, least_mark
 from hpcstream.errors import HpcstreamError
-from hpcstream.event_time import MAX_TIME, MIN_TIME, least_mark
-from hpcstream.exchange import calls, collective_edge, lending
-from hpcstream.exchange.edge import RoundEnd
-from hpcstream.exchange.header import inline_bytes
+from hpcstream.exchange import shared_messages
+from hpcstream.exchange.edges import calls, collective
+from hpcstream.exchange.edges.base import RoundEnd
+from hpcstream.exchange.edges.header import inline_bytes
 from hpcstream.exchange.partitioning import BroadcastPartitioning, GatherPartitioning
 from hpcstream.exchange.renewal import RenewedCommunicator
 from hpcstream.testing.simulation import Simulation, Turns
@@ -149,7 +150,7 @@ def test_ranks_of_one_host_send_no_payload():
 
 
 def test_messages_are_sent_while_too_many_are_lent(monkeypatch):
-    monkeypatch.setattr(lending, "LOANS", 2)
+    monkeypatch.setattr(shared_messages, "LOANS", 2)
     n_rounds = 6
 
     ranks = run_everyone(2, [5000] * n_rounds, nearby=nearby_on([0, 0]))
@@ -449,7 +450,7 @@ def renew_often(calls, n_calls):
 
 
 def test_one_value_too_long_for_a_message_is_named(monkeypatch):
-    monkeypatch.setattr(collective_edge, "_MAX_PAYLOAD", 1000)
+    monkeypatch.setattr(collective, "_MAX_PAYLOAD", 1000)
     schema = pa.schema({"key": pa.string()})
     simulation = Simulation(1)
     edge = make_edge(simulation.communicator(0), schema=schema)

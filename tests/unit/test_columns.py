@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.memory.columns import (
+from hpcstream.columns.arrays import (
     binary_views,
     fixed_values,
     is_binary_type,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.cli import crowding
-from hpcstream.cli.crowding import free_memory, refuse_crowd, why_too_many
 from hpcstream.errors import LauncherError
+from hpcstream.launch import crowding
+from hpcstream.launch.crowding import free_memory, refuse_crowd, why_too_many
 
 MIB = 1 << 20
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpcstream as hs
-from hpcstream.runtime.runs import dealt_to
+from hpcstream.runtime.sources.runs import dealt_to
 from hpcstream.testing import ListSource, assert_same_rows, run_ranks
 
 ROUND = 1_000_000

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from hpcstream.host.diagnosis import format_size
+from hpcstream.host.facts import Folder, HostFacts, Places
+from hpcstream.host.report import MpiFacts, RankFacts, diagnose, examine_rank, report
 from hpcstream.memory.host_share import HostShare
 from hpcstream.memory.self_check import Placement
 from hpcstream.memory.syscalls import SystemCalls
 from hpcstream.memory.topology import parse_list, read_topology
-from hpcstream.observability.diagnosis import format_size
-from hpcstream.observability.doctor import MpiFacts, RankFacts, diagnose, examine_rank, report
-from hpcstream.observability.host_facts import Folder, HostFacts, Places
 from tests.unit.topologies.build import build_tree
 
 GIB = 1 << 30

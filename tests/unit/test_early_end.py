@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from hpcstream.cli import early_end
-from hpcstream.cli.early_end import LOOK_EVERY_S, WAITED_FOR_S, EarlyEnd
-from hpcstream.exchange import launcher
+from hpcstream.launch import early_end
+from hpcstream.launch.early_end import LOOK_EVERY_S, WAITED_FOR_S, EarlyEnd
+from hpcstream.process import launcher_facts as launcher
 
 
 class Host:

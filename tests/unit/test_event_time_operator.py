@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.errors import ConnectorError, PlanError
-from hpcstream.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.operators.event_time import AssignEventTime
 
 INT64 = pa.int64()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcstream.errors import PlanError
-from hpcstream.operators.expressions import Expression, col, lit
+from hpcstream.expressions.expression import Expression, col, lit
 
 TEXTS = ["Apple pie", "  straße ", None, "", "aaa", "x.y"]
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import hpcstream.operators.expressions as module
+import hpcstream.expressions.expression as module
 from hpcstream.errors import PlanError
-from hpcstream.operators.expressions import Expression, col, lit, when
+from hpcstream.expressions.expression import Expression, col, lit, when
 
 BATCH = pa.record_batch(
     {

@@ -10,14 +10,14 @@ from naive_windows import NaiveWindows
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.event_time import MAX_TIME, TIME_COLUMN
-from hpcstream.operators.aggregates import NamedAggregate
-from hpcstream.operators.base import Share
-from hpcstream.operators.rescale import owned_by_key
-from hpcstream.operators.window_aggregate import WindowAggregate
-from hpcstream.operators.window_spec import WindowAggregateSpec
-from hpcstream.operators.windows import SlidingWindows, TumblingWindows
+from hpcstream.aggregates.finishers import NamedAggregate
+from hpcstream.columns.event_time import MAX_TIME, TIME_COLUMN
+from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows
+from hpcstream.operators.windows.keyed import WindowAggregate
+from hpcstream.operators.windows.rescale import owned_by_key
+from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.state.arrays import HeapAllocator
+from hpcstream.state.snapshots import Share
 from hpcstream.testing import run_ranks
 
 KEYS = ("kind", "place")

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from hpcstream.runtime.stopping import Deadline, SignalledStop
+from hpcstream.process.stop_signals import Deadline, SignalledStop
 
 JOB = """
 import ctypes, os, sys, threading, time

@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from hpcstream.memory import heap
+from hpcstream.process import heap
 
 ROUNDS = """
 import resource, sys
 import numpy as np
-from hpcstream.memory import heap
+from hpcstream.process import heap
 if sys.argv[1] == "kept":
     assert heap.keep_freed_memory({})
 

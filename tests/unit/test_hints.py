@@ -8,7 +8,7 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import hints
-from hpcstream.operators.expression_namespaces import StringFunctions, TimeFunctions
+from hpcstream.expressions.namespaces import StringFunctions, TimeFunctions
 
 OWNERS = {
     "Stream": hs.Stream,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.api import launch
-from hpcstream.cli import mpiexec
 from hpcstream.exchange.local_ranks import count_local_ranks, parse_tasks_per_node
+from hpcstream.launch import mpiexec
+from hpcstream.launch import run as launch
 from hpcstream.memory.host_share import HostShare, read_host_share
 from hpcstream.memory.topology import format_list, parse_list
 from tests.unit.topologies.build import build_tree

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.checkpoint.store import CheckpointStore
+from hpcstream.checkpoint.storage.directory import CheckpointStore
 from hpcstream.testing import ListSink, ManualClock, Ranks, StepSource, start_ranks
 from tests.unit.naive_idleness import NaiveLiveJob, NaiveSplit
 from tests.unit.naive_jobs import NaiveWindows

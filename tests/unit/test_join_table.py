@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import hpcstream as hs
 from hpcstream import col
+from hpcstream.columns.event_time import TIME_COLUMN
 from hpcstream.errors import PlanError
-from hpcstream.event_time import TIME_COLUMN
-from hpcstream.operators.join_index import KeyIndex
-from hpcstream.operators.join_table import JoinTable, check_join_keys
+from hpcstream.operators.joins.table import JoinTable, check_join_keys
+from hpcstream.operators.joins.table_index import KeyIndex
 
 DUCKDB = duckdb.connect()  # to start one takes longer than a query
 DAY = dt.date(2001, 1, 31)

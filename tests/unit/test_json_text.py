@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from hpcstream.runtime.json_text import JsonText, dumps
+from hpcstream.checkpoint.json_text import JsonText, dumps
 
 
 def test_texts_stand_where_their_values_would():

@@ -10,7 +10,7 @@ import pytest
 
 from hpcstream import kernels
 from hpcstream.kernels import COSTS, FAMILIES, OTHER_COST
-from hpcstream.runtime.kernel_cache import compile_kernels, shared_out
+from hpcstream.launch.kernel_cache import compile_kernels, shared_out
 from hpcstream.testing.simulation import Simulation
 
 PROJECT = Path(__file__).parents[2]
@@ -186,7 +186,7 @@ def test_a_job_compiles_each_family_on_one_rank(tmp_path):
     code = """
 import os
 from hpcstream import kernels
-from hpcstream.runtime.kernel_cache import compile_kernels
+from hpcstream.launch.kernel_cache import compile_kernels
 from hpcstream.testing.simulation import Simulation
 
 compiled = []

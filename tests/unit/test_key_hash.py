@@ -6,7 +6,7 @@ import numpy.testing as npt
 import pyarrow as pa
 import pytest
 
-from hpcstream.memory.key_hash import hash_array, hash_keys
+from hpcstream.columns.key_hash import hash_array, hash_keys
 
 
 @pytest.fixture(autouse=True)

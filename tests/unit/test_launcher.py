@@ -10,7 +10,7 @@ import time
 import pytest
 
 from hpcstream.errors import LauncherError
-from hpcstream.exchange import launcher
+from hpcstream.process import launcher_facts as launcher
 
 OPEN_MPI = "Open MPI v5.0.11, package: Open MPI user@localhost Distribution, ident: 5.0.11\0"
 MPICH = "MPICH Version:      5.0.2\nMPICH Release date: Fri Sep 25 20:45:26 UTC 2026\n"
@@ -180,7 +180,7 @@ def test_a_transport_that_the_user_chose_is_left_alone():
 
 RANK = """
 import os, sys, time
-from hpcstream.exchange.launcher import die_with_parent
+from hpcstream.process.launcher_facts import die_with_parent
 print(os.getpid(), die_with_parent(), flush=True)
 time.sleep(60)
 """

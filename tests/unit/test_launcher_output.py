@@ -8,7 +8,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.cli.launcher_output import LauncherOutput, Sorter
+from hpcstream.launch.launcher_output import LauncherOutput, Sorter
 
 DASHES = b"-" * 74 + b"\n"
 EQUALS = b"=" * 83 + b"\n"

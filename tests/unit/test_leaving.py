@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcstream.exchange import farewell, leaving
+from hpcstream.process import farewell, leaving, siblings
 
 UNDER_MPICH = {"PMI_SIZE": "3", "PMI_RANK": "1"}
 
@@ -38,7 +38,7 @@ def test_the_status_of_an_exit_ends_the_others_unless_it_is_success(
 ):
     ended = []
     monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
-    monkeypatch.setattr(leaving, "_others_here", list)
+    monkeypatch.setattr(siblings, "others_here", list)
 
     with pytest.raises(SystemExit) as left:
         sys.exit(status)
@@ -54,7 +54,8 @@ def test_once_mpi_is_loaded_the_rules_of_mpi_s_time_hold(started, at_exit, monke
     monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
     monkeypatch.setattr(leaving, "leave_together", ended.append)
     monkeypatch.setattr(leaving, "mpi_has_started", lambda: started)
-    monkeypatch.setattr(farewell, "leave", left.append)
+    monkeypatch.setattr(leaving, "reached", lambda: None)
+    monkeypatch.setattr(farewell, "leave", lambda world, status: left.append(status))
     monkeypatch.setitem(sys.modules, "mpi4py.MPI", object())
 
     with pytest.raises(SystemExit):
@@ -99,7 +100,7 @@ class PretendedWorld:
 def no_patience(monkeypatch):
     monkeypatch.setattr(farewell, "GRACE_S", 0.05)
     monkeypatch.setattr(farewell, "_PATIENCE_S", 0.05)
-    monkeypatch.setattr(leaving, "mark_as_left", lambda: None)
+    monkeypatch.setattr(siblings, "mark_as_left", lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -111,10 +112,10 @@ def test_who_leaves_with_an_error_ends_those_who_stay(status, left, ends, no_pat
 
     if ends:
         with pytest.raises(Ended, match=str(status)):
-            farewell.leave_world(world, status)
+            farewell.leave(world, status)
         assert f"rank 1 left the script with status {status}" in capsys.readouterr().err
     else:
-        farewell.leave_world(world, status)
+        farewell.leave(world, status)
     assert world.told == status
 
 
@@ -156,8 +157,8 @@ def test_who_leaves_with_success_waits_until_all_have_left(at_exit, monkeypatch)
     ended, seen = [], [["other"], ["other"], []]
     monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
     monkeypatch.setattr(leaving, "_LOOK_EVERY_S", 0)
-    monkeypatch.setattr(leaving, "_others_here", lambda: seen.pop(0))
-    monkeypatch.setattr(leaving, "is_in_mpi", lambda other: False)
+    monkeypatch.setattr(siblings, "others_here", lambda: seen.pop(0))
+    monkeypatch.setattr(siblings, "is_in_mpi", lambda other: False)
 
     at_exit()
 
@@ -173,8 +174,8 @@ def test_who_leaves_with_success_ends_those_that_wait_in_mpi(at_exit, monkeypatc
         raise Ended(status)
 
     monkeypatch.setattr(leaving, "end_all_ranks", end)
-    monkeypatch.setattr(leaving, "_others_here", lambda: ["other"])
-    monkeypatch.setattr(leaving, "is_in_mpi", lambda other: True)
+    monkeypatch.setattr(siblings, "others_here", lambda: ["other"])
+    monkeypatch.setattr(siblings, "is_in_mpi", lambda other: True)
 
     with pytest.raises(Ended, match="1"):
         at_exit()
@@ -205,13 +206,13 @@ def test_only_what_a_launcher_started_as_a_rank_is_another_rank():
         try:
             a.stdout.readline()
             b.stdout.readline()
-            assert leaving.is_rank(Path("/proc", str(a.pid)))
-            assert not leaving.is_rank(Path("/proc", str(b.pid)))
-            assert not leaving.is_in_mpi(Path("/proc", str(a.pid)))
+            assert siblings.is_rank(Path("/proc", str(a.pid)))
+            assert not siblings.is_rank(Path("/proc", str(b.pid)))
+            assert not siblings.is_in_mpi(Path("/proc", str(a.pid)))
         finally:
             a.kill()
             b.kill()
-    assert leaving._others_here() == [], "nobody's launcher is the parent of this process"
+    assert siblings.others_here() == [], "nobody's launcher is the parent of this process"
 
 
 def test_the_launcher_is_asked_in_its_own_words(monkeypatch):

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hpcstream.exchange import lending
-from hpcstream.exchange.lending import LOANS, Lender, Peer, find_nearby
+from hpcstream.exchange import shared_messages
+from hpcstream.exchange.shared_messages import LOANS, Lender, Peer, find_nearby
 from hpcstream.memory.pool import BufferPool
 from hpcstream.testing.simulation import Simulation
 
@@ -120,20 +120,20 @@ def test_memory_is_given_back_where_no_message_is_lent(lender, peer):
 def test_a_job_leaves_no_memory_of_messages_behind(monkeypatch):
     own = Lender()
     known = Peer(f"/proc/self/fd/{own.file.number}")
-    monkeypatch.setattr(lending, "_own_lender", functools.cache(lambda: own))
-    monkeypatch.setattr(lending, "_known", {known.token.hex(): known})
+    monkeypatch.setattr(shared_messages, "_own_lender", functools.cache(lambda: own))
+    monkeypatch.setattr(shared_messages, "_known", {known.token.hex(): known})
     seen = known.borrow(own.lend(message(own, 5 << 20, 6), 1), 5 << 20)
-    assert lending._own_lender() is own
+    assert shared_messages._own_lender() is own
 
     del seen
-    lending.trim()
+    shared_messages.trim()
 
     assert own.pool.statistics().bytes_reserved == 0
 
 
 _BORROWER = """
 import sys
-from hpcstream.exchange.lending import Loan, Peer
+from hpcstream.exchange.shared_messages import Loan, Peer
 peer = Peer(sys.argv[1])
 seen = peer.borrow(Loan(*map(int, sys.argv[2:5])), int(sys.argv[5]))
 print(int(seen.sum(dtype="int64")), flush=True)
@@ -208,10 +208,10 @@ def test_only_the_file_that_was_meant_is_opened(lender, change):
     card = json.loads(lender.card())
     other = json.dumps(change(card)).encode()
 
-    assert lending._peer_of(other, lender.card()) is None
+    assert shared_messages._peer_of(other, lender.card()) is None
 
 
 def test_jobs_run_without_such_memory(monkeypatch):
-    monkeypatch.setattr(lending, "_own_lender", lambda: None)
+    monkeypatch.setattr(shared_messages, "_own_lender", lambda: None)
 
     assert found_by(3) == [None] * 3

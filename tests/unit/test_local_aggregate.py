@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcstream.aggregates.finishers import NamedAggregate
+from hpcstream.columns.event_time import MAX_TIME, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.errors import HpcstreamError
-from hpcstream.event_time import MAX_TIME, ORDER_COLUMN, TIME_COLUMN
-from hpcstream.operators.aggregates import NamedAggregate
 from hpcstream.operators.base import SideOutput
-from hpcstream.operators.local_aggregate import LocalWindowAggregate, ReductionJudge
-from hpcstream.operators.window_aggregate import WindowAggregate
-from hpcstream.operators.window_spec import SLICE_COLUMN, WindowAggregateSpec
-from hpcstream.operators.windows import SlidingWindows, TumblingWindows
+from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows
+from hpcstream.operators.windows.keyed import WindowAggregate
+from hpcstream.operators.windows.local import LocalWindowAggregate, ReductionJudge
+from hpcstream.operators.windows.spec import SLICE_COLUMN, WindowAggregateSpec
 from hpcstream.state.arrays import HeapAllocator
 
 SCHEMA = pa.schema(

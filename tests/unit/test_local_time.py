@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hpcstream.operators.expressions import Expression, col
+from hpcstream.expressions.expression import Expression, col
 
 ZONES = sorted(zoneinfo.available_timezones() - {"Factory", "localtime"})
 ODD = [

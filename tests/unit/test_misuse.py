@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.connectors.csv_options import CsvOptions
-from hpcstream.connectors.file_sinks import CsvSink, Hdf5Sink, IpcSink, ParquetSink
-from hpcstream.connectors.json import JsonSource
+from hpcstream.columns.event_time import TimeUnit, duration_text
+from hpcstream.connectors.formats.csv.options import CsvOptions
+from hpcstream.connectors.formats.json.format import JsonSource
+from hpcstream.connectors.parts.sink import CsvSink, Hdf5Sink, IpcSink, ParquetSink
 from hpcstream.errors import ConnectorError
-from hpcstream.event_time import TimeUnit, duration_text
 
 
 @pytest.fixture

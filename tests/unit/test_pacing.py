@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from hpcstream.graph.physical import MAIN
-from hpcstream.runtime.pacing import (
+from hpcstream.runtime.sources.pacing import (
     BUSY_ROUNDS,
     MOST_BETWEEN_LOOKS_S,
     MOST_STRETCHED_S,

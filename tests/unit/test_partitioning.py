@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcstream.columns.key_hash import hash_keys
 from hpcstream.exchange.partitioning import (
     BroadcastPartitioning,
     ForwardPartitioning,
@@ -13,8 +14,7 @@ from hpcstream.exchange.partitioning import (
     RebalancePartitioning,
     encode_partitioned,
 )
-from hpcstream.exchange.wire import WireFormat
-from hpcstream.memory.key_hash import hash_keys
+from hpcstream.exchange.wire.format import WireFormat
 from hpcstream.memory.pool import BufferPool
 
 N_PARTITIONS = st.integers(1, 7)

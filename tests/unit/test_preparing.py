@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hpcstream.checkpoint.writer import Outcome
-from hpcstream.operators.base import Piece, PieceGroup, PiecewiseSnapshot
-from hpcstream.runtime.checkpointing import DUE, SAVEPOINT_DUE, Checkpointing
+from hpcstream.checkpoint.increments import PieceMemory
+from hpcstream.checkpoint.pending import Session
+from hpcstream.checkpoint.storage.background import Outcome
+from hpcstream.runtime.checkpoints.coordinator import DUE, SAVEPOINT_DUE, Checkpointing
+from hpcstream.runtime.checkpoints.preparing import Preparation
 from hpcstream.runtime.control import Status
-from hpcstream.runtime.cut import Session
-from hpcstream.runtime.pieces import PieceMemory
-from hpcstream.runtime.preparing import Preparation
+from hpcstream.state.snapshots import Piece, PieceGroup, PiecewiseSnapshot
 from hpcstream.testing import ManualClock
 from hpcstream.testing.simulation import Simulation
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import hpcstream as hs
 from hpcstream import PlanError, col
-from hpcstream.operators.aggregate_call import AggregateCall
+from hpcstream.expressions.aggregate_call import AggregateCall
 from hpcstream.testing import run_ranks
 from tests.unit.naive_jobs import Judged, NaiveWindows, aggregate, arrivals, judge
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcstream.event_time import MAX_TIME
-from hpcstream.exchange.edge import RoundEnd
-from hpcstream.exchange.reduce_edge import ColumnReduction, ReduceEdge
+from hpcstream.columns.event_time import MAX_TIME
+from hpcstream.columns.reduction import ColumnReduction
+from hpcstream.exchange.edges.base import RoundEnd
+from hpcstream.exchange.edges.reduce import ReduceEdge
 from hpcstream.exchange.renewal import RenewedCommunicator
 from hpcstream.testing.simulation import Simulation, Turns
 from tests.unit.edge_ranks import EdgeRank, run_edges

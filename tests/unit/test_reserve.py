@@ -7,9 +7,9 @@ import resource
 import numpy as np
 import pytest
 
+from hpcstream.checkpoint.copy_buffers import Reserve, wanted_sizes
 from hpcstream.memory.pool import BufferPool
-from hpcstream.operators.base import Piece, PieceGroup, PiecewiseSnapshot
-from hpcstream.runtime.reserve import Reserve, wanted_sizes
+from hpcstream.state.snapshots import Piece, PieceGroup, PiecewiseSnapshot
 
 MIB = 1 << 20
 

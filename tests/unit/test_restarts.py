@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from hpcstream.checkpoint.manifest import Manifest
-from hpcstream.checkpoint.store import CheckpointStore
-from hpcstream.cli.restarts import Policy, run_to_the_end
-from hpcstream.cli.supervise import Ended
+from hpcstream.checkpoint.storage.directory import CheckpointStore
+from hpcstream.checkpoint.storage.manifest import Manifest
+from hpcstream.launch.restarts import Policy, run_to_the_end
+from hpcstream.launch.supervise import Ended
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.operators.row_order import (
+from hpcstream.columns.row_order import (
     key_orders,
     nested_places,
     of_later_sources,

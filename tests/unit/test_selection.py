@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.memory import selection
+from hpcstream.columns import selection
 
 ROWS = st.lists(
     st.tuples(

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcstream.memory.shown_rows import shown_rows, value_texts
-from hpcstream.memory.shown_times import span_text, time_texts
+from hpcstream.columns.shown_rows import shown_rows, value_texts
+from hpcstream.columns.shown_times import span_text, time_texts
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 UNITS = ("s", "ms", "us", "ns")

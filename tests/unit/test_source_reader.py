@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN, TimeUnit
+from hpcstream.columns.row_order import orders_of_rows
 from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Chunk, Split
 from hpcstream.errors import ConnectorError
-from hpcstream.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN, TimeUnit
 from hpcstream.graph.logical import EventTime
-from hpcstream.operators.row_order import orders_of_rows
-from hpcstream.runtime.source_reader import (
+from hpcstream.runtime.sources.reader import (
     BoundedReader,
     LiveReader,
     SourceSpec,

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import hpcstream as hs
 from hpcstream.exchange.communicator import NOTE_BYTES
-from hpcstream.observability.stall import Beat, StallMonitor, listeners
-from hpcstream.runtime.heartbeat import LOOK_EVERY_S, Heartbeat
-from hpcstream.runtime.stopping import AskedToStop
-from hpcstream.runtime.waits import Wait
+from hpcstream.process.stop_signals import AskedToStop
+from hpcstream.runtime.stall.heartbeat import LOOK_EVERY_S, Heartbeat
+from hpcstream.runtime.stall.monitor import Beat, StallMonitor, listeners
+from hpcstream.runtime.stall.waits import Wait
 from hpcstream.testing import ManualClock, Simulation, StepSource, start_ranks
 
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcstream.columns.event_time import ORDER_COLUMN, TIME_COLUMN
 from hpcstream.errors import PlanError
-from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN
-from hpcstream.operators.expressions import col, lit
+from hpcstream.expressions.expression import col, lit
 from hpcstream.operators.stateless import Drop, Filter, Project, Rename, WithColumns
 
 BATCH = pa.record_batch(

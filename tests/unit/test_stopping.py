@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from hpcstream.runtime.stopping import Deadline, SignalledStop
+from hpcstream.process.stop_signals import Deadline, SignalledStop
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_outside_the_main_thread_there_are_no_handlers():
 def test_the_second_signal_ends_the_process_at_once():
     text = (
         "import os, signal, time\n"
-        "from hpcstream.runtime.stopping import SignalledStop\n"
+        "from hpcstream.process.stop_signals import SignalledStop\n"
         "with SignalledStop(has_checkpoints=True, environ={}):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 import hpcstream as hs
-from hpcstream.observability.metrics import JobResult, OperatorReport, RankReport, collect_result
-from hpcstream.observability.process_memory import PeakMemory, own_bytes
+from hpcstream.host.process_memory import PeakMemory, own_bytes
+from hpcstream.observability.metrics import OperatorReport, RankReport
+from hpcstream.observability.result import JobResult, collect_result
 from hpcstream.testing import run_ranks
 
 

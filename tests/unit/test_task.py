@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from hpcstream.event_time import MAX_TIME
-from hpcstream.exchange.edge import LocalEdge, RoundEnd
+from hpcstream.columns.event_time import MAX_TIME
+from hpcstream.exchange.edges.base import LocalEdge, RoundEnd
 from hpcstream.graph.physical import MAIN
 from hpcstream.operators.base import HoldsBack, SideOutput
 from hpcstream.runtime.chain import OperatorChain

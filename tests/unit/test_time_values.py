@@ -2,8 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from hpcstream.columns.time_values import event_time_values
 from hpcstream.errors import ConnectorError
-from hpcstream.memory.time_values import event_time_values
 
 
 @pytest.mark.parametrize("data_type", [pa.int64(), pa.timestamp("ns", "UTC"), pa.date64()], ids=str)

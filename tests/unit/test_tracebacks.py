@@ -15,9 +15,9 @@ import pytest
 
 import hpcstream as hs
 from hpcstream.errors import EarlyExit, PlanError
-from hpcstream.exchange import leaving, tracebacks
-from hpcstream.exchange.tracebacks import FULL, shorten
-from hpcstream.operators import expressions
+from hpcstream.expressions import expression as expressions
+from hpcstream.process import leaving, tracebacks
+from hpcstream.process.tracebacks import FULL, shorten
 from hpcstream.testing import run_ranks
 
 PROJECT = Path(__file__).parents[2]
@@ -115,7 +115,7 @@ def test_a_fault_of_ours_below_a_users_function_keeps_every_frame(monkeypatch):
     with pytest.raises(TypeError, match="not callable") as caught:
         run_with(lambda s: s.map_batches(lambda batch: hs.col("x"), schema=X))
 
-    assert {"expressions.py", "user_functions.py", "job.py"} <= files_in(
+    assert {"expression.py", "user_functions.py", "job.py"} <= files_in(
         shown(shorten(caught.value, {}))
     )
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcstream.columns.event_time import ORDER_COLUMN, PLACE_COLUMN, TIME_COLUMN
 from hpcstream.errors import ConnectorError, PlanError
-from hpcstream.event_time import ORDER_COLUMN, PLACE_COLUMN, TIME_COLUMN
 from hpcstream.operators.function_rows import FunctionTime
 from hpcstream.operators.user_functions import FlatMap, MapBatches
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.event_time import MAX_TIME, MIN_TIME, least_mark
+from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, least_mark
 from hpcstream.runtime.watermark import BoundedWatermark, SplitWatermark, WatermarkTracker
 
 times = st.integers(-(2**62), 2**62)

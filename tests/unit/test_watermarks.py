@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpcstream as hs
-from hpcstream.event_time import MAX_TIME, MIN_TIME
+from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
 from hpcstream.observability.watermarks import (
     ACTIVE,
     IDLE,

@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_windows import NaiveWindows, aggregate
 
+from hpcstream.aggregates.finishers import NamedAggregate
+from hpcstream.columns.event_time import MAX_TIME, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.errors import OverflowInAggregate
-from hpcstream.event_time import MAX_TIME, ORDER_COLUMN, TIME_COLUMN
-from hpcstream.operators.aggregates import NamedAggregate
-from hpcstream.operators.window_all import (
+from hpcstream.operators.windows.all_ranks import (
     WINDOW_COLUMN,
     WindowAllFinal,
     WindowAllLocal,
     reduction_ops,
 )
-from hpcstream.operators.window_spec import WindowAggregateSpec
-from hpcstream.operators.windows import SlidingWindows, TumblingWindows
+from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows
+from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.state.arrays import HeapAllocator
 
 REDUCIBLE = ("count_rows", "count", "sum", "mean", "min", "max")

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.operators.windows import Slicing, SlidingWindows, TumblingWindows
+from hpcstream.operators.windows.assigners import Slicing, SlidingWindows, TumblingWindows
 
 times = st.integers(-10_000, 10_000)
 sizes = st.integers(1, 60)

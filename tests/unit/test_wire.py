@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcstream.event_time import TIME_COLUMN
-from hpcstream.exchange.wire import WireFormat
+from hpcstream.columns.event_time import TIME_COLUMN
+from hpcstream.exchange.wire.format import WireFormat
 from hpcstream.memory.pool import BufferPool
 
 INT32 = st.integers(-(2**31), 2**31 - 1)

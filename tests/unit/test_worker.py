@@ -9,8 +9,9 @@ import pytest
 
 import hpcstream as hs
 from hpcstream.exchange.doorbell import Doorbell
-from hpcstream.exchange.edge import LocalEdge, RoundEnd
+from hpcstream.exchange.edges.base import LocalEdge, RoundEnd
 from hpcstream.exchange.solo import SoloCommunicator
+from hpcstream.process.stop_signals import AskedToStop
 from hpcstream.runtime.control import ControlGate
 from hpcstream.runtime.driver import (
     FIRST_QUIET_SLEEP_S,
@@ -18,8 +19,7 @@ from hpcstream.runtime.driver import (
     Backoff,
     drive,
 )
-from hpcstream.runtime.pacing import BUSY_ROUNDS, MOST_STRETCHED_S
-from hpcstream.runtime.stopping import AskedToStop
+from hpcstream.runtime.sources.pacing import BUSY_ROUNDS, MOST_STRETCHED_S
 from hpcstream.runtime.task import Outputs, Task
 from hpcstream.runtime.waking import FAR_SLEEP_S, IDLE_SLEEP_S, QUIET_SLEEP_S, Waking
 from hpcstream.runtime.worker import Worker

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.checkpoint import staging
+from hpcstream.checkpoint.storage import staging
 from hpcstream.runtime import control
 from hpcstream.testing import ManualClock, Ranks, start_ranks
 

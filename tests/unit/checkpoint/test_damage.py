@@ -17,10 +17,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from hpcstream.checkpoint.format import CheckpointError
-from hpcstream.checkpoint.lease import LOCK
-from hpcstream.checkpoint.manifest import MANIFEST, read_manifest
-from hpcstream.checkpoint.store import CheckpointStore, Stored
+from hpcstream.checkpoint.storage.directory import CheckpointStore, Stored
+from hpcstream.checkpoint.storage.file import CheckpointError
+from hpcstream.checkpoint.storage.job_lock import LOCK
+from hpcstream.checkpoint.storage.manifest import MANIFEST, read_manifest
 from hpcstream.testing import assert_same_rows
 
 sys.path.insert(0, str(Path(__file__).parent))

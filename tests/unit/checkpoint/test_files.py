@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from hpcstream.checkpoint.format import (
+from hpcstream.checkpoint.storage.file import (
     CheckpointFile,
     DamagedCheckpoint,
     Section,
     WrittenFile,
     write_file,
 )
-from hpcstream.checkpoint.manifest import Manifest, read_manifest, write_manifest
+from hpcstream.checkpoint.storage.manifest import Manifest, read_manifest, write_manifest
 
 ARRAYS = {
     "keys": np.arange(300),
@@ -68,7 +68,7 @@ def test_any_array_of_numbers_comes_back(array, tmp_path_factory):
 @pytest.fixture
 def small_parts(monkeypatch):
     monkeypatch.setattr(
-        "hpcstream.checkpoint.format._PART_BYTES", 20
+        "hpcstream.checkpoint.storage.file._PART_BYTES", 20
     )  # not a whole number of words
 
 

@@ -13,12 +13,12 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.checkpoint.format import CheckpointError
-from hpcstream.checkpoint.manifest import read_manifest, write_manifest
-from hpcstream.checkpoint.store import CheckpointStore
+from hpcstream.checkpoint import writer as cut_writer
+from hpcstream.checkpoint.storage.directory import CheckpointStore
+from hpcstream.checkpoint.storage.file import CheckpointError
+from hpcstream.checkpoint.storage.manifest import read_manifest, write_manifest
 from hpcstream.cli import main
 from hpcstream.errors import JobStopped, PlanError
-from hpcstream.runtime import cut_writer
 from hpcstream.testing import (
     Fail,
     InjectedFailure,

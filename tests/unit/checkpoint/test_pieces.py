@@ -12,11 +12,7 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.checkpoint.format import CheckpointError, WrittenFile
-from hpcstream.checkpoint.manifest import read_manifest
-from hpcstream.checkpoint.store import CheckpointStore, verify
-from hpcstream.operators.base import Piece, PieceGroup, PiecewiseSnapshot
-from hpcstream.runtime.pieces import (
+from hpcstream.checkpoint.increments import (
     MOST_FILES,
     OWN,
     PieceMemory,
@@ -24,6 +20,10 @@ from hpcstream.runtime.pieces import (
     files_of,
     tables_from_json,
 )
+from hpcstream.checkpoint.storage.directory import CheckpointStore, verify
+from hpcstream.checkpoint.storage.file import CheckpointError, WrittenFile
+from hpcstream.checkpoint.storage.manifest import read_manifest
+from hpcstream.state.snapshots import Piece, PieceGroup, PiecewiseSnapshot
 from hpcstream.testing import ManualClock, assert_same_rows, start_ranks
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -211,7 +211,7 @@ def test_only_what_changed_is_copied_and_all_can_be_put_together():
 
 @pytest.fixture
 def no_spare(monkeypatch):
-    monkeypatch.setattr("hpcstream.runtime.pieces.SPARE_BYTES", 0)
+    monkeypatch.setattr("hpcstream.checkpoint.increments.SPARE_BYTES", 0)
 
 
 def test_files_referred_to_are_at_most_twice_the_state(no_spare):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpcstream.checkpoint.format import CheckpointError, CheckpointFile, Section
-from hpcstream.checkpoint.staging import Staging
+from hpcstream.checkpoint.storage.file import CheckpointError, CheckpointFile, Section
+from hpcstream.checkpoint.storage.staging import Staging
 from hpcstream.testing import ManualClock, start_ranks
 
 sys.path.insert(0, str(Path(__file__).parent))

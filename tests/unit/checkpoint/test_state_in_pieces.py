@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcstream.checkpoint.format import WrittenFile
-from hpcstream.event_time import ORDER_COLUMN, TIME_COLUMN
-from hpcstream.operators.aggregates import NamedAggregate
-from hpcstream.operators.local_aggregate import LocalWindowAggregate
-from hpcstream.operators.window_aggregate import WindowAggregate
-from hpcstream.operators.window_spec import WindowAggregateSpec
-from hpcstream.operators.windows import SlidingWindows
-from hpcstream.runtime.pieces import PieceMemory, assembled
+from hpcstream.aggregates.finishers import NamedAggregate
+from hpcstream.checkpoint.increments import PieceMemory, assembled
+from hpcstream.checkpoint.storage.file import WrittenFile
+from hpcstream.columns.event_time import ORDER_COLUMN, TIME_COLUMN
+from hpcstream.operators.windows.assigners import SlidingWindows
+from hpcstream.operators.windows.keyed import WindowAggregate
+from hpcstream.operators.windows.local import LocalWindowAggregate
+from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.state.arrays import HeapAllocator
 
 SCHEMA = pa.schema(
@@ -35,8 +35,8 @@ SPEC = WindowAggregateSpec(
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hpcstream.operators.appended_arrays.BLOCK_BYTES", 16)
-        patch.setattr("hpcstream.operators.interned_keys._SPARE_KEYS", 2)
+        patch.setattr("hpcstream.state.appended_arrays.BLOCK_BYTES", 16)
+        patch.setattr("hpcstream.state.interned_keys._SPARE_KEYS", 2)
         yield
 
 
@@ -106,6 +106,6 @@ def test_pieces_make_up_the_state(make, events):
 
 
 def test_slices_that_were_shipped_and_come_again_are_other_slices(monkeypatch):
-    monkeypatch.setattr("hpcstream.operators.interned_keys._SPARE_KEYS", 100)  # keys stay the same
+    monkeypatch.setattr("hpcstream.state.interned_keys._SPARE_KEYS", 100)  # keys stay the same
     ships_all = [("bb", 1), ("", 1), ("a", 2)]
     assert_found_again(local, [[("a", 1)], CHECKPOINT, ships_all, [("bb", 1)]])

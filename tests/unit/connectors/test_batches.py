@@ -2,7 +2,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from hpcstream.connectors.batches import BatchesSource
+from hpcstream.connectors.in_process.batches import BatchesSource
 from hpcstream.errors import ConnectorError, PlanError
 from tests.unit.connectors.source_contract import SourceContract, read_all, sample_table
 
@@ -26,7 +26,7 @@ class TestListOfBatches(SourceContract):
 class TestTable(SourceContract):
     @pytest.fixture
     def source(self, monkeypatch):
-        monkeypatch.setattr("hpcstream.connectors.batches.TABLE_BATCH_ROWS", 256)
+        monkeypatch.setattr("hpcstream.connectors.in_process.batches.TABLE_BATCH_ROWS", 256)
         return BatchesSource(sample_table(), event_time="time", unit="ms")
 
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pytest
 
-from hpcstream.connectors.csv import CsvSource
+from hpcstream.connectors.formats.csv.format import CsvSource
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.source_contract import SourceContract, read_all, sample_table
 

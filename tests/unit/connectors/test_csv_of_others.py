@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcstream.connectors.csv import CsvSource
+from hpcstream.connectors.formats.csv.format import CsvSource
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.source_contract import read_all
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcstream.connectors.csv import CsvSource
-from hpcstream.connectors.file_sinks import CsvSink
+from hpcstream.connectors.formats.csv.format import CsvSource
+from hpcstream.connectors.parts.sink import CsvSink
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.source_contract import read_rest
 

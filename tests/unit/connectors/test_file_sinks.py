@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpcstream.connectors.coalesce import Coalescer
-from hpcstream.connectors.file_sinks import CsvSink, IpcSink, ParquetSink
-from hpcstream.connectors.parts import manifest_path
+from hpcstream.connectors.parts.directory import manifest_path
+from hpcstream.connectors.parts.sink import CsvSink, IpcSink, ParquetSink
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.sink_contract import TABLE, SinkContract, run, visible
 
@@ -49,7 +49,7 @@ class TestCsvSink(SinkContract):
 CRASH = """
 import os, sys
 import pyarrow as pa
-from hpcstream.connectors.file_sinks import ParquetSink
+from hpcstream.connectors.parts.sink import ParquetSink
 
 sink = ParquetSink(sys.argv[1], max_rows=1_000)
 batch = pa.record_batch({"a": list(range(2_500))})

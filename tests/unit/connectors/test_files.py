@@ -8,7 +8,7 @@ from pyarrow import feather
 from pyarrow import parquet as pq
 
 import hpcstream as hs
-from hpcstream.connectors.files import (
+from hpcstream.connectors.files.listing import (
     as_patterns,
     first_file,
     left_out,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.connectors import generators as g
-from hpcstream.connectors.generate import GenerateSource
+from hpcstream.connectors.in_process import generators as g
+from hpcstream.connectors.in_process.generate import GenerateSource
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.source_contract import SourceContract, read_all, sample_table
 

@@ -10,9 +10,9 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.connectors.file_sinks import Hdf5Sink
-from hpcstream.connectors.hdf5 import Hdf5Source
-from hpcstream.connectors.hdf5_writer import Hdf5Parts
+from hpcstream.connectors.formats.hdf5.format import Hdf5Source
+from hpcstream.connectors.formats.hdf5.writer import Hdf5Parts
+from hpcstream.connectors.parts.sink import Hdf5Sink
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.sink_contract import SinkContract
 from tests.unit.connectors.source_contract import SourceContract, read_all, sample_table

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.connectors.float_times import as_event_time
-from hpcstream.connectors.hdf5 import Hdf5Source
-from hpcstream.connectors.hdf5_growing import GrowingHdf5Source
-from hpcstream.connectors.hdf5_writer import Hdf5Parts
+from hpcstream.connectors.formats.float_times import as_event_time
+from hpcstream.connectors.formats.hdf5.format import Hdf5Source
+from hpcstream.connectors.formats.hdf5.growing import GrowingHdf5Source
+from hpcstream.connectors.formats.hdf5.writer import Hdf5Parts
 from hpcstream.errors import ConnectorError, PlanError
 from tests.unit.connectors.source_contract import SourceContract, read_all, sample_table
 
@@ -241,7 +241,7 @@ def test_a_split_has_as_many_frames_as_ranks_can_hold(tmp_path, monkeypatch, chu
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("frame", data=frames, chunks=chunks)
         file["n"] = np.arange(40)
-    monkeypatch.setattr("hpcstream.connectors.hdf5.SPLIT_BYTES", 7 * (32 + 8) + 7)
+    monkeypatch.setattr("hpcstream.connectors.formats.hdf5.format.SPLIT_BYTES", 7 * (32 + 8) + 7)
 
     source = Hdf5Source(tmp_path / "a.h5")
 

@@ -10,7 +10,7 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.connectors.hdf5_growing import GrowingHdf5Source
+from hpcstream.connectors.formats.hdf5.growing import GrowingHdf5Source
 from hpcstream.errors import ConnectorError
 
 h5py = pytest.importorskip("h5py")

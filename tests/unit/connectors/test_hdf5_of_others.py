@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 
-from hpcstream.connectors.hdf5 import Hdf5Source
+from hpcstream.connectors.formats.hdf5.format import Hdf5Source
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.source_contract import read_all
 

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from hpcstream.connectors.ipc import IpcSource
+from hpcstream.connectors.formats.ipc.format import IpcSource
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.source_contract import SourceContract, read_all, sample_table
 

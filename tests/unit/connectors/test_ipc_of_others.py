@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcstream.connectors.file_sinks import IpcSink
-from hpcstream.connectors.ipc import IpcSource
-from hpcstream.connectors.part_formats import IpcParts
+from hpcstream.connectors.formats.ipc.format import IpcSource
+from hpcstream.connectors.parts.formats import IpcParts
+from hpcstream.connectors.parts.sink import IpcSink
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.source_contract import read_all
 

@@ -4,7 +4,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from hpcstream.connectors.json import JsonSource
+from hpcstream.connectors.formats.json.format import JsonSource
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.source_contract import SourceContract, read_all, sample_table
 

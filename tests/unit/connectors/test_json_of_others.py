@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcstream.connectors.json import JsonSource
+from hpcstream.connectors.formats.json.format import JsonSource
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.source_contract import read_all
 

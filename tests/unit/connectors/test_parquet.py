@@ -5,7 +5,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from hpcstream.connectors.parquet import ParquetSource
+from hpcstream.connectors.formats.parquet.format import ParquetSource
 from hpcstream.errors import ConnectorError, PlanError
 from tests.unit.connectors.source_contract import SourceContract, read_all, sample_table
 
@@ -13,7 +13,7 @@ from tests.unit.connectors.source_contract import SourceContract, read_all, samp
 class TestParquetOfSeveralFilesAndRowGroups(SourceContract):
     @pytest.fixture
     def source(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("hpcstream.connectors.parquet.SMALL_SPLIT_ROWS", 100)
+        monkeypatch.setattr("hpcstream.connectors.formats.parquet.format.SMALL_SPLIT_ROWS", 100)
         pq.write_table(sample_table().slice(0, 610), tmp_path / "a.parquet", row_group_size=90)
         pq.write_table(sample_table().slice(610), tmp_path / "b.parquet", row_group_size=200)
         return ParquetSource(tmp_path, event_time="time", unit="ms")
@@ -38,7 +38,8 @@ class TestParquetOfSeveralFilesAndRowGroups(SourceContract):
     def test_row_groups_that_cannot_match_are_not_decoded(self, source, monkeypatch):
         filtered = source.filter(pc.field("time") < 0)
         monkeypatch.setattr(
-            "hpcstream.connectors.parquet._read", lambda *_: pytest.fail("decoded a row group")
+            "hpcstream.connectors.formats.parquet.format._read",
+            lambda *_: pytest.fail("decoded a row group"),
         )
         readers = [filtered.open(split) for split in filtered.list_splits()]
         assert sum(reader.read(10**6).scanned for reader in readers) == 1_000

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.connectors.parquet import ParquetSource
+from hpcstream.connectors.formats.parquet.format import ParquetSource
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.source_contract import read_all
 

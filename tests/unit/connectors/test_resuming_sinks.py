@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hpcstream.connectors.file_sinks import ParquetSink
-from hpcstream.connectors.sinks import MemorySink
+from hpcstream.connectors.in_process.sinks import MemorySink
+from hpcstream.connectors.parts.sink import ParquetSink
 
 SCHEMA = pa.schema({"x": pa.int64()})
 

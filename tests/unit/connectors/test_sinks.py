@@ -2,7 +2,7 @@ import io
 
 import pyarrow as pa
 
-from hpcstream.connectors.sinks import MemorySink, PrintSink
+from hpcstream.connectors.in_process.sinks import MemorySink, PrintSink
 
 BATCH = pa.record_batch({"key": ["a", "b", None], "n": [1, 2, 3]})
 

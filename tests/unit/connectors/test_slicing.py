@@ -2,7 +2,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.connectors.slicing import RowSlicer, SkippedReader
+from hpcstream.connectors.files.slicing import RowSlicer, SkippedReader
 
 lengths = st.lists(st.integers(0, 20), max_size=12)
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcstream.connectors.hdf5 import Hdf5Source
-from hpcstream.connectors.hdf5_writer import Hdf5Parts
-from hpcstream.connectors.ipc import IpcSource
-from hpcstream.connectors.parquet import ParquetSource
-from hpcstream.connectors.part_formats import IpcParts, ParquetParts
+from hpcstream.connectors.formats.hdf5.format import Hdf5Source
+from hpcstream.connectors.formats.hdf5.writer import Hdf5Parts
+from hpcstream.connectors.formats.ipc.format import IpcSource
+from hpcstream.connectors.formats.parquet.format import ParquetSource
+from hpcstream.connectors.parts.formats import IpcParts, ParquetParts
 from tests.unit.connectors import tables as random
 from tests.unit.connectors.source_contract import read_rest
 

@@ -1,0 +1,1 @@
+"""Aggregates: their accumulators, results, and form on the way between ranks."""

@@ -1,0 +1,35 @@
+"""What a job and its streams share: the sinks, and what became of the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hpcstream.api.misuse import Reminder
+from hpcstream.graph.logical import SinkNode
+
+if TYPE_CHECKING:
+    from hpcstream.observability.result import JobResult
+
+
+class Dataflow:
+    """The graph of a job, by the sinks in which its streams end.
+
+    Attributes
+    ----------
+    name : str
+    has_begun : bool
+        Whether a run has begun.
+    last_result : JobResult or None
+        What the last run returned.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.has_begun = False
+        self.last_result: JobResult | None = None
+        self._sinks: list[SinkNode] = []
+        self._reminder = Reminder(name)
+
+    def _add_sink(self, node: SinkNode) -> None:
+        self._sinks.append(node)
+        self._reminder.set()

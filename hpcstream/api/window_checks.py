@@ -1,0 +1,79 @@
+"""What is checked of keys, windows and aggregates when a graph is built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from hpcstream.columns.arrays import can_be_key
+from hpcstream.errors import PlanError
+from hpcstream.expressions.aggregate_call import AggregateCall
+from hpcstream.graph.logical import EventTime, Node, walk
+
+WINDOW_COLUMNS = ("window_start", "window_end")
+
+
+def not_a_key(given: Any) -> str:
+    """Return what is wrong with a key that is not a column name."""
+    if isinstance(given, list | tuple):
+        return f"key_by({given!r}): takes names one by one; write key_by(*{given!r})"
+    return f"key_by({given!r}): takes column names; compute it with with_columns()"
+
+
+def aggregate_named(name: str, call: Any) -> AggregateCall:
+    """Return an aggregate under a name; raise `PlanError` for anything else."""
+    if not isinstance(call, AggregateCall):
+        given = f"{name}={call!r}" if name else repr(call)
+        raise PlanError(f"agg({given}): expected an aggregate, as hs.count() or col('x').mean()")
+    return call.alias(name)
+
+
+def check_result_names(keys: tuple[str, ...], names: list[str]) -> None:
+    """Raise `PlanError` if two columns of the result have one name."""
+    taken = sorted(set(keys) & set(WINDOW_COLUMNS))
+    if taken:
+        raise PlanError(
+            f"key_by({taken[0]!r}): the result has a column of this name already; rename the key "
+            f"first, as in .rename({taken[0]}='previous_{taken[0]}')"
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise PlanError(
+            f"agg: two output columns are named {twice[0]!r}; give the aggregate another name, as "
+            "in agg(other=...)"
+        )
+
+
+def time_of(node: Node) -> EventTime:
+    """Return the event time of a node; raise `PlanError` if it has none."""
+    time = node.time
+    if time is None:
+        raise PlanError(
+            f"windows need event time, and this stream has none{_lost(node)}; name its "
+            "column where the stream is read (event_time=...), or with with_event_time()"
+        )
+    return time
+
+
+def _lost(node: Node) -> str:
+    """Return which function gave event time up, if one did."""
+    for one in reversed(list(walk([node]))):
+        before = one.inputs[0].time if one.inputs else None
+        if before is not None and one.time is None:
+            return f" ({one.describe()} does not return {before.column!r}, which held it)"
+    return ""
+
+
+def decoded(data_type: pa.DataType) -> pa.DataType:
+    """Return the type of the values of a dictionary, or the type itself."""
+    return data_type.value_type if pa.types.is_dictionary(data_type) else data_type
+
+
+def check_key_type(name: str, data_type: pa.DataType) -> None:
+    """Raise `PlanError` for a type that cannot be a key."""
+    if not can_be_key(data_type):
+        raise PlanError(
+            f"key_by({name!r}): {data_type} cannot be a key; use an integer, boolean, string, "
+            "binary, date, timestamp or decimal column, or cast it in with_columns()"
+        )

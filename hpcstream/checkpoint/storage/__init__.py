@@ -1,0 +1,1 @@
+"""Checkpoint directories: files, manifests, locks, and writing in the background."""

@@ -1,0 +1,1 @@
+"""Arrow columns: their types, values, keys, order, and the hidden ones of the engine."""

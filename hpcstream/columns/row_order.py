@@ -1,0 +1,142 @@
+"""The order of rows of equal event time: where a row comes from, on however many ranks.
+
+::
+
+    order   source (7 bits) | split (20) | row of the split (36)     of a row that was read
+            the word of the first key column                         of a window's result
+    place   0, then for each operator that makes several rows of one: its number among these
+
+Rows of equal event time go by (order, place, value). None of the three knows of ranks or of
+arrival. Numbers beyond their bits begin again at zero: then such rows go by their values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hpcstream.columns.arrays import (
+    LARGE_TYPE_OF_VIEW,
+    binary_views,
+    fixed_values,
+    is_binary_type,
+    is_word_type,
+    key_words,
+    validity,
+)
+from hpcstream.columns.event_time import ORDER_COLUMN, PLACE_COLUMN, TIME_COLUMN
+
+Ints = npt.NDArray[np.int64]
+
+_SOURCE_BITS, _SPLIT_BITS, _ROW_BITS = 7, 20, 36
+CHILD_BITS = 18
+"""How many rows that one row becomes are told apart, as a power of two."""
+BATCH_BITS = 16
+"""The same for rows of a whole batch, by how many times more there are."""
+
+
+class RowTimes(NamedTuple):
+    """By what the rows of a batch are ordered, int64[n] each; no places: they are all 0."""
+
+    times: Ints
+    orders: Ints
+    places: Ints
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch) -> RowTimes:
+        """Return those of a batch with event time; without an order its rows tie."""
+        times = fixed_values(batch.column(TIME_COLUMN))
+        names = batch.schema.names
+        orders = fixed_values(batch.column(ORDER_COLUMN)) if ORDER_COLUMN in names else times
+        places = fixed_values(batch.column(PLACE_COLUMN)) if PLACE_COLUMN in names else NO_PLACES
+        return cls(times, orders, places)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> RowTimes:
+        """Return those of some rows."""
+        places = self.places[rows] if len(self.places) else self.places
+        return RowTimes(self.times[rows], self.orders[rows], places)
+
+
+NO_PLACES: Ints = np.zeros(0, dtype=np.int64)
+NO_PLACES.setflags(write=False)
+
+
+def orders_of_rows(source: int, split: int, start: int, n_rows: int) -> Ints:
+    """Return the orders of rows that were read one after the other."""
+    number = source % (1 << _SOURCE_BITS)
+    number = (number << _SPLIT_BITS) + split % (1 << _SPLIT_BITS)
+    first = start % (1 << _ROW_BITS)
+    rows = np.arange(first, first + n_rows, dtype=np.int64) % (1 << _ROW_BITS)
+    return rows + (number << _ROW_BITS)
+
+
+def of_later_sources(orders: Ints, offset: int) -> Ints:
+    """Return orders with numbers of sources that are greater by ``offset``."""
+    above = _SPLIT_BITS + _ROW_BITS
+    offset %= 1 << _SOURCE_BITS
+    return (orders + (offset << above)) & ((1 << (above + _SOURCE_BITS)) - 1)
+
+
+def runs_of_splits(orders: Ints) -> list[tuple[int, int]]:
+    """Return from where to where the rows of a batch are of one split."""
+    if not len(orders):
+        return [(0, 0)]
+    cuts = (np.flatnonzero(np.diff(orders >> _ROW_BITS)) + 1).tolist()
+    return list(zip([0, *cuts], [*cuts, len(orders)], strict=True))
+
+
+def order_fields(*, placed: bool) -> list[pa.Field]:
+    """Return the fields of the hidden columns that order rows."""
+    names = (ORDER_COLUMN, PLACE_COLUMN) if placed else (ORDER_COLUMN,)
+    return [pa.field(name, pa.int64()) for name in names]
+
+
+def places_of(batch: pa.RecordBatch) -> Ints:
+    """Return the places of the rows of a batch."""
+    if PLACE_COLUMN in batch.schema.names:
+        return fixed_values(batch.column(PLACE_COLUMN))
+    return np.zeros(batch.num_rows, dtype=np.int64)
+
+
+def nested_places(places: Ints, numbers: Ints, bits: int) -> Ints:
+    """Return the places of rows by those of the rows they come from, and their numbers there."""
+    return (places << bits) | np.minimum(numbers, (1 << bits) - 1)
+
+
+def key_orders(columns: Sequence[pa.Array]) -> tuple[Ints, Ints | None]:
+    """Return orders, and places unless these are all 1, of rows with different keys.
+
+    They go by the first key column, of a text by its first eight bytes; those that agree in
+    that by a hash of the whole key.
+    """
+    from hpcstream.columns.key_hash import hash_keys  # loads Numba
+
+    orders = _leading_words(columns[0])
+    valid = validity(columns[0])
+    if valid is not None:
+        orders = np.where(valid, orders, -(2**63))
+    if len(columns) == 1 and is_word_type(columns[0].type):
+        return orders, None if valid is None else valid.astype(np.int64)
+    names = [str(number) for number in range(len(columns))]
+    hashes = hash_keys(pa.RecordBatch.from_arrays(list(columns), names=names), names)
+    return orders, hashes.view(np.int64)
+
+
+def _leading_words(column: pa.Array) -> Ints:
+    """Return an int64 for each value, in the order of values as far as that tells."""
+    if is_word_type(column.type):
+        words = key_words(column)
+        return words ^ np.int64(-(2**63)) if column.type == pa.uint64() else words
+    column = column.cast(LARGE_TYPE_OF_VIEW.get(column.type, column.type))
+    if not is_binary_type(column.type):
+        return np.zeros(len(column), dtype=np.int64)
+    offsets, data = binary_views(column)
+    places = offsets[:-1, None] + np.arange(8)
+    is_there = places < offsets[1:, None]
+    leading = np.zeros((len(column), 8), dtype=np.uint8)
+    leading[is_there] = data[places[is_there]]
+    return (leading.view(">u8").reshape(-1).astype(np.uint64) ^ np.uint64(1 << 63)).view(np.int64)

@@ -1,0 +1,1 @@
+"""Files as sources: finding, identifying and slicing them."""

@@ -1,0 +1,1 @@
+"""File formats: files to batches, and batches to files."""

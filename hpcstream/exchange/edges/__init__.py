@@ -1,0 +1,1 @@
+"""Edges: rounds of batches over nonblocking collectives."""

@@ -1,0 +1,1 @@
+"""The wire format: batches to bytes and back."""

@@ -1,0 +1,36 @@
+"""What one sender has for all consumers of an edge in one step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpcstream.exchange.wire.columns import Bytes, Int64s
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What one sender has for all consumers of an edge in one step.
+
+    Attributes
+    ----------
+    data : uint8[n_bytes]
+    counts, displacements : int64[n_partitions]
+        Length and place of each consumer's block in ``data``, in bytes.
+    rows : int64[n_partitions]
+    """
+
+    data: Bytes
+    counts: Int64s
+    displacements: Int64s
+    rows: Int64s
+
+    def to_everyone(self, n_partitions: int) -> Message:
+        """Return the message that sends the only block of this one to all consumers."""
+        return Message(
+            self.data,
+            np.repeat(self.counts, n_partitions),
+            np.repeat(self.displacements, n_partitions),
+            np.repeat(self.rows, n_partitions),
+        )

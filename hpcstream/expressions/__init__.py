@@ -1,0 +1,1 @@
+"""Expressions over columns: building, checking, binding and evaluating them."""

@@ -1,0 +1,560 @@
+"""Expressions: what `filter`, `select`, `with_columns` and aggregates compute.
+
+::
+
+    col("delay") > 15
+    (col("price") * col("qty")).alias("value")
+    when(col("delay") > 60).then(lit("late")).otherwise("fine")
+
+An expression is a description. It is bound to a schema once (types are checked
+there, before any row is read) and then runs `pyarrow.compute` kernels on whole
+batches. Nulls behave as in SQL: null in, null out; a condition that is null
+does not hold. Integer overflow raises instead of wrapping around. What may raise is
+not computed for rows that do not ask for it: branches of ``when`` that are not taken,
+the replacement of what is not null, the right side of ``&`` and ``|`` where the left
+one decides.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hpcstream.columns.arrays import stored
+from hpcstream.columns.plain_types import plain_column, plain_type
+from hpcstream.columns.type_names import type_of_name
+from hpcstream.expressions.aggregate_call import AggregateCall, count
+from hpcstream.expressions.binding import Bound, bind
+from hpcstream.expressions.functions.numbers import RULES
+from hpcstream.expressions.namespaces import StringFunctions, TimeFunctions
+from hpcstream.expressions.nodes import (
+    Call,
+    Column,
+    Literal,
+    Node,
+    column_names,
+    render,
+    replace_columns,
+    split_conjunction,
+)
+from hpcstream.hints import absent
+
+__all__ = ["Expression", "When", "col", "count", "lit", "to_expression", "when"]
+
+TypeName: TypeAlias = "pa.DataType | str | type"
+"""A type as `Expression.cast` takes it: Arrow's, its name, or a Python class."""
+
+_PYTHON_TYPES: dict[type, pa.DataType] = {
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    bool: pa.bool_(),
+    bytes: pa.binary(),
+    dt.date: pa.date32(),
+    dt.datetime: pa.timestamp("us"),
+}
+
+
+_SCHEMAS_KEPT = 4
+"""Schemas an expression stays bound to: one object may stand in several places of a graph."""
+
+
+class Expression:
+    """A column computed from the columns of a batch; immutable.
+
+    Made by `col`, `lit`, `when` and the operators and methods here.
+    """
+
+    __slots__ = ("_alias", "_bound", "_node")
+
+    def __init__(self, node: Node, alias: str | None = None) -> None:
+        self._node = node
+        self._alias = alias
+        self._bound: tuple[tuple[pa.Schema, Bound], ...] = ()
+
+    if not TYPE_CHECKING:  # or every name would be one, of any type
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(absent("Expression", name, dir(type(self))))
+
+    # What the planner and the operators ask.
+
+    @property
+    def name(self) -> str:
+        """Name of the output column: the alias, else that of the leftmost column."""
+        if self._alias is not None:
+            return self._alias
+        return next(iter(column_names(self._node)), "literal")
+
+    @property
+    def is_column(self) -> bool:
+        """Whether this is a column as it stands, possibly under another name."""
+        return isinstance(self._node, Column)
+
+    def columns(self) -> frozenset[str]:
+        """Return the names of the columns that are read."""
+        return frozenset(column_names(self._node))
+
+    def data_type(self, schema: pa.Schema) -> pa.DataType:
+        """Return the type of the result for a schema.
+
+        Raises
+        ------
+        PlanError
+            A column does not exist, or types do not go together.
+        """
+        return self._bind(schema).data_type
+
+    def evaluate(self, batch: pa.RecordBatch) -> pa.Array:
+        """Return the values for the rows of a batch.
+
+        Raises
+        ------
+        pa.ArrowInvalid
+            A value cannot be computed: an overflow, or text that is no number.
+        ZeroDivisionError
+            ``//`` or ``%`` of integers by zero.
+        """
+        bound = self._bind(batch.schema)
+        try:
+            value = bound.run(batch)
+        except Exception as error:
+            error.add_note(f"in expression {self!r}")
+            raise
+        if bound.scalar is not None:
+            return pa.repeat(value, batch.num_rows)
+        return value
+
+    def to_arrow(self, schema: pa.Schema) -> pc.Expression | None:
+        """Return the same for Arrow's file scanners, or None where they have no equivalent.
+
+        ``schema`` is that of the scanned data: literals take the types of the
+        columns there, so that the scan and `evaluate` agree on every row.
+        """
+        return self._bind(schema).arrow
+
+    def is_total(self, schema: pa.Schema) -> bool:
+        """Whether it has a value for any row, so that it may be computed for more rows."""
+        return self._bind(schema).is_total
+
+    def conjuncts(self) -> list[Expression]:
+        """Return the conditions that ``&`` joins; this one alone if there is none."""
+        return [Expression(node) for node in split_conjunction(self._node)]
+
+    def substitute(self, mapping: Mapping[str, Expression]) -> Expression:
+        """Return the expression with columns replaced by expressions; its name stays."""
+        nodes = {name: replacement._node for name, replacement in mapping.items()}
+        return Expression(replace_columns(self._node, nodes), self.name)
+
+    def equals(self, other: Expression) -> bool:
+        """Return whether two expressions are the same; ``==`` makes a new one."""
+        return repr(self) == repr(other)
+
+    # Building.
+
+    def alias(self, name: str) -> Expression:
+        """Return the same values under another name."""
+        return Expression(self._node, name)
+
+    @property
+    def str(self) -> StringFunctions[Expression]:
+        """Functions of text."""
+        return StringFunctions(self._call)
+
+    @property
+    def dt(self) -> TimeFunctions[Expression]:
+        """Functions of time."""
+        return TimeFunctions(self._call)
+
+    def is_null(self) -> Expression:
+        """Return whether the value is null."""
+        return self._call("is_null")
+
+    def is_not_null(self) -> Expression:
+        """Return whether the value is not null."""
+        return self._call("is_not_null")
+
+    def is_nan(self) -> Expression:
+        """Return whether a float is not a number."""
+        return self._call("is_nan")
+
+    def is_in(self, values: Iterable[Any]) -> Expression:
+        """Return whether the value equals one of some; null for null, as in SQL.
+
+        As for ``==``: -0.0 is in ``[0.0]``, and NaN is in no list; see `is_nan`.
+
+        Raises
+        ------
+        ValueError
+            ``values`` holds a null, which nothing equals.
+        TypeError
+            ``values`` is one value, or a text.
+        """
+        if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+            raise TypeError(
+                f"is_in({values!r}): takes several values, as is_in([{values!r}]); == compares "
+                "with one"
+            )
+        if isinstance(values, set | frozenset):
+            values = sorted(values, key=repr)  # the order of a set differs between ranks
+        given = values if isinstance(values, pa.Array) else pa.array(list(values))
+        members = stored(plain_column(given, plain_type(given.type)))
+        if members.null_count:
+            raise ValueError(
+                "is_in: null is equal to nothing, as in SQL; leave None out and add "
+                "`| expression.is_null()`"
+            )
+        return self._call("is_in", values=members)
+
+    def is_between(self, low: Any, high: Any) -> Expression:
+        """Return whether ``low <= value <= high``."""
+        return self._compare("greater_equal", low)._call("and", self <= high)
+
+    def fill_null(self, value: Any) -> Expression:
+        """Return ``value``, a constant or an expression, where this is null.
+
+        An expression is not computed for rows where this is not null.
+        """
+        return self._call("fill_null", value)
+
+    def cast(self, data_type: TypeName, *, safe: bool = True) -> Expression:
+        """Return the values in another type.
+
+        Parameters
+        ----------
+        data_type : pa.DataType, str or type
+            As ``pa.int64()``, ``float``, or the name as which a type is printed:
+            ``"timestamp[us, tz=UTC]"``, ``"decimal128(10, 2)"``, ``"list<item: double>"``.
+        safe : bool
+            Raise where a value would change (an overflow, a fraction lost)
+            instead of rounding or wrapping it.
+        """
+        options = {} if safe else {"safe": False}
+        return self._call("cast", data_type=_arrow_type(data_type), **options)
+
+    def abs(self) -> Expression:
+        """Return the absolute value."""
+        return self._call("abs")
+
+    def round(self, digits: int = 0) -> Expression:
+        """Return the value rounded to decimal digits, halves away from zero as in SQL."""
+        return self._call("round", digits=digits) if digits else self._call("round")
+
+    def floor(self) -> Expression:
+        """Return the value rounded down to a whole number."""
+        return self._call("floor")
+
+    def ceil(self) -> Expression:
+        """Return the value rounded up to a whole number."""
+        return self._call("ceil")
+
+    def sqrt(self) -> Expression:
+        """Return the square root; NaN of a negative number."""
+        return self._call("sqrt")
+
+    def exp(self) -> Expression:
+        """Return e to the power of the value."""
+        return self._call("exp")
+
+    def log(self) -> Expression:
+        """Return the natural logarithm; -inf of 0, NaN of a negative number."""
+        return self._call("log")
+
+    # Aggregates, for `agg` on a window.
+
+    def sum(self) -> AggregateCall:
+        """Return the sum; int64 for integers, and overflow raises."""
+        return AggregateCall("sum", self)
+
+    def mean(self) -> AggregateCall:
+        """Return the arithmetic mean."""
+        return AggregateCall("mean", self)
+
+    def min(self) -> AggregateCall:
+        """Return the least value that is not null; NaN is greater than any number."""
+        return AggregateCall("min", self)
+
+    def max(self) -> AggregateCall:
+        """Return the greatest value that is not null; NaN is greater than any number."""
+        return AggregateCall("max", self)
+
+    def var(self, ddof: int = 1) -> AggregateCall:
+        """Return the variance, divided by ``n - ddof``."""
+        return AggregateCall("var", self, (("ddof", ddof),))
+
+    def std(self, ddof: int = 1) -> AggregateCall:
+        """Return the standard deviation, from the variance divided by ``n - ddof``."""
+        return AggregateCall("std", self, (("ddof", ddof),))
+
+    def first(self) -> AggregateCall:
+        """Return the value, not null, with the least event time; null if all are null."""
+        return AggregateCall("first", self)
+
+    def last(self) -> AggregateCall:
+        """Return the value, not null, with the greatest event time; null if all are null."""
+        return AggregateCall("last", self)
+
+    def count(self) -> AggregateCall:
+        """Return the number of values that are not null."""
+        return AggregateCall("count", self)
+
+    def count_distinct(self) -> AggregateCall:
+        """Return the number of different values that are not null; NaN is one of them."""
+        return AggregateCall("count_distinct", self)
+
+    def median(self) -> AggregateCall:
+        """Return the median, exact, interpolated between the two middle values.
+
+        Nulls are left out; NaN is greater than any number.
+        """
+        return AggregateCall("median", self)
+
+    def quantile(self, q: float) -> AggregateCall:
+        """Return the ``q``-quantile, exact, interpolated linearly.
+
+        Nulls are left out; NaN is greater than any number.
+
+        Raises
+        ------
+        ValueError
+            ``q`` is not between 0 and 1.
+        """
+        if not 0 <= q <= 1:
+            raise ValueError(f"quantile({q!r}): q must lie between 0 and 1")
+        return AggregateCall("quantile", self, (("q", float(q)),))
+
+    # Python's operators.
+
+    def __add__(self, other: Any) -> Expression:
+        return self._call("add", other)
+
+    def __radd__(self, other: Any) -> Expression:
+        return to_expression(other)._call("add", self)
+
+    def __sub__(self, other: Any) -> Expression:
+        return self._call("subtract", other)
+
+    def __rsub__(self, other: Any) -> Expression:
+        return to_expression(other)._call("subtract", self)
+
+    def __mul__(self, other: Any) -> Expression:
+        return self._call("multiply", other)
+
+    def __rmul__(self, other: Any) -> Expression:
+        return to_expression(other)._call("multiply", self)
+
+    def __truediv__(self, other: Any) -> Expression:
+        return self._call("divide", other)
+
+    def __rtruediv__(self, other: Any) -> Expression:
+        return to_expression(other)._call("divide", self)
+
+    def __floordiv__(self, other: Any) -> Expression:
+        return self._call("floor_divide", other)
+
+    def __rfloordiv__(self, other: Any) -> Expression:
+        return to_expression(other)._call("floor_divide", self)
+
+    def __mod__(self, other: Any) -> Expression:
+        return self._call("modulo", other)
+
+    def __rmod__(self, other: Any) -> Expression:
+        return to_expression(other)._call("modulo", self)
+
+    def __pow__(self, other: Any) -> Expression:
+        return self._call("power", other)
+
+    def __rpow__(self, other: Any) -> Expression:
+        return to_expression(other)._call("power", self)
+
+    def __neg__(self) -> Expression:
+        return self._call("negate")
+
+    def __abs__(self) -> Expression:
+        return self.abs()
+
+    def __and__(self, other: Any) -> Expression:
+        return self._call("and", other)
+
+    def __rand__(self, other: Any) -> Expression:
+        return to_expression(other)._call("and", self)
+
+    def __or__(self, other: Any) -> Expression:
+        return self._call("or", other)
+
+    def __ror__(self, other: Any) -> Expression:
+        return to_expression(other)._call("or", self)
+
+    def __invert__(self) -> Expression:
+        return self._call("invert")
+
+    def __eq__(self, other: Any) -> Expression:  # type: ignore[override]
+        return self._compare("equal", other)
+
+    def __ne__(self, other: Any) -> Expression:  # type: ignore[override]
+        return self._compare("not_equal", other)
+
+    def __lt__(self, other: Any) -> Expression:
+        return self._compare("less", other)
+
+    def __le__(self, other: Any) -> Expression:
+        return self._compare("less_equal", other)
+
+    def __gt__(self, other: Any) -> Expression:
+        return self._compare("greater", other)
+
+    def __ge__(self, other: Any) -> Expression:
+        return self._compare("greater_equal", other)
+
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            f"an expression has no truth value before it sees rows: {self!r}; use & | ~ with "
+            "parentheses instead of `and`, `or`, `not`, and is_between() or two comparisons "
+            "instead of a chained one"
+        )
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(f"an expression is not iterable: {self!r}")
+
+    def __repr__(self) -> str_:
+        text = render(self._node)
+        if self._alias is None:
+            return text
+        simple = isinstance(self._node, Column | Literal)
+        return f"{text if simple else f'({text})'}.alias({self._alias!r})"
+
+    def _call(self, function: str_, *others: Any, **options: Any) -> Expression:
+        nodes = tuple(to_expression(other)._node for other in others)
+        return Expression(Call(function, (self._node, *nodes), tuple(options.items())), self._alias)
+
+    def _compare(self, function: str_, other: Any) -> Expression:
+        if other is None:
+            raise TypeError(
+                f"{self!r} compared with None is always null, as in SQL; use is_null() or "
+                "is_not_null()"
+            )
+        return self._call(function, other)
+
+    def _bind(self, schema: pa.Schema) -> Bound:
+        # Read once and replaced whole: ranks may be threads that share an expression.
+        known = self._bound
+        for of_schema, bound in known:
+            if of_schema.equals(schema):
+                return bound
+        bound = bind(self._node, schema, RULES)
+        self._bound = ((schema, bound), *known[: _SCHEMAS_KEPT - 1])
+        return bound
+
+
+class When:
+    """``when(...).then(...)`` on its way to ``otherwise``."""
+
+    __slots__ = ("_arguments", "_condition")
+
+    def __init__(self, arguments: tuple[Expression, ...], condition: Expression | None) -> None:
+        self._arguments = arguments
+        self._condition = condition
+
+    def then(self, value: Any) -> When:
+        """Say the value where the last condition is the first that holds."""
+        if self._condition is None:
+            raise TypeError("then() must follow when()")
+        return When((*self._arguments, self._condition, to_expression(value)), None)
+
+    def when(self, condition: Any) -> When:
+        """Add a condition, asked where those before do not hold."""
+        if self._condition is not None:
+            raise TypeError("when() must be followed by then()")
+        refuse_plain_truth("when", condition)
+        return When(self._arguments, to_expression(condition))
+
+    def otherwise(self, value: Any) -> Expression:
+        """Return the finished expression, with the value where no condition holds."""
+        if self._condition is not None:
+            raise TypeError("when() must be followed by then()")
+        nodes = [argument._node for argument in (*self._arguments, to_expression(value))]
+        return Expression(Call("when", tuple(nodes)))
+
+
+str_ = str  # `Expression.str` hides the type in the class body
+
+
+def col(name: str) -> Expression:
+    """Return the column of a name."""
+    if not isinstance(name, str):
+        raise TypeError(f"col() takes the name of a column; got {name!r}")
+    return Expression(Column(name))
+
+
+def lit(value: Any, data_type: TypeName | None = None) -> Expression:
+    """Return a constant; of Arrow's natural type for the value unless one is given."""
+    if isinstance(value, Expression):
+        return value
+    if data_type is not None:
+        scalar = pa.scalar(value, _arrow_type(data_type))
+        return Expression(Literal(scalar, f"lit({value!r}, '{scalar.type}')"))
+    scalar = _natural_scalar(value)
+    plain = value is None or isinstance(value, int | float | str | bytes)
+    return Expression(Literal(scalar, repr(value) if plain else f"lit({value!r})"))
+
+
+def when(condition: Any) -> When:
+    """Begin a choice: ``when(c).then(a).when(d).then(b).otherwise(e)``.
+
+    A condition that is null does not hold. ``a`` is computed only for rows where ``c``
+    holds, so that ``when(b != 0).then(a // b).otherwise(None)`` never divides by zero.
+    """
+    refuse_plain_truth("when", condition)
+    return When((), to_expression(condition))
+
+
+def refuse_plain_truth(what: str, value: Any) -> None:
+    """Raise `TypeError` for a condition that is True or False, which no row has a say in."""
+    if isinstance(value, bool):
+        raise TypeError(
+            f"{what}({value}): is the same for all rows; `is None`, `not` and pandas.isna() ask "
+            "the expression, not its rows: use is_null(), is_not_null(), ~; hs.lit() if it is meant"
+        )
+
+
+def to_expression(value: Any) -> Expression:
+    """Return an expression: itself, or a literal."""
+    if isinstance(value, Expression):
+        return value
+    if isinstance(value, When):
+        raise TypeError("when(...).then(...) is not finished; add .otherwise(value)")
+    if isinstance(value, AggregateCall):
+        raise TypeError(f"an aggregate cannot be used inside an expression: {value!r}")
+    return lit(value)
+
+
+def _natural_scalar(value: Any) -> pa.Scalar:
+    if isinstance(value, pa.Scalar):
+        return value
+    try:
+        if isinstance(value, int) and value >= 2**63:
+            return pa.scalar(value, pa.uint64())
+        return pa.scalar(value)
+    except (pa.ArrowException, OverflowError) as error:
+        raise TypeError(
+            f"{value!r} ({type(value).__name__}) cannot be a constant in an expression: {error}"
+        ) from None
+
+
+def _arrow_type(data_type: TypeName) -> pa.DataType:
+    if isinstance(data_type, pa.DataType):
+        return data_type
+    if isinstance(data_type, type) and data_type in _PYTHON_TYPES:
+        return _PYTHON_TYPES[data_type]
+    if isinstance(data_type, str):
+        return type_of_name(data_type)
+    raise ValueError(
+        f"type {data_type!r}: expected a pyarrow type, its name, as 'int64', 'float64', 'string', "
+        "'date32' or 'timestamp[us, tz=UTC]', or int, float, str, bool"
+    )

@@ -1,0 +1,1 @@
+"""Starting a job: launchers, restarts, and the first compilation of kernels."""

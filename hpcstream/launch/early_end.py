@@ -1,0 +1,83 @@
+"""Whether a rank has ended before it started MPI, where the other ranks now wait for it.
+
+MPICH's launcher takes such a rank for a program without MPI, and lets the others wait for ever. A
+rank that has imported hpcstream sees to that itself (`hpcstream.process.leaving`); this is for
+one that does not come so far.
+
+::
+
+    launcher -- proxy -- rank 0    has loaded MPI: waits in its start
+                      -- rank 1    was here at one look, without MPI; at the next it is gone
+
+A rank may load MPI, work and end within a moment. So looks are close to each other, and what
+happened between two that are not (this process was stopped meanwhile) proves nothing: then the
+others wait, for a job that works must not be ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpcstream.process.launcher_facts import children_of, parent_of
+from hpcstream.process.siblings import is_in_mpi, is_rank
+
+LOOK_EVERY_S = 0.05
+WAITED_FOR_S = 5.0
+"""How long others stand in MPI before they are said to wait."""
+
+_CLOSE_S = 0.15
+_WATCH_S = 120.0
+
+
+class EarlyEnd:
+    """Looks at the ranks of a launcher on this host until all of them have loaded MPI."""
+
+    def __init__(self, launcher: int, *, is_watching: bool = True) -> None:
+        self._launcher = launcher
+        self._begun_s = self._looked_s = time.monotonic()
+        self._without: set[int] = set()
+        self._gone_s: float | None = None
+        self.is_watching = is_watching
+
+    def look(self) -> bool:
+        """Look, if there may be something to see; return whether ranks wait for one that left."""
+        if not self.is_watching:
+            return False
+        now = time.monotonic()
+        ranks = set(_ranks_below(self._launcher))
+        inside = {pid for pid in ranks if is_in_mpi(Path("/proc", str(pid)))}
+        self._note(ranks, inside, now)
+        if self._gone_s is None:
+            started = bool(ranks) and ranks == inside
+            self.is_watching = not started and now - self._begun_s < _WATCH_S
+            return False
+        return bool(inside) and now - self._gone_s > WAITED_FOR_S
+
+    def _note(self, ranks: set[int], inside: set[int], now: float) -> None:
+        # The list of children may miss one while another ends.
+        gone = [pid for pid in self._without - ranks if parent_of(pid) is None]
+        if gone and now - self._looked_s < _CLOSE_S and self._gone_s is None:
+            self._gone_s = now
+        self._without, self._looked_s = ranks - inside, now
+
+
+def has_ranks(launcher: int) -> bool:
+    """Whether a launcher has ranks on this host."""
+    return next(_ranks_below(launcher), None) is not None
+
+
+def has_started_mpi(launcher: int) -> bool:
+    """Whether a rank on this host has loaded MPI; True where there are none, to be seen."""
+    ranks = list(_ranks_below(launcher))
+    return not ranks or any(is_in_mpi(Path("/proc", str(pid))) for pid in ranks)
+
+
+def _ranks_below(process: int) -> Iterator[int]:
+    """Yield the ranks that a launcher, or what it has started, has as children; not theirs."""
+    for child in children_of(process):
+        if is_rank(Path("/proc", str(child))):
+            yield child
+        else:
+            yield from _ranks_below(child)

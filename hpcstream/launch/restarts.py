@@ -1,0 +1,164 @@
+"""Start a job again when it dies, from its newest checkpoint, until it is finished.
+
+Whether a job is finished is what its checkpoint directory says, never the exit
+status of a launcher: some return 0 after a host was lost.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hpcstream.checkpoint.storage.directory import SAVEPOINT, CheckpointStore
+from hpcstream.checkpoint.storage.file import CheckpointError
+from hpcstream.checkpoint.storage.manifest import Manifest, read_manifest
+from hpcstream.launch.supervise import Ended
+from hpcstream.messages import say
+
+TRIES_AT_ONE_PLACE = 3
+"""Starts that may die without a new checkpoint before the job is given up."""
+ERRORS_AT_ONE_PLACE = 2
+"""The same for starts that end with an error of the job: it will come again."""
+
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 30.0
+_ERROR = 1
+_TRY_AGAIN = 75
+_ASKED_TO_STOP = (_TRY_AGAIN, 129, 130, 143)
+_WARNED = 128 + signal.SIGUSR2
+"""Warned of the limit before the ranks could take a checkpoint: go on from the newest, later."""
+
+StartOnce = Callable[[int], Ended]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a job is started again.
+
+    Attributes
+    ----------
+    restarts : int
+        How often at most.
+    shrink : bool
+        With one rank less each time: for a machine that has lost some.
+    """
+
+    restarts: int
+    shrink: bool = False
+
+
+def run_to_the_end(
+    start: StartOnce,
+    directory: str | Callable[[], str | None],
+    ranks: int,
+    policy: Policy,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Run a job, again if need be, until it is finished; return its exit status.
+
+    Parameters
+    ----------
+    start : callable
+        ``start(ranks)`` runs the job once and returns how it ended.
+    directory : str or callable
+        The job's checkpoint directory; a function is asked each time, for the script may name it
+        itself: None as long as it has not.
+    """
+    store = _Checkpoints(directory)
+    deaths, at_one_place, began = 0, 0, time.monotonic()
+    while True:
+        attempts, place = store.attempts(), store.newest()
+        ended = start(ranks)
+        status = ended.status
+        newest = store.newest()
+        if status == 0 and store.is_over(newest, attempts):
+            if deaths:
+                say(f"finished after {deaths} restarts, {time.monotonic() - began:.1f} s in all")
+            return 0
+        if status in _ASKED_TO_STOP or (newest is not None and newest.finished):
+            return status
+        if ended.asked or status == _WARNED:
+            return _cut_short(status, newest, place)
+        at_one_place = at_one_place + 1 if _number(newest) == _number(place) else 1
+        why = _why_not(status, at_one_place, newest, deaths, policy)
+        if why:
+            say(f"giving up: {why}; the last exit status was {status}")
+            return status or 1
+        deaths += 1
+        ranks = max(1, ranks - 1) if policy.shrink else ranks
+        wait_s = min(_FIRST_WAIT_S * 2 ** (at_one_place - 1), _LONGEST_WAIT_S)
+        say(
+            f"the job ended with status {status}, unfinished; restart {deaths} of "
+            f"{policy.restarts} on {ranks} rank{'s' if ranks > 1 else ''} from "
+            f"{_shown(newest)} in {wait_s:g} s"
+        )
+        sleep(wait_s)
+
+
+def _cut_short(status: int, newest: Manifest | None, place: Manifest | None) -> int:
+    """Return the status of a job that was told to stop and died before its last checkpoint.
+
+    At a time limit the launcher is told as well, and returns 1 as after an error of the job. An
+    error would come again, so that a job which has moved on meanwhile is worth another start.
+    """
+    if status == _ERROR and _number(newest) == _number(place):
+        return status
+    say(f"told to stop, it ended before a last checkpoint: to go on from {_shown(newest)}")
+    return _TRY_AGAIN
+
+
+def _why_not(
+    status: int, at_one_place: int, newest: Manifest | None, deaths: int, policy: Policy
+) -> str | None:
+    if status == _ERROR and at_one_place >= ERRORS_AT_ONE_PLACE:
+        return f"the job failed again at the same place, after {_shown(newest)}, see above why"
+    if at_one_place >= TRIES_AT_ONE_PLACE:
+        return f"the job died {at_one_place} times at the same place, after {_shown(newest)}"
+    if deaths >= policy.restarts:
+        return f"{deaths} restarts were allowed (--restarts)"
+    return None
+
+
+class _Checkpoints:
+    """What lies in a checkpoint directory that may not be known yet."""
+
+    def __init__(self, directory: str | Callable[[], str | None]) -> None:
+        self._where = directory if callable(directory) else lambda: directory
+
+    def attempts(self) -> int:
+        """Return the number of the last attempt; 0 before the first."""
+        store = self._store()
+        return 0 if store is None else max(store.attempts(), default=0)
+
+    def newest(self) -> Manifest | None:
+        """Return the newest checkpoint that can be read."""
+        store = self._store()
+        for one in [] if store is None else store.candidates():
+            try:
+                return read_manifest(one.path)
+            except CheckpointError:
+                continue
+        return None
+
+    def is_over(self, newest: Manifest | None, attempts_before: int) -> bool:
+        """Whether a job that returned 0 is done, stopped with a savepoint, or took none."""
+        if newest is not None and (newest.finished or newest.kind == SAVEPOINT):
+            return True
+        return self.attempts() == attempts_before
+
+    def _store(self) -> CheckpointStore | None:
+        directory = self._where()
+        if directory is None or not os.path.isdir(directory):
+            return None
+        return CheckpointStore(directory)
+
+
+def _number(manifest: Manifest | None) -> int:
+    return 0 if manifest is None else manifest.number
+
+
+def _shown(manifest: Manifest | None) -> str:
+    return "the beginning" if manifest is None else f"checkpoint {manifest.number}"

@@ -1,0 +1,137 @@
+"""Runs a graph in this process: finds the communicator, drives the rank, shows the summary."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from hpcstream.config import JobConfig
+from hpcstream.errors import JobStopped
+from hpcstream.exchange import shared_messages
+from hpcstream.exchange.communicator import Communicator
+from hpcstream.exchange.local_ranks import count_local_ranks
+from hpcstream.exchange.solo import SoloCommunicator
+from hpcstream.graph.logical import LogicalGraph
+from hpcstream.launch.kernel_cache import compile_kernels
+from hpcstream.memory.host_share import read_host_share
+from hpcstream.memory.pool import process_pool
+from hpcstream.messages import ERR, occupy_closed_streams
+from hpcstream.observability.result import JobResult
+from hpcstream.process.family import job_of_this_process
+from hpcstream.process.heap import give_back_freed_memory, keep_freed_memory
+from hpcstream.process.launcher_facts import is_launched
+from hpcstream.process.stop_signals import SignalledStop
+from hpcstream.process.tracebacks import shorten
+from hpcstream.runtime.driver import Backoff, drive
+from hpcstream.runtime.job import JobRun
+from hpcstream.runtime.sources.time_slice import long_turns
+
+
+def run_job(
+    name: str, graph: LogicalGraph, config: JobConfig, comm: Any, *, show: bool
+) -> JobResult:
+    """Run a graph on all ranks of ``comm``; see `hpcstream.Job.run`. Collective."""
+    occupy_closed_streams()
+    own = find_communicator(comm)
+    keep_freed_memory()
+    try:
+        with (
+            job_of_this_process(),
+            SignalledStop(
+                has_checkpoints=config.checkpoint_dir is not None,
+                grace_s=config.stop_grace_s,
+                rank=own.rank,
+                abort=own.abort,
+                is_interactive=_is_interactive(),
+            ) as stop,
+        ):
+            run = JobRun(name, graph, config, own, stop=stop)
+            stop.doing = run.doing
+            result = _run(run, own, is_bounded=not graph.has_live_source)
+    finally:
+        shared_messages.trim()
+        process_pool().trim()
+        give_back_freed_memory()
+    if show and own.rank == 0 and not result.was_finished:  # which was said when it began
+        ERR.write(f"{result}\n")
+    return result
+
+
+def _run(run: JobRun, own: Communicator, *, is_bounded: bool) -> JobResult:
+    shares_cores = _shares_cores(own.size)
+    backoff = Backoff(shares_cores=shares_cores)
+    try:
+        drive(_quietly(compile_kernels(own)), backoff, run)
+        with _frozen_modules(), long_turns() if shares_cores and is_bounded else nullcontext():
+            result = drive(run.run(), backoff, run)
+    except JobStopped as stopped:
+        own.free()
+        if not _is_interactive():
+            raise
+        partial: JobResult = stopped.result
+        return partial
+    except BaseException as error:
+        if getattr(error, "agreed_by_all_ranks", False):
+            own.free()
+        raise shorten(error)  # noqa: B904  it is the same error
+    own.free()
+    return result
+
+
+@contextmanager
+def _frozen_modules() -> Iterator[None]:
+    """Leave what is there before a job out of Python's search for garbage.
+
+    With the compiler and Arrow loaded that is 150,000 objects: looking through them stops
+    a rank, and those that wait for it, for 60 ms. Garbage that is among them stays until
+    the job ends.
+    """
+    if gc.get_freeze_count():  # somebody else's to end
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _is_interactive() -> bool:
+    """Whether leaving the process would end a session that somebody types into."""
+    return hasattr(sys, "ps1") or "ipykernel" in sys.modules
+
+
+def _quietly(waiting: Generator[None]) -> Generator[bool, None, None]:
+    """Turn a procedure's waits into the driver's word for them: nothing moved."""
+    for _ in waiting:
+        yield False
+
+
+def find_communicator(comm: Any) -> Communicator:
+    """Return a private communicator: of ``comm``, of the launcher's world, or of this process.
+
+    Raises
+    ------
+    LauncherError
+        The launcher belongs to another MPI than the library that was loaded.
+    """
+    if comm is None and "mpi4py.MPI" not in sys.modules and not is_launched(os.environ):
+        return SoloCommunicator()
+    from hpcstream.exchange import mpi
+    from hpcstream.process.launcher_facts import check_launcher, die_with_parent
+
+    if comm is None:
+        facts = mpi.mpi_facts()
+        check_launcher(facts["world_size"], os.environ, facts["library"])
+        die_with_parent()
+    return mpi.communicator(comm)
+
+
+def _shares_cores(size: int) -> bool:
+    """Return whether this host may have more ranks than cores for them."""
+    here = count_local_ranks(os.environ, size)
+    return here > 1 and not read_host_share().has_core_for_each(here)

@@ -1,0 +1,349 @@
+"""Run a launcher, pass signals on to its ranks, and leave no process behind.
+
+::
+
+    terminal, batch system --INT, TERM--> hpcstream run --stop--> launcher --> ranks
+                                                                  (a group of its own)
+
+Launchers kill their ranks on INT and TERM; ranks that shall write a last
+checkpoint need time. So the launcher sits in a process group of its own, where a
+terminal's Ctrl-C does not reach it, and gets the one signal that it passes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from hpcstream.launch.early_end import (
+    LOOK_EVERY_S,
+    WAITED_FOR_S,
+    EarlyEnd,
+    has_ranks,
+    has_started_mpi,
+)
+from hpcstream.launch.launcher_output import LauncherOutput
+from hpcstream.messages import say
+from hpcstream.process.launcher_facts import (
+    MPICH,
+    OPEN_MPI,
+    adopt_orphans,
+    parent_of,
+    signal_on_parent_death,
+)
+
+KILL_AFTER_S = 5.0
+"""How long a job that was told to end at once may take before it is killed."""
+
+STUCK_AFTER_S = 10.0
+"""How long a launcher may go on when all that it started has ended, before it is killed."""
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+_TRY_AGAIN = 75
+_ONE_REQUEST_S = 0.5
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended.
+
+    Attributes
+    ----------
+    status : int
+        Its exit status, as a shell expects it.
+    asked : bool
+        Whether a signal had asked it to stop.
+    """
+
+    status: int
+    asked: bool = False
+
+
+def supervise(
+    command: Sequence[str], environ: Mapping[str, str], mpi: str, *, is_launcher: bool = True
+) -> Ended:
+    """Run a launcher to its end and return how the job ended.
+
+    INT, TERM, HUP and USR2 ask the ranks to stop, once; a further INT, or the same once more,
+    ends them at once, and so does the first before any rank has started MPI. What is left of
+    the job when its launcher has ended is killed. What a launcher itself says of ranks that have
+    failed is left out where a rank has said why.
+    """
+    adopt_orphans()
+    # MPICH's launcher says of ranks that have failed on standard output.
+    output = LauncherOutput((1, 2) if mpi == MPICH else (2,)) if is_launcher else None
+    with _StopRequests(mpi) as requests:
+        launcher = subprocess.Popen(
+            command,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL if sys.stdin is None or sys.stdin.isatty() else None,
+            stdout=output.writing(1) if output else None,
+            stderr=output.writing(2) if output else None,
+            process_group=0,
+            preexec_fn=lambda: _before_start(environ, mpi),
+        )
+        early = EarlyEnd(launcher.pid, is_watching=mpi != OPEN_MPI)  # which looks after it itself
+        with _guarded(launcher.pid):
+            if output:
+                output.start()
+            requests.begin(launcher)
+            try:
+                returned = _wait(launcher, requests, early)
+            finally:
+                kill_descendants()
+                launcher.wait()
+                if output:
+                    output.end(show_held=not requests.has_any)
+                if mpi == OPEN_MPI:
+                    remove_session(launcher.pid, environ)
+        return requests.outcome(_by_signal(returned, output))
+
+
+def _by_signal(returned: int, output: LauncherOutput | None) -> int:
+    """Return a launcher's exit status, as a shell shows that of what a signal has ended."""
+    if output and returned == output.signal_number:  # MPICH's returns the bare number
+        return 128 + returned if returned else 0
+    return returned
+
+
+class _StopRequests:
+    """The signals that asked a job to stop; a context in which they are handled."""
+
+    def __init__(self, mpi: str) -> None:
+        self._launcher: subprocess.Popen[bytes] | None = None
+        # Open MPI's launcher passes USR2 on, but kills on TERM; MPICH's the other way round.
+        self._stop_signal = signal.SIGTERM if mpi == MPICH else signal.SIGUSR2
+        self._received: list[int] = []
+        self._received_s = 0.0
+        self._replaced: dict[int, object] = {}
+        self.kill_at: float | None = None
+
+    @property
+    def has_any(self) -> bool:
+        """Whether a signal has asked the job to stop."""
+        return bool(self._received)
+
+    def begin(self, launcher: subprocess.Popen[bytes]) -> None:
+        """Pass on to a launcher what comes, and what has come before it was there."""
+        self._launcher = launcher
+        if self._received:
+            self.end_at_once()
+
+    def end_at_once(self) -> None:
+        """Tell the launcher to end its ranks, which are killed if that takes long."""
+        wait_s = KILL_AFTER_S if self.kill_at is None else 0.0
+        self.kill_at = time.monotonic() + wait_s
+        if self._launcher is not None:
+            self._launcher.send_signal(signal.SIGTERM)
+
+    def __enter__(self) -> _StopRequests:
+        for number in (*_STOP_SIGNALS, signal.SIGUSR1):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a background job
+                self._replaced[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._replaced.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def outcome(self, returned: int) -> Ended:
+        """Return how the job ended, from what the launcher returned."""
+        return Ended(self._exit_status(returned), bool(self._received))
+
+    def _exit_status(self, returned: int) -> int:
+        status = 128 - returned if returned < 0 else returned
+        if not self._received or status == 0:
+            return status
+        first = self._received[0]
+        if first == signal.SIGINT or self.kill_at is not None:
+            return 128 + first
+        return status if status in (1, _TRY_AGAIN) else 128 + first
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        launcher, now_s = self._launcher, time.monotonic()
+        if number == signal.SIGUSR1:
+            if launcher is not None:
+                launcher.send_signal(signal.SIGUSR1)
+            return
+        # Some senders signal a process and its group, too: that is one request.
+        again = number == signal.SIGINT or now_s - self._received_s > _ONE_REQUEST_S
+        is_second = self.has_any and again and number in (signal.SIGINT, *self._received)
+        is_first = not self.has_any
+        self._received.append(number)
+        self._received_s = now_s
+        if is_first and launcher is not None:
+            launcher.send_signal(self._stop_signal)
+        elif is_second:
+            self.end_at_once()
+
+
+def _wait(launcher: subprocess.Popen[bytes], requests: _StopRequests, early: EarlyEnd) -> int:
+    """Return what the launcher returned; 1 if it had to be killed because it was stuck."""
+    ranks = _Ranks(launcher.pid)
+    asked = False
+    while True:
+        try:
+            often = early.is_watching
+            return launcher.wait(timeout=LOOK_EVERY_S if often else ranks.look_every_s())
+        except subprocess.TimeoutExpired:
+            if early.look():
+                _end_waiting(launcher)
+                return 1
+            if requests.has_any and not asked:
+                asked = True
+                if not has_started_mpi(launcher.pid):  # there is nothing to be saved
+                    requests.end_at_once()
+            if requests.kill_at is not None and time.monotonic() > requests.kill_at:
+                kill_descendants()
+            if ranks.have_gone():
+                _end_stuck(launcher)
+                return 128 + signal.SIGKILL if requests.has_any else 1
+
+
+class _Ranks:
+    """Whether what a launcher has started is still there.
+
+    A launcher that hands the work to others (``srun``) may never have had a child here.
+    """
+
+    def __init__(self, launcher: int) -> None:
+        self._launcher = launcher
+        self._begun_s = self._looked_s = self._seen_s = time.monotonic()
+        self._seen = self._has_ranks = False
+        self._ranks_s = self._begun_s
+
+    def _starts(self) -> bool:
+        return not self._seen and time.monotonic() - self._begun_s < 2.0
+
+    def look_every_s(self) -> float:
+        """Return how long to wait until the next look; ranks that fail may live for 0.1 s."""
+        return 0.05 if self._starts() else 0.5
+
+    def have_gone(self) -> bool:
+        """Return whether there were ranks, and none for longer than a launcher needs to end."""
+        now = time.monotonic()
+        if not self._starts() and now - self._looked_s < STUCK_AFTER_S / 5:
+            return False  # looking through all processes is not for nothing
+        self._looked_s = now
+        if descendants(self._launcher):
+            self._seen, self._seen_s = True, now
+        if has_ranks(self._launcher):
+            self._has_ranks, self._ranks_s = True, now
+        # What is left may be the ways to other hosts, which cannot be reached any more.
+        are_gone = self._has_ranks and now - self._ranks_s > 1.5 * STUCK_AFTER_S
+        return are_gone or (self._seen and now - self._seen_s > STUCK_AFTER_S)
+
+
+def _end_waiting(launcher: subprocess.Popen[bytes]) -> None:
+    """End ranks that wait for one that will not come."""
+    say(
+        "a rank ended before it started MPI, where others have waited for it for "
+        f"{WAITED_FOR_S:g} s: ending all ranks; what it printed may say why it ended"
+    )
+    kill_descendants()
+    launcher.wait()
+
+
+def _end_stuck(launcher: subprocess.Popen[bytes]) -> None:
+    """Kill a launcher that waits for nothing.
+
+    Seen with Open MPI 5.0.11, where one rank fails while another connects to the launcher: it
+    uses a lock that it has destroyed, and aborts or, rarely, waits on it for ever.
+    """
+    say(
+        f"all ranks ended, but {launcher.args[0]!r} (process {launcher.pid}) has not "  # type: ignore[index]
+        f"for {STUCK_AFTER_S:g} s or more: killed it; whether the job succeeded is not known"
+    )
+    launcher.kill()
+    launcher.wait()
+
+
+def descendants(root: int) -> list[int]:
+    """Return the living processes that descend from one, nearest first (Linux)."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in _living_processes():
+        children.setdefault(parent, []).append(pid)
+    found = list(children.get(root, []))
+    for pid in found:  # grows while it is read
+        found += children.get(pid, [])
+    return found
+
+
+def kill_tree(root: int) -> None:
+    """Kill a process and all that descend from it now. The caller reaps the root."""
+    _kill([root, *descendants(root)])
+
+
+def kill_descendants(seconds: float = 5.0) -> None:
+    """Kill every process that this one started, directly or not, and wait until they are gone."""
+    give_up = time.monotonic() + seconds
+    while (pids := descendants(os.getpid())) and time.monotonic() < give_up:
+        _kill(pids)
+        time.sleep(0.01)
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _living_processes() -> Iterator[tuple[int, int]]:
+    """Yield each process that is not a zombie, with its parent."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and (parent := parent_of(int(entry.name))) is not None:
+            yield int(entry.name), parent
+
+
+@contextlib.contextmanager
+def _guarded(launcher: int) -> Iterator[None]:
+    """Have a process of its own kill the job should this one be killed.
+
+    The launcher is told as well (`_before_start`), but MPICH's then waits for its ranks.
+    """
+    its_end, our_end = os.pipe()
+    guard = os.fork()
+    if guard == 0:
+        try:
+            os.setsid()
+            os.close(our_end)
+            os.read(its_end, 1)  # returns when we are gone
+            kill_tree(launcher)
+        finally:
+            os._exit(0)
+    os.close(its_end)
+    try:
+        yield
+    finally:
+        _kill([guard])
+        os.waitpid(guard, 0)
+        os.close(our_end)
+
+
+def _before_start(environ: Mapping[str, str], mpi: str) -> None:
+    """Run in the launcher's process before it starts: it shall end if we are killed."""
+    signal_on_parent_death(signal.SIGTERM)
+    if mpi == OPEN_MPI:
+        remove_session(os.getpid(), environ)
+
+
+def remove_session(launcher: int, environ: Mapping[str, str]) -> None:
+    """Remove what a killed launcher with this process number has left of its session.
+
+    Open MPI 5.0.11's does not start where another of its number was killed: "The PMIx server's
+    listener thread failed to start", exit status 213.
+    """
+    folder = next(filter(None, map(environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp")
+    session = os.path.join(folder, f"ompi.{launcher}")
+    with contextlib.suppress(OSError):
+        if os.lstat(session).st_uid == os.geteuid():
+            shutil.rmtree(session, ignore_errors=True)

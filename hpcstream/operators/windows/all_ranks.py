@@ -1,0 +1,304 @@
+"""Windows over all rows of all ranks, without a key and without a central rank.
+
+::
+
+    rank 0   rows ──> WindowAllLocal ──┐ one partial row                 ┌──> WindowAllFinal
+    rank 1   rows ──> WindowAllLocal ──┼ per closed window ──> reduced or ┼──> WindowAllFinal
+    rank 2   rows ──> WindowAllLocal ──┘ and rank              gathered   └──> WindowAllFinal
+
+The local stages see one global watermark, so in each round they close the same
+windows. Where `reduction_ops` knows an elementwise reduction for every column,
+the exchange may reduce the rows of a window; else it brings them to one rank in
+rank order, and `WindowAllFinal` merges them in the order given.
+
+A partial row of a window that has fired before holds only the rows that came
+since: the final stage keeps a window as long as late rows may reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from hpcstream.aggregates.transport import (
+    WINDOW_COLUMN,
+    list_columns,
+    transport_of,
+    values_of_lists,
+)
+from hpcstream.columns.arrays import fixed_values, words_to_array
+from hpcstream.columns.reduction import ColumnReduction
+from hpcstream.exchange.partitioning import HashPartitioning
+from hpcstream.operators.base import Emitted, SideOutput
+from hpcstream.operators.windows.kept_values import HolisticRows
+from hpcstream.operators.windows.merge import Entries, WindowMerger
+from hpcstream.operators.windows.progress import WindowProgress
+from hpcstream.operators.windows.rescale import (
+    all_again,
+    common_watermark,
+    dealt,
+    everything,
+    take_over,
+    total,
+)
+from hpcstream.operators.windows.slices import WindowState
+from hpcstream.operators.windows.spec import ROWS_COLUMN, WindowAggregateSpec
+from hpcstream.state.arrays import Allocator, HeapAllocator, Ints, Slots
+from hpcstream.state.snapshots import Share, Snapshot
+
+__all__ = ["WINDOW_COLUMN", "WindowAllFinal", "WindowAllLocal", "reduction_ops"]
+
+_NOTHING: tuple[Emitted, ...] = ()
+
+
+def reduction_ops(spec: WindowAggregateSpec) -> dict[str, ColumnReduction] | None:
+    """Return how each column after the window number is reduced elementwise.
+
+    None if some column cannot be: float sums and moments (their order counts),
+    first and last values, and kept values.
+    """
+    if spec.holistic_aggregates:
+        return None
+    found = {ROWS_COLUMN: ColumnReduction("sum", 0)}
+    for accumulator in spec.accumulators:
+        for column in transport_of(accumulator).columns:
+            if column.reduction is None:
+                return None
+            found[column.name] = column.reduction
+    return found
+
+
+class WindowAllLocal:
+    """The part of one rank in windows over all rows.
+
+    Its watermark must be the global one: it judges lateness, and on all ranks
+    the same windows must close. The main output has batches of
+    ``spec.window_all_schema``.
+
+    Attributes
+    ----------
+    late_rows : int
+        Rows that came after all their windows had closed.
+    """
+
+    def __init__(self, spec: WindowAggregateSpec, allocator: Allocator) -> None:
+        self.late_rows = 0
+        self._spec = spec
+        self._state = WindowState(spec, allocator)
+        self._merger = WindowMerger(self._state)
+        self._progress = WindowProgress(spec.slicing, spec.allowed_lateness)
+        # Rows that reached a fired window, since it last fired.
+        self._corrections = WindowState(spec, allocator)
+        self._corrector = WindowMerger(self._corrections)
+
+    @property
+    def n_entries(self) -> int:
+        """Number of open slices with rows."""
+        return self._state.store.n_entries
+
+    def state_bytes(self) -> int:
+        """Return the bytes reserved for state."""
+        return self._state.n_bytes + self._corrections.n_bytes
+
+    def describe(self) -> str:
+        """Return what it does in one line."""
+        return f"local window aggregate: {self._spec.describe()}"
+
+    def process_batch(self, batch: pa.RecordBatch, input_index: int = 0) -> Iterable[Emitted]:
+        """Add rows to their slices."""
+        if batch.num_rows == 0:
+            return _NOTHING
+        progress, store = self._progress, self._state.store
+        slots = self._state.add_rows(batch, progress.first_open)
+        n_late = store.n_late
+        self.late_rows += n_late
+        if store.least_time < progress.fired_time:
+            rows = progress.rows_behind(self._state.times(batch), slots)
+            self._merger.repair(progress.look_back(self._state.times(batch)[rows]))
+            self._correct(batch, rows)
+        if n_late == 0 or not self._spec.late_output:
+            return _NOTHING
+        return (SideOutput("late", batch.take(pa.array(np.flatnonzero(slots == 0)))),)
+
+    def process_watermark(self, watermark: int) -> Iterable[Emitted]:
+        """Yield a partial row for each window with rows that ends by ``watermark``."""
+        progress = self._progress
+        watermark = max(watermark, progress.watermark)
+        if progress.is_due(watermark, self._state.store.least_slice):
+            return self._fire(watermark)
+        if watermark > progress.watermark:
+            progress.advance(watermark)
+        return _NOTHING
+
+    def snapshot(self) -> Snapshot:
+        """Return open slices, corrections and progress."""
+        corrections = self._corrections.snapshot()
+        return {
+            **self._state.snapshot(),
+            **{f"corrections/{name}": array for name, array in corrections.items()},
+            **self._progress.snapshot(),
+            "late_rows": np.array([self.late_rows], dtype=np.int64),
+        }
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take over the state of a snapshot."""
+        self._state.restore(snapshot)
+        self._corrections.restore(_corrections_of(snapshot))
+        self._progress.restore(snapshot["watermark"], snapshot["fire_again"])
+        self.late_rows = int(snapshot["late_rows"][0])
+
+    def restore_stages(
+        self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
+    ) -> None:
+        """Take over the rows of some ranks: they may be on any."""
+        for snapshot in dealt(local, share):
+            take_over(self._state, [snapshot], everything)
+            take_over(self._corrections, [_corrections_of(snapshot)], everything)
+        self._progress.restore(common_watermark(local, self.describe()), all_again(local))
+        self.late_rows = total(local, "late_rows", share)
+
+    def _correct(self, batch: pa.RecordBatch, rows: Ints) -> None:
+        """Keep the rows for windows that have fired apart, too."""
+        if len(rows) and self._progress.again:
+            self._corrections.add_rows(batch.take(pa.array(rows)), self._progress.first_open)
+
+    def _fire(self, watermark: int) -> Iterator[pa.RecordBatch]:
+        progress = self._progress
+        stop, first_open = progress.due(watermark)
+        fired, again = progress.next_window, sorted(progress.again)
+        for entries in self._corrector.windows(fired, fired, again):
+            yield self._partial_rows(self._corrections, entries)
+        self._corrector.close_below(2**63 - 1)
+        for entries in self._merger.windows(fired, stop, ()):
+            yield self._partial_rows(self._state, entries)
+        self._merger.close_below(first_open)
+        progress.advance(watermark)
+
+    def _partial_rows(self, state: WindowState, found: Entries) -> pa.RecordBatch:
+        windows, slots, _ = found
+        entries = state.entries(slots)
+        columns = [pa.array(windows), pa.array(entries["rows"])]
+        for accumulator in self._spec.accumulators:
+            words = [entries[word.name] for word in accumulator.words]
+            columns += [pa.array(sent) for sent in transport_of(accumulator).pack(words)]
+        if state.holistic is not None:
+            once, again = np.unique(slots, return_inverse=True)  # windows may share what they hold
+            kept = state.holistic.select(once)
+            for name, buffer in state.holistic.buffers.items():
+                lists = list_columns(kept[name], needs_times=buffer.needs_times)
+                columns += [column.take(pa.array(again)) for column in lists]
+        return pa.RecordBatch.from_arrays(columns, schema=self._spec.window_all_schema)
+
+
+def _corrections_of(snapshot: Snapshot) -> Snapshot:
+    prefix = "corrections/"
+    return {n.removeprefix(prefix): a for n, a in snapshot.items() if n.startswith(prefix)}
+
+
+def _partition(batch: pa.RecordBatch, share: Share) -> np.ndarray:
+    """Return the rows of a batch that an exchange by window number brings to an instance."""
+    order, offsets = HashPartitioning((WINDOW_COLUMN,)).assign(batch, share.places, 0, 0)
+    places = np.arange(batch.num_rows) if order is None else order
+    return places[offsets[share.place] : offsets[share.place + 1]]
+
+
+class WindowAllFinal:
+    """Results of windows over all rows, from the partial rows of all ranks.
+
+    Partial rows of one window come in one round; their order is the order in
+    which they are merged.
+    """
+
+    def __init__(self, spec: WindowAggregateSpec, allocator: Allocator | None = None) -> None:
+        self._spec = spec
+        # Its slices are the windows: number w is "time" w.
+        self._state = WindowState(spec, allocator or HeapAllocator(), labels=True)
+        self._touched: set[int] = set()
+
+    @property
+    def n_entries(self) -> int:
+        """Number of windows that are kept."""
+        return self._state.store.n_entries
+
+    def state_bytes(self) -> int:
+        """Return the bytes reserved for state."""
+        return self._state.n_bytes
+
+    def describe(self) -> str:
+        """Return what it does in one line."""
+        return f"final window aggregate: {self._spec.describe()}"
+
+    def process_batch(self, batch: pa.RecordBatch, input_index: int = 0) -> Iterable[Emitted]:
+        """Merge partial rows."""
+        if batch.num_rows == 0:
+            return _NOTHING
+        windows = fixed_values(batch.column(WINDOW_COLUMN))
+        rows = fixed_values(batch.column(ROWS_COLUMN))
+        parts = []
+        for accumulator in self._spec.accumulators:
+            transport = transport_of(accumulator)
+            sent = [fixed_values(batch.column(column.name)) for column in transport.columns]
+            parts += transport.unpack(sent)
+        slots = self._state.add_words(windows, rows, parts)
+        if self._state.holistic is not None:
+            self._keep_values(self._state.holistic, batch, slots)
+        self._touched.update(windows.tolist())
+        return _NOTHING
+
+    def process_watermark(self, watermark: int) -> Iterable[Emitted]:
+        """Yield a row for each window that got a partial row since the last watermark."""
+        return self._emit(watermark) if self._touched or self.n_entries else _NOTHING
+
+    def snapshot(self) -> Snapshot:
+        """Return the windows that are kept."""
+        touched = np.array(sorted(self._touched), dtype=np.int64)
+        return self._state.snapshot() | {"touched": touched}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take over the state of a snapshot."""
+        self._state.restore(snapshot)
+        self._touched = {int(window) for window in snapshot["touched"]}
+
+    def restore_stages(
+        self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
+    ) -> None:
+        """Take over the windows whose partial rows will come to this instance."""
+        is_reduced = reduction_ops(self._spec) is not None
+
+        def owned(windows: Ints, keys: pa.RecordBatch) -> np.ndarray:
+            if is_reduced:
+                return np.flatnonzero(windows % share.places == share.place)
+            batch = pa.record_batch({WINDOW_COLUMN: windows})
+            return _partition(batch, share)
+
+        take_over(self._state, final, owned, labels=True)
+        touched = np.unique(np.concatenate([one["touched"] for one in final]))
+        mine = owned(touched, pa.record_batch({}))
+        self._touched = {int(window) for window in touched[mine]}
+
+    def _keep_values(self, holistic: HolisticRows, batch: pa.RecordBatch, slots: Slots) -> None:
+        for name, buffer in holistic.buffers.items():
+            values, lengths, when = values_of_lists(batch, name, buffer.needs_times)
+            buffer.add(values, np.repeat(slots, lengths), when)
+
+    def _emit(self, watermark: int) -> Iterator[pa.RecordBatch]:
+        spec, slicing, store = self._spec, self._spec.slicing, self._state.store
+        numbers, regions = store.slices_below(2**63 - 1)
+        due = np.isin(numbers, sorted(self._touched))
+        for windows, slots, _ in self._state.entry_groups(numbers[due], regions[due]):
+            starts = windows * slicing.slide + slicing.offset
+            ends = starts + slicing.size
+            columns = [
+                words_to_array(starts, None, spec.time_type),
+                words_to_array(ends, None, spec.time_type),
+                *self._state.results(slots),
+                pa.array(ends - 1),
+                *spec.order_columns([], len(slots)),
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=spec.output_schema)
+        self._touched.clear()
+        closed = regions[numbers < slicing.next_window(watermark - spec.allowed_lateness)]
+        if len(closed):
+            self._state.close(closed)

@@ -1,0 +1,305 @@
+"""Values kept until their window closes, for aggregates that a few words cannot hold.
+
+For each input column there is a list of chunks: values that are not null, as
+they came, each with the slot of its entry. A slot is only a place; when the
+store packs, the chunks follow. A window that is merged from slices finds the values of
+their entries by slot, so it looks at no others. Where only distinct values matter (distinct
+counts, least, greatest), repeated ones are thrown away from time to time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hpcstream.aggregates.finishers import NamedAggregate, kept_type, result_type
+from hpcstream.aggregates.group_functions import GroupedValues, group_result
+from hpcstream.columns.row_order import NO_PLACES, RowTimes
+from hpcstream.state.arrays import Ints, Slots
+from hpcstream.state.slice_store import SliceStore
+
+if TYPE_CHECKING:
+    from hpcstream.operators.windows.spec import WindowAggregateSpec
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+_DISTINCT_SUFFICES = frozenset(("count_distinct", "min", "max"))
+_LEAST_REDUCTION = 1 << 18  # rows before repeated values are looked for
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    slots: Slots
+    values: pa.Array
+    when: RowTimes
+
+    def take(self, rows: Ints) -> _Chunk:
+        when = self.when.take(rows) if len(self.when.times) else self.when
+        return _Chunk(self.slots[rows], self.values.take(pa.array(rows)), when)
+
+    def filter(self, keep: npt.NDArray[np.bool_]) -> _Chunk:
+        when = self.when.take(np.flatnonzero(keep)) if len(self.when.times) else self.when
+        return _Chunk(self.slots[keep], self.values.filter(pa.array(keep)), when)
+
+
+_NO_TIMES = RowTimes(NO_PLACES, NO_PLACES, NO_PLACES)
+
+
+class ColumnBuffer:
+    """The kept values of one column."""
+
+    def __init__(self, name: str, data_type: pa.DataType, functions: set[str]) -> None:
+        self.name = name
+        self._type = kept_type(data_type)
+        self.needs_times = bool(functions & {"first", "last"})
+        self._distinct_suffices = functions <= _DISTINCT_SUFFICES
+        self._chunks: list[_Chunk] = []
+        self._n_rows = 0
+        self._n_reduced = 0
+        self._is_sorted = False  # there is one chunk, in the order of slots
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the values."""
+        return sum(chunk.values.nbytes + chunk.slots.nbytes for chunk in self._chunks)
+
+    def add(self, column: pa.Array, slots: Slots, when: RowTimes) -> None:
+        """Keep a copy of the values that are not null and have a slot."""
+        is_kept = slots != 0
+        if column.null_count:
+            is_kept &= column.is_valid().to_numpy(zero_copy_only=False)
+        rows = np.flatnonzero(is_kept)
+        if pa.types.is_dictionary(column.type):
+            column = column.take(pa.array(rows)).dictionary_decode()
+            values = column if column.type == self._type else column.cast(self._type)
+        else:
+            kept = column if column.type == self._type else column.cast(self._type)
+            values = kept.take(pa.array(rows))
+        own = _with_places(when.take(rows)) if self.needs_times else _NO_TIMES
+        self._chunks.append(_Chunk(slots[rows], values, own))
+        self._is_sorted = False
+        self._n_rows += len(rows)
+        if self._distinct_suffices and self._n_rows > 2 * self._n_reduced + _LEAST_REDUCTION:
+            self._reduce()
+
+    def move(self, new_of_old: Slots) -> None:
+        """Follow entries to new slots; 0 for those that are gone."""
+        moved = [replace(chunk, slots=new_of_old[chunk.slots]) for chunk in self._chunks]
+        self._chunks = [self._without_dead(chunk) for chunk in moved if chunk.slots.any()]
+        self._is_sorted = False
+        self._n_rows = sum(len(chunk.slots) for chunk in self._chunks)
+
+    def take_over(self, other: ColumnBuffer, new_of_old: Slots) -> None:
+        """Add the values of another buffer whose entries have a slot here; 0: they have none."""
+        moved = [replace(chunk, slots=new_of_old[chunk.slots]) for chunk in other._chunks]
+        own = [chunk.filter(chunk.slots != 0) for chunk in moved if chunk.slots.any()]
+        self._chunks += own
+        self._is_sorted = False
+        self._n_rows += sum(len(chunk.slots) for chunk in own)
+
+    def select(self, ordinals: Ints, n_groups: int) -> GroupedValues:
+        """Return the values of entries: ``ordinals[slot]`` is their group, -1 for none."""
+        parts = []
+        for chunk in self._chunks:
+            keep = ordinals[chunk.slots] >= 0
+            if keep.any():
+                parts.append(chunk if keep.all() else chunk.filter(keep))
+        chunk = self._joined(parts)
+        groups = ordinals[chunk.slots]
+        return GroupedValues(groups, chunk.values, chunk.when, n_groups)
+
+    def select_of(self, slots: Slots, groups: Ints, n_groups: int) -> GroupedValues:
+        """Return the values of entries, each of the group given with it."""
+        chunk = self._sorted()
+        firsts = np.searchsorted(chunk.slots, slots, "left")
+        counts = np.searchsorted(chunk.slots, slots, "right") - firsts
+        skipped = np.repeat(firsts - np.cumsum(counts) + counts, counts)
+        picked = chunk.take(skipped + np.arange(len(skipped)))
+        return GroupedValues(np.repeat(groups, counts), picked.values, picked.when, n_groups)
+
+    def _sorted(self) -> _Chunk:
+        """Return the values in the order of slots; those of one slot as they came."""
+        if not self._is_sorted:
+            chunk = self._joined(self._chunks)
+            self._chunks = [chunk.take(np.argsort(chunk.slots, kind="stable"))]
+            self._is_sorted = True
+        return self._chunks[0]
+
+    def snapshot(self, place_of_slot: Ints) -> dict[str, npt.NDArray[Any]]:
+        """Return the values with the places of their entries in the store's snapshot."""
+        alive = [chunk for chunk in self._chunks if len(chunk.slots)]
+        chunk = self._joined(alive)
+        chunk = chunk.filter(place_of_slot[chunk.slots] >= 0)
+        return {
+            f"values:{self.name}:entries": place_of_slot[chunk.slots],
+            f"values:{self.name}:times": chunk.when.times,
+            f"values:{self.name}:orders": chunk.when.orders,
+            f"values:{self.name}:places": chunk.when.places,
+            f"values:{self.name}:values": array_bytes(chunk.values),
+        }
+
+    def restore(self, state: Arrays, slots: Slots) -> None:
+        """Take over a snapshot; ``slots`` are those of the store's entries, in its order."""
+        times, orders = (state[f"values:{self.name}:{of}"] for of in ("times", "orders"))
+        places = state.get(f"values:{self.name}:places", np.zeros_like(orders))
+        chunk = _Chunk(
+            slots[state[f"values:{self.name}:entries"]],
+            array_of_bytes(state[f"values:{self.name}:values"]),
+            RowTimes(np.array(times), np.array(orders), np.array(places)),
+        )
+        self._chunks = [chunk]
+        self._is_sorted = False
+        self._n_rows = self._n_reduced = len(chunk.slots)
+
+    def _reduce(self) -> None:
+        """Keep each value once per entry."""
+        chunk = self._joined(self._chunks)
+        table = pa.table({"slot": chunk.slots, "value": chunk.values})
+        distinct = table.group_by(["slot", "value"], use_threads=False).aggregate([])
+        slots = distinct.column("slot").to_numpy()
+        values = distinct.column("value").combine_chunks()
+        self._chunks = [_Chunk(np.array(slots), values, _NO_TIMES)]
+        self._is_sorted = False
+        self._n_rows = self._n_reduced = len(slots)
+
+    def _joined(self, chunks: Sequence[_Chunk]) -> _Chunk:
+        if len(chunks) == 1:
+            return chunks[0]
+        if not chunks:
+            none = np.zeros(0, dtype=np.uint32)
+            return _Chunk(none, pa.nulls(0, self._type), _NO_TIMES)
+        return _Chunk(
+            np.concatenate([chunk.slots for chunk in chunks]),
+            pa.concat_arrays([chunk.values for chunk in chunks]),
+            RowTimes(*map(np.concatenate, zip(*(chunk.when for chunk in chunks), strict=True))),
+        )
+
+    @staticmethod
+    def _without_dead(chunk: _Chunk) -> _Chunk:
+        n_alive = np.count_nonzero(chunk.slots)
+        return chunk.filter(chunk.slots != 0) if 2 * n_alive < len(chunk.slots) else chunk
+
+
+class HolisticRows:
+    """The kept values of all columns that the holistic aggregates read."""
+
+    def __init__(self, spec: WindowAggregateSpec, store: SliceStore) -> None:
+        self._schema = spec.input_schema
+        self._store = store
+        functions: dict[str, set[str]] = {}
+        for aggregate in spec.holistic_aggregates:
+            assert aggregate.input is not None
+            functions.setdefault(aggregate.input, set()).add(aggregate.function)
+        self.buffers = {
+            name: ColumnBuffer(name, self._schema.field(name).type, functions[name])
+            for name in functions
+        }
+        self._sources: tuple[int, Ints] | None = None
+        store.on_move = self._move
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the values."""
+        return sum(buffer.n_bytes for buffer in self.buffers.values())
+
+    def add(self, batch: pa.RecordBatch, slots: Slots, when: RowTimes) -> None:
+        """Keep the values of a batch."""
+        for name, buffer in self.buffers.items():
+            buffer.add(batch.column(name), slots, when)
+
+    def take_over(self, other: HolisticRows, new_of_old: Slots) -> None:
+        """Add the values of another state whose entries have a slot here."""
+        for name, buffer in self.buffers.items():
+            buffer.take_over(other.buffers[name], new_of_old)
+
+    def set_sources(self, region: int, sources: Ints) -> None:
+        """Say from which regions (int64[n]), whose values are kept, a region was merged."""
+        self._sources = (region, sources)
+
+    def select(self, slots: Slots) -> dict[str, GroupedValues]:
+        """Return the values of entries, in ascending order, grouped by their place in ``slots``.
+
+        All of a merged region, where `set_sources` was called.
+        """
+        if self._sources is not None:
+            of, groups = self._source_entries(slots)
+            return {n: b.select_of(of, groups, len(slots)) for n, b in self.buffers.items()}
+        ordinals = np.full(self._store.slots_end, -1, dtype=np.int64)
+        ordinals[slots] = np.arange(len(slots))
+        return {n: buffer.select(ordinals, len(slots)) for n, buffer in self.buffers.items()}
+
+    def _source_entries(self, slots: Slots) -> tuple[Slots, Ints]:
+        """Return the slots whose keys some entries of the merged region have, and which ones."""
+        assert self._sources is not None
+        region, sources = self._sources
+        of, of_null = self._store.slots_of(sources)
+        merged, null = self._store.slots_of(np.array([region], dtype=np.int64))
+        plain = merged if null is None else merged[~null]
+        by_key = plain[np.argsort(self._store.keys_of(plain))]
+        at = np.searchsorted(self._store.keys_of(by_key), self._store.keys_of(of))
+        target = by_key.take(at, mode="clip") if len(by_key) else np.zeros_like(of)
+        if null is not None and of_null is not None:
+            target[of_null] = merged[null][0]
+        groups = np.searchsorted(slots, target)
+        is_one = slots.take(groups, mode="clip") == target
+        return of[is_one], groups[is_one]
+
+    def forget(self, regions: Ints) -> None:
+        """Drop the values of regions that are about to close."""
+        new_of_old = np.arange(self._store.slots_end, dtype=np.uint32)
+        slots, _ = self._store.slots_of(regions)
+        new_of_old[slots] = 0
+        for buffer in self.buffers.values():
+            buffer.move(new_of_old)
+
+    def results(self, aggregate: NamedAggregate, selected: Mapping[str, GroupedValues]) -> pa.Array:
+        """Return an aggregate's results for the groups of `select`."""
+        assert aggregate.input is not None
+        output_type = result_type(aggregate, self._schema)
+        return group_result(aggregate, selected[aggregate.input], output_type)
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all values; entries are named by their place in the store's snapshot."""
+        slots = self._store.snapshot_slots()
+        places = np.full(self._store.slots_end, -1, dtype=np.int64)
+        places[slots] = np.arange(len(slots))
+        state: dict[str, npt.NDArray[Any]] = {}
+        for buffer in self.buffers.values():
+            state.update(buffer.snapshot(places))
+        return state
+
+    def restore(self, state: Arrays) -> None:
+        """Take over a snapshot, after the store has."""
+        slots = self._store.snapshot_slots()
+        for buffer in self.buffers.values():
+            buffer.restore(state, slots)
+
+    def _move(self, old: Slots, slots_end: int) -> None:
+        new_of_old = np.zeros(slots_end, dtype=np.uint32)
+        new_of_old[old] = np.arange(1, len(old) + 1)
+        for buffer in self.buffers.values():
+            buffer.move(new_of_old)
+
+
+def _with_places(when: RowTimes) -> RowTimes:
+    return when if len(when.places) else when._replace(places=np.zeros_like(when.orders))
+
+
+def array_bytes(values: pa.Array) -> npt.NDArray[np.uint8]:
+    """Return an array as the bytes of an Arrow stream."""
+    sink = pa.BufferOutputStream()
+    batch = pa.RecordBatch.from_arrays([values], names=["values"])
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return np.frombuffer(sink.getvalue(), dtype=np.uint8)
+
+
+def array_of_bytes(stored: npt.NDArray[np.uint8]) -> pa.Array:
+    """Return the array of `array_bytes`."""
+    with pa.ipc.open_stream(pa.py_buffer(np.ascontiguousarray(stored).tobytes())) as reader:
+        return reader.read_all().column(0).combine_chunks()

@@ -1,0 +1,195 @@
+"""Aggregates per key and event-time window: the single stage, or the final one.
+
+::
+
+    rows      input 0 ──┐
+                        ├─> slices ──(watermark)──> windows ──> one row per key and window
+    partials  input 1 ──┘      └──> late rows: counted, and emitted as "late" if asked for
+
+A window ``[start, end)`` fires when the watermark reaches ``end``. A row joins
+every window that is still open, and is late only if there is none. With allowed
+lateness a fired window stays open; when rows reach it, it fires again, at the next
+watermark: the keys that got some, with the whole result of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from hpcstream.columns.arrays import words_to_array
+from hpcstream.errors import HpcstreamError
+from hpcstream.operators.base import Emitted, SideOutput
+from hpcstream.operators.windows.changed_keys import ChangedKeys
+from hpcstream.operators.windows.merge import WindowMerger
+from hpcstream.operators.windows.progress import WindowProgress
+from hpcstream.operators.windows.rescale import all_again, common_watermark, take_over_keys, total
+from hpcstream.operators.windows.slices import WindowState
+from hpcstream.operators.windows.spec import WindowAggregateSpec
+from hpcstream.state.arrays import Allocator, Bools, Ints, Slots
+from hpcstream.state.snapshots import PiecewiseSnapshot, Share, Snapshot
+
+_NOTHING: tuple[Emitted, ...] = ()
+
+
+class WindowAggregate:
+    """Windowed aggregates of the rows of this rank's keys.
+
+    Parameters
+    ----------
+    spec : WindowAggregateSpec
+    allocator : Allocator
+        Gives the arenas of the state.
+
+    Attributes
+    ----------
+    late_rows : int
+        Rows that came after all their windows had closed.
+    """
+
+    def __init__(self, spec: WindowAggregateSpec, allocator: Allocator) -> None:
+        self.late_rows = 0
+        self._spec = spec
+        self._state = WindowState(spec, allocator)
+        self._merger = WindowMerger(self._state)
+        self._progress = WindowProgress(spec.slicing, spec.allowed_lateness)
+        self._changed = ChangedKeys(self._state)
+
+    @property
+    def n_entries(self) -> int:
+        """Number of open (slice, key) pairs."""
+        return self._state.store.n_entries
+
+    def state_bytes(self) -> int:
+        """Return the bytes reserved for state."""
+        return self._state.n_bytes
+
+    def describe(self) -> str:
+        """Return what it does in one line."""
+        return f"window aggregate: {self._spec.describe()}"
+
+    def process_batch(self, batch: pa.RecordBatch, input_index: int = 0) -> Iterable[Emitted]:
+        """Add rows (input 0) or partial results (input 1) to their slices."""
+        if batch.num_rows == 0:
+            return _NOTHING
+        store = self._state.store
+        progress = self._progress
+        if input_index == 0:
+            slots = self._state.add_rows(batch, progress.first_open)
+        else:
+            slots = self._state.add_partials(batch, progress.first_open)
+            self._refuse_late_partials()
+        if store.least_time < progress.fired_time:
+            self._look_back(batch, slots)
+        if store.n_late == 0:
+            return _NOTHING
+        return self._put_aside(batch, slots)
+
+    def process_watermark(self, watermark: int) -> Iterable[Emitted]:
+        """Yield the results of the windows that end by ``watermark``, in window order."""
+        progress = self._progress
+        watermark = max(watermark, progress.watermark)
+        if progress.is_due(watermark, self._state.store.least_slice):
+            return self._fire(watermark)
+        if watermark > progress.watermark:
+            progress.advance(watermark)
+            self._changed.clear()
+        return _NOTHING
+
+    def snapshot(self) -> Snapshot:
+        """Return open slices, late rows so far, and which windows have fired."""
+        return {**self._state.snapshot(), **self._progress_so_far()}
+
+    def snapshot_in_pieces(self) -> PiecewiseSnapshot | None:
+        """Return the same slice by slice; None where values are kept across slices."""
+        if self._state.holistic is not None:
+            return None
+        whole, groups = self._state.snapshot_in_pieces()
+        return PiecewiseSnapshot({**whole, **self._progress_so_far()}, groups)
+
+    def _progress_so_far(self) -> Snapshot:
+        late_rows = np.array([self.late_rows], dtype=np.int64)
+        return {
+            **self._progress.snapshot(),
+            **self._changed.snapshot(),
+            "late_rows": late_rows,
+        }
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take over the state of a snapshot."""
+        self._state.restore(snapshot)
+        self._progress.restore(snapshot["watermark"], snapshot["fire_again"])
+        self._changed.restore(snapshot)
+        self.late_rows = int(snapshot["late_rows"][0])
+
+    def restore_stages(
+        self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
+    ) -> None:
+        """Take over this instance's keys; what local stages held back is as if they had sent it."""
+        take_over_keys(self._state, final, share)
+        take_over_keys(self._state, local, share)
+        if final:
+            watermark = common_watermark(final, self.describe())
+            self._progress.restore(watermark, all_again(final))
+            self._changed.restore_share(final, share)
+            self.late_rows = total(final, "late_rows", share)
+
+    def _look_back(self, batch: pa.RecordBatch, slots: Slots) -> None:
+        """Note what rows behind the last firing change."""
+        times = self._state.times(batch)
+        rows = self._progress.rows_behind(times, slots)
+        self._merger.repair(self._progress.look_back(times[rows]))
+        if self._spec.allowed_lateness:
+            self._changed.note(batch, rows)
+
+    def _refuse_late_partials(self) -> None:
+        """Raise if partial results came behind the watermark: local stages see to it that none do.
+
+        Nothing can be made of them: late rows are handed out as they came.
+        """
+        store, progress = self._state.store, self._progress
+        if store.n_late or store.least_time < progress.fired_time:
+            raise HpcstreamError(
+                f"{self.describe()}: partial results came behind watermark {progress.watermark}; "
+                "this is a fault of hpcstream, please report it; local_aggregation=False in "
+                "job.run() goes around it"
+            )
+
+    def _put_aside(self, batch: pa.RecordBatch, slots: Slots) -> Iterable[Emitted]:
+        self.late_rows += self._state.store.n_late
+        if not self._spec.late_output:
+            return _NOTHING
+        late = np.flatnonzero(slots == 0)
+        return (SideOutput("late", batch.take(pa.array(late))),)
+
+    def _fire(self, watermark: int) -> Iterator[pa.RecordBatch]:
+        progress = self._progress
+        stop, first_open = progress.due(watermark)
+        fired = progress.next_window
+        for entries in self._merger.windows(fired, fired, sorted(progress.again)):
+            changed = self._changed.of(entries)
+            if changed is not None:
+                yield self._results(*changed)
+        for entries in self._merger.windows(fired, stop, ()):
+            yield self._results(*entries)
+        self._changed.clear()
+        self._merger.close_below(first_open)
+        progress.advance(watermark)
+
+    def _results(self, windows: Ints, slots: Slots, is_null: Bools | None) -> pa.RecordBatch:
+        """Return result rows of entries, each of the window given with it."""
+        spec = self._spec
+        starts = windows * spec.slicing.slide + spec.slicing.offset
+        ends = starts + spec.slicing.size
+        keys = self._state.key_columns(slots, is_null)
+        columns = [
+            *keys,
+            words_to_array(starts, None, spec.time_type),
+            words_to_array(ends, None, spec.time_type),
+            *self._state.results(slots),
+            pa.array(ends - 1),
+            *spec.order_columns(keys, len(slots)),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=spec.output_schema)

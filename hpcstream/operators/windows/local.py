@@ -1,0 +1,225 @@
+"""Aggregation on the sending side of an exchange.
+
+::
+
+    rows ──> at or ahead of the own watermark? ── yes ──> slices ──> partials, main output
+                     │ no, or it would not reduce
+                     └──> raw rows, side output "rows"
+
+Only the final operator judges lateness: rows behind the own watermark go on
+raw. A slice's partials leave before the watermark that ends it, when there are
+too many entries, when the stage no longer reduces, and when the rank falls idle.
+What it decides depends on counts alone and is part of the snapshot, so that a
+restored run sends the same.
+
+No partial comes behind the watermark of the final operator: while the rank is
+active that is at most the own one, or what it was when the rank was idle last
+(`LocalWindowAggregate.catch_up`), and rows behind either go on raw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from hpcstream.columns.event_time import MIN_TIME
+from hpcstream.operators.base import Emitted, HoldsBack, SideOutput
+from hpcstream.operators.windows.slices import WindowState
+from hpcstream.operators.windows.spec import WindowAggregateSpec
+from hpcstream.state.arrays import Allocator
+from hpcstream.state.snapshots import PiecewiseSnapshot, Share, Snapshot
+
+MAX_ENTRIES = 1 << 20
+"""With more entries than this, all slices are shipped."""
+
+_LEAST_SAMPLE = 1 << 17  # rows before it is judged whether the stage reduces
+_WORST_RATIO = 0.6  # entries per row beyond which aggregating does not pay
+_PASS_FACTOR = 8  # so many times the sample goes raw before the next try, twice that the time after
+_MOST_PASSED = 64
+
+_ALL = 2**63 - 1  # above the number of every slice
+
+_NOTHING: tuple[Emitted, ...] = ()
+
+
+class ReductionJudge:
+    """Decides from counts whether aggregating before the exchange pays.
+
+    Takes samples of at least 131,072 rows. If shipping them took more than 0.6
+    entries a row, eight times as many rows pass raw before the next sample; twice as
+    many after each further sample in vain, up to 64 times.
+    """
+
+    def __init__(self) -> None:
+        self.rows_in = 0  # of the current sample
+        self.entries_out = 0
+        self.rows_to_pass = 0
+        self.pass_factor = _PASS_FACTOR
+
+    @property
+    def aggregates(self) -> bool:
+        """Whether the next batch is to be aggregated."""
+        return self.rows_to_pass <= 0
+
+    def note_passed(self, n_rows: int) -> None:
+        """Note rows that went on raw because of `aggregates`."""
+        self.rows_to_pass -= n_rows
+
+    def note_shipped(self, n_entries: int) -> bool:
+        """Note entries that were shipped; return False if aggregating should stop."""
+        self.entries_out += n_entries
+        if self.rows_in < _LEAST_SAMPLE:
+            return True
+        reduces = self.entries_out <= _WORST_RATIO * self.rows_in
+        if reduces:
+            self.pass_factor = _PASS_FACTOR
+        else:
+            self.rows_to_pass = self.pass_factor * self.rows_in
+            self.pass_factor = min(2 * self.pass_factor, _MOST_PASSED)
+        self.rows_in = self.entries_out = 0
+        return reduces
+
+
+class LocalWindowAggregate(HoldsBack):
+    """Partial aggregates per key and slice, on the rank where the rows are.
+
+    The main output has batches of ``spec.partial_schema``; the side output
+    ``"rows"`` has rows of ``spec.input_schema`` as they came.
+
+    Parameters
+    ----------
+    spec : WindowAggregateSpec
+        Must support partials.
+    allocator : Allocator
+        Gives the arenas of the state.
+    max_entries : int
+        Bound of the open (slice, key) pairs.
+    """
+
+    def __init__(
+        self, spec: WindowAggregateSpec, allocator: Allocator, *, max_entries: int = MAX_ENTRIES
+    ) -> None:
+        assert spec.supports_partials, f"no partials for {spec.holistic_aggregates}"
+        self._spec = spec
+        self._state = WindowState(spec, allocator)
+        self._max_entries = max_entries
+        self._judge = ReductionJudge()
+        self._watermark = MIN_TIME
+        self._reached = MIN_TIME  # by the final stage while this rank was idle, at most
+        self._first_open = MIN_TIME
+        self._all_shipped = 0  # times; open slices may then come again, with as many rows
+
+    @property
+    def n_entries(self) -> int:
+        """Number of open (slice, key) pairs."""
+        return self._state.store.n_entries
+
+    def state_bytes(self) -> int:
+        """Return the bytes reserved for state."""
+        return self._state.n_bytes
+
+    def describe(self) -> str:
+        """Return what it does in one line."""
+        return f"local window aggregate: {self._spec.describe()}"
+
+    def process_batch(self, batch: pa.RecordBatch, input_index: int = 0) -> Iterable[Emitted]:
+        """Aggregate rows; yield those that go on raw, and partials if there are too many."""
+        judge = self._judge
+        n_rows = batch.num_rows
+        if n_rows == 0:
+            return _NOTHING
+        if not judge.aggregates:
+            judge.note_passed(n_rows)
+            return (SideOutput("rows", batch),)
+        slots = self._state.add_rows(batch, self._first_open)
+        store = self._state.store
+        judge.rows_in += n_rows - store.n_late
+        if store.n_late == 0 and store.n_entries <= self._max_entries:
+            return _NOTHING
+        behind = np.flatnonzero(slots == 0) if store.n_late else None
+        return self._emit(batch, behind)
+
+    def process_watermark(self, watermark: int) -> Iterable[Emitted]:
+        """Yield the partials of the slices that end by ``watermark``."""
+        if watermark <= self._watermark:
+            return _NOTHING
+        self._watermark = watermark
+        ended = self._spec.slicing.first_unfinished_slice(watermark)
+        self._first_open = max(self._first_open, ended)
+        if self._state.store.least_slice >= ended:
+            return _NOTHING
+        return self._ship_and_judge(ended)
+
+    def release(self) -> Iterable[Emitted]:
+        """Yield the partials of all slices."""
+        return self._ship_and_judge(_ALL) if self.n_entries else _NOTHING
+
+    def catch_up(self, watermark: int) -> None:
+        """Let rows behind the watermark that the final stage may be at go on raw."""
+        self._reached = max(self._reached, watermark)
+        self._set_first_open()
+
+    def snapshot(self) -> Snapshot:
+        """Return open slices, the watermark and the counts that decisions rest on."""
+        return {**self._state.snapshot(), **self._progress()}
+
+    def snapshot_in_pieces(self) -> PiecewiseSnapshot:
+        """Return the same slice by slice."""
+        whole, groups = self._state.snapshot_in_pieces(reopened=self._all_shipped)
+        return PiecewiseSnapshot({**whole, **self._progress()}, groups)
+
+    def _progress(self) -> Snapshot:
+        judge = self._judge
+        counts = [judge.rows_in, judge.entries_out, judge.rows_to_pass, judge.pass_factor]
+        return {"progress": np.array([self._watermark, *counts, self._reached], dtype=np.int64)}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take over the state of a snapshot."""
+        self._state.restore(snapshot)
+        judge = self._judge
+        self._watermark, judge.rows_in, judge.entries_out, judge.rows_to_pass, *more = (
+            int(value) for value in snapshot["progress"]
+        )
+        # Earlier versions had none of these.
+        judge.pass_factor = more[0] if more else _PASS_FACTOR
+        self._reached = more[1] if len(more) > 1 else MIN_TIME
+        self._set_first_open()
+
+    def restore_stages(
+        self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
+    ) -> None:
+        """Begin without slices, which the final stage takes over, at the least watermark."""
+        if local:
+            self._watermark = min(int(one["progress"][0]) for one in local)
+        if final:
+            self._reached = max(int(one["watermark"][0]) for one in final)
+        self._set_first_open()
+
+    def _set_first_open(self) -> None:
+        reached = max(self._watermark, self._reached)
+        if reached != MIN_TIME:
+            self._first_open = self._spec.slicing.first_unfinished_slice(reached)
+
+    def _emit(self, batch: pa.RecordBatch, behind: np.ndarray | None) -> Iterator[Emitted]:
+        if behind is not None:
+            yield SideOutput("rows", batch.take(pa.array(behind)))
+        if self._state.store.n_entries > self._max_entries:
+            yield from self._ship_and_judge(_ALL)
+
+    def _ship_and_judge(self, limit: int) -> Iterator[Emitted]:
+        """Ship the slices below ``limit``; all of them if aggregating does not pay."""
+        n_before = self.n_entries
+        yield from self._ship(limit)
+        n_shipped = n_before - self.n_entries
+        if not self._judge.note_shipped(n_shipped):
+            yield from self._ship(_ALL)
+
+    def _ship(self, limit: int) -> Iterator[Emitted]:
+        self._all_shipped += limit == _ALL
+        numbers, regions = self._state.store.slices_below(limit)
+        if len(numbers):
+            yield from self._state.partials(numbers, regions)
+            self._state.close(regions)
+        self._state.store.forget_below(limit)

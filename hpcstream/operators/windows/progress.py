@@ -1,0 +1,89 @@
+"""Which windows are due, which slices are open: decided from watermarks alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hpcstream.columns.event_time import MIN_TIME
+from hpcstream.operators.windows.assigners import Slicing
+from hpcstream.state.arrays import Ints, Slots
+
+
+class WindowProgress:
+    """How far a windowed operator has come in event time.
+
+    Attributes
+    ----------
+    watermark : int
+        No row before it will come in time.
+    next_window : int
+        Lesser windows have fired.
+    first_open : int
+        Lesser slices are in no open window: their rows are late.
+    fired_time : int
+        Rows before it may be in a window that has fired but is still open, or in
+        a slice that was merged already; never more than `MIN_TIME` if that cannot be.
+    again : set of int
+        Windows that fired and got another row within the allowed lateness.
+    """
+
+    def __init__(self, slicing: Slicing, allowed_lateness: int) -> None:
+        self._slicing = slicing
+        self._lateness = allowed_lateness
+        self._looks_back = allowed_lateness > 0 or not slicing.is_tumbling
+        self.watermark = MIN_TIME
+        self.next_window = MIN_TIME
+        self.first_open = MIN_TIME
+        self.fired_time = MIN_TIME
+        self.again: set[int] = set()
+
+    def due(self, watermark: int) -> tuple[int, int]:
+        """Return `next_window` and `first_open` as they are to be at a watermark."""
+        closed = self._slicing.first_open_slice(watermark - self._lateness)
+        return self._slicing.next_window(watermark), max(closed, MIN_TIME)
+
+    def is_due(self, watermark: int, least_slice: int) -> bool:
+        """Whether a watermark may complete anything, if no slice is below ``least_slice``."""
+        if self.again:
+            return True
+        due = self.due(watermark)
+        if due == (self.next_window, self.first_open):
+            return False
+        return least_slice < self._slicing.slices_of(due[0] - 1).stop
+
+    def advance(self, watermark: int) -> None:
+        """Note that everything due at a watermark has fired."""
+        self.watermark = watermark
+        self.next_window, self.first_open = self.due(watermark)
+        self.again.clear()
+        if self._looks_back:
+            self.fired_time = max(self._slicing.window_end(self.next_window - 1), MIN_TIME)
+
+    def rows_behind(self, times: Ints, slots: Slots) -> Ints:
+        """Return which rows that are not late fell behind `fired_time`."""
+        return np.flatnonzero((slots != 0) & (times < self.fired_time))
+
+    def look_back(self, times: Ints) -> list[int]:
+        """Return the slices of rows behind `fired_time`; note windows to fire again."""
+        numbers = (times - self._slicing.offset) // self._slicing.slice_size
+        touched: list[int] = np.unique(numbers).tolist()
+        # Of the windows with a slice, those that have fired and are still open.
+        first_open = self._slicing.next_window(self.watermark - self._lateness)
+        for number in touched:
+            windows = self._slicing.windows_of(number)
+            fired = range(max(windows.start, first_open), min(windows.stop, self.next_window))
+            self.again.update(fired)
+        return touched
+
+    def snapshot(self) -> dict[str, Ints]:
+        """Return the watermark and the windows to fire again; the rest follows."""
+        return {
+            "watermark": np.array([self.watermark], dtype=np.int64),
+            "fire_again": np.array(sorted(self.again), dtype=np.int64),
+        }
+
+    def restore(self, watermark: Ints, fire_again: Ints) -> None:
+        """Take over a snapshot."""
+        if int(watermark[0]) != MIN_TIME:
+            self.advance(int(watermark[0]))
+        self.again = {int(window) for window in fire_again}

@@ -1,0 +1,252 @@
+"""Rows and partial results into slices, and slices out as columns.
+
+What `WindowAggregate` and `LocalWindowAggregate` share: neither watermarks nor
+windows are known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hpcstream.aggregates.accumulators import Accumulator, ColumnRows, NullCount, column_rows
+from hpcstream.aggregates.finishers import finish
+from hpcstream.columns.arrays import fixed_values
+from hpcstream.columns.event_time import TIME_COLUMN, WORD_PREFIX
+from hpcstream.columns.row_order import RowTimes
+from hpcstream.columns.selection import gathered, taken
+from hpcstream.operators.windows.kept_values import HolisticRows
+from hpcstream.operators.windows.keys import key_codec
+from hpcstream.operators.windows.spec import (
+    ROWS_COLUMN,
+    SLICE_COLUMN,
+    WindowAggregateSpec,
+)
+from hpcstream.state.arrays import Allocator, Arrays, Bools, Ints, Places, Slots
+from hpcstream.state.slice_store import SliceStore
+from hpcstream.state.snapshots import Piece, PieceGroup, PiecewiseSnapshot
+
+MAX_BATCH_ROWS = 65_536
+"""Most rows of an emitted batch."""
+
+
+class WindowState:
+    """The open slices of one windowed aggregate.
+
+    Parameters
+    ----------
+    spec : WindowAggregateSpec
+    allocator : Allocator
+    labels : bool
+        Slices are mere labels, given to `add_words`; there are no rows.
+    """
+
+    def __init__(
+        self, spec: WindowAggregateSpec, allocator: Allocator, *, labels: bool = False
+    ) -> None:
+        self.spec = spec
+        size, offset, margin = 1, 0, 0
+        if not labels:
+            size, offset = spec.slicing.slice_size, spec.slicing.offset
+            margin = spec.slicing.size + spec.allowed_lateness
+        self.store = SliceStore(size, offset, spec.words, allocator, margin=margin)
+        self.codec = key_codec(spec, allocator)
+        self.holistic = HolisticRows(spec, self.store) if spec.holistic_aggregates else None
+        self._names = [word.name for word in spec.words]
+        self._time = spec.input_schema.get_field_index(TIME_COLUMN)
+        self._updates = _grouped_by_column(spec)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes reserved for slices and keys."""
+        n_kept = 0 if self.holistic is None else self.holistic.n_bytes
+        return self.store.n_bytes + self.codec.n_bytes + n_kept
+
+    def times(self, batch: pa.RecordBatch) -> Ints:
+        """Return the event times of rows."""
+        times: Ints = fixed_values(batch.column(self._time))
+        return times
+
+    def add_rows(self, batch: pa.RecordBatch, first_open: int) -> Slots:
+        """Aggregate rows; return their slots (scratch), 0 for those before ``first_open``."""
+        times = self.times(batch)
+        words, valid = self.codec.encode(batch)
+        slots = self.store.resolve(times, words, valid, first_open=first_open)
+        if self._updates or self.holistic is not None:
+            when = RowTimes.of(batch)
+            self._update(batch, slots, when)
+            if self.holistic is not None:
+                self.holistic.add(batch, slots, when)
+        return slots
+
+    def add_partials(self, batch: pa.RecordBatch, first_open: int) -> Slots:
+        """Merge partial results; return their slots, as `add_rows`."""
+        slicing = self.spec.slicing
+        numbers = fixed_values(batch.column(SLICE_COLUMN))
+        times = numbers * slicing.slice_size + slicing.offset
+        times.setflags(write=False)
+        words, valid = self.codec.encode(batch)
+        rows = fixed_values(batch.column(ROWS_COLUMN))
+        slots = self.store.resolve(times, words, valid, first_open=first_open, counts=rows)
+        parts = [fixed_values(batch.column(f"{WORD_PREFIX}{name}")) for name in self._names]
+        self.merge_words(slots, parts)
+        return slots
+
+    def add_words(self, labels: Ints, rows: Ints, parts: list[npt.NDArray[Any]]) -> Slots:
+        """Merge partial results without a key into labelled slices; return their slots."""
+        no_keys = np.zeros(len(labels), dtype=np.int64)
+        no_keys.setflags(write=False)
+        slots = self.store.resolve(labels, no_keys, counts=rows)
+        self.merge_words(slots, parts)
+        return slots
+
+    def adopt(self, other: WindowState, numbers: Ints, slots: Slots, keys: pa.RecordBatch) -> None:
+        """Merge entries of another state: their slices, their slots there, and their keys."""
+        book = self.store
+        times = numbers * book.slice_size + book.slice_offset
+        times.setflags(write=False)
+        words, valid = self.codec.encode(keys)
+        rows, *parts = (array[slots] for array in (other.store.rows, *other.store.words))
+        for array in (rows, *parts):
+            array.setflags(write=False)
+        own = book.resolve(times, words, valid, counts=rows)
+        self.merge_words(own, parts)
+        if self.holistic is not None and other.holistic is not None:
+            new_of_old = np.zeros(other.store.slots_end, dtype=np.uint32)
+            new_of_old[slots] = own
+            self.holistic.take_over(other.holistic, new_of_old)
+
+    def merge_words(self, places: Places, parts: list[npt.NDArray[Any]]) -> None:
+        """Merge words, given in the order of the specification, into entries."""
+        slots = np.uint64(places.start) if isinstance(places, range) else places
+        at = 0
+        for accumulator in self.spec.accumulators:
+            end = at + len(accumulator.words)
+            accumulator.merge(self.store.words[at:end], slots, parts[at:end])
+            at = end
+
+    def entries(self, slots: Slots) -> dict[str, npt.NDArray[Any]]:
+        """Return the words of entries by name, and their ``"rows"``."""
+        store = self.store
+        arrays = {**dict(zip(self._names, store.words, strict=True)), "rows": store.rows}
+        return {name: gathered(array, slots) for name, array in arrays.items()}
+
+    def key_columns(self, slots: Slots, is_null: Bools | None) -> list[pa.Array]:
+        """Return the key columns of entries."""
+        return self.codec.decode(self.store.keys_of(slots), is_null)
+
+    def results(self, slots: Slots) -> list[pa.Array]:
+        """Return the result columns of entries of complete windows."""
+        spec = self.spec
+        entries = self.entries(slots)
+        if self.holistic is None:
+            return [finish(a, spec.input_schema, entries) for a in spec.aggregates]
+        once, again = np.unique(slots, return_inverse=True)  # windows may share what they hold
+        values = self.holistic.select(once)
+        return [
+            finish(a, spec.input_schema, entries)
+            if a in spec.word_aggregates
+            else taken(self.holistic.results(a, values), pa.array(again))
+            for a in spec.aggregates
+        ]
+
+    def partials(self, numbers: Ints, regions: Ints) -> Iterator[pa.RecordBatch]:
+        """Yield the partial results of slices, in batches of bounded size."""
+        for part_numbers, slots, is_null in self.entry_groups(numbers, regions):
+            entries = self.entries(slots)
+            columns = [
+                *self.key_columns(slots, is_null),
+                pa.array(part_numbers),
+                pa.array(entries["rows"]),
+                *(pa.array(entries[name]) for name in self._names),
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=self.spec.partial_schema)
+
+    def entry_groups(
+        self, labels: Ints, regions: Ints
+    ) -> Iterator[tuple[Ints, Slots, Bools | None]]:
+        """Yield the entries of regions, in order, at most `MAX_BATCH_ROWS` at a time.
+
+        Yields
+        ------
+        labels : int64[n]
+            The label of the region of each entry.
+        slots : uint32[n]
+        is_null : bool[n] or None
+        """
+        ends = np.cumsum(self.store.counts(regions))
+        first = 0
+        while first < len(regions):
+            before = int(ends[first - 1]) if first else 0
+            last = max(first + 1, int(np.searchsorted(ends, before + MAX_BATCH_ROWS, "right")))
+            counts = self.store.counts(regions[first:last])
+            slots, is_null = self.store.slots_of(regions[first:last])
+            of_entries = np.repeat(labels[first:last], counts)
+            for at in range(0, len(slots), MAX_BATCH_ROWS):
+                part = slice(at, at + MAX_BATCH_ROWS)
+                yield of_entries[part], slots[part], None if is_null is None else is_null[part]
+            first = last
+
+    def close(self, regions: Ints) -> None:
+        """Forget slices."""
+        if self.holistic is not None:
+            self.holistic.forget(regions)
+        self.store.close(regions)
+        self.codec.forget_dead(self.store)
+
+    def snapshot_in_pieces(self, *, reopened: int = 0) -> PiecewiseSnapshot:
+        """Return what `snapshot` does, slice by slice: most of them change no more.
+
+        ``reopened``: another number when slices that were closed may have been opened again.
+        """
+        store = self.store
+        outline, regions = store.outline()
+        numbers, counts = outline["slice_numbers"], outline["slice_counts"]
+        facts = zip(*(a.tolist() for a in (numbers, counts, store.rows_of(regions))), strict=True)
+        same = f"{self.codec.generation}/{reopened}"
+        pieces = [Piece(str(n), f"{count}/{rows}/{same}", count) for n, count, rows in facts]
+        slices = PieceGroup(pieces, lambda places: store.copies_of(regions[places]))
+        return PiecewiseSnapshot(outline, [slices, *self.codec.pieces()])
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the open slices."""
+        state = self.store.snapshot() | self.codec.snapshot()
+        return state if self.holistic is None else state | self.holistic.snapshot()
+
+    def restore(self, state: Arrays) -> None:
+        """Take over the slices of a snapshot."""
+        self.codec.restore(state)
+        self.store.restore(state)
+        if self.holistic is not None:
+            self.holistic.restore(state)
+
+    def _update(self, batch: pa.RecordBatch, slots: Slots, when: RowTimes) -> None:
+        state = self.store.words
+        for column, only_nulls, updates in self._updates:
+            rows: ColumnRows = column_rows(batch.column(column), slots, when, only_nulls=only_nulls)
+            for accumulator, at, end in updates:
+                accumulator.update(state[at:end], rows)
+
+
+def _grouped_by_column(
+    spec: WindowAggregateSpec,
+) -> list[tuple[int, bool, list[tuple[Accumulator, int, int]]]]:
+    """Return, for each input column, whether only its nulls matter, and its accumulators.
+
+    With each accumulator comes the place of its words.
+    """
+    groups: dict[int, list[tuple[Accumulator, int, int]]] = {}
+    at = 0
+    for accumulator in spec.accumulators:
+        end = at + len(accumulator.words)
+        column = spec.input_schema.get_field_index(accumulator.column)
+        groups.setdefault(column, []).append((accumulator, at, end))
+        at = end
+    return [
+        (column, all(isinstance(accumulator, NullCount) for accumulator, _, _ in group), group)
+        for column, group in groups.items()
+    ]

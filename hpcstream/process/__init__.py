@@ -1,0 +1,1 @@
+"""The process: its launcher, signals, children, tracebacks, and how it ends."""

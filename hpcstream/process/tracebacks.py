@@ -1,0 +1,206 @@
+"""Tracebacks that show the user's frames, not the engine's.
+
+Between ``job.run()`` and the function that failed lie a dozen frames of this
+package; the error's note says in which operator, round and rank it was. One rule,
+wherever the error is shown (a script, a rank, IPython, a notebook)::
+
+    raised by hpcstream on purpose      the user's frames only; so are errors of Arrow over
+                                        values, and of files that cannot be opened
+    raised by a function of the user    the user's frames, and those of libraries it called
+    anything else                       is a fault of our own code: every frame
+
+On purpose is what one of our ``raise`` statements raised, whatever its type is. With
+``HPCSTREAM_FULL_TRACEBACK=1`` every frame is shown.
+"""
+
+from __future__ import annotations
+
+import dis
+import os
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from hpcstream.errors import HpcstreamError
+from hpcstream.messages import flush, show_traceback
+from hpcstream.process import leaving
+from hpcstream.process.launcher_facts import launched_rank
+
+FULL = "HPCSTREAM_FULL_TRACEBACK"
+"""Set to 1 to see every frame."""
+
+_HINT = f"frames of hpcstream are left out; {FULL}=1 shows them"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_LIBRARIES = tuple(
+    f"{os.path.realpath(sysconfig.get_path(name))}{os.sep}"
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+_FAULTS = (AssertionError, NotImplementedError)
+_RAISE = dis.opmap["RAISE_VARARGS"]
+_FOLDERS = tuple(f"{folder}{os.sep}" for folder in (_PACKAGE, (_PACKAGE / "kernels").resolve()))
+
+
+def shorten(error: BaseException, environ: Mapping[str, str] = os.environ) -> BaseException:
+    """Leave the engine's frames out of an error's traceback, and its causes'; return the error."""
+    if environ.get(FULL, "0") not in ("", "0"):
+        return error
+    is_shorter, seen = False, set()
+    waiting: list[tuple[BaseException | None, bool]] = [(error, False)]
+    while waiting:
+        one, explained = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        frames = _frames(one.__traceback__)
+        meant = explained or _is_meant(one, frames)
+        waiting += [(one.__cause__, meant), (one.__context__, meant)]
+        if any(map(_is_ours, frames)) and (meant or _is_of_users_code(frames)):
+            one.__traceback__ = _chain(_to_show(frames))
+            is_shorter = True
+    if is_shorter and _HINT not in getattr(error, "__notes__", ()):
+        error.add_note(_HINT)
+    return error
+
+
+def _is_meant(error: BaseException, frames: Sequence[TracebackType]) -> bool:
+    """Return whether an error says itself what is wrong with the data or the job."""
+    if isinstance(error, HpcstreamError) or type(error).__module__.startswith("pyarrow"):
+        return True
+    if not frames or _is_of_users_code(frames) or isinstance(error, _FAULTS):
+        return False
+    if isinstance(error, OSError) and error.filename is not None:
+        return True
+    return _is_ours(frames[-1]) and _stands_at_raise(frames[-1])
+
+
+def _stands_at_raise(trace: TracebackType) -> bool:
+    """Return whether a frame was left by a ``raise`` statement, not by what failed in it."""
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISE
+
+
+def _is_of_users_code(frames: Sequence[TracebackType]) -> bool:
+    """Return whether the innermost frame that is no library's is the user's."""
+    for one in reversed(frames):
+        if _is_ours(one):
+            return False
+        if _is_users(one):
+            return True
+    return False
+
+
+def _to_show(frames: Sequence[TracebackType]) -> list[TracebackType]:
+    """Return the frames without ours, and without those of libraries that we called."""
+    shown, is_below_ours = [], False
+    for one in frames:
+        is_below_ours = _is_ours(one) or (is_below_ours and not _is_users(one))
+        if not is_below_ours:
+            shown.append(one)
+    return shown
+
+
+def _frames(trace: TracebackType | None) -> list[TracebackType]:
+    frames = []
+    while trace is not None:
+        frames.append(trace)
+        trace = trace.tb_next
+    return frames
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    name = trace.tb_frame.f_code.co_filename
+    if name.startswith("<"):  # made by a decorator of one of our classes
+        return str(trace.tb_frame.f_globals.get("__name__")).startswith(f"{_PACKAGE.name}.")
+    return os.path.realpath(name).startswith(_FOLDERS)
+
+
+def _is_users(trace: TracebackType) -> bool:
+    """Return whether a frame is of neither hpcstream nor an installed library."""
+    name = trace.tb_frame.f_code.co_filename
+    if name.endswith((".pyx", ".pxi", ".pxd")) or name.startswith("<frozen"):
+        return False
+    return not _is_ours(trace) and not os.path.realpath(name).startswith(_LIBRARIES)
+
+
+def _chain(frames: list[TracebackType]) -> TracebackType | None:
+    chained = None
+    for one in reversed(frames):
+        chained = TracebackType(chained, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return chained
+
+
+def show(error: BaseException) -> None:
+    """Write an error to standard error, without the frames that say nothing."""
+    show_traceback(shorten(error))
+
+
+def install_excepthook(*, around_others: bool = False) -> None:
+    """Shorten what this process shows of an error that leaves its script, and end other ranks.
+
+    Parameters
+    ----------
+    around_others : bool
+        Whether a hook of someone else's is called by ours; else it is left alone.
+    """
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None and not shell.custom_exceptions:
+        shell.set_custom_exc((Exception,), _show_in_ipython)
+    before = sys.excepthook
+    if isinstance(before, Hook) or not (around_others or before is sys.__excepthook__):
+        return
+    sys.excepthook = Hook(before)
+
+
+def _show_in_ipython(
+    shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None
+) -> None:
+    shortened = shorten(error)
+    shell.showtraceback((kind, shortened, shortened.__traceback__), tb_offset=tb_offset)
+
+
+class Hook:
+    """Ends the whole job when an error leaves the script on one rank of several.
+
+    Without it the other ranks would wait for ever in their next collective, or in MPI's start.
+    Of an error that all ranks have agreed on, each ends by itself.
+    """
+
+    def __init__(self, before: Callable[..., object]) -> None:
+        self._before = before
+        self._process = os.getpid()
+
+    def __call__(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        """Show the error, once of several ranks that fail alike."""
+        if os.getpid() != self._process:  # a child that it has forked
+            self._before(kind, error, trace)
+            return
+        agreed = getattr(error, "agreed_by_all_ranks", False)
+        if not agreed:
+            let_earlier_ranks_speak(launched_rank(os.environ))
+        if not getattr(error, "shown_by_hpcstream", False):
+            self._before(kind, error, shorten(error).__traceback__)
+        flush()
+        if not agreed:
+            leaving.end_after_error(error)
+        exit_with_status_of(error)
+
+
+def exit_with_status_of(error: BaseException) -> None:
+    """Leave with the exit status that a function of the job has asked for; 1 is Python's own."""
+    status = getattr(error, "exit_status", 1)
+    if status != 1:
+        raise SystemExit(status)
+
+
+def let_earlier_ranks_speak(rank: int) -> None:
+    """Wait a moment on all ranks but the first: an error of the script is the same on all.
+
+    The first one to show it ends the others before they show it too.
+    """
+    if rank:
+        time.sleep(min(2.0 + 0.2 * rank, 3.0))

@@ -1,0 +1,48 @@
+"""All ranks, as far as leaving them and ending them goes.
+
+MPI is a matter of `hpcstream.exchange.mpi`; `reach_by` is told how to get there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+
+class World(Protocol):
+    """All ranks, as far as leaving goes."""
+
+    rank: int
+    size: int
+
+    def tell(self, status: int) -> None:
+        """Tell the other ranks that this one leaves, with this exit status."""
+
+    def who_left(self) -> dict[int, int] | None:
+        """Return the ranks that have said that they leave, with what status.
+
+        None if ranks cannot tell each other.
+        """
+
+    def abort(self, code: int) -> None:
+        """End all ranks. Does not return."""
+
+
+_reach: list[Callable[[], World]] = []
+
+
+def reach_by(start: Callable[[], World]) -> None:
+    """Say how the other ranks are reached: a function that starts MPI if it has to."""
+    _reach[:] = [start]
+
+
+def reached() -> World:
+    """Return all ranks; starts MPI if it has not started."""
+    return _reach[0]()
+
+
+def mpi_has_started() -> bool:
+    """Whether MPI has started in this process, and not ended."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    return mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized()

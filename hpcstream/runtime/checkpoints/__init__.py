@@ -1,0 +1,1 @@
+"""Checkpoints of a running job, and its restart from one."""

@@ -1,0 +1,110 @@
+"""Whether a checkpoint's state has a place in a plan that differs from the one that wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hpcstream.checkpoint.pending import Plan
+from hpcstream.checkpoint.storage.manifest import Manifest, StoredOperator
+from hpcstream.errors import PlanError
+from hpcstream.graph.identity import OperatorIdentity
+
+
+def is_same(stored: StoredOperator, identity: OperatorIdentity) -> bool:
+    """Whether an operator, or a stage of it, can take over the state of a stored one."""
+    return (stored.id, stored.signature) == (identity.id, identity.signature)
+
+
+def check_plan(
+    path: str,
+    manifest: Manifest,
+    plan: Plan,
+    sources: Mapping[int, str],
+    *,
+    allow_dropped_state: bool,
+) -> None:
+    """Raise if a plan cannot go on from a checkpoint.
+
+    Parameters
+    ----------
+    path : str
+        Of the checkpoint.
+    sources : mapping of int to str
+        Which of its sources each source of the plan goes on with, by task.
+
+    Raises
+    ------
+    PlanError
+    """
+    if manifest.finished:
+        _check_nothing_is_left(path, manifest, plan, sources)
+        return
+    gone = sorted(set(manifest.sources) - set(sources.values()))
+    new = sorted(name for task, name in plan.sources.items() if task not in sources)
+    if gone and new:
+        raise PlanError(_exchanged(manifest, plan, gone, new))
+    if allow_dropped_state:
+        return
+    operators = _without_place(manifest, plan)
+    if gone:
+        raise PlanError(_source_gone(manifest, gone))
+    if operators:
+        raise PlanError(
+            f"checkpoint {manifest.number} of job {manifest.job!r} has state of what the plan does "
+            f"not have: {', '.join(operators)}; was the job changed? Name operators with .named() "
+            "so that they are found again, give allow_dropped_state=True to go on without that "
+            "state, or restore_from=None to start afresh"
+        )
+
+
+def _exchanged(manifest: Manifest, plan: Plan, gone: list[str], new: list[str]) -> str:
+    origins = {name: plan.origins[task] for task, name in plan.sources.items()}
+    before = [_called(name, manifest.sources[name]) for name in gone]
+    now = [_called(name, origins[name]) for name in new]
+    return (
+        f"checkpoint {manifest.number} of job {manifest.job!r} has the position of "
+        f"{', '.join(before)}, which the plan does not have; it has {', '.join(now)} instead. That "
+        "would be read from its beginning, while windows and outputs keep what came from the "
+        "other: rows would count twice. Give the job the source that it had (files may have moved, "
+        "and sources with .named() are told apart by name), or start afresh with restore_from=None"
+    )
+
+
+def _called(name: str, origin: str) -> str:
+    """Return a source's name, and what it reads if the name does not say that."""
+    return name if name.startswith(origin) else f"{name!r} ({origin})"
+
+
+def _source_gone(manifest: Manifest, gone: list[str]) -> str:
+    return (
+        f"checkpoint {manifest.number} of job {manifest.job!r} has the position of "
+        f"{', '.join(gone)}, which the plan does not have: was the job changed? "
+        "allow_dropped_state=True goes on without it, and keeps what windows hold of its rows; "
+        "restore_from=None starts afresh"
+    )
+
+
+def _check_nothing_is_left(
+    path: str, manifest: Manifest, plan: Plan, sources: Mapping[int, str]
+) -> None:
+    """Raise if a job that is finished got a plan that has more, or other things, to do."""
+    gone = set(manifest.sources) - set(sources.values())
+    new = {name for task, name in plan.sources.items() if task not in sources}
+    sinks = set(plan.sinks.values()) - set(manifest.sinks)
+    found = _without_place(manifest, plan) + [repr(one) for one in sorted(gone | new | sinks)]
+    if found:
+        raise PlanError(
+            f"job {manifest.job!r} was finished with {path}, by a plan that differs in "
+            f"{', '.join(found)}; there is nothing left to read for this one: start it afresh with "
+            "restore_from=None, or use another checkpoint directory"
+        )
+
+
+def _without_place(manifest: Manifest, plan: Plan) -> list[str]:
+    """Return the operators of a checkpoint that are not in the plan, or are others there."""
+    now = {one.id: one.signature for one in plan.operators}
+    before = {one.id: one.signature for one in manifest.operators}
+    gone = sorted(before.keys() - now.keys())
+    changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
+    found = [repr(name) for name in gone]
+    return found + [f"{name!r} (was {before[name]}, is now {now[name]})" for name in changed]

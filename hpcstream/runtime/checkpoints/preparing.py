@@ -1,0 +1,132 @@
+"""Says when memory for the next checkpoint is had ready, and whether it is.
+
+::
+
+    begin ........ 0.5 ... 0.7 ... 0.9 ... due    of the interval: looks at the state
+                    │       if it has grown  │
+                    └> background touches what is missing ─> ready
+
+A checkpoint that is due before that, because the one before took long to write or the
+state has grown fast, would find no memory and fight with the background for it: the copy
+took 5 to 16 times as long. So looks when it is nearly due put it off, a few times at most.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from hpcstream.checkpoint.copy_buffers import HEADROOM, Reserve, wanted_sizes
+from hpcstream.checkpoint.increments import PieceMemory
+from hpcstream.checkpoint.storage.background import Outcome, Writer
+from hpcstream.runtime.task import Task
+from hpcstream.runtime.telemetry import state_bytes
+
+_LOOK_AT = (0.5, 0.7, 0.9)  # parts of the interval
+_NEARLY_DUE_AT = 0.97  # before rank 0 asks, whose clock may be a little ahead
+_LOOKS_WHEN_DUE = 3  # the state may grow faster than memory is found
+_GROWN = 1.2
+_LEAST_HEADROOM = 1.1  # when it is nearly due
+
+
+class Preparation:
+    """Looks at the state between two checkpoints, and fills the reserve. One rank's.
+
+    Parameters
+    ----------
+    reserve : Reserve
+    pieces : PieceMemory
+        Knows what need not be copied.
+    writer : Writer
+    clock : callable
+        Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        reserve: Reserve,
+        pieces: PieceMemory,
+        writer: Writer,
+        clock: Callable[[], float],
+    ) -> None:
+        self._reserve = reserve
+        self._pieces = pieces
+        self._writer = writer
+        self._clock = clock
+        self._tasks: Sequence[Task] = ()
+        self._numbers: Mapping[int, int] = {}
+        self._times_s: deque[float] = deque()
+        self._due_s = float("inf")
+        self._looks_when_due = 0  # that are left
+        self._seen_bytes = 0  # of the state when it was looked at; 0: not since the last checkpoint
+        self._filled: Outcome[None] | None = None
+
+    def attach(self, tasks: Sequence[Task], numbers: Mapping[int, int]) -> None:
+        """Say whose state it is; ``numbers``: id of a task to its number in the plan."""
+        self._tasks, self._numbers = tasks, numbers
+
+    def schedule(self, interval_s: float) -> None:
+        """Begin anew: a checkpoint begins, and the next one is due after the interval."""
+        now_s = self._clock()
+        self._times_s = deque(now_s + part * interval_s for part in _LOOK_AT)
+        self._due_s = now_s + _NEARLY_DUE_AT * interval_s
+        self._looks_when_due = _LOOKS_WHEN_DUE
+        self._seen_bytes = 0
+
+    def go_on(self) -> None:
+        """Look at the state if it is time; while no checkpoint is under way."""
+        if self.is_under_way:
+            return
+        now_s = self._clock()
+        is_time = False
+        while self._times_s and now_s >= self._times_s[0]:
+            self._times_s.popleft()
+            is_time = True
+        if now_s >= self._due_s:
+            self._look_when_nearly_due()
+        elif is_time and self._has_grown():
+            self._fill()
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the background still touches memory that a copy would want."""
+        return self._filled is not None and not self._filled.done
+
+    def _operators(self) -> Iterator[tuple[str, Any]]:
+        """Yield the operators with much state, each with its path."""
+        for task in self._tasks:
+            for place, operator in enumerate(task.chain.operators):
+                if hasattr(operator, "snapshot_in_pieces"):
+                    yield f"{self._numbers[id(task)]}/{place}", operator
+
+    def _has_grown(self) -> bool:
+        """Whether the state is larger than at the last look, or was not looked at."""
+        n_bytes = sum(state_bytes(operator) for _, operator in self._operators())
+        if self._seen_bytes and n_bytes <= _GROWN * self._seen_bytes:
+            return False
+        self._seen_bytes = n_bytes
+        return True
+
+    def _look_when_nearly_due(self) -> None:
+        """Fill the reserve once more if a copy would not find its memory there."""
+        if not self._looks_when_due:
+            return
+        self._looks_when_due -= 1
+        if self._reserve.covers(self._wanted(_LEAST_HEADROOM)):
+            self._looks_when_due = 0
+        else:
+            self._fill()
+
+    def _fill(self) -> None:
+        wanted = self._wanted(HEADROOM)
+        self._filled = self._writer.submit(lambda: self._reserve.fill(wanted))
+
+    def _wanted(self, headroom: float) -> dict[str, list[int]]:
+        """Return for each operator the sizes of arrays to copy to, were it copied now."""
+        wanted = {}
+        for path, operator in self._operators():
+            snapshot = operator.snapshot_in_pieces()
+            if snapshot is not None:
+                wanted[path] = wanted_sizes(snapshot, self._pieces.known(path), headroom)
+        return wanted

@@ -1,0 +1,432 @@
+"""Finds the checkpoint that a run goes on from, checks it, and hands its state out.
+
+Every rank checks what it reads before anything is believed. If any rank finds damage,
+all go back to the checkpoint before, and say so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from hpcstream.checkpoint.increments import assembled, files_of, tables_from_json
+from hpcstream.checkpoint.pending import TASKS, Plan, Session
+from hpcstream.checkpoint.storage.directory import CheckpointStore
+from hpcstream.checkpoint.storage.file import (
+    Array,
+    CheckpointError,
+    CheckpointFile,
+    DamagedCheckpoint,
+    Places,
+    WrittenFile,
+    escaped,
+)
+from hpcstream.checkpoint.storage.job_lock import Lease, acquire
+from hpcstream.checkpoint.storage.manifest import Manifest, StoredOperator, read_manifest
+from hpcstream.config import JobConfig
+from hpcstream.errors import PlanError
+from hpcstream.exchange.agree import raise_together
+from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.graph.identity import FINAL, LOCAL, OperatorIdentity
+from hpcstream.graph.physical import TaskPlan
+from hpcstream.messages import say
+from hpcstream.runtime.checkpoints.changed_plan import check_plan, is_same
+from hpcstream.runtime.checkpoints.same_sources import assigned_sources
+from hpcstream.runtime.checkpoints.task_state import (
+    redealt_splits,
+    restore_facts,
+    restore_redealt_source,
+)
+from hpcstream.runtime.sources.reader import SplitProgress
+from hpcstream.runtime.task import SourceTask, Task
+from hpcstream.state.snapshots import Share
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What rank 0 found in the checkpoint directory, told to all ranks."""
+
+    attempt: int
+    next_number: int
+    candidates: list[str]
+
+
+class Restored:
+    """A whole checkpoint, read as operators ask for their state.
+
+    Parameters
+    ----------
+    path : str
+    manifest : Manifest
+    comm : Communicator
+        Of the run that goes on from it.
+    plan : Plan
+        Of that run.
+
+    Attributes
+    ----------
+    sources : dict of int to str
+        Which of its sources each source of the plan goes on with, by task.
+    same_plan : bool
+        The plan and the number of ranks are those of the checkpoint.
+    """
+
+    def __init__(self, path: str, manifest: Manifest, comm: Communicator, plan: Plan) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.sources = assigned_sources(manifest.sources, plan.sources, plan.origins)
+        self.same_plan = (
+            manifest.size == plan.size
+            and manifest.fingerprint == plan.fingerprint
+            and len(self.sources) == len(plan.sources)
+        )
+        self._plan = plan
+        self._comm = comm
+        self._stack = ExitStack()
+        self._files: dict[int, CheckpointFile] = {}
+        self._shared: dict[str, CheckpointFile] = {}
+        self._arrays: dict[str, dict[str, Array]] = {}
+        self._facts: dict[int, Facts] = {}
+
+    def open(self) -> None:
+        """Open the files, and check all of this rank's share. Raises `DamagedCheckpoint`."""
+        size, rank = self.manifest.size, self._comm.rank
+        for number in [rank] if self.same_plan else range(size):
+            written = self.manifest.files[number]
+            file = self._opened(os.path.join(self.path, written.name), written)
+            self._files[number] = file
+            self._facts[number] = json.loads(file.arrays(TASKS)["facts"].tobytes())
+        directory = os.path.dirname(self.path)
+        for place in self._places():
+            file = self._opened(os.path.join(directory, place), self.manifest.shared[place])
+            self._shared[place] = file
+        if self.same_plan:
+            for one in self.manifest.operators:
+                if rank in one.ranks:
+                    self._arrays[one.path] = self._state(rank, one.path)
+        else:
+            for file in [*self._files.values(), *self._shared.values()][rank :: self._comm.size]:
+                file.check()
+
+    def _opened(self, path: str, written: WrittenFile) -> CheckpointFile:
+        return self._stack.enter_context(CheckpointFile(path, written))
+
+    def _places(self) -> list[str]:
+        """Return the files of other checkpoints that hold pieces of what this rank may need."""
+        tables = (
+            table
+            for facts in self._facts.values()
+            for task in facts.values()
+            for value in task["pieces"].values()
+            for table in tables_from_json(value)
+        )
+        return files_of(tables)
+
+    def _state(self, rank: int, path: str) -> dict[str, Array]:
+        """Return the state of an operator on a rank, its pieces put together."""
+        own = self._files[rank].arrays(path)
+        task, place = path.split("/")
+        value = self._facts[rank].get(task, {"pieces": {}})["pieces"].get(place)
+        if value is None:
+            return own
+        tables = tables_from_json(value)
+
+        def copy_of(file: str, name: str, out: Array, places: Places) -> None:
+            self._shared[file].copy(f"{path}/{escaped(name)}", out, places)
+
+        return assembled(tables, own, copy_of)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._stack.close()
+        self._arrays.clear()
+
+    # -- what a run takes from it --------------------------------------------------------
+
+    def knows_source(self, task: int) -> bool:
+        """Whether the checkpoint says how far a source was read. The same on all ranks."""
+        return task in self.sources
+
+    def splits(self, task: int, ranks: Sequence[int], run_rows: int) -> list[SplitProgress]:
+        """Return this rank's splits of a source that `knows_source`; in runs if dealt again."""
+        rank = self._comm.rank
+        if self.same_plan:
+            return self._own_splits(task)
+        parts = self._source_parts(self.sources[task])
+        return redealt_splits(parts, list(ranks).index(rank), len(ranks), run_rows)
+
+    def share_of_splits(self, task: int) -> list[SplitProgress]:
+        """Return splits of a source, finished ones too, so that all ranks together have all."""
+        if self.same_plan:
+            return self._own_splits(task)
+        if self._comm.rank:
+            return []
+        parts = self._source_parts(self.sources[task])
+        return [SplitProgress.from_json(one) for facts in parts for one in facts["splits"]]
+
+    def _own_splits(self, task: int) -> list[SplitProgress]:
+        facts = self._facts[self._comm.rank].get(str(task))
+        splits = [] if facts is None else facts["source"]["splits"]
+        return [SplitProgress.from_json(one) for one in splits]
+
+    def sink(self, identity: OperatorIdentity) -> Mapping[str, Any] | None:
+        """Return parts and positions of a sink; None if the checkpoint does not know it."""
+        is_known = any(is_same(one, identity) for one in self.manifest.operators)
+        record = self.manifest.sinks.get(identity.id) if is_known else None
+        return record if record is not None and record["positions"] else None
+
+    def restore(self, task: Task, plan: TaskPlan, identities: Sequence[OperatorIdentity]) -> None:
+        """Give a task its watermark, its operators their state, a source its place."""
+        if self.same_plan:
+            facts = self._facts[self._comm.rank][str(plan.number)]
+            restore_facts(task, facts, self.manifest.round)
+        elif isinstance(task, SourceTask) and self.knows_source(plan.number):
+            parts = self._source_parts(self.sources[plan.number])
+            if parts:
+                restore_redealt_source(task, parts, plan.ranks.index(self._comm.rank))
+        for identity, operator in zip(identities, task.chain.operators, strict=True):
+            self._restore_operator(operator, identity)
+
+    def _source_parts(self, source: str) -> list[Facts]:
+        """Return what the ranks knew of a source, in the order of ranks."""
+        return [
+            facts["source"]
+            for rank in sorted(self._facts)
+            for facts in self._facts[rank].values()
+            if "source" in facts and facts["source"]["id"] == source
+        ]
+
+    def _restore_operator(self, operator: Any, identity: OperatorIdentity) -> None:
+        if self.same_plan:
+            state = self._arrays.pop(f"{identity.task}/{identity.place}", {})
+            if state:
+                operator.restore(state)
+            return
+        unchanged = self._unchanged(identity)
+        if unchanged is not None:
+            state = self._state(self._comm.rank, unchanged.path)
+            if state:
+                operator.restore(state)
+            return
+        stages = self._stages(identity)
+        if not any(stages.values()):
+            return
+        share = Share(identity.ranks.index(self._comm.rank), len(identity.ranks))
+        if hasattr(operator, "restore_stages"):
+            operator.restore_stages(stages[LOCAL], stages[FINAL], share)
+        elif hasattr(operator, "restore_share"):
+            operator.restore_share(stages[FINAL] or stages[LOCAL], share)
+        else:
+            raise PlanError(
+                f"the state of {identity.id!r} cannot be dealt to another number of ranks or "
+                f"another plan; go on with {self.manifest.size} ranks and the plan as it was, or "
+                "start afresh with restore_from=None"
+            )
+
+    def _unchanged(self, identity: OperatorIdentity) -> StoredOperator | None:
+        """Return the stored operator if all of its stages are on the ranks they were on."""
+        before = [one for one in self.manifest.operators if is_same(one, identity)]
+        now = [one for one in self._plan.operators if one.id == identity.id]
+        places = {(one.role, tuple(one.ranks)) for one in before}
+        if self.manifest.size != self._plan.size or not places <= {(o.role, o.ranks) for o in now}:
+            return None
+        return next((one for one in before if one.role == identity.role), None)
+
+    def _stages(self, identity: OperatorIdentity) -> dict[str, list[dict[str, Array]]]:
+        """Return the snapshots of all instances of the stages of an operator, by rank.
+
+        An operator that is all there is counts as a final stage.
+        """
+        found: dict[str, list[dict[str, Array]]] = {LOCAL: [], FINAL: []}
+        for one in self.manifest.operators:
+            if not is_same(one, identity):
+                continue
+            role = LOCAL if one.role == LOCAL else FINAL
+            for rank in one.ranks:
+                state = self._state(rank, one.path)
+                if state:
+                    found[role].append(state)
+        return found
+
+
+# -- opening -------------------------------------------------------------------------------
+
+
+def open_directory(
+    config: JobConfig, plan: Plan, comm: Communicator
+) -> Generator[None, None, tuple[Session, Restored | None, Lease | None]]:
+    """Begin an attempt in the checkpoint directory and choose what to go on from. Collective.
+
+    Raises
+    ------
+    CheckpointError
+        The directory cannot be used, another job runs there, or no checkpoint is whole.
+    PlanError
+        The checkpoint has state that the plan has no place for.
+    """
+    assert config.checkpoint_dir is not None
+    store = CheckpointStore(config.checkpoint_dir)
+    lease, opening, error = None, None, None
+    if comm.rank == 0:
+        try:
+            lease, opening = _begin(store, config, plan.job)
+        except Exception as failure:
+            error = failure
+    try:
+        yield from raise_together(error, comm)
+        text = json.dumps(vars(opening)) if opening is not None else ""
+        (first, *_) = yield from gather_bytes(comm, text.encode())
+        opening = Opening(**json.loads(first))
+        restored = yield from _choose(opening, config, plan, comm)
+        yield from _mark(store, opening, restored, comm)
+    except BaseException:
+        if lease is not None:
+            lease.release()
+        raise
+    first_round = 0 if restored is None else restored.manifest.round
+    session = Session(store, opening.attempt, opening.next_number, first_round)
+    return session, restored, lease
+
+
+def _begin(store: CheckpointStore, config: JobConfig, job: str) -> tuple[Lease, Opening]:
+    """Take the lease and a number for this attempt, and shut out earlier ones. On rank 0."""
+    store.make()
+    lease = acquire(store.directory, job, say=say)
+    try:
+        _check_job(store, config.restore_from, job)  # first: a refused start leaves no mark
+        attempt = store.new_attempt(fresh=config.restore_from is None)
+        candidates = _candidates(store, config.restore_from)
+        number = store.next_number()  # also above what is removed now: its writer may still live
+        store.remove_unfinished()
+        return lease, Opening(attempt, number, candidates)
+    except BaseException:
+        lease.release()
+        raise
+
+
+def _check_job(store: CheckpointStore, restore_from: str | None, job: str) -> None:
+    """Raise if what a start would go on from, or make void, is another job's."""
+    if restore_from is None:
+        return
+    if restore_from not in ("auto", "latest"):
+        _check_name([os.path.abspath(os.path.expanduser(restore_from))], job)
+    _check_name([one.path for one in store.candidates()], job)
+
+
+def _check_name(paths: Sequence[str], job: str) -> None:
+    """Raise if the first checkpoint that can be read is of a job of another name."""
+    found = ""
+    for path in paths:
+        with suppress(CheckpointError):  # damage is told of when it is restored
+            found = read_manifest(path).job
+            break
+    if found not in ("", job):
+        raise CheckpointError(
+            f"checkpoint directory {os.path.dirname(path)!r} belongs to job {found!r}, this is "
+            f"{job!r}: use another directory, or give the job its old name"
+        )
+
+
+def _candidates(store: CheckpointStore, restore_from: str | None) -> list[str]:
+    if restore_from is None:
+        return []
+    found = [one.path for one in store.candidates()]
+    left_behind = [one.path for one in store.left_behind()]
+    if restore_from in ("auto", "latest"):
+        if not found and left_behind:
+            raise CheckpointError(
+                f"an earlier start in {store.directory!r} went on from a checkpoint that is not "
+                f"there, so {os.path.basename(left_behind[0])} no longer fits the output; give "
+                "restore_from=PATH of that checkpoint, or start afresh with restore_from=None"
+            )
+        if not found and restore_from == "latest":
+            raise CheckpointError(
+                f"restore_from='latest': there is no checkpoint in {store.directory!r}"
+            )
+        return found
+    path = os.path.abspath(os.path.expanduser(restore_from))
+    if not os.path.isdir(path):
+        raise CheckpointError(f"restore_from={restore_from!r}: there is no such checkpoint")
+    if os.path.realpath(path) in map(os.path.realpath, left_behind):
+        raise CheckpointError(
+            f"restore_from={restore_from!r}: a later start went on from an earlier checkpoint and "
+            "removed the rows that were committed after it, so this one no longer fits the output; "
+            "`hpcstream checkpoints ls` marks those that count"
+        )
+    return [path]
+
+
+def _mark(
+    store: CheckpointStore, opening: Opening, restored: Restored | None, comm: Communicator
+) -> Generator[None, None, None]:
+    """Write down what this attempt goes on from; no rank touches a sink before. Collective."""
+    error = None
+    if comm.rank == 0:
+        try:
+            path = None if restored is None else restored.path
+            store.goes_on_from(opening.attempt, path)
+        except OSError as failure:
+            error = CheckpointError(f"cannot write to {store.directory!r}: {failure.strerror}")
+    yield from _raise_or_go_on(error, restored, comm)
+
+
+def _raise_or_go_on(
+    error: Exception | None, restored: Restored | None, comm: Communicator
+) -> Generator[None, None, None]:
+    """Raise an error of any rank on all, with nothing left open. Collective."""
+    try:
+        yield from raise_together(error, comm)
+    except BaseException:
+        if restored is not None:
+            restored.close()
+        raise
+
+
+def _choose(
+    opening: Opening, config: JobConfig, plan: Plan, comm: Communicator
+) -> Generator[None, None, Restored | None]:
+    for path in opening.candidates:
+        restored, damage, error = None, "", None
+        try:
+            restored = _open(path, config, plan, comm)
+        except DamagedCheckpoint as failure:
+            damage = str(failure)
+        except Exception as failure:
+            error = failure
+        yield from _raise_or_go_on(error, restored, comm)
+        texts = yield from gather_bytes(comm, damage.encode())
+        found = [text.decode() for text in texts if text]
+        if not found:
+            assert restored is not None
+            return restored
+        if restored is not None:
+            restored.close()
+        if comm.rank == 0:
+            say(f"checkpoint damaged: {found[0]}; going back to the one before")
+    if opening.candidates:
+        error = CheckpointError(
+            f"no checkpoint of {config.checkpoint_dir!r} is whole (see above); restore one by hand "
+            "with restore_from=PATH, or start afresh with restore_from=None"
+        )
+        yield from raise_together(error, comm)
+    return None
+
+
+def _open(path: str, config: JobConfig, plan: Plan, comm: Communicator) -> Restored:
+    manifest = read_manifest(path)
+    restored = Restored(path, manifest, comm, plan)
+    if not restored.same_plan:
+        allowed = config.allow_dropped_state
+        check_plan(path, manifest, plan, restored.sources, allow_dropped_state=allowed)
+    try:
+        restored.open()
+    except BaseException:
+        restored.close()
+        raise
+    return restored

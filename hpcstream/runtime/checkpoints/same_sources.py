@@ -1,0 +1,266 @@
+"""Whether a job that goes on still reads what it read before.
+
+A position in a source means something only as long as the rows before it are those
+that were read. A source keeps its position if it is found again in the plan, and, if it
+reads files, if these are found again with the same bytes: under whatever spelling of
+their paths, or moved together to another place. Else the job does not start: the rows
+would be read from the beginning, and what windows hold of them, and what sinks have
+committed, would count twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hpcstream.checkpoint.storage.file import CheckpointError
+from hpcstream.checkpoint.storage.manifest import Manifest
+from hpcstream.connectors.base import Split
+from hpcstream.connectors.files.facts import FileFacts, change_of, facts_of
+from hpcstream.connectors.files.paths import place_of
+from hpcstream.connectors.files.source import FileSource
+from hpcstream.errors import ConnectorError
+from hpcstream.exchange.agree import raise_together
+from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.messages import say
+from hpcstream.runtime.sources.reader import SplitProgress
+
+
+def assigned_sources(
+    stored: Mapping[str, str], names: Mapping[int, str], origins: Mapping[int, str]
+) -> dict[int, str]:
+    """Return which source of a checkpoint each source of a plan goes on with, by task.
+
+    That of its name if it reads in the same way; else the only one that is left of those
+    which read like it, if it is the only one of the plan, too.
+
+    Parameters
+    ----------
+    stored : mapping of str to str
+        Name of each source of the checkpoint, and how it is read.
+    names, origins : mapping of int to str
+        The same of the plan.
+    """
+    found = {t: name for t, name in names.items() if stored.get(name) == origins[t]}
+    left = {name: kind for name, kind in stored.items() if name not in found.values()}
+    for task, kind in origins.items():
+        rivals = [t for t in names if t not in found and origins[t] == kind]
+        candidates = [name for name, other in left.items() if other == kind]
+        if rivals == [task] and len(candidates) == 1:
+            found[task] = candidates[0]
+            del left[candidates[0]]
+    return found
+
+
+@dataclass
+class KnownFile:
+    """A file of which a checkpoint says how far it was read.
+
+    Attributes
+    ----------
+    facts : FileFacts or None
+        None: of a file that grows.
+    is_begun, is_done : bool
+        Whether any, and whether all of its rows were read.
+    """
+
+    facts: FileFacts | None
+    is_begun: bool = False
+    is_done: bool = True
+
+
+def known_files(splits: Iterable[SplitProgress]) -> dict[str, KnownFile]:
+    """Return the files of splits, by path."""
+    files: dict[str, KnownFile] = {}
+    for one in splits:
+        facts: Any = one.split.info.get("file")
+        file = files.setdefault(str(one.split.info["path"]), KnownFile(facts))
+        file.is_begun = file.is_begun or one.done or one.position > 0
+        file.is_done = file.is_done and one.done
+    return files
+
+
+def merged(shares: Iterable[Mapping[str, KnownFile]]) -> dict[str, KnownFile]:
+    """Return what ranks know of files together."""
+    files: dict[str, KnownFile] = {}
+    for share in shares:
+        for path, own in share.items():
+            file = files.setdefault(path, KnownFile(own.facts))
+            file.is_begun = file.is_begun or own.is_begun
+            file.is_done = file.is_done and own.is_done
+    return files
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The files of a checkpoint beside those that are there now.
+
+    Attributes
+    ----------
+    moved : dict of str to str
+        Path of each file that was found again, to its path now.
+    facts : dict of str to FileFacts
+        Of those whose time changed, or that lie elsewhere now; by path now.
+    changed : dict of str to str
+        How files differ from what they were, by path now.
+    gone, added : list of str
+    """
+
+    moved: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, FileFacts] = field(default_factory=dict)
+    changed: dict[str, str] = field(default_factory=dict)
+    gone: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+
+
+def compared(
+    known: Mapping[str, KnownFile], found: Sequence[str], *, look: bool = True
+) -> Comparison:
+    """Compare files; raises `ConnectorError` if one cannot be read.
+
+    ``look``: whether they have changed, too.
+    """
+    places = {place_of(path): path for path in found}
+    here = {path: places[place_of(path)] for path in known if place_of(path) in places}
+    moved = here | _moved_together(known, found, here)
+    result = Comparison(moved)
+    for before, now in moved.items():
+        facts = known[before].facts
+        if facts is None or not look:
+            continue
+        change = change_of(now, facts, is_elsewhere=before not in here)
+        if change is not None:
+            result.changed[now] = change
+        elif before not in here or os.stat(now).st_mtime_ns != facts["mtime"]:
+            result.facts[now] = facts_of(now)
+    result.gone.extend(path for path in known if path not in moved)
+    taken = set(moved.values())
+    result.added.extend(path for path in found if path not in taken)
+    return result
+
+
+def _moved_together(
+    known: Mapping[str, KnownFile], found: Sequence[str], here: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the files that lie below another directory now, by the same names below it."""
+    missing = [path for path in known if path not in here]
+    if not missing:
+        return {}
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in known])
+    names = {os.path.relpath(os.path.abspath(path), root): path for path in missing}
+    free = {os.path.abspath(path): path for path in found if path not in here.values()}
+    first = next(iter(names))
+    best: dict[str, str] = {}
+    for path in free:
+        if path.endswith(f"{os.sep}{first}"):
+            base = path.removesuffix(first)
+            below = {
+                before: free[base + name] for name, before in names.items() if base + name in free
+            }
+            best = max(best, below, key=len)
+    return best
+
+
+def objection(
+    known: Mapping[str, KnownFile], result: Comparison, source: str, *, finished: bool
+) -> str | None:
+    """Return why a job cannot go on with the files that are there now; None: it can."""
+    if result.changed and not finished:
+        path, what = next(iter(result.changed.items()))
+        more = f" (and {len(result.changed) - 1} more)" if len(result.changed) > 1 else ""
+        return f"{path!r}{more} has changed since the checkpoint: {what}"
+    if result.gone and not result.moved and result.added:
+        return (
+            f"{source} reads other files than before: {result.gone[0]!r} is not among them, "
+            f"{result.added[0]!r} is new"
+        )
+    needed = [path for path in result.gone if not known[path].is_done]
+    if needed and not finished:
+        state = "was read in part" if known[needed[0]].is_begun else "is not read yet"
+        more = f" (and {len(needed) - 1} more)" if len(needed) > 1 else ""
+        return f"{needed[0]!r}{more}, which {state}, is not among the files of {source} any more"
+    return None
+
+
+def remark(result: Comparison, source: str) -> str | None:
+    """Return what to say of files that make no difference to the job."""
+    said = []
+    if result.added:
+        n_files = _files(len(result.added))
+        said.append(
+            f"{n_files} added to {source} since the job began, as {result.added[0]!r}, "
+            "and not read: a job reads the files that were there when it began"
+        )
+    if result.gone:
+        said.append(f"{_files(len(result.gone))} read already and gone, as {result.gone[0]!r}")
+    return "; ".join(said) or None
+
+
+def _files(number: int) -> str:
+    return "1 file was" if number == 1 else f"{number} files were"
+
+
+def found_again(
+    source: FileSource, share: Sequence[SplitProgress], manifest: Manifest, comm: Communicator
+) -> Generator[None, None, Comparison]:
+    """Find the files of a checkpoint among those of a source, on rank 0 for all. Collective.
+
+    Parameters
+    ----------
+    share : sequence of SplitProgress
+        This rank's of the splits in the checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        Files have changed or are gone, so that positions in them mean nothing any more.
+    """
+    own = {path: asdict(file) for path, file in known_files(share).items()}
+    texts = yield from gather_bytes(comm, json.dumps(own).encode())
+    answer, error = "", None
+    if comm.rank == 0:
+        shares = [json.loads(text) for text in texts if text]
+        known = merged({p: KnownFile(**f) for p, f in one.items()} for one in shares)
+        try:
+            answer = json.dumps(asdict(_checked(source, known, manifest)))
+        except Exception as failure:
+            error = failure
+    yield from raise_together(error, comm)
+    (first, *_) = yield from gather_bytes(comm, answer.encode())
+    return Comparison(**json.loads(first))
+
+
+def _checked(source: FileSource, known: Mapping[str, KnownFile], manifest: Manifest) -> Comparison:
+    try:
+        found = source.files()
+    except ConnectorError:
+        if not manifest.finished:
+            raise
+        found = list(known)  # input may go when the job is finished
+    result = compared(known, found, look=not manifest.finished)
+    why = objection(known, result, source.call, finished=manifest.finished)
+    if why is not None:
+        raise CheckpointError(
+            f"checkpoint {manifest.number} of job {manifest.job!r}: {why}; positions in it mean "
+            "nothing any more: put the files back as they were, or start afresh with "
+            "restore_from=None"
+        )
+    text = remark(result, source.call)
+    if text is not None:
+        say(text)
+    return result
+
+
+def relocate(progress: SplitProgress, result: Comparison) -> None:
+    """Give a split the path and the facts that its file has now."""
+    split = progress.split
+    before = str(split.info["path"])
+    now = result.moved.get(before, before)
+    info = {**split.info, "path": now}
+    if now in result.facts:
+        info["file"] = result.facts[now]
+    name = now + split.id.removeprefix(before) if split.id.startswith(before) else split.id
+    progress.split = Split(name, info, split.n_rows, split.first_time, split.last_time)

@@ -1,0 +1,110 @@
+"""The state of a task between two rounds, as arrays and JSON, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hpcstream.checkpoint.increments import OWN, PieceMemory, Table
+from hpcstream.runtime.sources.reader import BoundedReader, LiveReader, SplitProgress
+from hpcstream.runtime.sources.runs import dealt_to
+from hpcstream.runtime.task import SourceTask, Task
+from hpcstream.state.snapshots import Snapshot
+
+
+def task_facts(task: Task) -> dict[str, Any]:
+    """Return what a task is at besides the state of its operators, for JSON."""
+    facts: dict[str, Any] = {
+        "watermark": task.tracker.watermark,
+        "counters": [[one.rows_in, one.rows_out] for one in task.chain.counters],
+        "row_bytes": [
+            edge.snapshot() if hasattr(edge, "snapshot") else None for edge in task.outputs.edges
+        ],
+    }
+    if isinstance(task, SourceTask):
+        facts["source"] = source_facts(task)
+    return facts
+
+
+def source_facts(task: SourceTask) -> dict[str, Any]:
+    """Return how far a source was read by the rounds that are closed."""
+    facts: dict[str, Any] = {"watermark": task.watermark}
+    reader = task.reader
+    if isinstance(reader, LiveReader):
+        assert task.pacer is not None, "a live source is paced"
+        rows_scanned, marks = task.pacer.mark
+        splits = [
+            SplitProgress(one.number, one.split, position, ended, greatest)
+            for one, (position, ended, greatest) in zip(reader.progress, marks, strict=True)
+        ]
+        return facts | {"rows": rows_scanned, "splits": [one.to_json() for one in splits]}
+    return facts | {
+        "rows": reader.rows_scanned,
+        "splits": reader.progress_as_json(),
+        "reader": reader.snapshot(),
+    }
+
+
+def operator_state(
+    operator: Any, path: str, memory: PieceMemory | None
+) -> tuple[Snapshot, list[Table] | None, int]:
+    """Return what is to be written of an operator's state, where its pieces are, and its bytes.
+
+    Parameters
+    ----------
+    memory : PieceMemory, optional
+        Knows the pieces that need not be written again; None: all are.
+    """
+    in_pieces = getattr(operator, "snapshot_in_pieces", None)
+    snapshot = None if memory is None or in_pieces is None else in_pieces()
+    if snapshot is None or memory is None:
+        state = operator.snapshot()
+        return state, None, sum(array.nbytes for array in state.values())
+    state, tables = memory.take(path, snapshot)
+    n_bytes = sum(array.nbytes for array in state.values())
+    for table in tables:
+        n_bytes += table.entry_bytes * sum(p.n_entries for p in table.pieces if p.file != OWN)
+    return state, tables, n_bytes
+
+
+def restore_facts(task: Task, facts: Mapping[str, Any], first_round: int) -> None:
+    """Go on as the same task of the same plan."""
+    task.tracker.restore(facts["watermark"])
+    for counters, (rows_in, rows_out) in zip(task.chain.counters, facts["counters"], strict=True):
+        counters.rows_in, counters.rows_out = rows_in, rows_out
+    for edge, row_bytes in zip(task.outputs.edges, facts["row_bytes"], strict=True):
+        if row_bytes is not None:
+            edge.restore(row_bytes, first_round)  # type: ignore[attr-defined]
+    if isinstance(task, SourceTask):
+        restore_source(task, facts["source"])
+
+
+def restore_source(task: SourceTask, facts: Mapping[str, Any]) -> None:
+    """Go on reading at the place of a snapshot of the same splits."""
+    task.restore_watermark(facts["watermark"])
+    task.reader.rows_scanned = facts["rows"]
+    if isinstance(task.reader, BoundedReader):
+        task.reader.restore(facts["reader"])
+    elif task.pacer is not None:
+        task.pacer.mark = task.reader.snapshot()
+
+
+def restore_redealt_source(
+    task: SourceTask, parts: Sequence[Mapping[str, Any]], place: int
+) -> None:
+    """Go on with splits that other ranks read before: no row is before the least watermark."""
+    task.restore_watermark(min(facts["watermark"] for facts in parts))
+    if place == 0:
+        task.reader.rows_scanned = sum(facts["rows"] for facts in parts)
+    if task.pacer is not None:
+        task.pacer.mark = task.reader.snapshot()  # type: ignore[assignment]
+
+
+def redealt_splits(
+    parts: Sequence[Mapping[str, Any]], place: int, places: int, run_rows: int
+) -> list[SplitProgress]:
+    """Deal the splits that are not finished to another number of ranks, in their order."""
+    splits = [SplitProgress.from_json(one) for facts in parts for one in facts["splits"]]
+    unread = sorted((one for one in splits if not one.done), key=lambda one: one.number)
+    rows = [one.rows_left for one in unread]
+    return [unread[i] for i in dealt_to(place, places, rows, run_rows)]

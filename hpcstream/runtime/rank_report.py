@@ -1,0 +1,49 @@
+"""Takes the counts of one rank together when its rounds are over."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from hpcstream.observability.metrics import OperatorReport, RankReport
+from hpcstream.runtime.assembly import Setup
+from hpcstream.runtime.task import SourceTask
+from hpcstream.runtime.telemetry import state_bytes
+
+
+def rows_read(setup: Setup) -> int:
+    """Return the rows that this rank has scanned, those before a restart included."""
+    tasks = setup.worker.tasks
+    return sum(task.reader.rows_scanned for task in tasks if isinstance(task, SourceTask))
+
+
+def rank_report(setup: Setup, seconds: float, rows_before: int = 0) -> RankReport:
+    """Return what this rank did in a run of ``seconds`` that began at ``rows_before``."""
+    worker, telemetry = setup.worker, setup.telemetry
+    telemetry.memory.sample()
+    hold = telemetry.holds.now if worker.outcome.stop else telemetry.holds.longest
+    report = RankReport(
+        rank=worker.rank,
+        rows_in=rows_read(setup),
+        rows_before=rows_before,
+        rounds=max((task.next_round for task in worker.tasks), default=0),
+        seconds=seconds,
+        busy_s=sum(task.busy_ns for task in worker.tasks) / 1e9,
+        exchange_s=worker.exchange_ns / 1e9,
+        bytes_sent=sum(edge.bytes_sent for edge in worker.edges),
+        peak_bytes=telemetry.memory.peak_bytes,
+        rows_out=sum(sink.rows_out for sink in setup.sinks.values()),
+        hold=None if hold is None else hold.to_json(),
+        jumps=[asdict(jump) for jump in telemetry.jumps()],
+        idle_splits=telemetry.idle_splits(),
+        times=[one.to_json() for one in telemetry.event_times()],
+    )
+    for plan, task in zip(setup.plans, worker.tasks, strict=True):
+        operators = zip(task.chain.counters, task.chain.operators, strict=True)
+        for place, (counters, operator) in enumerate(operators):
+            one = OperatorReport(plan.number, counters.label, counters.rows_in, counters.rows_out)
+            one.late_rows = int(getattr(operator, "late_rows", 0))
+            held = telemetry.most_state_bytes(plan.number, place)
+            one.state_bytes = max(held, state_bytes(operator))
+            report.late_rows += one.late_rows
+            report.operators.append(one)
+    return report

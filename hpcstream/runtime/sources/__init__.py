@@ -1,0 +1,1 @@
+"""Reading sources: readers, pacing of rounds, turns."""

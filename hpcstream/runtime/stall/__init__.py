@@ -1,0 +1,1 @@
+"""Finds out what a job that does not move waits for."""

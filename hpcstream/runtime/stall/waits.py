@@ -1,0 +1,74 @@
+"""What this rank waits for, in words; for a job in which nothing moves."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hpcstream.exchange.edges.base import Edge
+from hpcstream.graph.physical import EdgePlan, PhysicalGraph
+from hpcstream.runtime.task import SourceTask, Task
+from hpcstream.runtime.worker import Worker
+
+
+class Wait(NamedTuple):
+    """What is waited for, and the ranks whose part is missing, where that is known."""
+
+    what: str
+    ranks: tuple[int, ...] = ()
+
+
+def what_is_awaited(worker: Worker, graph: PhysicalGraph) -> Wait:
+    """Return what the task that is furthest behind waits for."""
+    wait = _first_wait(worker, graph)
+    return Wait(wait.what, tuple(rank for rank in wait.ranks if rank != worker.rank))
+
+
+def _first_wait(worker: Worker, graph: PhysicalGraph) -> Wait:
+    open_tasks = [task for task in worker.tasks if not task.finished]
+    if not open_tasks:
+        return _of_the_end(worker, graph)
+    task = min(open_tasks, key=lambda one: one.next_round)
+    number = task.next_round
+    for edge in task.inputs:
+        if not edge.has_round(number):
+            return Wait(f"round {number} of {edge.name}", _behind(edge, graph))
+    for edge in task.outputs.edges:
+        if not edge.may_start(number):
+            return Wait(f"room for round {number} on {edge.name}", _behind(edge, graph))
+    if isinstance(task, SourceTask) and not worker.gate.may_start(number):
+        return Wait(f"the outcome of the control round before round {number}")
+    return Wait(f"room on an edge, {task.where()}", _behind_on(task, graph))
+
+
+def _of_the_end(worker: Worker, graph: PhysicalGraph) -> Wait:
+    for edge in worker.edges:
+        if not edge.finished:
+            return Wait(f"the end of {edge.name}", _behind(edge, graph))
+    return Wait("the outcome of a control round")
+
+
+def _behind_on(task: Task, graph: PhysicalGraph) -> tuple[int, ...]:
+    return tuple(sorted({rank for edge in task.outputs.edges for rank in _behind(edge, graph)}))
+
+
+def _behind(edge: Edge, graph: PhysicalGraph) -> tuple[int, ...]:
+    """Return the producers whose part is missing, as ranks of the job."""
+    plan = next((one for one in graph.edges if one.name == edge.name), None)
+    places = getattr(edge, "behind", [])
+    return tuple(_members(plan)[place] for place in places) if plan else ()
+
+
+def _members(plan: EdgePlan) -> list[int]:
+    """Return the ranks of an edge in the order of its communicator."""
+    assert plan.consumer is not None
+    return sorted({*plan.producer.ranks, *plan.consumer.ranks})
+
+
+def what_is_done(worker: Worker) -> str:
+    """Return what the task that runs works on, else the one furthest behind."""
+    if worker.at_work is not None:
+        return worker.at_work.where()
+    open_tasks = [task for task in worker.tasks if not task.finished]
+    if not open_tasks:
+        return "the end of the job"
+    return min(open_tasks, key=lambda one: one.next_round).where()

@@ -1,0 +1,258 @@
+"""Keys that are strings, or several columns: interned, so that a small number is the word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hpcstream.columns.arrays import (
+    binary_views,
+    fixed_values,
+    is_binary_type,
+    is_word_type,
+    key_words,
+    labelled,
+    stored,
+    stored_type,
+    validity,
+    words_to_array,
+)
+from hpcstream.columns.selection import gathered
+from hpcstream.kernels import key_bytes
+from hpcstream.state.appended_arrays import in_blocks
+from hpcstream.state.arrays import NO_NULLS, Allocator, Bools, HeapAllocator, Ints
+from hpcstream.state.key_index import Bytes, KeyIndex
+from hpcstream.state.slice_store import SliceStore
+from hpcstream.state.snapshots import PieceGroup
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+_SPARE_KEYS = 4096  # dead keys below this are not worth a rebuild
+
+
+class InternedKeys:
+    """Words for any key: the id of its bytes in a `KeyIndex`.
+
+    The bytes of a single string column are taken as they lie in the batch; its
+    null is told by validity. Several columns are encoded row by row, nulls included.
+
+    Parameters
+    ----------
+    fields : sequence of pa.Field
+        Key columns with the types of their values (dictionaries decoded).
+    allocator : Allocator, optional
+        Gives the memory of copies for checkpoints.
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[pa.Field],
+        allocator: Allocator | None = None,
+        index: KeyIndex | None = None,
+    ) -> None:
+        self._fields = tuple(fields)
+        self._allocator = allocator or HeapAllocator()
+        self._index = index or KeyIndex()
+        self._last: tuple[pa.Array, Ints] | None = None  # a dictionary and the ids of its values
+        self.generation = 0
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes reserved for keys."""
+        return self._index.n_bytes
+
+    def encode(self, batch: pa.RecordBatch) -> tuple[Ints, Bools]:
+        """Return ids, and which keys are not null."""
+        columns = [batch.column(field.name) for field in self._fields]
+        if len(columns) > 1:
+            offsets, data = encode_rows([_plain(column) for column in columns])
+            return self._index.ids(offsets, data), NO_NULLS
+        column = columns[0]
+        valid = validity(column)
+        if pa.types.is_dictionary(column.type) and self._suits(column):
+            words = self._ids_of_dictionary(column, valid)
+        else:
+            words = self._index.ids(*_bytes_of(_plain(column)))
+        return words, NO_NULLS if valid is None else valid
+
+    def decode(self, words: Ints, is_null: Bools | None) -> list[pa.Array]:
+        """Return the key columns of ids."""
+        offsets, data = self._index.keys(words)
+        types = [stored_type(field.type) for field in self._fields]
+        if len(types) > 1:
+            columns = decode_rows(offsets, data, types)
+        else:
+            valid = None if is_null is None else ~is_null
+            columns = [_from_bytes(offsets, data, valid, types[0])]
+        return [labelled(c, field.type) for c, field in zip(columns, self._fields, strict=True)]
+
+    def forget_dead(self, store: SliceStore) -> None:
+        """Throw away keys without entries, when they are more than half.
+
+        When that is depends on the slices alone: ids say in which order results come.
+        """
+        n_spare = len(self._index) - _SPARE_KEYS
+        if n_spare <= 0 or n_spare <= 2 * store.n_slice_entries():
+            return
+        self.generation += 1
+        self._last = None
+        live = np.unique(store.live_keys())
+        store.replace_keys(self._index.keep(live[live < len(self._index)]))
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the keys by id."""
+        return {name: array.copy() for name, array in self._index.contents().items()}
+
+    def pieces(self) -> Sequence[PieceGroup]:
+        """Return the keys by id, in blocks: new keys are put behind those that are there."""
+        contents = self._index.contents().items()
+        return [in_blocks(name, a, self.generation, self._allocator) for name, a in contents]
+
+    def restore(self, state: Arrays) -> None:
+        """Take over a snapshot."""
+        self._last = None
+        self._index.restore(state)
+
+    def _suits(self, column: pa.DictionaryArray) -> bool:
+        return len(column.dictionary) <= len(column) or self._is_last(column.dictionary)
+
+    def _is_last(self, dictionary: pa.Array) -> bool:
+        """Whether this is the dictionary of the batch before: the same memory, not equal values."""
+        return self._last is not None and _same_memory(self._last[0], dictionary)
+
+    def _ids_of_dictionary(self, column: pa.DictionaryArray, valid: Bools | None) -> Ints:
+        """Return ids by way of the dictionary, which is shorter than the column."""
+        if len(column.dictionary) == 0:
+            return _read_only(np.zeros(len(column), dtype=np.int64))
+        if not self._is_last(column.dictionary):
+            ids = self._index.ids(*_bytes_of(column.dictionary))
+            self._last = (column.dictionary, ids)
+        assert self._last is not None
+        ids = self._last[1]
+        if valid is None and column.type.index_type == pa.int32():
+            return _read_only(gathered(ids, fixed_values(column.indices)))
+        indices = key_words(column.indices)
+        if valid is not None:
+            indices = np.where(valid, indices, 0)  # anything may stand under a null
+        return _read_only(ids[indices])
+
+
+def encode_rows(columns: Sequence[pa.Array]) -> tuple[Ints, Bytes]:
+    """Return offsets and bytes of rows of several columns: equal rows, equal bytes."""
+    n_rows = len(columns[0])
+    valids = [validity(column) for column in columns]
+    flags = [NO_NULLS if valid is None else valid for valid in valids]
+    lengths = np.zeros(n_rows, dtype=np.int64)
+    views: list[Any] = []  # words, or (offsets, bytes)
+    for column, valid in zip(columns, flags, strict=True):
+        if is_word_type(column.type):
+            views.append(key_words(column))
+            lengths += key_bytes.WORD_BYTES
+        else:
+            views.append(_bytes_of(column))
+            key_bytes.add_lengths(views[-1][0], valid, lengths)
+    offsets = np.zeros(n_rows + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    data = np.empty(int(offsets[-1]), dtype=np.uint8)
+    cursor = offsets[:-1].copy()
+    for view, valid in zip(views, flags, strict=True):
+        if isinstance(view, tuple):
+            starts, strings = view
+            key_bytes.write_strings(starts, strings, valid, cursor, data)
+        else:
+            key_bytes.write_words(view, valid, cursor, data)
+    return _read_only(offsets), _read_only(data)
+
+
+def decode_rows(offsets: Ints, data: Bytes, types: Sequence[pa.DataType]) -> list[pa.Array]:
+    """Return the columns of rows that `encode_rows` encoded."""
+    cursor = offsets[:-1].copy()
+    columns = []
+    for data_type in types:
+        valid = np.empty(len(cursor), dtype=np.bool_)
+        if is_word_type(data_type):
+            words = np.empty(len(cursor), dtype=np.int64)
+            key_bytes.read_words(data, cursor, words, valid)
+            columns.append(words_to_array(words, _unless_all(valid), data_type))
+            continue
+        starts = np.empty(len(cursor) + 1, dtype=np.int64)
+        key_bytes.read_lengths(data, cursor, starts, valid)
+        strings = np.empty(int(starts[-1]), dtype=np.uint8)
+        key_bytes.read_strings(data, cursor, starts, strings)
+        columns.append(_from_bytes(starts, strings, _unless_all(valid), data_type))
+    return columns
+
+
+def _same_memory(left: pa.Array, right: pa.Array) -> bool:
+    """Whether two arrays, both alive, are views of one piece of memory."""
+    if len(left) != len(right) or left.offset != right.offset:
+        return False
+    places = [[b and b.address for b in array.buffers()] for array in (left, right)]
+    return places[0] == places[1]
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    return stored(column.dictionary_decode() if pa.types.is_dictionary(column.type) else column)
+
+
+def _bytes_of(column: pa.Array) -> tuple[npt.NDArray[Any], Bytes]:
+    """Return offsets and bytes of a column; values of fixed width have them, too."""
+    if is_binary_type(column.type):
+        return binary_views(column)
+    if is_word_type(column.type):
+        records = key_words(column)
+        width = 8
+    elif pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type):
+        is_text = pa.types.is_string_view(column.type)
+        return binary_views(column.cast(pa.large_string() if is_text else pa.large_binary()))
+    else:
+        records = fixed_values(column)
+        width = column.type.byte_width
+    offsets = np.arange(len(column) + 1, dtype=np.int64) * width
+    return _read_only(offsets), _read_only(records.reshape(-1).view(np.uint8))
+
+
+def _from_bytes(
+    offsets: Ints, data: Bytes, valid: Bools | None, data_type: pa.DataType
+) -> pa.Array:
+    """Return the array whose `_bytes_of` are given; null where not ``valid``."""
+    if is_word_type(data_type):
+        words = _filled_records(offsets, data, valid, 8).view(np.int64)
+        return words_to_array(words, valid, data_type)
+    bitmap = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    if is_binary_type(data_type):
+        is_large = data_type in (pa.large_string(), pa.large_binary())
+        starts = offsets if is_large else offsets.astype(np.int32)
+        buffers = [bitmap, pa.py_buffer(starts), pa.py_buffer(data)]
+        return pa.Array.from_buffers(data_type, len(offsets) - 1, buffers)
+    if pa.types.is_string_view(data_type) or pa.types.is_binary_view(data_type):
+        is_text = pa.types.is_string_view(data_type)
+        large = pa.large_string() if is_text else pa.large_binary()
+        return _from_bytes(offsets, data, valid, large).cast(data_type)
+    records = _filled_records(offsets, data, valid, data_type.byte_width)
+    return pa.Array.from_buffers(data_type, len(offsets) - 1, [bitmap, pa.py_buffer(records)])
+
+
+def _filled_records(offsets: Ints, data: Bytes, valid: Bools | None, width: int) -> Bytes:
+    """Return records of fixed width, zeros where there is none (a null has no bytes)."""
+    n_rows = len(offsets) - 1
+    if len(data) == n_rows * width:
+        return data
+    records = np.zeros((n_rows, width), dtype=np.uint8)
+    present = np.diff(offsets) == width
+    records[present] = data.reshape(-1, width)
+    return records.reshape(-1)
+
+
+def _unless_all(valid: Bools) -> Bools | None:
+    return None if valid.all() else valid
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    array = array.view()
+    array.setflags(write=False)
+    return array
