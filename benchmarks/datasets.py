@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.json_lines import as_lines
 from benchmarks.workloads import Workload
-from hpcstream.connectors.in_process import generators as g
+from hpcstream import generators as g
 
 BATCH_ROWS = 262_144
 SEED = 7

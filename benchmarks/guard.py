@@ -3,7 +3,8 @@
     python -m benchmarks.guard OLD [NEW] --workloads tumbling skew --ranks 1 2
 
 Each commit is checked out into a worktree of its own and measured by *these* benchmarks, so
-that only the engine differs; every run says which engine it had. The figure of a repetition is
+that only the engine differs; every run says which engine it had. So what a trial imports uses
+public names of hpcstream only, which older commits have too. The figure of a repetition is
 the ratio of two runs, one after the other; what counts is the median of the ratios. Kernels of
 a worktree are compiled anew, before the timed parts.
 """

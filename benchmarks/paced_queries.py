@@ -11,8 +11,7 @@ import pyarrow as pa
 
 import hpcstream as hs
 from benchmarks.datasets import campaigns
-from hpcstream import col
-from hpcstream.api.stream import Stream
+from hpcstream import Stream, col
 
 N_KEYS = 10_000
 _EVENTS = pa.array(["view", "click", "purchase"])

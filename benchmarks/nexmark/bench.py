@@ -15,8 +15,7 @@ import pyarrow as pa
 import hpcstream as hs
 from benchmarks.nexmark.digest import CountSink, Digest, DigestSink, digest
 from benchmarks.nexmark.query import Query, Views
-from hpcstream.api.stream import Stream
-from hpcstream.observability.result import JobResult
+from hpcstream import JobResult, Stream
 from hpcstream.process.launcher_facts import is_launched
 
 

@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 import hpcstream as hs
 from benchmarks.nexmark import kernels, texts
 from benchmarks.nexmark.config import FIRST_CATEGORY, FIRST_ID, KINDS, N_CATEGORIES, NexmarkConfig
-from hpcstream.api.stream import Stream
+from hpcstream import Stream
+from hpcstream import generators as g
 from hpcstream.connectors.files.time_bounds import Bounds
-from hpcstream.connectors.in_process import generators as g
 
 TIME = "dateTime"
 """The event-time column of all kinds, in milliseconds."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from hpcstream.api.stream import Stream
+from hpcstream import Stream
 
 Views = Mapping[str, Stream]
 """The streams a query reads, by name: person, auction, bid; records; lines."""

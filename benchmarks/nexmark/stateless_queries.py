@@ -8,8 +8,7 @@ import pyarrow as pa
 
 import hpcstream as hs
 from benchmarks.nexmark.query import Suite, Views
-from hpcstream import col
-from hpcstream.api.stream import Stream
+from hpcstream import Stream, col
 
 NEXMARK = Suite("nexmark")
 

@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 import numpy as np
 import pyarrow as pa
 
-from hpcstream.connectors.in_process import generators as g
+from hpcstream import generators as g
 
 HOT_CHANNELS = ("Google", "Facebook", "Baidu", "Apple")
 N_CHANNELS = 10_000

@@ -13,8 +13,7 @@ import pyarrow as pa
 import hpcstream as hs
 from benchmarks.nexmark.query import Views
 from benchmarks.nexmark.stateless_queries import NEXMARK
-from hpcstream import col
-from hpcstream.api.stream import Stream
+from hpcstream import Stream, col
 
 _SHIFT = 2**36
 _IDS = Decimal(10**11)

@@ -11,9 +11,7 @@ import pyarrow as pa
 import hpcstream as hs
 from benchmarks.nexmark.query import Query, Suite, Views
 from benchmarks.shufflebench.rules import Rules, match
-from hpcstream import col
-from hpcstream.api.stream import Stream
-from hpcstream.api.stream import WindowedStream
+from hpcstream import Stream, WindowedStream, col
 
 CARRIED = ("time", "value")
 _NUMBERS_SQL = "count(*) AS n, sum(value) AS total, min(time) AS first_time, max(time) AS last_time"

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.nexmark.texts import POOL_BYTES, repeated_pool
-from hpcstream.connectors.in_process import generators as g
+from hpcstream import generators as g
 
 _BINARY = pa.binary()
 HEAD_BYTES = 16

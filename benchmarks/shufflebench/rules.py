@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from hpcstream.connectors.in_process import generators as g
+from hpcstream import generators as g
 
 SLOT_BITS = 16
 _HASH_BITS = 63

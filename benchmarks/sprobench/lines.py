@@ -11,7 +11,7 @@ import pyarrow as pa
 from numba import njit
 
 from benchmarks.nexmark.texts import pool
-from hpcstream.connectors.in_process import generators as g
+from hpcstream import generators as g
 
 MEAN, DEVIATION = 70.0, 15.0
 """Of temperatures, in degrees Celsius."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hpcstream.connectors.in_process import generators as g
+from hpcstream import generators as g
 
 Clock = Callable[[], float]
 LOADS = ("constant", "random", "burst")

@@ -10,8 +10,7 @@ import pyarrow as pa
 import hpcstream as hs
 from benchmarks.nexmark.query import Query, Suite, Views
 from benchmarks.sprobench.lines import read_lines
-from hpcstream import col
-from hpcstream.api.stream import Stream
+from hpcstream import Stream, col
 
 THRESHOLD = 70.0
 

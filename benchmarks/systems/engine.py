@@ -19,8 +19,6 @@ from benchmarks.replay import TIME, ReplaySource
 from benchmarks.trial import Trial
 from benchmarks.workloads import Workload
 from hpcstream import col
-from hpcstream.api.stream import Stream
-from hpcstream.observability.result import JobResult
 
 
 class AnswerSink:
@@ -41,7 +39,7 @@ class Engine:
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
         self._world = _world() if trial.ranks > 1 else None
-        self.last: JobResult | None = None
+        self.last: hs.JobResult | None = None
 
     def run(self, passes: int) -> tuple[float, Answer]:
         """Run the job; the answer is that of all ranks, on rank 0."""
@@ -98,7 +96,7 @@ def make(trial: Trial) -> Engine:
     return Engine(trial)
 
 
-def query(job: hs.Job, source: ReplaySource, workload: Workload) -> Stream:
+def query(job: hs.Job, source: ReplaySource, workload: Workload) -> hs.Stream:
     """Return the result of a workload's query."""
     rows = job.source(
         source,
