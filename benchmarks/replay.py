@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpcstream.connectors.base import Chunk, Split
+from hpcstream.connectors.base import JSON, Chunk, Source, Split, SplitReader, row_position
 
 TIME = "ts"
 
 
-class ReplaySource:
-    """`hpcstream.connectors.base.Source` of a file replayed ``passes`` times.
+class ReplaySource(Source):
+    """A file replayed ``passes`` times.
 
     A split is one record batch of one pass.
 
@@ -71,10 +71,10 @@ class ReplaySource:
             for i, batch in enumerate(batches)
         ]
 
-    def open(self, split: Split, position: int = 0) -> ReplayReader:
+    def open(self, split: Split, position: JSON = None) -> ReplayReader:
         """Return a reader of one record batch."""
         batch = self._batch(split.info["batch"]).select(list(self._names))
-        return ReplayReader(batch, split.info["pass"] * self.period, position)
+        return ReplayReader(batch, split.info["pass"] * self.period, row_position(position))
 
     def _batch(self, number: int) -> pa.RecordBatch:
         if number not in self._batches:
@@ -91,8 +91,8 @@ class ReplaySource:
         """Leave filtering to the engine."""
 
 
-class ReplayReader:
-    """`SplitReader` of one record batch, with its times shifted."""
+class ReplayReader(SplitReader):
+    """Reads one record batch, with its times shifted."""
 
     def __init__(self, batch: pa.RecordBatch, shift: int, position: int) -> None:
         self._batch, self._shift = batch, shift

@@ -123,9 +123,9 @@ def _show_source(rank: int, facts: dict[str, Any]) -> None:
         f"splits done, watermark {_time(facts['watermark'])}"
     )
     for split in facts["splits"]:
-        if split["position"] and not split["done"]:
+        if (split["rows"] or split["position"] is not None) and not split["done"]:
             name = split["split"]["id"].encode(errors="backslashreplace").decode()
-            print(f"    {name}: row {split['position']:,}")
+            print(f"    {name}: {_where(split)}")
 
 
 def _sources(stored: Stored, manifest: Manifest) -> list[list[dict[str, Any]]]:
@@ -173,3 +173,9 @@ def _bytes(value: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1024
     return f"{amount:.1f} GiB"
+
+
+def _where(split: dict[str, Any]) -> str:
+    """Return up to where a split was read."""
+    at = f"row {split['rows']:,}"
+    return at if split["position"] is None else f"{at}, position {split['position']!r}"

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpcstream.connectors.base import Chunk, Part, Sink, Source, Split, SplitReader
+from hpcstream.connectors.base import JSON, Chunk, Part, Sink, Source, Split, SplitReader
 from hpcstream.connectors.scan import Scan, plain_schema, relabel
 
 _SOURCE = ("schema", "list_splits", "open")
@@ -37,9 +37,8 @@ def as_source(source: Any) -> Source:
             f"source {type(source).__name__} has no {', '.join(missing)}; "
             f"a source needs at least {', '.join(_SOURCE)}"
         )
-    whole: Source = source
-    if all(hasattr(source, name) for name in ("bounded", "describe", "project", "filter")):
-        return whole
+    if isinstance(source, Source) and _has_own(source, "project"):
+        return source
     return CompletedSource(source)
 
 
@@ -61,19 +60,15 @@ def as_sink(sink: Any) -> Sink:
     return whole if all(hasattr(sink, name) for name in _SINK) else CompletedSink(sink)
 
 
-class CompletedSource:
-    """A user's source with the defaults of `as_source`."""
+class CompletedSource(Source):
+    """A user's source with the defaults of `Source`, projected after reading."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
         self._scan = Scan.of(plain_schema(source.schema, type(source).__name__))
-        self.bounded: bool = getattr(source, "bounded", True)
-        self.per_rank: bool = getattr(source, "per_rank", False)
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Of the batches delivered."""
-        return self._scan.schema
+        self.schema = self._scan.schema
+        self.bounded = bool(getattr(source, "bounded", True))
+        self.per_rank = bool(getattr(source, "per_rank", False))
 
     def describe(self) -> str:
         """Return the source's own description, else the name of its class."""
@@ -90,45 +85,85 @@ class CompletedSource:
         own = getattr(self._source, "files", None)
         return list(own()) if own else []
 
-    def open(self, split: Split, position: int = 0) -> SplitReader:
+    def open(self, split: Split, position: JSON = None) -> SplitReader:
         """Return the source's reader, its columns narrowed."""
-        return _NarrowReader(self._source.open(split, position), self._scan)
+        at = () if position is None else (position,)
+        return _NarrowReader(as_reader(self._source.open(split, *at)), self._scan)
 
     def project(self, columns: Sequence[str]) -> CompletedSource:
-        """Return a source that drops the other columns after reading."""
+        """Return a source of these columns; the others are dropped after reading if need be."""
         other = copy.copy(self)
-        other._scan = self._scan.project(columns)
+        if _has_own(self._source, "project"):
+            other._source = self._source.project(columns)
+            other._scan = Scan.of(plain_schema(other._source.schema, type(self._source).__name__))
+        else:
+            other._scan = self._scan.project(columns)
+        other.schema = other._scan.schema
         return other
 
-    def filter(self, predicate: pc.Expression) -> None:
-        """Leave filtering to the engine."""
+    def filter(self, predicate: pc.Expression) -> CompletedSource | None:
+        """Return the source's own source of rows that match; None leaves that to the engine."""
+        matching = self._source.filter(predicate) if _has_own(self._source, "filter") else None
+        if matching is None:
+            return None
+        other = copy.copy(self)
+        other._source = matching
+        return other
 
 
-class _NarrowReader:
+def _has_own(source: Any, method: str) -> bool:
+    """Whether a source has a method that is not the default of `Source`."""
+    found = getattr(type(source), method, None)
+    return found is not getattr(Source, method) and hasattr(source, method)
+
+
+def as_reader(reader: Any) -> SplitReader:
+    """Return ``reader``, an object with ``read``, as a whole `SplitReader`."""
+    return reader if isinstance(reader, SplitReader) else _CompletedReader(reader)
+
+
+class _CompletedReader(SplitReader):
+    """A user's reader with the defaults of `SplitReader`."""
+
+    def __init__(self, reader: Any) -> None:
+        self._read = reader.read
+        self._descriptor = getattr(reader, "wake_descriptor", _nothing)
+        self._close = getattr(reader, "close", _nothing)
+
+    def read(self, max_rows: int) -> Chunk | None:
+        chunk: Chunk | None = self._read(max_rows)
+        return chunk
+
+    def wake_descriptor(self) -> int | None:
+        number: int | None = self._descriptor()
+        return number
+
+    def close(self) -> None:
+        self._close()
+
+
+def _nothing() -> None:
+    return None
+
+
+class _NarrowReader(SplitReader):
     def __init__(self, reader: SplitReader, scan: Scan) -> None:
         self._reader = reader
-        self._scan = scan
+        self._names = list(scan.columns)
         self._schema = scan.schema
-
-    @property
-    def position(self) -> int:
-        return self._reader.position
 
     def read(self, max_rows: int) -> Chunk | None:
         chunk = self._reader.read(max_rows)
         if chunk is None:
             return None
-        batch = relabel(chunk.batch.select(list(self._scan.columns)), self._schema)
-        return Chunk(batch, chunk.scanned)
+        batch = relabel(chunk.batch.select(self._names), self._schema)
+        return Chunk(batch, chunk.scanned, chunk.position)
 
     def wake_descriptor(self) -> int | None:
-        own = getattr(self._reader, "wake_descriptor", None)
-        return own() if own else None
+        return self._reader.wake_descriptor()
 
     def close(self) -> None:
-        close = getattr(self._reader, "close", None)
-        if close:
-            close()
+        self._reader.close()
 
 
 class _Function:

@@ -4,7 +4,7 @@
 
     rank 0:     source.list_splits() -> [Split, ...]          sent to all ranks, dealt to them
     each rank:  source.open(split, position) -> SplitReader
-                reader.read(max_rows) -> Chunk ... None       position counts the rows scanned
+                reader.read(max_rows) -> Chunk ... None       position: where to go on after it
 
     each rank:  sink.begin(schema, rank, size, attempt)
                 sink.write(batch) ...                         nothing is visible yet
@@ -22,6 +22,7 @@ and ``stream.sink`` call them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -97,30 +98,45 @@ class Chunk(NamedTuple):
     batch : pa.RecordBatch
         Rows in the source's schema (no hidden columns), after the source's filter.
     scanned : int
-        Rows read for it, before the filter.
+        Rows read for it, before the filter: for counting, for the order of rows and for
+        messages.
+    position : JSON, optional
+        Where to go on after this chunk: what `Source.open` takes. It is the reader's own and
+        is never computed with; it is not changed after it was handed over. None: the number
+        of rows scanned from the beginning of the split, as for files. A reader that gives
+        positions gives one with every chunk that has rows.
     """
 
     batch: pa.RecordBatch
     scanned: int
+    position: JSON = None
 
 
-class SplitReader(Protocol):
+def row_position(position: JSON) -> int:
+    """Return a position that is a number of rows; None is the beginning.
+
+    Raises
+    ------
+    ConnectorError
+        It is something else.
+    """
+    if position is None:
+        return 0
+    if not isinstance(position, int) or isinstance(position, bool) or position < 0:
+        raise ConnectorError(f"a position in this source is a number of rows; got {position!r}")
+    return position
+
+
+class SplitReader(ABC):
     """Reads one split from a position on. Owned by one thread.
 
     Notes
     -----
     A reader of a live source is asked for rows fifty times a second at most while it
-    has none. An optional method makes a rank wake at once when rows come after a pause:
-
-    ``wake_descriptor() -> int or None``
-        A file descriptor (a socket, a pipe, an eventfd) that can be read when there are rows.
-        It stays the reader's: nothing is read from it but by `read`. None: not now.
+    has none. `wake_descriptor` makes a rank wake at once when rows come after a pause.
     """
 
-    @property
-    def position(self) -> int:
-        """Rows of the split scanned so far: what `Source.open` takes to go on from here."""
-
+    @abstractmethod
     def read(self, max_rows: int) -> Chunk | None:
         """Return the next rows; None when the split is exhausted.
 
@@ -129,11 +145,19 @@ class SplitReader(Protocol):
         source returns an empty chunk when it has nothing now; it never waits.
         """
 
-    def close(self) -> None:
+    def wake_descriptor(self) -> int | None:
+        """Return a file descriptor that can be read when there are rows; None: not now.
+
+        A socket, a pipe, an eventfd. It stays the reader's: nothing is read from it but
+        by `read`.
+        """
+        return None
+
+    def close(self) -> None:  # noqa: B027
         """Release what the reader holds. Batches it gave out stay valid."""
 
 
-class Source(Protocol):
+class Source(ABC):
     """Where rows come from. A description: it holds no open file, and is never changed.
 
     Attributes
@@ -142,27 +166,16 @@ class Source(Protocol):
         Of the batches delivered, after `project`. No metadata, every field nullable.
     bounded : bool
         Whether it ends by itself and is read by rows scanned, never by the clock.
-
-    Notes
-    -----
-    Optional attribute ``per_rank`` (False if absent): each rank has splits of its own, so
-    the runtime calls ``list_splits`` on every rank and deals nothing.
-
-    Optional method ``files() -> list of str``: the files that it reads. A job is refused
-    whose sinks would replace one of them.
+    per_rank : bool
+        Whether each rank has splits of its own: the runtime calls `list_splits` on every
+        rank and deals nothing.
     """
 
-    @property
-    def schema(self) -> pa.Schema:
-        """See above."""
+    schema: pa.Schema
+    bounded: bool = True
+    per_rank: bool = False
 
-    @property
-    def bounded(self) -> bool:
-        """See above."""
-
-    def describe(self) -> str:
-        """Return one line for ``explain()``: what is read, which columns, which filter."""
-
+    @abstractmethod
     def list_splits(self) -> list[Split]:
         """Return the splits, in event-time order where it is known.
 
@@ -174,11 +187,31 @@ class Source(Protocol):
             A file is missing, a directory is empty, schemas differ, ...
         """
 
-    def open(self, split: Split, position: int = 0) -> SplitReader:
-        """Return a reader of ``split`` whose first row is row number ``position`` of it."""
+    @abstractmethod
+    def open(self, split: Split, position: JSON = None) -> SplitReader:
+        """Return a reader of ``split`` that goes on at a position.
+
+        Parameters
+        ----------
+        position : JSON
+            What a `Chunk` of the split gave; left out to begin at the beginning. If chunks
+            give none: how many rows of the split were scanned.
+        """
+
+    def describe(self) -> str:
+        """Return one line for ``explain()``: what is read, which columns, which filter."""
+        return type(self).__name__
+
+    def files(self) -> list[str]:
+        """Return the files that it reads. A job whose sinks would replace one is refused."""
+        return []
 
     def project(self, columns: Sequence[str]) -> Source:
-        """Return a source of these columns only, in this order."""
+        """Return a source of these columns only, in this order.
+
+        One that leaves this out has its columns dropped after reading.
+        """
+        raise NotImplementedError
 
     def filter(self, predicate: pc.Expression) -> Source | None:
         """Return a source of the rows that match; None if it cannot.
@@ -187,6 +220,7 @@ class Source(Protocol):
         are not delivered, but still count as scanned. The predicate may use any column
         that the source had when it was made, also one that `project` has dropped.
         """
+        return None
 
 
 class Sink(Protocol):

@@ -27,11 +27,8 @@ class _Input:
         """Return the files that are there now."""
         if self.source is None:
             return [self.path] if self.path else []
-        files = getattr(self.source, "files", None)
-        if files is None:
-            return []
         with suppress(ConnectorError):  # that a file is gone is told by who lists them
-            return list(files())
+            return self.source.files()
         return []
 
     def would_read(self, sink: FileSink) -> bool:

@@ -60,7 +60,7 @@ def deal_splits(
             continue
         source = task.source.source
         of_a_run = run_rows if source.bounded else 0
-        per_rank = bool(getattr(source, "per_rank", False))
+        per_rank = source.per_rank
         if restored is not None and restored.knows_source(task.number):
             if per_rank and not restored.same_plan:
                 raise PlanError(

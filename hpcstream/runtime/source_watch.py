@@ -129,10 +129,10 @@ class SourceWatch:
         if isinstance(reader, BoundedReader):  # one split after the other; there may be thousands
             read = {reader.holder or "": reader.rows_scanned}
         else:
-            read = {one.split.id: one.position for one in reader.progress if not one.done}
-        for split, position in read.items():
+            read = {one.split.id: one.rows for one in reader.progress if not one.done}
+        for split, rows in read.items():
             before = self._rows_s.get(split, (0, self._began_s))
-            if position != before[0]:
-                before = (position, now_s)
+            if rows != before[0]:
+                before = (rows, now_s)
             self._rows_s[split] = before
         return {split: now_s - self._rows_s[split][1] for split in read}

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from hpcstream.connectors.base import Chunk, Split
+from hpcstream.connectors.base import JSON, Chunk, Source, Split, SplitReader, row_position
 from hpcstream.connectors.files.time_bounds import bounds_of_column
 from hpcstream.connectors.scan import empty_batch
 
@@ -58,8 +58,8 @@ class _Tape:
         return len(self.items)
 
 
-class _TapeReader:
-    """`SplitReader` over a tape, which may grow while it is read."""
+class _TapeReader(SplitReader):
+    """Over a tape, which may grow while it is read."""
 
     def __init__(self, tape: _Tape, schema: pa.Schema, position: int) -> None:
         self._tape = tape
@@ -94,7 +94,7 @@ class _TapeReader:
         """Nothing is held."""
 
 
-class _TapeSource:
+class _TapeSource(Source):
     def __init__(self, schema: pa.Schema, n_splits: int) -> None:
         self.schema = schema
         self._tapes = [_Tape() for _ in range(n_splits)]
@@ -107,9 +107,10 @@ class _TapeSource:
         """Return the splits, by number."""
         return [Split(f"split-{i}", {"tape": i}) for i in range(len(self._tapes))]
 
-    def open(self, split: Split, position: int = 0) -> _TapeReader:
+    def open(self, split: Split, position: JSON = None) -> _TapeReader:
         """Return a reader of a split."""
-        return _TapeReader(self._tapes[split.info["tape"]], self.schema, position)  # type: ignore[index]
+        tape = self._tapes[split.info["tape"]]  # type: ignore[index]
+        return _TapeReader(tape, self.schema, row_position(position))
 
 
 class StepSource(_TapeSource):

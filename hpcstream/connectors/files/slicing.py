@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
-from hpcstream.connectors.base import Chunk
+from hpcstream.connectors.base import Chunk, SplitReader
 from hpcstream.connectors.scan import Scan, empty_batch
 
 
@@ -76,7 +76,7 @@ class RowSlicer:
         return self._length
 
 
-class BatchReader:
+class BatchReader(SplitReader):
     """`SplitReader` over an iterator of batches: exact slices, then filter and projection.
 
     Parameters
@@ -131,7 +131,7 @@ class BatchReader:
         return self._slicer
 
 
-class SkippedReader:
+class SkippedReader(SplitReader):
     """`SplitReader` of a split that is known to have no matching row: counts, decodes nothing."""
 
     def __init__(self, schema: pa.Schema, n_rows: int, position: int = 0) -> None:

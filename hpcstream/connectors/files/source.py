@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpcstream.connectors.base import Split, SplitReader
+from hpcstream.connectors.base import JSON, Source, Split, SplitReader, row_position
 from hpcstream.connectors.files.facts import FileFacts, facts_of
 from hpcstream.connectors.files.listing import Paths, as_patterns, first_file, left_out, list_files
 from hpcstream.connectors.files.paths import real_pattern
@@ -56,8 +56,8 @@ class FileFormat(Protocol):
         """Return a reader of a split that `list_file` gave."""
 
 
-class FileSource:
-    """Files of one format and one schema, as `Source`.
+class FileSource(Source):
+    """Files of one format and one schema, read as a source.
 
     Parameters
     ----------
@@ -178,9 +178,9 @@ class FileSource:
             splits.sort(key=lambda split: split.first_time or 0)
         return splits
 
-    def open(self, split: Split, position: int = 0) -> SplitReader:
+    def open(self, split: Split, position: JSON = None) -> SplitReader:
         """Return a reader of ``split`` from row ``position`` on."""
-        return self._format.open(split, self._scan, position)
+        return self._format.open(split, self._scan, row_position(position))
 
     def project(self, columns: Sequence[str]) -> FileSource:
         """Return a source of these columns only."""

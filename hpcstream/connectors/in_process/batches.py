@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpcstream.connectors.base import Split, SplitReader
+from hpcstream.connectors.base import JSON, Source, Split, SplitReader, row_position
 from hpcstream.connectors.files.slicing import BatchReader
 from hpcstream.connectors.files.time_bounds import Bounds, bounds_of_column
 from hpcstream.connectors.scan import (
@@ -34,7 +34,7 @@ Batches = Any
 function without arguments that returns one of these."""
 
 
-class BatchesSource:
+class BatchesSource(Source):
     """Batches given by the script.
 
     Anything that has a length (list, table, data frame) is dealt by batch number: each
@@ -107,7 +107,7 @@ class BatchesSource:
             if batch.num_rows
         ]
 
-    def open(self, split: Split, position: int = 0) -> SplitReader:
+    def open(self, split: Split, position: JSON = None) -> SplitReader:
         """Return a reader; a generator can be opened once, a function's any number of times."""
 
         def batches(max_rows: int) -> Iterator[pa.RecordBatch]:
@@ -118,7 +118,7 @@ class BatchesSource:
                 narrow = batch.select(self._scan.read_columns)
                 yield relabel(narrow, self._scan.read_schema)
 
-        return BatchReader(batches, self._scan, position)
+        return BatchReader(batches, self._scan, row_position(position))
 
     def project(self, columns: Sequence[str]) -> BatchesSource:
         """Return a source of these columns only."""

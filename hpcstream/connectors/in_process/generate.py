@@ -11,7 +11,7 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpcstream.connectors.base import Split, SplitReader
+from hpcstream.connectors.base import JSON, Source, Split, SplitReader, row_position
 from hpcstream.connectors.files.slicing import BatchReader
 from hpcstream.connectors.files.time_bounds import Bounds
 from hpcstream.connectors.in_process.generators import ColumnGenerator, TimesGenerator, column_seed
@@ -80,7 +80,7 @@ class GenerateOptions:
                 raise ValueError(f"generate: {name} must be at least 1, got {value}")
 
 
-class GenerateSource:
+class GenerateSource(Source):
     """A stream made by a function of row numbers or by column generators.
 
     The function is always called with the same blocks of rows (``start`` a multiple of
@@ -134,7 +134,7 @@ class GenerateSource:
         check_event_time(self._scan.full_schema, event_time, unit)
 
     @property
-    def bounded(self) -> bool:
+    def bounded(self) -> bool:  # type: ignore[override]
         """Whether there is no rate, so that the job reads as fast as it can."""
         return self._rate is None
 
@@ -156,22 +156,23 @@ class GenerateSource:
         step = self._blocks(rows, self._splits) * self._block_rows
         return [self._range(start, min(start + step, rows)) for start in range(0, rows, step)]
 
-    def open(self, split: Split, position: int = 0) -> SplitReader:
+    def open(self, split: Split, position: JSON = None) -> SplitReader:
         """Return a reader of a range or of a lane."""
+        row = row_position(position)
         if self._schedule is not None:
             block_rows = max(1, self._block_rows // self._splits)
             lane = Lane(cast("int", split.info["lane"]), self._splits, block_rows)
             return LaneReader(
-                self._lane_rows, self._scan.schema, lane, self._rows, self._schedule, position
+                self._lane_rows, self._scan.schema, lane, self._rows, self._schedule, row
             )
         first, stop = cast("int", split.info["start"]), cast("int", split.info["stop"])
-        start = position // self._block_rows * self._block_rows
+        start = row // self._block_rows * self._block_rows
 
         def batches(max_rows: int) -> Iterator[pa.RecordBatch]:
-            for row in range(first + start, stop, self._block_rows):
-                yield self._block(row, min(self._block_rows, stop - row))
+            for at in range(first + start, stop, self._block_rows):
+                yield self._block(at, min(self._block_rows, stop - at))
 
-        return BatchReader(batches, self._scan, position, start)
+        return BatchReader(batches, self._scan, row, start)
 
     def project(self, columns: Sequence[str]) -> GenerateSource:
         """Return a source of these columns; others that are generated apart are not made."""

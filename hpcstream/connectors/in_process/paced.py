@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from hpcstream.connectors.base import Chunk
+from hpcstream.connectors.base import Chunk, SplitReader
 from hpcstream.connectors.scan import empty_batch
 
 
@@ -51,8 +51,8 @@ class Lane:
         return max(0, (stream_rows - self.number + self.n_lanes - 1) // self.n_lanes)
 
 
-class LaneReader:
-    """`SplitReader` that gives out the rows of one lane as they fall due.
+class LaneReader(SplitReader):
+    """Gives out the rows of one lane as they fall due.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ def known_files(splits: Iterable[SplitProgress]) -> dict[str, KnownFile]:
     for one in splits:
         facts: Any = one.split.info.get("file")
         file = files.setdefault(str(one.split.info["path"]), KnownFile(facts))
-        file.is_begun = file.is_begun or one.done or one.position > 0
+        file.is_begun = file.is_begun or one.done or one.rows > 0
         file.is_done = file.is_done and one.done
     return files
 

@@ -34,8 +34,8 @@ def source_facts(task: SourceTask) -> dict[str, Any]:
         assert task.pacer is not None, "a live source is paced"
         rows_scanned, marks = task.pacer.mark
         splits = [
-            SplitProgress(one.number, one.split, position, ended, greatest)
-            for one, (position, ended, greatest) in zip(reader.progress, marks, strict=True)
+            SplitProgress(one.number, one.split, *mark)
+            for one, mark in zip(reader.progress, marks, strict=True)
         ]
         return facts | {"rows": rows_scanned, "splits": [one.to_json() for one in splits]}
     return facts | {

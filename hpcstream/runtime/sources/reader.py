@@ -22,7 +22,8 @@ from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_
 from hpcstream.columns.plain_types import plain_column
 from hpcstream.columns.row_order import orders_of_rows
 from hpcstream.columns.time_values import event_time_values
-from hpcstream.connectors.base import Source, Split, SplitReader
+from hpcstream.connectors.adapt import as_reader
+from hpcstream.connectors.base import JSON, Chunk, Source, Split, SplitReader
 from hpcstream.errors import ConnectorError
 from hpcstream.graph.logical import EventTime
 from hpcstream.runtime.watermark import BoundedWatermark, SplitWatermark
@@ -122,11 +123,24 @@ _GREATEST_DESCRIPTOR = 2**31 - 1
 
 @dataclass(slots=True)
 class SplitProgress:
-    """How far one split has been read; ``greatest`` is the greatest event time in a live one."""
+    """How far one split has been read.
+
+    Attributes
+    ----------
+    number : int
+        Of the split in its source.
+    rows : int
+        Rows scanned: the number of the next row, for order and messages.
+    position : JSON
+        Where its reader said to go on; None: at row number `rows`.
+    greatest : int
+        The greatest event time in a live split.
+    """
 
     number: int
     split: Split
-    position: int = 0
+    rows: int = 0
+    position: JSON = None
     done: bool = False
     greatest: int = MIN_TIME
 
@@ -134,17 +148,53 @@ class SplitProgress:
     def rows_left(self) -> int | None:
         """Rows that are not read; None if their number is not known."""
         n_rows = self.split.n_rows
-        return None if n_rows is None else max(0, n_rows - self.position)
+        return None if n_rows is None else max(0, n_rows - self.rows)
+
+    @property
+    def resume_at(self) -> JSON:
+        """What `Source.open` takes; None: the beginning."""
+        return self.position if self.position is not None else self.rows or None
+
+    def opened(self, source: Source) -> SplitReader:
+        """Return a reader that goes on here."""
+        at: Any = self.resume_at
+        at = () if at is None else (at,)
+        return as_reader(source.open(self.split, *at))
+
+    def advance(self, chunk: Chunk) -> int:
+        """Go on behind a chunk; return the number of its first row."""
+        first = self.rows
+        self.rows += chunk.scanned
+        if chunk.position is not None:
+            self.position = chunk.position
+        elif self.position is not None and chunk.scanned:
+            raise ConnectorError(
+                f"{self.split.id}: a chunk with rows, after position {self.position!r}, has no "
+                "position; a reader that gives positions gives one with every chunk of rows"
+            )
+        return first
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
+        """Return it as a JSON object. Raises `ConnectorError` if its position is none."""
         return {
             "number": self.number,
             "split": self.split.to_json(),
-            "position": self.position,
+            "rows": self.rows,
+            "position": self._checked_position(),
             "done": self.done,
             "greatest": self.greatest,
         }
+
+    def _checked_position(self) -> JSON:
+        if type(self.position) not in (type(None), int, str):
+            try:
+                json.dumps(self.position)
+            except (TypeError, ValueError) as error:
+                raise ConnectorError(
+                    f"{self.split.id}: position {self.position!r} cannot be stored: {error}; a "
+                    "position is JSON: numbers, text, lists, dicts with text as keys"
+                ) from error
+        return self.position
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> SplitProgress:
@@ -269,7 +319,7 @@ class BoundedReader:
     def _read(self, max_rows: int) -> tuple[pa.RecordBatch | None, int]:
         progress = self.progress[self._current]
         if self._reader is None:
-            self._reader = self._spec.source.open(progress.split, progress.position)
+            self._reader = progress.opened(self._spec.source)
         chunk = self._reader.read(max_rows)
         if chunk is None:
             self._close_split()
@@ -278,10 +328,10 @@ class BoundedReader:
         if self._n_empty > _MOST_EMPTY:
             raise ConnectorError(
                 f"{progress.split.id}: {_MOST_EMPTY:,} chunks in a row without a row, at row "
-                f"{progress.position:,}; the reader of a bounded source returns None at its end"
+                f"{progress.rows:,}; the reader of a bounded source returns None at its end"
             )
         self.rows_scanned += chunk.scanned
-        start, progress.position = progress.position, progress.position + chunk.scanned
+        start = progress.advance(chunk)
         if not chunk.batch.num_rows:
             return None, chunk.scanned
         batch = self._stamper.stamp(chunk.batch, progress.split, progress.number, start)
@@ -320,6 +370,10 @@ class _LiveSplit:
         return None if self.idle else self.watermark.watermark
 
 
+LiveMark = tuple[int, list[tuple[int, JSON, bool, int]]]
+"""Rows scanned of a source; for each split its rows, position, end and greatest time."""
+
+
 class LiveReader:
     """Polls the rank's splits of a live source in turn.
 
@@ -342,13 +396,15 @@ class LiveReader:
         watermark.see(progress.greatest)
         reader = None
         if not progress.done:
-            reader = self._spec.source.open(progress.split, progress.position)
+            reader = progress.opened(self._spec.source)
         return _LiveSplit(progress, reader, watermark, now_s, progress.done)
 
-    def snapshot(self) -> tuple[int, list[tuple[int, bool, int]]]:
-        """Return the rows scanned, and for each split its position, end and greatest time."""
+    def snapshot(self) -> LiveMark:
+        """Return the rows scanned, and for each split how far it was read."""
         return self.rows_scanned, [
-            (live.progress.position, live.ended, live.watermark.snapshot()) for live in self._splits
+            (one.rows, one.position, live.ended, live.watermark.snapshot())
+            for live in self._splits
+            for one in (live.progress,)
         ]
 
     @property
@@ -407,14 +463,13 @@ class LiveReader:
             live.ended = live.progress.done = True
             live.reader.close()
             return None, 0
+        start = live.progress.advance(chunk)
         if chunk.scanned == 0:
             timeout_s = self._spec.idle_timeout_s
             live.idle = timeout_s is not None and now_s - live.last_rows_s >= timeout_s
             return None, 0
         self.rows_scanned += chunk.scanned
         live.last_rows_s, live.idle = now_s, False
-        start = live.progress.position
-        live.progress.position += chunk.scanned
         if not chunk.batch.num_rows:
             return None, chunk.scanned
         return self._stamped(live, chunk.batch, start), chunk.scanned
@@ -462,8 +517,7 @@ class LiveReader:
 
 
 def _descriptor(live: _LiveSplit) -> int | None:
-    ask = getattr(live.reader, "wake_descriptor", None)
-    number = None if ask is None else ask()
+    number = None if live.reader is None else live.reader.wake_descriptor()
     if number is None or (isinstance(number, int) and number < 0):  # as of a closed socket
         return None
     if not isinstance(number, int) or number > _GREATEST_DESCRIPTOR:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from hpcstream.connectors.base import Chunk, Split
+from hpcstream.connectors.base import Chunk, Split, SplitReader
 from hpcstream.connectors.files.listing import Paths
 from hpcstream.connectors.files.source import FileListing, FileSource
 from hpcstream.connectors.formats.hdf5.format import EXTENSIONS, SPLIT_BYTES
@@ -127,7 +127,7 @@ class _Growing:
         self._file.close()
 
 
-class GrowingReader:
+class GrowingReader(SplitReader):
     """`SplitReader` of a file that grows."""
 
     def __init__(
