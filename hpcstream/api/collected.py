@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from hpcstream.api.dataflow import Dataflow
 from hpcstream.api.notebook import cells, schema_text
+from hpcstream.calls import answers_wrong_calls
 from hpcstream.columns.shown_rows import heading, line_of, shown_rows
 from hpcstream.connectors.in_process.sinks import MemorySink
 from hpcstream.hints import absent
@@ -16,6 +17,7 @@ from hpcstream.observability.metrics import EXPLAINED
 _ROWS_SHOWN = 10
 
 
+@answers_wrong_calls
 class Collected:
     """What `Stream.collect` returns: the rows, once the job has run."""
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from hpcstream.api.misuse import refuse_unknown_options
 from hpcstream.api.stream import Stream
+from hpcstream.calls import answers_wrong_calls
 from hpcstream.columns.event_time import Duration, parse_duration
 from hpcstream.connectors.base import Source
 from hpcstream.connectors.formats.csv.format import CsvSource
@@ -23,6 +24,7 @@ Paths = str | Path | Sequence[str | Path]
 _TIME_OPTIONS = ("event_time", "watermark_delay", "event_time_unit")
 
 
+@answers_wrong_calls
 class FileReading(ABC):
     """Methods ``read_<format>``; `_source` makes a stream of what they find."""
 

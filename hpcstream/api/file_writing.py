@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Never
 
 from hpcstream.api.misuse import refuse_unknown_options
+from hpcstream.calls import answers_wrong_calls
 from hpcstream.connectors.parts.formats import writer_options
 from hpcstream.connectors.parts.sink import (
     HDF5_PART_BYTES,
@@ -21,6 +22,7 @@ from hpcstream.connectors.parts.sink import (
 )
 
 
+@answers_wrong_calls
 class FileWriting(ABC):
     """Methods ``write_<format>``; `_written_to` ends a stream in the sink that they make."""
 

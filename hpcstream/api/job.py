@@ -16,6 +16,7 @@ from hpcstream.api.file_reading import FileReading
 from hpcstream.api.misuse import refuse_unknown_options
 from hpcstream.api.notebook import Plan, preformatted
 from hpcstream.api.stream import Stream
+from hpcstream.calls import answers_wrong_call, answers_wrong_calls
 from hpcstream.columns.event_time import Duration, TimeUnit, parse_duration
 from hpcstream.columns.hidden import refuse_reserved_names
 from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, STOP_GRACE, JobConfig, seconds_of
@@ -44,6 +45,7 @@ _RUN_OPTIONS = (
 _RUN_DOCUMENTED = "Job.run and hpcstream.config.JobConfig"
 
 
+@answers_wrong_calls
 class Job(Dataflow, FileReading):
     """A dataflow: sources, what is done to their rows, and sinks.
 
@@ -68,6 +70,7 @@ class Job(Dataflow, FileReading):
     >>> rows = job.generate(lambda start, n: {"x": range(start, start + n)}, rows=1000)
     """
 
+    @answers_wrong_call
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not name:
             raise ValueError(f"Job({name!r}): needs a name")

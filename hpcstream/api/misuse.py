@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hpcstream.calls import example
 from hpcstream.expressions.expression import Expression, col, to_expression
 from hpcstream.expressions.zones import moments_taken_as_local
 from hpcstream.hints import near
@@ -119,6 +120,8 @@ def expression_for(what: str, value: Any) -> Expression:
             f"{type(value).__name__}), which belong to no rows of the stream; for columns of a "
             "table use join_table(), for a list in every row hs.lit([...])"
         )
+    if isinstance(value, list | tuple) and any(isinstance(one, Expression) for one in value):
+        raise TypeError(f"{what}({value!r}): takes one expression; write {example(what)}")
     if isinstance(value, types.FunctionType | types.BuiltinFunctionType | types.MethodType):
         raise TypeError(
             f"{what} takes an expression such as col('amount') > 5; got a function "
@@ -149,7 +152,15 @@ def warn_of_local_moments(what: str, expression: Expression, schema: pa.Schema) 
     """Warn, on rank 0, of constants that are taken as local time of a column's zone."""
     if launched_rank(os.environ) == 0:
         for said in moments_taken_as_local(expression, schema):
-            warnings.warn(f"{what}(): {said}", UserWarning, stacklevel=3)
+            warnings.warn(f"{what}(): {said}", UserWarning, stacklevel=_level_of_user())
+
+
+def _level_of_user() -> int:
+    """Return how many frames above its caller the first one is that is not of this package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and str(frame.f_globals.get("__name__")).startswith("hpcstream."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 class Reminder:

@@ -19,6 +19,7 @@ from hpcstream.api.misuse import (
     refuse_unless_name,
     warn_of_local_moments,
 )
+from hpcstream.calls import answers_wrong_calls
 from hpcstream.columns.event_time import Duration, TimeUnit, duration_text
 from hpcstream.columns.hidden import refuse_reserved_names
 from hpcstream.errors import PlanError
@@ -36,6 +37,7 @@ from hpcstream.operators.event_time import AssignEventTime
 from hpcstream.operators.user_functions import FlatMap, MapBatches
 
 
+@answers_wrong_calls
 class RowTransforms(ABC):
     """Methods that add a node behind the stream's own; `_add` makes the stream behind that."""
 

@@ -27,6 +27,7 @@ from hpcstream.api.window_checks import (
     time_of,
 )
 from hpcstream.api.windows import Window
+from hpcstream.calls import answers_wrong_calls
 from hpcstream.columns.event_time import Duration
 from hpcstream.connectors.adapt import as_sink
 from hpcstream.connectors.in_process.sinks import SHOWN_ROWS, MemorySink, PrintSink
@@ -49,6 +50,7 @@ from hpcstream.graph.time_columns import time_columns
 from hpcstream.hints import absent
 
 
+@answers_wrong_calls
 @dataclass(frozen=True)
 class Stream(RowTransforms, FileWriting):
     """Rows, perhaps without end, that a job computes with.
@@ -244,6 +246,7 @@ class Stream(RowTransforms, FileWriting):
         self._job._add_sink(node)
 
 
+@answers_wrong_calls
 @dataclass(frozen=True)
 class KeyedStream:
     """A stream grouped by key columns; `window` says over which stretch of event time."""
@@ -294,6 +297,7 @@ class KeyedStream:
         return WindowedStream.of(self._stream, self._keys, window)
 
 
+@answers_wrong_calls
 @dataclass(frozen=True)
 class WindowedStream:
     """Windows, with or without a key; `agg` says what to compute in each."""

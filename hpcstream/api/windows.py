@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from hpcstream.calls import answers_wrong_call
 from hpcstream.columns.event_time import Duration, TimeUnit, parse_duration
 from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows, WindowAssigner
 
@@ -48,6 +49,7 @@ class _Sliding:
         )
 
 
+@answers_wrong_call
 def tumbling(size: Duration, offset: Duration = "0s") -> Window:
     """Return windows of ``size`` side by side; each row is in exactly one.
 
@@ -68,6 +70,7 @@ def tumbling(size: Duration, offset: Duration = "0s") -> Window:
     return _Tumbling(size, offset)
 
 
+@answers_wrong_call
 def sliding(size: Duration, slide: Duration, offset: Duration = "0s") -> Window:
     """Return windows of ``size``, one starting every ``slide``; a row is in several.
 

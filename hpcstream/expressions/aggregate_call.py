@@ -7,8 +7,10 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from hpcstream.calls import answers_wrong_call, answers_wrong_calls
 from hpcstream.columns.arrays import stored_type
 from hpcstream.errors import PlanError
+from hpcstream.expressions.refusals import refuse_format
 
 Parameters = tuple[tuple[str, object], ...]
 
@@ -61,6 +63,7 @@ class AggregateInput(Protocol):
         """Return the values for the rows of a batch."""
 
 
+@answers_wrong_calls
 @dataclass(frozen=True, eq=False, repr=False)
 class AggregateCall:
     """An aggregate to compute for each key and window.
@@ -81,6 +84,9 @@ class AggregateCall:
     input: AggregateInput | None = None
     parameters: Parameters = ()
     alias_name: str | None = None
+
+    def __format__(self, spec: str) -> str:
+        refuse_format(self)
 
     def alias(self, name: str) -> AggregateCall:
         """Return the same aggregate under another output name."""
@@ -184,6 +190,7 @@ def _is_nested(data_type: pa.DataType) -> bool:
     return bool(pa.types.is_nested(stored_type(data_type)))
 
 
+@answers_wrong_call
 def count() -> AggregateCall:
     """Return the number of rows, nulls included.
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpcstream.calls import answers_wrong_call, answers_wrong_calls
 from hpcstream.columns.arrays import stored
 from hpcstream.columns.plain_types import plain_column, plain_type
 from hpcstream.columns.type_names import type_of_name
@@ -40,6 +41,12 @@ from hpcstream.expressions.nodes import (
     render,
     replace_columns,
     split_conjunction,
+)
+from hpcstream.expressions.refusals import (
+    refuse_comparison,
+    refuse_format,
+    refuse_members,
+    refuse_text_of_expression,
 )
 from hpcstream.hints import absent
 
@@ -63,6 +70,7 @@ _SCHEMAS_KEPT = 4
 """Schemas an expression stays bound to: one object may stand in several places of a graph."""
 
 
+@answers_wrong_calls
 class Expression:
     """A column computed from the columns of a batch; immutable.
 
@@ -185,12 +193,12 @@ class Expression:
     def is_in(self, values: Iterable[Any]) -> Expression:
         """Return whether the value equals one of some; null for null, as in SQL.
 
-        As for ``==``: -0.0 is in ``[0.0]``, and NaN is in no list; see `is_nan`.
+        As for ``==``: -0.0 is in ``[0.0]``.
 
         Raises
         ------
         ValueError
-            ``values`` holds a null, which nothing equals.
+            ``values`` holds a null or NaN, which nothing equals: see `is_null`, `is_nan`.
         TypeError
             ``values`` is one value, or a text.
         """
@@ -203,11 +211,7 @@ class Expression:
             values = sorted(values, key=repr)  # the order of a set differs between ranks
         given = values if isinstance(values, pa.Array) else pa.array(list(values))
         members = stored(plain_column(given, plain_type(given.type)))
-        if members.null_count:
-            raise ValueError(
-                "is_in: null is equal to nothing, as in SQL; leave None out and add "
-                "`| expression.is_null()`"
-            )
+        refuse_members(members)
         return self._call("is_in", values=members)
 
     def is_between(self, low: Any, high: Any) -> Expression:
@@ -422,6 +426,9 @@ class Expression:
     def __iter__(self) -> NoReturn:
         raise TypeError(f"an expression is not iterable: {self!r}")
 
+    def __format__(self, spec: str_) -> str_:
+        refuse_format(self)
+
     def __repr__(self) -> str_:
         text = render(self._node)
         if self._alias is None:
@@ -434,12 +441,9 @@ class Expression:
         return Expression(Call(function, (self._node, *nodes), tuple(options.items())), self._alias)
 
     def _compare(self, function: str_, other: Any) -> Expression:
-        if other is None:
-            raise TypeError(
-                f"{self!r} compared with None is always null, as in SQL; use is_null() or "
-                "is_not_null()"
-            )
-        return self._call(function, other)
+        compared = to_expression(other)
+        refuse_comparison(self._node, compared._node)
+        return self._call(function, compared)
 
     def _bind(self, schema: pa.Schema) -> Bound:
         # Read once and replaced whole: ranks may be threads that share an expression.
@@ -452,6 +456,7 @@ class Expression:
         return bound
 
 
+@answers_wrong_calls
 class When:
     """``when(...).then(...)`` on its way to ``otherwise``."""
 
@@ -460,6 +465,12 @@ class When:
     def __init__(self, arguments: tuple[Expression, ...], condition: Expression | None) -> None:
         self._arguments = arguments
         self._condition = condition
+
+    def __format__(self, spec: str) -> str:
+        refuse_format(self)
+
+    def __repr__(self) -> str:
+        return "when(...).then(...), without .otherwise(value)"
 
     def then(self, value: Any) -> When:
         """Say the value where the last condition is the first that holds."""
@@ -485,6 +496,7 @@ class When:
 str_ = str  # `Expression.str` hides the type in the class body
 
 
+@answers_wrong_call
 def col(name: str) -> Expression:
     """Return the column of a name."""
     if not isinstance(name, str):
@@ -492,6 +504,7 @@ def col(name: str) -> Expression:
     return Expression(Column(name))
 
 
+@answers_wrong_call
 def lit(value: Any, data_type: TypeName | None = None) -> Expression:
     """Return a constant; of Arrow's natural type for the value unless one is given."""
     if isinstance(value, Expression):
@@ -504,6 +517,7 @@ def lit(value: Any, data_type: TypeName | None = None) -> Expression:
     return Expression(Literal(scalar, repr(value) if plain else f"lit({value!r})"))
 
 
+@answers_wrong_call
 def when(condition: Any) -> When:
     """Begin a choice: ``when(c).then(a).when(d).then(b).otherwise(e)``.
 
@@ -531,6 +545,8 @@ def to_expression(value: Any) -> Expression:
         raise TypeError("when(...).then(...) is not finished; add .otherwise(value)")
     if isinstance(value, AggregateCall):
         raise TypeError(f"an aggregate cannot be used inside an expression: {value!r}")
+    if isinstance(value, str):
+        refuse_text_of_expression(value)
     return lit(value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from hpcstream.calls import answers_wrong_calls
 from hpcstream.expressions.functions.times import parse_interval
 from hpcstream.hints import absent
 
@@ -14,6 +15,7 @@ E = TypeVar("E")
 _EPOCH_UNITS = ("s", "ms", "us", "ns")
 
 
+@answers_wrong_calls
 class StringFunctions(Generic[E]):
     """Functions of a text column. Null in, null out; characters are Unicode code points."""
 
@@ -104,6 +106,7 @@ class StringFunctions(Generic[E]):
         return self._apply(function, characters=characters)
 
 
+@answers_wrong_calls
 class TimeFunctions(Generic[E]):
     """Functions of a timestamp or date column; by the clock of its time zone, if it has one.
 

@@ -309,6 +309,8 @@ def _refuse_unknown_names(names: Sequence[str] | Mapping[str, str], schema: pa.S
 
 def _describe_columns(columns: NamedExpressions) -> str:
     return ", ".join(
-        name if expression.is_column and expression.columns() == {name} else f"{name}={expression}"
+        name
+        if expression.is_column and expression.columns() == {name}
+        else f"{name}={expression!r}"
         for name, expression in columns
     )

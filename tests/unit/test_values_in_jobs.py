@@ -107,7 +107,8 @@ def table_rows(table, *names):
 def test_values_are_counted_and_matched_however_they_are_written(drawn, ranks, data):
     data_type, pool, batches, arrays, write = drawn
     values = [value for batch in batches for value in batch]
-    some = data.draw(st.lists(st.sampled_from(pool), min_size=1, max_size=3))
+    constants = [value for value in pool if plain(value) != "NaN"]  # which is refused
+    some = data.draw(st.lists(st.sampled_from(constants), min_size=1, max_size=3))
     names = pa.table({"d": write([*pool, None, pool[0]]), "name": range(len(pool) + 2)})
     starts = [sum(map(len, batches[:i])) for i in range(len(batches))]
     given_batches = [

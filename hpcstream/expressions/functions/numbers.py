@@ -184,14 +184,10 @@ def _members(value: Bound, members: pa.Array) -> pa.Array:
 
 
 def _by_value(members: pa.Array) -> pa.Array:
-    """Return floats to look for, which Arrow does by their bits: both zeros, and no NaN.
-
-    As for ``==``: zeros are equal, and NaN is equal to nothing.
-    """
-    numbers = members.filter(pc.invert(pc.is_nan(members)))
-    if not pc.any(pc.equal(numbers, 0.0)).as_py():
-        return numbers
-    return pa.concat_arrays([numbers, pa.array([0.0, -0.0], members.type)])
+    """Return floats to look for, which Arrow does by their bits: both zeros, as for ``==``."""
+    if not pc.any(pc.equal(members, 0.0)).as_py():
+        return members
+    return pa.concat_arrays([members, pa.array([0.0, -0.0], members.type)])
 
 
 def _cast(arguments: Arguments, options: Options) -> Bound:

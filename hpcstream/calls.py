@@ -1,0 +1,138 @@
+"""What is said of a call with too many, too few or unknown arguments.
+
+Python's own words count ``self`` and name the class in which a method happens to be
+defined. Here the call is named as users write it, with an example of a right one::
+
+    filter(predicate): too many positional arguments; write filter((col('a') > 0) & (col('b') < 5))
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from types import FunctionType
+from typing import Any, ParamSpec, TypeVar
+
+from hpcstream.hints import near
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_MOST_OPTIONS = 3
+
+_EXAMPLES = {
+    "Job": "hs.Job('name')",
+    "agg": "agg(n=hs.count(), total=col('x').sum())",
+    "alias": "col('x').alias('name')",
+    "cast": "col('x').cast('float64')",
+    "col": "col('a') for each column",
+    "collect": "rows = stream.collect(); rows.table has them after job.run()",
+    "contains": "col('x').str.contains('text')",
+    "count": "hs.count() for rows, col('x').count() for values that are not null",
+    "drop": "drop('a', 'b')",
+    "fill_null": "col('x').fill_null(0)",
+    "filter": "filter((col('a') > 0) & (col('b') < 5))",
+    "from_batches": "job.from_batches(table)",
+    "generate": "job.generate(function, rows=1000)",
+    "is_between": "col('x').is_between(0, 9)",
+    "is_in": "col('x').is_in([1, 2, 3])",
+    "join_table": "join_table(table, on='key')",
+    "key_by": "key_by('a', 'b')",
+    "lit": "hs.lit(5), or hs.lit(5, 'float32')",
+    "map_batches": "map_batches(function)",
+    "on": "on(ranks=[0, 1])",
+    "otherwise": "when(condition).then(value).otherwise(other)",
+    "quantile": "col('x').quantile(0.9)",
+    "rename": "rename({'old': 'new'})",
+    "replace": "col('x').str.replace('old', 'new')",
+    "run": "job.run(checkpoint_dir='path')",
+    "select": "select('a', total=col('a') + col('b'))",
+    "sink": "sink(function)",
+    "sliding": "hs.sliding('10m', '1m')",
+    "then": "when(condition).then(value).otherwise(other)",
+    "tumbling": "hs.tumbling('10s')",
+    "union": "one.union(other, another)",
+    "when": "when(condition).then(value).otherwise(other)",
+    "window": "window(hs.tumbling('10s'))",
+    "window_all": "window_all(hs.tumbling('10s'))",
+    "with_columns": "with_columns(total=col('a') + col('b'))",
+    "with_event_time": "with_event_time('column')",
+    **{
+        name: f"job.{name}('folder'), or a list of files"
+        for name in ("read_csv", "read_parquet", "read_json", "read_ipc", "read_hdf5")
+    },
+    **{
+        name: f"{name}('folder')"
+        for name in ("write_csv", "write_parquet", "write_ipc", "write_hdf5")
+    },
+}
+"""A right call, by the name of what is called."""
+
+
+def answers_wrong_calls(cls: type[T]) -> type[T]:
+    """Have the public methods that a class defines say how they are called, if they are not so."""
+    for name, value in list(vars(cls).items()):
+        if isinstance(value, FunctionType) and not name.startswith("_"):
+            setattr(cls, name, answers_wrong_call(value))
+    return cls
+
+
+def answers_wrong_call(function: Callable[P, R]) -> Callable[P, R]:
+    """Return a function that says how it is called, if it is not so."""
+
+    @wraps(function)
+    def call(*arguments: P.args, **named: P.kwargs) -> R:
+        try:
+            return function(*arguments, **named)
+        except TypeError as error:
+            trace = error.__traceback__
+            if trace is None or trace.tb_next is not None:  # raised within the function
+                raise
+            text = _wrong_call(function, arguments, named)
+        raise TypeError(text)
+
+    return call
+
+
+def example(name: str) -> str:
+    """Return a right call of a name; empty if none is known."""
+    return _EXAMPLES.get(name, "")
+
+
+def _wrong_call(function: Callable[..., Any], arguments: Any, named: dict[str, Any]) -> str:
+    owner, _, name = function.__qualname__.rpartition(".")
+    name = owner if name == "__init__" else name
+    signature = inspect.signature(function)
+    parameters = [one for one in signature.parameters.values() if one.name != "self"]
+    try:
+        signature.bind(*arguments, **named)
+        why = "wrong arguments"
+    except TypeError as error:
+        why = str(error)
+    unknown = [key for key in named if key not in signature.parameters]
+    hint = near(unknown[0], [one.name for one in parameters]) if unknown else ""
+    instead = f"; write {_EXAMPLES[name]}" if name in _EXAMPLES else ""
+    return f"{name}({_shown(parameters)}): {why}{hint or instead}"
+
+
+def _shown(parameters: list[inspect.Parameter]) -> str:
+    """Return parameters without types, and of many options only that there are some."""
+    options = [one for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    shown = []
+    for one in parameters:
+        if one.kind is inspect.Parameter.VAR_POSITIONAL:
+            shown.append(f"*{one.name}")
+        elif one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            shown.append(_with_default(one))
+    if len(options) > _MOST_OPTIONS:
+        return ", ".join([*shown, "..."])
+    if options and not any(one.startswith("*") for one in shown):
+        shown.append("*")
+    return ", ".join([*shown, *map(_with_default, options)])
+
+
+def _with_default(parameter: inspect.Parameter) -> str:
+    has_none = parameter.default is inspect.Parameter.empty
+    return parameter.name if has_none else f"{parameter.name}={parameter.default!r}"

@@ -1,0 +1,73 @@
+"""What is refused of expressions because it could only be a mistake."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NoReturn
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hpcstream.expressions.nodes import Literal, Node, render
+
+_EXPRESSION_IN_TEXT = re.compile(r"\bcol\((['\"]).*\1\)|<hpcstream\.")
+
+
+def refuse_comparison(left: Node, right: Node) -> None:
+    """Raise where one side is a constant that nothing equals: null or NaN.
+
+    Raises
+    ------
+    TypeError
+        It is null: the comparison is always null.
+    ValueError
+        It is NaN: ``!=`` always holds, anything else never.
+    """
+    for constant, other in ((right, left), (left, right)):
+        if not isinstance(constant, Literal):
+            continue
+        if not constant.scalar.is_valid:
+            raise TypeError(
+                f"{render(other)} compared with None is always null, as in SQL; use is_null() or "
+                "is_not_null()"
+            )
+        if _is_nan(constant.scalar):
+            raise ValueError(
+                f"{render(other)} compared with NaN: nothing equals it, is less or greater, so == "
+                "holds for no row and != for every one; use is_nan()"
+            )
+
+
+def refuse_members(members: pa.Array) -> None:
+    """Raise `ValueError` for null or NaN in what ``is_in`` is given."""
+    if members.null_count:
+        raise ValueError(
+            "is_in: null is equal to nothing, as in SQL; leave None out and add "
+            "`| expression.is_null()`"
+        )
+    if pa.types.is_floating(members.type) and pc.any(pc.is_nan(members)).as_py():
+        raise ValueError(
+            "is_in: NaN is equal to nothing; leave it out and add `| expression.is_nan()`"
+        )
+
+
+def _is_nan(value: pa.Scalar) -> bool:
+    return pa.types.is_floating(value.type) and math.isnan(value.as_py())
+
+
+def refuse_text_of_expression(text: str) -> None:
+    """Raise `TypeError` for a text that an expression was put into, as by ``%`` or ``str()``."""
+    if _EXPRESSION_IN_TEXT.search(text):
+        raise TypeError(
+            f"{text!r} is a text about an expression, the same for all rows; texts are joined by "
+            "+, as in 'id-' + col('x').cast('string'); hs.lit(...) if it is meant"
+        )
+
+
+def refuse_format(what: object) -> NoReturn:
+    """Raise `TypeError` for an expression in an f-string or in ``format()``."""
+    raise TypeError(
+        f"{what!r} has no value to format before it sees rows; texts are joined by +, as in 'id-' "
+        "+ col('x').cast('string'); times are formatted by .dt.strftime(); repr() shows it"
+    )
