@@ -131,7 +131,7 @@ class _Planner(PlanBuilder):
             return operator
 
         operator = make()
-        schema = operator.output_schema(port.schema)  # type: ignore[attr-defined]
+        schema = operator.output_schema(port.schema)
         task, output = self.append(port, node.label, make)
         if isinstance(operator, (MapBatches, FlatMap)):
             task.operators[-1] = replace(task.operators[-1], runs_user_code=True)

@@ -1,15 +1,29 @@
-"""What the runtime asks of an operator."""
+"""The contract between the runtime and an operator.
+
+In each round a task calls, in this order::
+
+    process_clock(now_us)            if the ranks have agreed on a new time
+    process_batch(batch, input)      for each batch: all of input 0, then all of input 1, ...
+    note_watermarks(marks)           one of each input
+    process_watermark(watermark)     the least of them, then output_watermark(watermark)
+    release()                        if the input is idle, then catch_up(watermark) later
+
+Only `process_batch` has to be written. Every other method has a default for an operator
+without state that waits for nothing.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from enum import Enum
+from typing import ClassVar, Final, TypeAlias
 
 import pyarrow as pa
 
-from hpcstream.state.snapshots import Snapshot
+from hpcstream.errors import PlanError
+from hpcstream.state.snapshots import PiecewiseSnapshot, Share, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,56 +34,128 @@ class SideOutput:
     batch: pa.RecordBatch
 
 
-Emitted: TypeAlias = pa.RecordBatch | SideOutput
+class Turn(Enum):
+    """What an operator yields in place of a batch, to give the turn back to the rank's loop."""
+
+    PAUSE = "pause"
+    WAIT = "wait"
 
 
-class HoldsBack(ABC):
-    """An operator that keeps rows back until a watermark: what its consumers must not miss.
+PAUSE: Final = Turn.PAUSE
+"""There is more to do, but MPI is to be looked at: after about 0.5 ms of work in one call."""
+WAIT: Final = Turn.WAIT
+"""Nothing can be done now: ask again when something else has moved, or a little later."""
 
-    Time goes on without an instance whose input is idle: it hands out everything before its
-    rank says so. When it takes rows again, it has to know how far time has gone.
-    """
+Emitted: TypeAlias = pa.RecordBatch | SideOutput | Turn
 
-    @abstractmethod
-    def release(self) -> Iterable[Emitted]:
-        """Yield all that is kept back: the input is idle. Called in each round in which it is."""
-
-    @abstractmethod
-    def catch_up(self, watermark: int) -> None:
-        """Note that consumers may be at this watermark. Called after each idle round."""
+Marks: TypeAlias = tuple[int | None, ...]
+"""A watermark of each input; None: the input is idle."""
 
 
-class Operator(Protocol):
+class Operator(ABC):
     """One parallel instance of a node of the dataflow graph.
 
     The runtime calls these methods from one thread, in event order. An operator
     sees batches and times only: never the communicator, a file or a clock.
     Batches carry the hidden columns of `hpcstream.columns.event_time` after the user's.
+
+    Attributes
+    ----------
+    late_rows : int
+        Rows that came too late for every result.
     """
 
+    late_rows: int = 0
+
+    holds_back: ClassVar[bool] = False
+    """Whether `release` and `catch_up` are called: the class has its own `release`."""
+    derives_watermark: ClassVar[bool] = False
+    """Whether `output_watermark` is called: the class has its own."""
+    can_be_dealt: ClassVar[bool] = False
+    """Whether its state can go to another number of ranks."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.holds_back = cls.release is not Operator.release
+        cls.derives_watermark = cls.output_watermark is not Operator.output_watermark
+        cls.can_be_dealt = (
+            cls.restore_share is not Operator.restore_share
+            or cls.restore_stages is not Operator.restore_stages
+        )
+
+    def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
+        """Return the schema of the main output for that of the input."""
+        return input_schema
+
+    # -- rows and time -----------------------------------------------------------------
+
+    @abstractmethod
     def process_batch(self, batch: pa.RecordBatch, input_index: int = 0) -> Iterable[Emitted]:
         """Take in one batch of one input; yield what can be emitted at once."""
 
     def process_watermark(self, watermark: int) -> Iterable[Emitted]:
         """Yield what is complete now that no row before ``watermark`` will come."""
+        return ()
+
+    def output_watermark(self, watermark: int) -> int:
+        """Return what no row emitted from now on will be before.
+
+        Called after `process_watermark`, with the watermark of the input and with what the
+        input promises now. An operator that emits rows later than they come, or sets their
+        event time, has its own; `MAX_TIME` says that no row will follow.
+        """
+        return watermark
+
+    def release(self) -> Iterable[Emitted]:
+        """Yield all rows that are kept back until a watermark: the input is idle.
+
+        Consumers do not wait for an instance whose input is idle. Called in each round in
+        which it is.
+        """
+        return ()
+
+    def catch_up(self, watermark: int) -> None:  # noqa: B027  a default
+        """Note that consumers may be at this watermark. Called after each idle round."""
+
+    # -- state -------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
         """Return the state as named arrays."""
+        return {}
+
+    def snapshot_in_pieces(self) -> PiecewiseSnapshot | None:
+        """Return the same state in pieces; None: there is only `snapshot`.
+
+        A checkpoint writes the pieces that have changed, and refers to earlier files for
+        the others. `restore` and the like see no difference.
+        """
+        return None
 
     def restore(self, snapshot: Snapshot) -> None:
         """Take over the state of a snapshot. Called at most once, before any batch."""
+        assert not snapshot, f"{type(self).__name__} has no state, but a snapshot of {[*snapshot]}"
 
-    # An operator with state has one of these, too, for a restart on another number of
-    # ranks; either is called in place of `restore`:
-    #
-    # ``restore_share(snapshots, share)``
-    #     Take over this instance's share of the snapshots of all instances.
-    # ``restore_stages(local, final, share)``
-    #     The same for an operator that the planner may split in two stages: there are
-    #     snapshots of local stages, and of final stages (or of the one stage there was).
-    #
-    # An operator with much state that changes little may also have
-    #
-    # ``snapshot_in_pieces() -> PiecewiseSnapshot or None``
-    #     The same state; a checkpoint writes the pieces that have changed, and refers to
-    #     earlier files for the others. `restore` and the like see no difference.
+    def restore_share(self, snapshots: Sequence[Snapshot], share: Share) -> None:
+        """Take over this instance's share of the snapshots of all instances.
+
+        Called in place of `restore` on another number of ranks.
+
+        Raises
+        ------
+        PlanError
+            The operator has state, but does not say how it is dealt: see `can_be_dealt`.
+        """
+        raise PlanError(f"{type(self).__name__} does not say how its state is dealt to ranks")
+
+    def restore_stages(
+        self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
+    ) -> None:
+        """Do the same for an operator that the planner may split in two stages.
+
+        There are snapshots of local stages, and of final stages, or of the one stage there was.
+        """
+        self.restore_share(final or local, share)
+
+    def state_bytes(self) -> int:
+        """Return the bytes reserved for state."""
+        return 0

@@ -12,11 +12,11 @@ from hpcstream.columns.hidden import time_field, visible_positions
 from hpcstream.columns.time_values import event_time_values
 from hpcstream.errors import PlanError
 from hpcstream.expressions.binding import unknown_column
-from hpcstream.operators.without_state import emit_nothing
+from hpcstream.operators.base import Operator
 from hpcstream.state.snapshots import Share, Snapshot
 
 
-class AssignEventTime:
+class AssignEventTime(Operator):
     """Sets the event time of each row from a column, and the watermark from what was seen.
 
     The watermark is the greatest time seen, less a delay: rows may be out of
@@ -94,8 +94,6 @@ class AssignEventTime:
                 self._first = int(times.min())
             self._greatest = max(self._greatest, int(times.max()))
         return (_set_time(batch, pa.array(times)),)
-
-    process_watermark = emit_nothing
 
     def output_watermark(self, watermark: int) -> int:
         """Return the watermark of the rows emitted so far; ``watermark`` is upstream's."""

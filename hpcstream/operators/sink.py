@@ -9,14 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from hpcstream.connectors.base import Part, Sink
-from hpcstream.operators.base import Emitted
-from hpcstream.operators.without_state import emit_nothing
+from hpcstream.operators.base import Emitted, Operator
 from hpcstream.state.snapshots import Share, Snapshot
 
 _SINK = "sink/"  # names of the sink's own arrays begin with it
 
 
-class SinkOperator:
+class SinkOperator(Operator):
     """One rank's instance of a sink.
 
     Parameters
@@ -61,8 +60,6 @@ class SinkOperator:
         self.rows_out += batch.num_rows
         self.sink.write(batch)
         return ()
-
-    process_watermark = emit_nothing
 
     def cut(self) -> Callable[[], Sequence[Part]]:
         """Set aside what was written; the function makes it durable, perhaps in another thread."""

@@ -23,15 +23,15 @@ from hpcstream.columns.selection import picked
 from hpcstream.errors import PlanError
 from hpcstream.expressions.binding import unknown_column
 from hpcstream.expressions.expression import Expression, col
+from hpcstream.operators.base import Operator
 from hpcstream.operators.user_functions import FlatMap, MapBatches
-from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
 
 __all__ = ["Drop", "Filter", "FlatMap", "MapBatches", "Project", "Rename", "WithColumns"]
 
 NamedExpressions = tuple[tuple[str, Expression], ...]
 
 
-class Filter:
+class Filter(Operator):
     """The rows for which a condition holds; a null condition does not hold.
 
     Parameters
@@ -88,10 +88,6 @@ class Filter:
         names = self._selection[1]
         return batch if names is None else batch.select(names)
 
-    process_watermark = emit_nothing
-    snapshot = empty_snapshot
-    restore = restore_nothing
-
     def describe(self) -> str:
         """Return one line for ``explain()``."""
         return f"filter({self.condition!r})"
@@ -106,7 +102,7 @@ class _Projection:
     columns: tuple[Expression | int, ...]
 
 
-class Project:
+class Project(Operator):
     """Computed columns, in the order given, and nothing else of the user's."""
 
     def __init__(self, columns: NamedExpressions) -> None:
@@ -134,10 +130,6 @@ class Project:
         ]
         return (pa.RecordBatch.from_arrays(arrays, schema=projection.output_schema),)
 
-    process_watermark = emit_nothing
-    snapshot = empty_snapshot
-    restore = restore_nothing
-
     def describe(self) -> str:
         """Return one line for ``explain()``."""
         return f"select({_describe_columns(self.columns)})"
@@ -148,7 +140,7 @@ class Project:
         return self._projection
 
 
-class WithColumns:
+class WithColumns(Operator):
     """All columns, some of them computed: those of a known name are replaced, others added."""
 
     def __init__(self, columns: NamedExpressions) -> None:
@@ -176,10 +168,6 @@ class WithColumns:
         ]
         return (pa.RecordBatch.from_arrays(arrays, schema=projection.output_schema),)
 
-    process_watermark = emit_nothing
-    snapshot = empty_snapshot
-    restore = restore_nothing
-
     def describe(self) -> str:
         """Return one line for ``explain()``."""
         return f"with_columns({_describe_columns(self.columns)})"
@@ -192,7 +180,7 @@ class WithColumns:
         return self._projection
 
 
-class Drop:
+class Drop(Operator):
     """All columns but some."""
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -216,10 +204,6 @@ class Drop:
         """Return the batch without the dropped columns."""
         return (batch.select(self._kept(batch.schema)),)
 
-    process_watermark = emit_nothing
-    snapshot = empty_snapshot
-    restore = restore_nothing
-
     def describe(self) -> str:
         """Return one line for ``explain()``."""
         return f"drop({', '.join(self.names)})"
@@ -228,7 +212,7 @@ class Drop:
         return [i for i, name in enumerate(schema.names) if name not in self.names]
 
 
-class Rename:
+class Rename(Operator):
     """The same columns, some under other names."""
 
     def __init__(self, names: Mapping[str, str]) -> None:
@@ -256,10 +240,6 @@ class Rename:
     ) -> tuple[pa.RecordBatch, ...]:
         """Return the batch with the new names."""
         return (batch.rename_columns(self._new_names(batch.schema)),)
-
-    process_watermark = emit_nothing
-    snapshot = empty_snapshot
-    restore = restore_nothing
 
     def describe(self) -> str:
         """Return one line for ``explain()``."""

@@ -10,10 +10,10 @@ import pyarrow as pa
 from hpcstream.columns.arrays import fixed_values
 from hpcstream.columns.event_time import ORDER_COLUMN
 from hpcstream.columns.row_order import of_later_sources
-from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
+from hpcstream.operators.base import Operator
 
 
-class Union:
+class Union(Operator):
     """Hands on the batches of every input as they come, so that what follows has one input.
 
     Parameters
@@ -50,7 +50,3 @@ class Union:
         if name == ORDER_COLUMN and offset:
             return pa.array(of_later_sources(fixed_values(column), offset))
         return column
-
-    process_watermark = emit_nothing
-    snapshot = empty_snapshot
-    restore = restore_nothing

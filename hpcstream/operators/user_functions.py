@@ -14,9 +14,9 @@ import pyarrow as pa
 from hpcstream.columns.hidden import visible_positions, visible_schema
 from hpcstream.connectors.scan import empty_batch
 from hpcstream.errors import PlanError
+from hpcstream.operators.base import Operator
 from hpcstream.operators.function_rows import FunctionRows, FunctionTime, Parents
 from hpcstream.operators.returned_batches import Promise, refuse_unknown_types
-from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
 from hpcstream.process.early_exit import as_error
 from hpcstream.process.family import end_if_child
 
@@ -30,7 +30,7 @@ _ROWS_EMITTED = 4_096
 """Rows that a `FlatMap` collects before it emits a batch."""
 
 
-class MapBatches:
+class MapBatches(Operator):
     """What a function returns for each batch.
 
     Parameters
@@ -105,10 +105,6 @@ class MapBatches:
             if n_rows != part.num_rows:
                 result.refuse_other_number(n_rows, part.num_rows)
 
-    process_watermark = emit_nothing
-    snapshot = empty_snapshot
-    restore = restore_nothing
-
     def describe(self) -> str:
         """Return one line for ``explain()``."""
         return f"map_batches({_function_name(self._function)})"
@@ -147,7 +143,7 @@ class MapBatches:
         return found
 
 
-class FlatMap:
+class FlatMap(Operator):
     """What a function returns for each row: any number of rows.
 
     Python runs for every row, at about a million rows a second: where that
@@ -208,10 +204,6 @@ class FlatMap:
                 rows = []
         if rows:
             yield result.of_rows(batch, pa.RecordBatch.from_pylist(rows, result.visible), parents)
-
-    process_watermark = emit_nothing
-    snapshot = empty_snapshot
-    restore = restore_nothing
 
     def describe(self) -> str:
         """Return one line for ``explain()``."""

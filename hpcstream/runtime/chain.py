@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from hpcstream.graph.physical import MAIN
-from hpcstream.operators.base import Emitted, HoldsBack, Operator, SideOutput
+from hpcstream.operators.base import Emitted, Operator, SideOutput, Turn
 from hpcstream.process.family import end_if_child
+
+Waiting = Iterator[Turn | None]
+"""Yields what an operator says in place of rows, and None while an edge has no room."""
 
 Emit = Callable[[tuple[int, str], pa.RecordBatch], Iterator[None]]
 """Hands a batch to the edges of an output; yields while an edge has no room."""
@@ -31,7 +34,7 @@ class OperatorChain:
     ----------
     watermarks, marks : list
         Of each operator's output, after the last watermark.
-    holding : list of (int, HoldsBack)
+    holding : list of (int, Operator)
         The operators that hold rows back, with their numbers.
     """
 
@@ -43,13 +46,12 @@ class OperatorChain:
         self.holding = [
             (index, operator)
             for index, (_, operator) in enumerate(operators)
-            if isinstance(operator, HoldsBack)
+            if operator.holds_back
         ]
         self._emit = emit
         self._last = len(operators) - 1
-        self._watermark_of = [getattr(op, "output_watermark", None) for op in self.operators]
 
-    def push(self, index: int, batch: pa.RecordBatch, input_index: int = 0) -> Iterator[None]:
+    def push(self, index: int, batch: pa.RecordBatch, input_index: int = 0) -> Waiting:
         """Run operator ``index`` and those after it on one batch."""
         end_if_child()
         if index > self._last:
@@ -58,7 +60,7 @@ class OperatorChain:
         self.counters[index].rows_in += batch.num_rows
         yield from self._pass_on(index, self.operators[index].process_batch(batch, input_index))
 
-    def push_watermark(self, watermark: int, mark: int | None) -> Iterator[None]:
+    def push_watermark(self, watermark: int, mark: int | None) -> Waiting:
         """Run every operator on a watermark, each after what the one before it emitted.
 
         ``mark`` is what the input promises (`hpcstream.columns.event_time.least_mark`). While it
@@ -66,21 +68,22 @@ class OperatorChain:
         """
         for index, operator in enumerate(self.operators):
             yield from self._pass_on(index, operator.process_watermark(watermark))
-            derive = self._watermark_of[index]
-            if derive is not None:
-                watermark = derive(watermark)
-                mark = None if mark is None else derive(mark)
+            if operator.derives_watermark:
+                watermark = operator.output_watermark(watermark)
+                mark = None if mark is None else operator.output_watermark(mark)
             self.watermarks[index], self.marks[index] = watermark, mark
         self.watermarks[self._last], self.marks[self._last] = watermark, mark
         if mark is None:
             for index, holder in self.holding:
                 yield from self._pass_on(index, holder.release())
 
-    def _pass_on(self, index: int, emitted: Iterable[Emitted]) -> Iterator[None]:
+    def _pass_on(self, index: int, emitted: Iterable[Emitted]) -> Waiting:
         counters = self.counters[index]
         for out in emitted:
             if isinstance(out, SideOutput):
                 yield from self._emit((index, out.name), out.batch)
+            elif isinstance(out, Turn):
+                yield out
             elif out.num_rows:
                 counters.rows_out += out.num_rows
                 yield from self.push(index + 1, out)

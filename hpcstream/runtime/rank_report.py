@@ -7,7 +7,6 @@ from dataclasses import asdict
 from hpcstream.observability.metrics import OperatorReport, RankReport
 from hpcstream.runtime.assembly import Setup
 from hpcstream.runtime.task import SourceTask
-from hpcstream.runtime.telemetry import state_bytes
 
 
 def rows_read(setup: Setup) -> int:
@@ -41,9 +40,9 @@ def rank_report(setup: Setup, seconds: float, rows_before: int = 0) -> RankRepor
         operators = zip(task.chain.counters, task.chain.operators, strict=True)
         for place, (counters, operator) in enumerate(operators):
             one = OperatorReport(plan.number, counters.label, counters.rows_in, counters.rows_out)
-            one.late_rows = int(getattr(operator, "late_rows", 0))
+            one.late_rows = operator.late_rows
             held = telemetry.most_state_bytes(plan.number, place)
-            one.state_bytes = max(held, state_bytes(operator))
+            one.state_bytes = max(held, operator.state_bytes())
             report.late_rows += one.late_rows
             report.operators.append(one)
     return report

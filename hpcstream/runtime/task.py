@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
 from hpcstream.exchange.edges.base import Edge, RoundEnd
-from hpcstream.operators.base import Operator
-from hpcstream.runtime.chain import OperatorChain
+from hpcstream.operators.base import PAUSE, Operator
+from hpcstream.runtime.chain import OperatorChain, Waiting
 from hpcstream.runtime.sources.pacing import Pacer
 from hpcstream.runtime.sources.reader import BoundedReader, LiveReader
 from hpcstream.runtime.watermark import WatermarkTracker
@@ -344,7 +344,7 @@ def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
-def _moving(waits: Iterator[None]) -> Iterator[bool]:
-    """Turn an edge's waits into the worker's word for them: nothing moved."""
-    for _ in waits:
-        yield False
+def _moving(waits: Waiting) -> Iterator[bool]:
+    """Turn waits into the worker's word for them: something moved before a `PAUSE` only."""
+    for wait in waits:
+        yield wait is PAUSE

@@ -32,6 +32,7 @@ from hpcstream.observability.watermarks import (
     SourceTime,
     report_jump,
 )
+from hpcstream.operators.base import Operator
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.control import Status
 from hpcstream.runtime.source_watch import SourceWatch
@@ -173,9 +174,9 @@ class Telemetry:
         self.memory.sample()
         for place, operator in self._operators():
             held = self._state_bytes.get(place, 0)
-            self._state_bytes[place] = max(held, state_bytes(operator))
+            self._state_bytes[place] = max(held, operator.state_bytes())
 
-    def _operators(self) -> list[tuple[tuple[int, int], object]]:
+    def _operators(self) -> list[tuple[tuple[int, int], Operator]]:
         return [
             ((number, place), operator)
             for number, task in zip(self._parts.numbers, self._parts.tasks, strict=True)
@@ -193,7 +194,7 @@ class Telemetry:
         return RankProgress(
             rows_in=sum(task.reader.rows_scanned for task in tasks if isinstance(task, SourceTask)),
             rows_out=sum(sink.rows_out for sink in self._parts.sinks),
-            late_rows=sum(int(getattr(one, "late_rows", 0)) for _, one in self._operators()),
+            late_rows=sum(one.late_rows for _, one in self._operators()),
             rounds=max((task.next_round for task in tasks), default=0),
             rows_total=self._rows_total,
             sources=tuple(times.get(one.task, SourceTime()) for one in self._facts),
@@ -222,9 +223,3 @@ def _rows_of(tasks: Sequence[Task]) -> int:
         for one in reader.progress
     ]
     return UNKNOWN if None in known else sum(rows or 0 for rows in known)
-
-
-def state_bytes(operator: object) -> int:
-    """Return the bytes of an operator's state; 0 if it has none."""
-    state = getattr(operator, "state_bytes", 0)
-    return int(state() if callable(state) else state)

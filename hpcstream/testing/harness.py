@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from hpcstream.operators.base import Emitted, Operator, SideOutput
+from hpcstream.operators.base import Emitted, Operator, SideOutput, Turn
 
 Event: TypeAlias = int | pa.RecordBatch | tuple[int, pa.RecordBatch]
 """A watermark, a batch for input 0, or an input and a batch for it."""
@@ -21,7 +21,8 @@ def run_operator(
     """Feed batches and watermarks to a new operator and return the rows it emits.
 
     Rows of its main output come as dictionaries; those of a side output have
-    its name under ``"side output"`` besides.
+    its name under ``"side output"`` besides. A `PAUSE` or `WAIT` is passed over: the operator
+    is asked again at once.
 
     Parameters
     ----------
@@ -62,5 +63,7 @@ def _feed(operator: Operator, event: Event) -> Iterable[Emitted]:
 def _rows(emitted: Emitted) -> list[Row]:
     if isinstance(emitted, SideOutput):
         return [{"side output": emitted.name, **row} for row in _rows(emitted.batch)]
+    if isinstance(emitted, Turn):
+        return []
     rows: list[Row] = emitted.to_pylist()
     return rows

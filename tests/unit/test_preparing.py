@@ -10,6 +10,8 @@ import pytest
 from hpcstream.checkpoint.increments import PieceMemory
 from hpcstream.checkpoint.pending import Session
 from hpcstream.checkpoint.storage.background import Outcome
+from hpcstream.expressions.expression import col
+from hpcstream.operators.stateless import Filter
 from hpcstream.runtime.checkpoints.coordinator import DUE, SAVEPOINT_DUE, Checkpointing
 from hpcstream.runtime.checkpoints.preparing import Preparation
 from hpcstream.runtime.control import Status
@@ -33,11 +35,14 @@ class LaterWriter:
             self.waiting.pop(0).run()
 
 
-class Operator:
+class Changing(Filter):
     """A state of one piece; counts how often it is looked at."""
 
-    state_bytes = 1000
+    bytes = 1000
     looks = 0
+
+    def state_bytes(self):
+        return self.bytes
 
     def snapshot_in_pieces(self):
         self.looks += 1
@@ -72,12 +77,13 @@ def writer():
 
 @pytest.fixture
 def operator():
-    return Operator()
+    return Changing(col("x") > 0)
 
 
 @pytest.fixture
 def tasks(operator):
-    return [SimpleNamespace(chain=SimpleNamespace(operators=[object(), operator]), cut_round=None)]
+    operators = [Filter(col("x") > 0), operator]
+    return [SimpleNamespace(chain=SimpleNamespace(operators=operators), cut_round=None)]
 
 
 @pytest.fixture
@@ -129,7 +135,7 @@ def test_it_is_looked_at_again_if_it_has_grown_and_when_it_is_due(
     clock.advance(6)
     preparation.go_on()
     writer.work()
-    operator.state_bytes *= 2
+    operator.bytes *= 2
     clock.advance(3)
     preparation.go_on()
 
@@ -169,7 +175,7 @@ def test_times_that_passed_while_a_checkpoint_was_written_are_made_up_for_once(
 ):
     clock.advance(100)
     preparation.go_on()
-    operator.state_bytes *= 2
+    operator.bytes *= 2
     preparation.go_on()
 
     assert operator.looks == 1

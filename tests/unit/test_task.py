@@ -8,7 +8,7 @@ import pytest
 from hpcstream.columns.event_time import MAX_TIME
 from hpcstream.exchange.edges.base import LocalEdge, RoundEnd
 from hpcstream.graph.physical import MAIN
-from hpcstream.operators.base import HoldsBack, SideOutput
+from hpcstream.operators.base import PAUSE, WAIT, Operator, SideOutput
 from hpcstream.runtime.chain import OperatorChain
 from hpcstream.runtime.task import Outputs, Task, coalesced
 
@@ -21,16 +21,14 @@ def values_of(batches):
     return [value for one in batches for value in one["x"].to_pylist()]
 
 
-class Passing:
+class Passing(Operator):
     """Hands rows on, and what it is told to at a watermark."""
 
-    def __init__(self, *, at_watermark=(), side=None, delay=None):
+    def __init__(self, *, at_watermark=(), side=None):
         self.at_watermark = at_watermark
         self.side = side
         self.watermarks = []
         self.inputs = []
-        if delay is not None:
-            self.output_watermark = lambda watermark: watermark - delay
 
     def process_batch(self, one, input_index=0):
         self.inputs.append(input_index)
@@ -42,11 +40,12 @@ class Passing:
         self.watermarks.append(watermark)
         yield from self.at_watermark
 
-    def snapshot(self):
-        return {}
 
-    def restore(self, snapshot):
-        """There is no state."""
+class Delaying(Passing):
+    """Says that rows may be three ticks behind the watermark."""
+
+    def output_watermark(self, watermark):
+        return watermark - 3
 
 
 class Doubling(Passing):
@@ -128,7 +127,7 @@ def test_what_a_watermark_releases_passes_the_operators_behind_before_their_wate
 
 
 def test_an_operator_may_hold_time_back_for_those_behind_it():
-    first, second, third = Passing(), Passing(delay=3), Passing()
+    first, second, third = Passing(), Delaying(), Passing()
     chain, _ = chain_of(first, second, third)
 
     list(chain.push_watermark(10, 10))
@@ -137,7 +136,7 @@ def test_an_operator_may_hold_time_back_for_those_behind_it():
     assert chain.watermarks[:3] == [10, 7, 7]
 
 
-class Keeping(Passing, HoldsBack):
+class Keeping(Passing):
     """Keeps every batch until it is told to let go."""
 
     def __init__(self):
@@ -170,13 +169,31 @@ def test_what_is_held_back_goes_out_when_the_input_is_idle():
 
 
 def test_what_a_chain_promises_may_go_back_and_its_watermark_does_not():
-    chain, _ = chain_of(Passing(delay=3))
+    chain, _ = chain_of(Delaying())
     list(chain.push_watermark(10, 10))
 
     list(chain.push_watermark(10, 5))
 
     assert chain.watermarks[0] == 7
     assert chain.marks[0] == 2
+
+
+class Blocks(Passing):
+    """Fires a large window in three blocks, and looks up between them."""
+
+    def process_watermark(self, watermark):
+        yield batch(1)
+        yield PAUSE
+        yield batch(2)
+        yield WAIT
+        yield batch(3)
+
+
+def test_a_chain_hands_up_that_an_operator_pauses_or_waits():
+    chain, recorder = chain_of(Blocks(), Passing())
+
+    assert list(chain.push_watermark(10, 10)) == [PAUSE, WAIT]
+    assert [values for _, values in recorder.emitted] == [[1], [2], [3]]
 
 
 # -- tasks -------------------------------------------------------------------------------
@@ -244,6 +261,16 @@ def test_busy_and_idle_pass_through():
     assert first.watermark == 0
     assert not second.busy
     assert second.watermark is None
+
+
+def test_the_loop_hears_that_a_task_pauses_or_waits_within_a_round():
+    into, out = edge(), edge()
+    task = task_of(Blocks(), inputs=[into], outputs=[out])
+    fill(into, 0, 7)
+
+    assert [task.step() for _ in range(3)] == [True, False, True]
+    assert (task.next_round, out.has_round(0)) == (1, True)
+    assert values_of(out.take(0).batches) == [7, 1, 2, 3]
 
 
 class HeldUp(LocalEdge):

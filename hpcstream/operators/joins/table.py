@@ -30,7 +30,7 @@ from hpcstream.columns.row_order import CHILD_BITS, nested_places, places_of
 from hpcstream.columns.selection import Rows, gathered, picked_column, taken, true_rows
 from hpcstream.errors import PlanError
 from hpcstream.expressions.binding import unknown_column
-from hpcstream.operators.without_state import emit_nothing, empty_snapshot, restore_nothing
+from hpcstream.operators.base import Operator
 
 if TYPE_CHECKING:
     from hpcstream.expressions.expression import Expression
@@ -67,7 +67,7 @@ class _Layout:
     sources: list[int | str]
 
 
-class JoinTable:
+class JoinTable(Operator):
     """Each row of a stream with the matching rows of a table, as SQL joins them.
 
     Rows keep the order of the stream; the matches of one row come in the order
@@ -182,10 +182,6 @@ class JoinTable:
             yield from self._join_unique(batch, rows, codes, layout)
         else:
             yield from self._join_repeated(batch, rows, codes, layout)
-
-    process_watermark = emit_nothing
-    snapshot = empty_snapshot
-    restore = restore_nothing
 
     def describe(self) -> str:
         """Return one line for ``explain()``."""

@@ -31,7 +31,7 @@ from hpcstream.aggregates.transport import (
 from hpcstream.columns.arrays import fixed_values, words_to_array
 from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.exchange.partitioning import HashPartitioning
-from hpcstream.operators.base import Emitted, SideOutput
+from hpcstream.operators.base import Emitted, Operator, SideOutput
 from hpcstream.operators.windows.kept_values import HolisticRows
 from hpcstream.operators.windows.merge import Entries, WindowMerger
 from hpcstream.operators.windows.progress import WindowProgress
@@ -70,7 +70,7 @@ def reduction_ops(spec: WindowAggregateSpec) -> dict[str, ColumnReduction] | Non
     return found
 
 
-class WindowAllLocal:
+class WindowAllLocal(Operator):
     """The part of one rank in windows over all rows.
 
     Its watermark must be the global one: it judges lateness, and on all ranks
@@ -204,7 +204,7 @@ def _partition(batch: pa.RecordBatch, share: Share) -> np.ndarray:
     return places[offsets[share.place] : offsets[share.place + 1]]
 
 
-class WindowAllFinal:
+class WindowAllFinal(Operator):
     """Results of windows over all rows, from the partial rows of all ranks.
 
     Partial rows of one window come in one round; their order is the order in

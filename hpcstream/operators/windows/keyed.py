@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from hpcstream.columns.arrays import words_to_array
 from hpcstream.errors import HpcstreamError
-from hpcstream.operators.base import Emitted, SideOutput
+from hpcstream.operators.base import Emitted, Operator, SideOutput
 from hpcstream.operators.windows.changed_keys import ChangedKeys
 from hpcstream.operators.windows.merge import WindowMerger
 from hpcstream.operators.windows.progress import WindowProgress
@@ -34,7 +34,7 @@ from hpcstream.state.snapshots import PiecewiseSnapshot, Share, Snapshot
 _NOTHING: tuple[Emitted, ...] = ()
 
 
-class WindowAggregate:
+class WindowAggregate(Operator):
     """Windowed aggregates of the rows of this rank's keys.
 
     Parameters

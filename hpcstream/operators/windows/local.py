@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from hpcstream.columns.event_time import MIN_TIME
-from hpcstream.operators.base import Emitted, HoldsBack, SideOutput
+from hpcstream.operators.base import Emitted, Operator, SideOutput
 from hpcstream.operators.windows.slices import WindowState
 from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.state.arrays import Allocator
@@ -82,7 +82,7 @@ class ReductionJudge:
         return reduces
 
 
-class LocalWindowAggregate(HoldsBack):
+class LocalWindowAggregate(Operator):
     """Partial aggregates per key and slice, on the rank where the rows are.
 
     The main output has batches of ``spec.partial_schema``; the side output

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from hpcstream.checkpoint.copy_buffers import HEADROOM, Reserve, wanted_sizes
 from hpcstream.checkpoint.increments import PieceMemory
 from hpcstream.checkpoint.storage.background import Outcome, Writer
+from hpcstream.operators.base import Operator
 from hpcstream.runtime.task import Task
-from hpcstream.runtime.telemetry import state_bytes
 
 _LOOK_AT = (0.5, 0.7, 0.9)  # parts of the interval
 _NEARLY_DUE_AT = 0.97  # before rank 0 asks, whose clock may be a little ahead
@@ -93,16 +92,15 @@ class Preparation:
         """Whether the background still touches memory that a copy would want."""
         return self._filled is not None and not self._filled.done
 
-    def _operators(self) -> Iterator[tuple[str, Any]]:
-        """Yield the operators with much state, each with its path."""
+    def _operators(self) -> Iterator[tuple[str, Operator]]:
+        """Yield the operators of this rank, each with its path."""
         for task in self._tasks:
             for place, operator in enumerate(task.chain.operators):
-                if hasattr(operator, "snapshot_in_pieces"):
-                    yield f"{self._numbers[id(task)]}/{place}", operator
+                yield f"{self._numbers[id(task)]}/{place}", operator
 
     def _has_grown(self) -> bool:
         """Whether the state is larger than at the last look, or was not looked at."""
-        n_bytes = sum(state_bytes(operator) for _, operator in self._operators())
+        n_bytes = sum(operator.state_bytes() for _, operator in self._operators())
         if self._seen_bytes and n_bytes <= _GROWN * self._seen_bytes:
             return False
         self._seen_bytes = n_bytes

@@ -34,6 +34,7 @@ from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.graph.identity import FINAL, LOCAL, OperatorIdentity
 from hpcstream.graph.physical import TaskPlan
 from hpcstream.messages import say
+from hpcstream.operators.base import Operator
 from hpcstream.runtime.checkpoints.changed_plan import check_plan, is_same
 from hpcstream.runtime.checkpoints.same_sources import assigned_sources
 from hpcstream.runtime.checkpoints.task_state import (
@@ -202,7 +203,7 @@ class Restored:
             if "source" in facts and facts["source"]["id"] == source
         ]
 
-    def _restore_operator(self, operator: Any, identity: OperatorIdentity) -> None:
+    def _restore_operator(self, operator: Operator, identity: OperatorIdentity) -> None:
         if self.same_plan:
             state = self._arrays.pop(f"{identity.task}/{identity.place}", {})
             if state:
@@ -218,16 +219,13 @@ class Restored:
         if not any(stages.values()):
             return
         share = Share(identity.ranks.index(self._comm.rank), len(identity.ranks))
-        if hasattr(operator, "restore_stages"):
-            operator.restore_stages(stages[LOCAL], stages[FINAL], share)
-        elif hasattr(operator, "restore_share"):
-            operator.restore_share(stages[FINAL] or stages[LOCAL], share)
-        else:
+        if not operator.can_be_dealt:
             raise PlanError(
                 f"the state of {identity.id!r} cannot be dealt to another number of ranks or "
                 f"another plan; go on with {self.manifest.size} ranks and the plan as it was, or "
                 "start afresh with restore_from=None"
             )
+        operator.restore_stages(stages[LOCAL], stages[FINAL], share)
 
     def _unchanged(self, identity: OperatorIdentity) -> StoredOperator | None:
         """Return the stored operator if all of its stages are on the ranks they were on."""

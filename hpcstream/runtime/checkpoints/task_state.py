@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hpcstream.checkpoint.increments import OWN, PieceMemory, Table
+from hpcstream.operators.base import Operator
 from hpcstream.runtime.sources.reader import BoundedReader, LiveReader, SplitProgress
 from hpcstream.runtime.sources.runs import dealt_to
 from hpcstream.runtime.task import SourceTask, Task
@@ -46,7 +47,7 @@ def source_facts(task: SourceTask) -> dict[str, Any]:
 
 
 def operator_state(
-    operator: Any, path: str, memory: PieceMemory | None
+    operator: Operator, path: str, memory: PieceMemory | None
 ) -> tuple[Snapshot, list[Table] | None, int]:
     """Return what is to be written of an operator's state, where its pieces are, and its bytes.
 
@@ -55,8 +56,7 @@ def operator_state(
     memory : PieceMemory, optional
         Knows the pieces that need not be written again; None: all are.
     """
-    in_pieces = getattr(operator, "snapshot_in_pieces", None)
-    snapshot = None if memory is None or in_pieces is None else in_pieces()
+    snapshot = None if memory is None else operator.snapshot_in_pieces()
     if snapshot is None or memory is None:
         state = operator.snapshot()
         return state, None, sum(array.nbytes for array in state.values())
