@@ -12,6 +12,7 @@ from hpcstream.columns.event_time import HIDDEN_COLUMNS, TIME_COLUMN
 from hpcstream.graph.logical import Node, OperatorNode
 from hpcstream.operators.function_rows import FunctionTime
 from hpcstream.operators.user_functions import FlatMap, MapBatches
+from hpcstream.stable_keys import function_name
 
 _TAKES = {"map_batches": "a pyarrow.RecordBatch", "flat_map": "a row, given as a dict"}
 
@@ -39,5 +40,7 @@ def function_node(
         time=None if kept is None else replace(kept, column=operator.time_column(given)),
         ranks=ranks,
         make=lambda schema_here: kind(function, schema, own),
-        label=f"{what} {getattr(function, '__name__', repr(function))}",
+        operator=what,
+        label=f"{what} {function_name(function)}",
+        fields=(function_name(function),),
     )

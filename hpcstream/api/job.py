@@ -211,6 +211,7 @@ class Job(Dataflow, FileReading):
             time=time,
             source=source,
             origin=source.describe(),
+            identity=source.identity(),
             watermark_delay=delay,
             idle_timeout_s=None if source.bounded else timeout_s,
         )

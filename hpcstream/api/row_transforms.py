@@ -25,6 +25,7 @@ from hpcstream.columns.hidden import refuse_reserved_names
 from hpcstream.errors import PlanError
 from hpcstream.expressions.expression import Expression, col, refuse_plain_truth
 from hpcstream.graph.logical import (
+    EventClock,
     EventTime,
     FilterNode,
     Node,
@@ -238,10 +239,12 @@ class RowTransforms(ABC):
                 time=time,
                 ranks=self._ranks,
                 make=lambda schema: AssignEventTime(column, time.unit.name, delay),
+                operator="event_time",
+                fields=(column, time.unit.name, delay),
+                clock=EventClock(time.unit.name, delay),
                 label=f"event time {column!r}{behind}",
                 reads=frozenset({column}),
                 passes_columns=True,
-                sets_time=True,
                 stays=True,
             )
         )

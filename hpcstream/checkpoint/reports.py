@@ -91,7 +91,14 @@ def _operators(plan: Plan, reports: Sequence[Report]) -> list[StoredOperator]:
         if any(size is not None for size in sizes):
             n_bytes = sum(size or 0 for size in sizes)
             stored = StoredOperator(
-                one.task, one.place, one.id, one.role, one.signature, one.ranks, n_bytes
+                one.task,
+                one.place,
+                one.id,
+                one.role,
+                one.signature,
+                one.label,
+                one.ranks,
+                n_bytes,
             )
             found.append(stored)
     return found

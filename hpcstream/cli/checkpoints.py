@@ -104,7 +104,7 @@ def _show(store: CheckpointStore, number: int | None) -> int:
     print("\noperators")
     for one in manifest.operators:
         role = f" ({one.role})" if one.role else ""
-        print(f"  {_bytes(one.state_bytes):>10}  {one.id}{role}")
+        print(f"  {_bytes(one.state_bytes):>10}  {one.label}{role}")
     print("\nsinks")
     for name, record in manifest.sinks.items():
         rows = sum(part.get("rows", 0) for part in record["parts"])

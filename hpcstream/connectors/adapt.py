@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from hpcstream.connectors.base import JSON, Chunk, Part, Sink, Source, Split, SplitReader
 from hpcstream.connectors.scan import Scan, plain_schema, relabel
+from hpcstream.stable_keys import function_name
 
 _SOURCE = ("schema", "list_splits", "open")
 _SINK = ("begin", "write", "prepare", "commit", "abort")
@@ -60,6 +61,15 @@ def as_sink(sink: Any) -> Sink:
     return whole if all(hasattr(sink, name) for name in _SINK) else CompletedSink(sink)
 
 
+def own_identity(connector: Any) -> str:
+    """Return what a checkpoint knows a source or sink by, whatever else it lacks."""
+    for method in ("identity", "describe"):
+        own = getattr(connector, method, None)
+        if own is not None:
+            return str(own())
+    return type(connector).__qualname__
+
+
 class CompletedSource(Source):
     """A user's source with the defaults of `Source`, projected after reading."""
 
@@ -75,6 +85,10 @@ class CompletedSource(Source):
         own = getattr(self._source, "describe", None)
         name = own() if own else type(self._source).__name__
         return ", ".join(filter(None, [name, self._scan.describe()]))
+
+    def identity(self) -> str:
+        """Return the source's own identity, else its description, else the name of its class."""
+        return own_identity(self._source)
 
     def list_splits(self) -> list[Split]:
         """Return the source's splits."""
@@ -170,12 +184,19 @@ class _Function:
     def __init__(self, function: Callable[[pa.RecordBatch], object]) -> None:
         self.write = function
 
+    def identity(self) -> str:
+        return function_name(self.write)
+
 
 class CompletedSink:
     """A user's sink with the defaults of `as_sink`."""
 
     def __init__(self, sink: Any) -> None:
         self._sink = sink
+
+    def identity(self) -> str:
+        """Return the sink's own identity, else its description, else the name of its class."""
+        return own_identity(self._sink)
 
     def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:
         """Tell the sink, if it wants to know."""

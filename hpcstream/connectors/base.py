@@ -202,6 +202,14 @@ class Source(ABC):
         """Return one line for ``explain()``: what is read, which columns, which filter."""
         return type(self).__name__
 
+    def identity(self) -> str:
+        """Return what is read, whichever columns and rows of it: by this a checkpoint knows it.
+
+        A source that leaves this out is known by its description, and loses its place if
+        that gets other words.
+        """
+        return self.describe()
+
     def files(self) -> list[str]:
         """Return the files that it reads. A job whose sinks would replace one is refused."""
         return []
@@ -247,6 +255,9 @@ class Sink(Protocol):
     ``superseded(listed)``
         A newer attempt has begun, so nothing of this one will be committed any more: remove
         what this instance wrote, but for the parts ``listed``, which a checkpoint has.
+    ``identity() -> str``
+        What is written to. A checkpoint finds the sink again by it; if absent, by
+        ``describe()``, or the name of the class.
     ``snapshot() -> mapping of str to array``, ``restore(snapshots)``
         For a sink that keeps its rows in memory; one instance gets all snapshots.
     """

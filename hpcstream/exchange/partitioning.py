@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from hpcstream.exchange.wire.format import WireFormat
 from hpcstream.exchange.wire.message import Message
+from hpcstream.stable_keys import Key
 
 Order = npt.NDArray[np.int32]
 Offsets = npt.NDArray[np.int64]
@@ -40,6 +41,9 @@ class Partitioning(Protocol):
 
     def describe(self) -> str:
         """Return a few words for `explain()`."""
+
+    def key(self) -> Key:
+        """Return kind and parameters as plain data, the same in all versions."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,10 @@ class HashPartitioning:
         """Return the name and the key columns."""
         return f"hash({', '.join(self.columns)})"
 
+    def key(self) -> Key:
+        """Return kind and parameters."""
+        return ["hash", *self.columns]
+
 
 @dataclass(frozen=True)
 class RebalancePartitioning:
@@ -112,6 +120,10 @@ class RebalancePartitioning:
         """Return the name."""
         return "rebalance"
 
+    def key(self) -> Key:
+        """Return kind and parameters."""
+        return ["rebalance"]
+
 
 @dataclass(frozen=True)
 class BroadcastPartitioning:
@@ -126,6 +138,10 @@ class BroadcastPartitioning:
     def describe(self) -> str:
         """Return the name."""
         return "broadcast"
+
+    def key(self) -> Key:
+        """Return kind and parameters."""
+        return ["broadcast"]
 
 
 @dataclass(frozen=True)
@@ -150,6 +166,10 @@ class GatherPartitioning:
         """Return the name and the rank."""
         return f"gather(rank {self.rank})"
 
+    def key(self) -> Key:
+        """Return kind and parameters."""
+        return ["gather", self.rank]
+
 
 @dataclass(frozen=True)
 class ForwardPartitioning:
@@ -164,6 +184,10 @@ class ForwardPartitioning:
     def describe(self) -> str:
         """Return the name."""
         return "forward"
+
+    def key(self) -> Key:
+        """Return kind and parameters."""
+        return ["forward"]
 
 
 def encode_partitioned(

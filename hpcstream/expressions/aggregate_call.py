@@ -11,6 +11,7 @@ from hpcstream.calls import answers_wrong_call, answers_wrong_calls
 from hpcstream.columns.arrays import stored_type
 from hpcstream.errors import PlanError
 from hpcstream.expressions.refusals import refuse_format
+from hpcstream.stable_keys import Key, value_key
 
 Parameters = tuple[tuple[str, object], ...]
 
@@ -56,6 +57,9 @@ class AggregateInput(Protocol):
     def columns(self) -> frozenset[str]:
         """Return the names of the columns that are read."""
 
+    def key(self) -> Key:
+        """Return what is computed as plain data."""
+
     def data_type(self, schema: pa.Schema) -> pa.DataType:
         """Return the type of the result for a schema."""
 
@@ -98,6 +102,11 @@ class AggregateCall:
         if self.alias_name is not None:
             return self.alias_name
         return "count" if self.input is None else f"{self.input.name}_{self.function}"
+
+    def key(self) -> Key:
+        """Return the aggregate and the name of its column as plain data."""
+        found = None if self.input is None else self.input.key()
+        return [self.name, self.function, found, value_key(dict(self.parameters))]
 
     def result_type(self, input_type: pa.DataType | None = None) -> pa.DataType:
         """Return the type of the result.

@@ -38,6 +38,7 @@ from hpcstream.expressions.nodes import (
     Literal,
     Node,
     column_names,
+    node_key,
     render,
     replace_columns,
     split_conjunction,
@@ -49,6 +50,7 @@ from hpcstream.expressions.refusals import (
     refuse_text_of_expression,
 )
 from hpcstream.hints import absent
+from hpcstream.stable_keys import Key, key_text
 
 __all__ = ["Expression", "When", "col", "count", "lit", "to_expression", "when"]
 
@@ -158,9 +160,13 @@ class Expression:
         nodes = {name: replacement._node for name, replacement in mapping.items()}
         return Expression(replace_columns(self._node, nodes), self.name)
 
+    def key(self) -> Key:
+        """Return what is computed as plain data, under whatever name: the same in all versions."""
+        return node_key(self._node)
+
     def equals(self, other: Expression) -> bool:
         """Return whether two expressions are the same; ``==`` makes a new one."""
-        return repr(self) == repr(other)
+        return self._alias == other._alias and key_text(self.key()) == key_text(other.key())
 
     # Building.
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from hpcstream.stable_keys import Key, scalar_key, value_key
+
 OPERATOR_SYMBOLS = {
     "add": "+",
     "subtract": "-",
@@ -87,8 +89,20 @@ def split_conjunction(node: Node) -> list[Node]:
     return [node]
 
 
+def node_key(node: Node) -> Key:
+    """Return what the node computes as plain data, whatever `render` makes of it."""
+    if isinstance(node, Column):
+        return ["column", node.name]
+    if isinstance(node, Literal):
+        return ["literal", str(node.scalar.type), scalar_key(node.scalar)]
+    arguments = [node_key(argument) for argument in node.arguments]
+    if not node.options:
+        return [node.function, arguments]
+    return [node.function, arguments, {name: value_key(value) for name, value in node.options}]
+
+
 def render(node: Node) -> str:
-    """Return Python source for the node. The same on every rank: it enters fingerprints."""
+    """Return Python source for the node, for people."""
     if isinstance(node, Column):
         return f"col({node.name!r})"
     if isinstance(node, Literal):

@@ -37,7 +37,7 @@ class HiddenNeeds:
             return
         # Late rows are rows that went into the window, as they were.
         inputs = node.inputs[0].inputs if isinstance(node, LateNode) else node.inputs
-        sets_time = isinstance(node, OperatorNode) and node.sets_time
+        sets_time = isinstance(node, OperatorNode) and node.clock is not None
         for one in inputs:
             if self.has_time(node) and not sets_time:
                 self._time.add(id(one))

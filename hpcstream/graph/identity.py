@@ -1,21 +1,21 @@
 """Names by which a checkpoint finds the state of operators again, in a later plan too.
 
-A name is what the user gave with ``.named("x")``, else the operator's own description;
+A name is what the user gave with ``.named("x")``, else kind and key of the operator;
 equal ones are counted. So a plan may change around an operator without losing its
-state, and an operator that does something else does not get it.
+state, and an operator that does something else does not get it. No text written for
+people is part of a name: labels and descriptions may change.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import islice
 
 from hpcstream.connectors.files.source import FileSource
 from hpcstream.graph.logical import SourceNode
-from hpcstream.graph.physical import PhysicalGraph
-
-LOCAL, FINAL, WHOLE = "local", "final", ""
-"""Roles: the two stages of an aggregate, and an operator that is all there is."""
+from hpcstream.graph.physical import EdgePlan, OperatorPlan, PhysicalGraph, TaskPlan
+from hpcstream.stable_keys import Key, key_text, schema_key
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class OperatorIdentity:
         `LOCAL`, `FINAL` or `WHOLE`; those of one id share a state.
     signature : str
         What it does, and what its state is made of: only an equal one can take it over.
+    label : str
+        What it does, for people; no part of its identity.
     ranks : tuple of int
     """
 
@@ -38,6 +40,7 @@ class OperatorIdentity:
     id: str
     role: str
     signature: str
+    label: str
     ranks: tuple[int, ...]
 
 
@@ -47,16 +50,23 @@ def operator_identities(graph: PhysicalGraph) -> list[OperatorIdentity]:
     found = []
     for task in graph.tasks:
         for place, operator in enumerate(task.operators):
-            role, text = _role(operator.identity or operator.label)
-            name = text
-            if operator.name is not None:
-                name = f"{operator.name}: {text.split(maxsplit=1)[0]}"
-            signature = f"{text} [{operator.state}]" if operator.state else text
-            number = counts[name, role] = counts.get((name, role), 0) + 1
+            text = f"{operator.kind} {key_text(operator.key)}"
+            name = text if operator.name is None else f"{operator.name}: {operator.kind}"
+            signature = text if operator.state is None else f"{text} {key_text(operator.state)}"
+            number = counts[name, operator.role] = counts.get((name, operator.role), 0) + 1
             if number > 1:
                 name = f"{name} #{number}"
-            found.append(OperatorIdentity(task.number, place, name, role, signature, task.ranks))
+            found.append(
+                OperatorIdentity(
+                    task.number, place, name, operator.role, signature, _label(operator), task.ranks
+                )
+            )
     return found
+
+
+def _label(operator: OperatorPlan) -> str:
+    label = operator.label if operator.name is None else f"{operator.name}: {operator.label}"
+    return f"{label} [{operator.state_text}]" if operator.state_text else label
 
 
 def source_identities(graph: PhysicalGraph) -> dict[int, str]:
@@ -70,7 +80,7 @@ def source_identities(graph: PhysicalGraph) -> dict[int, str]:
     for task in graph.tasks:
         if task.source is None:
             continue
-        name = task.source.name or _what(task.source, with_paths=True)
+        name = task.source.name or task.source.identity
         number = counts[name] = counts.get(name, 0) + 1
         found[task.number] = name if number == 1 else f"{name} #{number}"
     return found
@@ -82,14 +92,11 @@ def source_origins(graph: PhysicalGraph) -> dict[int, str]:
     Whether the files are the same is looked at in the files.
     """
     sources = {task.number: task.source for task in graph.tasks}
-    return {n: _what(s, with_paths=False) for n, s in sources.items() if s is not None}
+    return {number: _origin(node) for number, node in sources.items() if node is not None}
 
 
-def _what(node: SourceNode, *, with_paths: bool) -> str:
-    source = node.source
-    if isinstance(source, FileSource):
-        return source.real_call if with_paths else source.kind
-    return node.origin or source.describe()
+def _origin(node: SourceNode) -> str:
+    return node.source.kind if isinstance(node.source, FileSource) else node.identity
 
 
 def plan_fingerprint(graph: PhysicalGraph) -> str:
@@ -97,24 +104,45 @@ def plan_fingerprint(graph: PhysicalGraph) -> str:
 
     Where files are does not count, as long as it is clear which source is which.
     """
-    text = graph.explain()
     origins = source_origins(graph)
-    names = source_identities(graph)
     kinds = list(origins.values())
+    names = {
+        task: origins[task] if kinds.count(origins[task]) == 1 else name
+        for task, name in source_identities(graph).items()
+    }
+    return hashlib.sha256(_structure(graph, names).encode()).hexdigest()
+
+
+def plan_structure(graph: PhysicalGraph) -> str:
+    """Return the plan as text for comparison, a line for each source, operator and edge."""
+    return _structure(graph, source_identities(graph))
+
+
+def _structure(graph: PhysicalGraph, source_names: dict[int, str]) -> str:
+    identities = iter(operator_identities(graph))
+    lines = [f"{graph.size} ranks"]
     for task in graph.tasks:
-        source = task.source and task.source.source
-        if isinstance(source, FileSource):
-            is_alone = kinds.count(source.kind) == 1
-            text = text.replace(source.call, source.kind if is_alone else names[task.number])
-        for operator in task.operators:
-            if operator.identity:
-                text = text.replace(operator.label, operator.identity)
-    signatures = [f"{one.id} {one.signature}" for one in operator_identities(graph)]
-    return hashlib.sha256("\n".join([text, *signatures]).encode()).hexdigest()
+        lines.append(f"task {task.number} {task.ranks}")
+        if task.source is not None:
+            facts = key_text(_source_key(task, task.source))
+            lines.append(f"source {source_names[task.number]} {facts}")
+        own = islice(identities, len(task.operators))
+        lines += [f"operator {one.role} {one.id} {one.signature}" for one in own]
+        lines += [f"edge {key_text(_edge_key(edge))}" for edge in task.outputs]
+    return "\n".join(lines)
 
 
-def _role(label: str) -> tuple[str, str]:
-    for role in (LOCAL, FINAL):
-        if label.startswith(f"{role} "):
-            return role, label.removeprefix(f"{role} ")
-    return WHOLE, label
+def _source_key(task: TaskPlan, node: SourceNode) -> list[Key]:
+    time = node.time
+    clock = None if time is None else [time.column, time.unit.name, str(time.data_type)]
+    filters = [predicate.key() for predicate in node.filters]
+    idle = node.idle_timeout_s
+    return [schema_key(node.schema), clock, node.watermark_delay, idle, filters, task.has_order]
+
+
+def _edge_key(edge: EdgePlan) -> Key:
+    assert edge.consumer is not None
+    how = None if edge.partitioning is None else edge.partitioning.key()
+    reduced = None if edge.reduction is None else sorted(edge.reduction)
+    ends: list[Key] = [*edge.output, edge.consumer.number, edge.input_index]
+    return [*ends, how, reduced, schema_key(edge.schema)]

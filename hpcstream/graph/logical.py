@@ -9,19 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from hpcstream.columns.event_time import TimeUnit, duration_text
+from hpcstream.connectors.adapt import own_identity
 from hpcstream.connectors.base import Sink, Source
 from hpcstream.expressions.aggregate_call import AggregateCall
 from hpcstream.expressions.expression import Expression
 from hpcstream.operators.base import Operator
 from hpcstream.operators.joins.table import JoinTable
 from hpcstream.operators.windows.assigners import WindowAssigner
+from hpcstream.stable_keys import Key
 
 Columns = frozenset[str]
+
+
+class EventClock(NamedTuple):
+    """A watermark that begins at an operator: the unit of its times, and its delay in ticks."""
+
+    unit: str
+    delay: int
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,15 @@ class Node:
         """Return this node over other inputs, emitting at least ``needed``."""
         return replace(self, inputs=inputs)
 
+    @property
+    def kind(self) -> str:
+        """The kind of operator, by which, with `key`, a checkpoint finds its state again."""
+        raise NotImplementedError
+
+    def key(self) -> Key:
+        """Return what the operator does as plain data: the same whatever `describe` says."""
+        raise NotImplementedError
+
     def describe(self) -> str:
         """Return one line for `explain`."""
         raise NotImplementedError
@@ -107,6 +125,8 @@ class SourceNode(Node):
     ----------
     origin : str
         The source as the user described it, whatever the planner asks of it later.
+    identity : str
+        By which a checkpoint finds it again, likewise.
     watermark_delay : int
         How far out of order rows may be, in ticks.
     idle_timeout_s : float or None
@@ -115,6 +135,7 @@ class SourceNode(Node):
 
     source: Source
     origin: str = ""
+    identity: str = ""
     watermark_delay: int = 0
     idle_timeout_s: float | None = None
     filters: tuple[Expression, ...] = ()
@@ -141,6 +162,10 @@ class FilterNode(Node):
     """Keeps the rows for which ``predicate`` is true, and of its columns those of ``schema``."""
 
     predicate: Expression
+    kind = "filter"
+
+    def key(self) -> Key:
+        return self.predicate.key()
 
     def required(self, needed: Columns) -> list[Columns]:
         return [needed | self.predicate.columns()]
@@ -158,6 +183,10 @@ class ProjectNode(Node):
     """Computes columns from expressions: select, with_columns, drop and rename."""
 
     columns: tuple[tuple[str, Expression], ...]
+    kind = "select"
+
+    def key(self) -> Key:
+        return [[name, expression.key()] for name, expression in self.columns]
 
     def required(self, needed: Columns) -> list[Columns]:
         read = [e.columns() for name, e in self.columns if name in needed]
@@ -186,7 +215,11 @@ class OperatorNode(Node):
         Columns it needs; None: all.
     passes_columns : bool
         Whether it hands its input's columns on as they are.
-    sets_time : bool
+    operator : str
+        Its kind.
+    fields : tuple
+        What tells it from others of its kind.
+    clock : EventClock or None
         Its output has an event time of its own.
     stays : bool
         It runs where its input is, whatever ``ranks`` says, before rows of several
@@ -194,11 +227,20 @@ class OperatorNode(Node):
     """
 
     make: Callable[[pa.Schema], Operator]
+    operator: str
     label: str
+    fields: tuple[Key, ...] = ()
     reads: Columns | None = None
     passes_columns: bool = False
-    sets_time: bool = False
+    clock: EventClock | None = None
     stays: bool = False
+
+    @property
+    def kind(self) -> str:
+        return self.operator
+
+    def key(self) -> Key:
+        return list(self.fields)
 
     def required(self, needed: Columns) -> list[Columns]:
         names = frozenset(self.inputs[0].schema.names)
@@ -237,6 +279,11 @@ class JoinTableNode(Node):
     encoded: Columns = frozenset()
     where: Expression | None = None
     path: str = ""
+    kind = "join_table"
+
+    def key(self) -> Key:
+        where = None if self.where is None else self.where.key()
+        return [self.join.key(), sorted(self.encoded), where]
 
     def required(self, needed: Columns) -> list[Columns]:
         return [self.join.stream_columns(self.inputs[0].schema, needed)]
@@ -255,6 +302,11 @@ class JoinTableNode(Node):
 class UnionNode(Node):
     """All rows of all inputs; they have one schema."""
 
+    kind = "union"
+
+    def key(self) -> Key:
+        return None
+
     def required(self, needed: Columns) -> list[Columns]:
         return [needed for _ in self.inputs]
 
@@ -270,6 +322,11 @@ class UnionNode(Node):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RebalanceNode(Node):
     """Spreads rows evenly over the ranks."""
+
+    kind = "rebalance"
+
+    def key(self) -> Key:
+        return None
 
     def required(self, needed: Columns) -> list[Columns]:
         return [needed]
@@ -305,6 +362,16 @@ class WindowNode(Node):
     window: str
     allowed_lateness: int = 0
     wants_late: bool = False
+    kind = "aggregate"
+
+    def key(self) -> Key:
+        windows = (self.assigner.size, self.assigner.slide, self.assigner.offset)
+        return {
+            "keys": self.keys,
+            "windows": [*windows, self.unit],
+            "lateness": self.allowed_lateness,
+            "aggregates": [call.key() for call in self.aggregates],
+        }
 
     def required(self, needed: Columns) -> list[Columns]:
         if self.wants_late:
@@ -349,6 +416,10 @@ class SinkNode(Node):
 
     sink: Sink
     gather: bool = False
+    kind = "sink"
+
+    def key(self) -> Key:
+        return own_identity(self.sink)
 
     def describe(self) -> str:
         describe = getattr(self.sink, "describe", None)

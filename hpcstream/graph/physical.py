@@ -15,31 +15,63 @@ import pyarrow as pa
 from hpcstream.columns.event_time import RESERVED_PREFIXES, WORD_PREFIX
 from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.exchange.partitioning import Partitioning
-from hpcstream.graph.logical import SourceNode
+from hpcstream.graph.logical import EventClock, SourceNode
 from hpcstream.operators.base import Operator
+from hpcstream.stable_keys import Key
 
 MAIN = "main"
 """Name of an operator's main output; side outputs have names of their own."""
 
 
+LOCAL, FINAL, WHOLE = "local", "final", ""
+"""Roles: the two stages of an aggregate, and an operator that is all there is."""
+
+
 @dataclass(frozen=True)
 class OperatorPlan:
-    """One operator of a chain: how to make it, a line for `explain`, and the user's name for it.
+    """One operator of a chain.
 
-    ``state`` says what its state is made of, where the label does not: types, mostly.
-    ``identity``: what stands for the label where states are found again, if not the label.
-    ``runs_user_code``: a row may take it any time. ``reduces``: what leaves is far less than
-    what comes.
+    Attributes
+    ----------
+    kind : str
+        By which, with ``key``, a checkpoint finds its state again.
+    key : Key
+        What tells it from others of its kind.
+    label : str
+        The same for people, without the role.
+    make : callable
+    name : str or None
+        The user's.
+    role : str
+        `LOCAL`, `FINAL` or `WHOLE`.
+    state : Key
+        What its state is made of, where kind and key do not say it: types, mostly.
+    state_text : str
+        The same for people.
+    clock : EventClock or None
+        A watermark begins here.
+    runs_user_code : bool
+        A row may take it any time.
+    reduces : bool
+        What leaves is far less than what comes.
     """
 
+    kind: str
+    key: Key
     label: str
     make: Callable[[], Operator]
     name: str | None = None
+    role: str = WHOLE
+    state: Key = None
+    state_text: str = ""
     sink_number: int | None = None
-    state: str = ""
-    identity: str = ""
+    clock: EventClock | None = None
     runs_user_code: bool = False
     reduces: bool = False
+
+    def describe(self) -> str:
+        """Return one line for `explain`."""
+        return f"{self.role} {self.label}".lstrip()
 
 
 @dataclass(eq=False)
@@ -116,7 +148,7 @@ class TaskPlan:
     def describe(self) -> str:
         """Return the chain in one line."""
         parts = [self.source.describe()] if self.source else []
-        return " | ".join(parts + [operator.label for operator in self.operators]) or "union"
+        return " | ".join(parts + [operator.describe() for operator in self.operators]) or "union"
 
 
 @dataclass
@@ -157,7 +189,7 @@ class PhysicalGraph:
             lines.append(f"task {task.number} on {_ranks(task.ranks, self.size)}")
             if task.source:
                 lines.append(f"    source   {task.source.describe()}")
-            lines += [f"    operator {operator.label}" for operator in task.operators]
+            lines += [f"    operator {operator.describe()}" for operator in task.operators]
             for edge in task.outputs:
                 lines.append(f"    output   {_edge(edge)}")
         if self.rewrites:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -23,7 +23,6 @@ from hpcstream.graph.logical import (
 )
 from hpcstream.graph.origins import UNKNOWN, Origin
 from hpcstream.graph.physical import MAIN, EdgePlan, OperatorPlan, TaskPlan
-from hpcstream.operators.base import Operator
 
 
 @dataclass(frozen=True)
@@ -126,23 +125,14 @@ class PlanBuilder:
         consumer.level = max(consumer.level, port.task.level + 1)
         return edge
 
-    def append(
-        self,
-        port: Port,
-        label: str,
-        make: Callable[[], Operator],
-        *,
-        output: str = MAIN,
-        state: str = "",
-        reduces: bool = False,
-    ) -> tuple[TaskPlan, tuple[int, str]]:
+    def append(self, port: Port, operator: OperatorPlan) -> tuple[TaskPlan, tuple[int, str]]:
         """Chain an operator behind a port, or begin a task where no chain can go on."""
         task = port.task
         if not self._ends_chain(port):
             self._begin_local_task(port)
             task = self.tasks[-1]
-        task.operators.append(OperatorPlan(label, make, self._name, state=state, reduces=reduces))
-        return task, (len(task.operators) - 1, output)
+        task.operators.append(replace(operator, name=self._name))
+        return task, (len(task.operators) - 1, MAIN)
 
     def _ends_chain(self, port: Port) -> bool:
         last = len(port.task.operators) - 1

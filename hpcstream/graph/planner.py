@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
 from hpcstream.columns.event_time import ORDER_COLUMN, PLACE_COLUMN, TIME_COLUMN
 from hpcstream.columns.row_order import order_fields
-from hpcstream.connectors.parts.sink import FileSink
 from hpcstream.errors import PlanError
 from hpcstream.exchange.partitioning import (
     GatherPartitioning,
@@ -77,6 +76,11 @@ def _check_targets(graph: LogicalGraph) -> None:
         seen[target] = node.describe()
 
 
+def plan_of(node: Node, make: Callable[[], Operator], **traits: Any) -> OperatorPlan:
+    """Return the one operator that runs a node."""
+    return OperatorPlan(node.kind, node.key(), node.describe(), make, **traits)
+
+
 class _Planner(PlanBuilder):
     def run(self) -> PhysicalGraph:
         for node in self.graph.nodes():
@@ -104,13 +108,13 @@ class _Planner(PlanBuilder):
         port = self.moved(self.input_port(node), self.ranks_of(node))
         kept = node.schema.names
         schema = Filter(node.predicate, kept).output_schema(port.schema)
-        task, output = self.append(port, node.describe(), lambda: Filter(node.predicate, kept))
+        task, output = self.append(port, plan_of(node, lambda: Filter(node.predicate, kept)))
         by = port.partitioned_by
         return self.done(node, task, output, schema, by, origin=port.origin)
 
     def project(self, node: ProjectNode) -> Port:
         port = self.moved(self.input_port(node), self.ranks_of(node))
-        task, output = self.append(port, node.describe(), lambda: Project(node.columns))
+        task, output = self.append(port, plan_of(node, lambda: Project(node.columns)))
         kept = {name for name, e in node.columns if e.is_column and e.columns() == {name}}
         by = port.partitioned_by
         if by is not None and not kept.issuperset(by):
@@ -132,9 +136,9 @@ class _Planner(PlanBuilder):
 
         operator = make()
         schema = operator.output_schema(port.schema)
-        task, output = self.append(port, node.label, make)
-        if isinstance(operator, (MapBatches, FlatMap)):
-            task.operators[-1] = replace(task.operators[-1], runs_user_code=True)
+        runs_user_code = isinstance(operator, (MapBatches, FlatMap))
+        operator_plan = plan_of(node, make, clock=node.clock, runs_user_code=runs_user_code)
+        task, output = self.append(port, operator_plan)
         by = port.partitioned_by if node.passes_columns else None
         return self.done(node, task, output, schema, by, origin=port.origin)
 
@@ -146,7 +150,7 @@ class _Planner(PlanBuilder):
             return node.join.emitting(stream, names, node.encoded, node.where)
 
         schema = make().output_schema(port.schema)
-        task, output = self.append(port, node.describe(), make)
+        task, output = self.append(port, plan_of(node, make))
         by = port.partitioned_by
         return self.done(node, task, output, schema, by, origin=port.origin)
 
@@ -163,7 +167,8 @@ class _Planner(PlanBuilder):
         for index, port in enumerate(ports):
             self.connect(port, task, index)
         origin, offsets = united([port.origin for port in ports])
-        task.operators.append(OperatorPlan("union", lambda: Union(schema, offsets)))
+        union = OperatorPlan(node.kind, node.key(), "union", lambda: Union(schema, offsets))
+        task.operators.append(union)
         return self.done(node, task, (0, MAIN), schema, None, origin=origin)
 
     def rebalance(self, node: RebalanceNode) -> Port:
@@ -197,11 +202,14 @@ class _Planner(PlanBuilder):
         elif not node.gather:
             port = self.moved(port, ranks)
         schema = node.schema
-        task, _ = self.append(
-            port, node.describe(), lambda: SinkOperator(node.sink, schema, sink_number)
+        self.append(
+            port,
+            plan_of(
+                node,
+                lambda: SinkOperator(node.sink, schema, sink_number),
+                sink_number=sink_number,
+            ),
         )
-        identity = f"-> {node.sink.real_call}" if isinstance(node.sink, FileSink) else ""
-        task.operators[-1] = replace(task.operators[-1], sink_number=sink_number, identity=identity)
 
 
 _VISIT: dict[type[Node], Callable[..., Port | None]] = {

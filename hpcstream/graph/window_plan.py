@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pyarrow as pa
@@ -12,9 +13,10 @@ from hpcstream.exchange.partitioning import ForwardPartitioning, HashPartitionin
 from hpcstream.expressions.aggregate_call import AggregateInput
 from hpcstream.expressions.expression import Expression, col, to_expression
 from hpcstream.graph.logical import WindowNode
-from hpcstream.graph.physical import MAIN, TaskPlan
+from hpcstream.graph.physical import FINAL, LOCAL, MAIN, WHOLE, OperatorPlan, TaskPlan
 from hpcstream.graph.plan_builder import PlanBuilder, Port
 from hpcstream.memory.pool import process_pool
+from hpcstream.operators.base import Operator
 from hpcstream.operators.stateless import Project
 from hpcstream.operators.windows.keyed import WindowAggregate
 from hpcstream.operators.windows.local import LocalWindowAggregate
@@ -50,7 +52,9 @@ class WindowPlan:
         if [name for name, _ in columns] == visible:
             return port
         label = "select " + ", ".join(name for name, _ in columns)
-        task, output = self._planner.append(port, label, lambda: Project(columns))
+        key = [[name, expression.key()] for name, expression in columns]
+        project = OperatorPlan("select", key, label, lambda: Project(columns))
+        task, output = self._planner.append(port, project)
         schema = Project(columns).output_schema(port.schema)
         by = port.partitioned_by
         return Port(task, output, schema, by)
@@ -112,10 +116,7 @@ class WindowPlan:
 
     def _one_stage(self, port: Port, spec: WindowAggregateSpec) -> Port:
         task, output = self._planner.append(
-            port,
-            self._label(),
-            lambda: WindowAggregate(spec, process_pool()),
-            state=spec.describe_state(),
+            port, self._operator(WHOLE, spec, lambda: WindowAggregate(spec, process_pool()))
         )
         return self._result(task, output, spec, port.partitioned_by)
 
@@ -131,10 +132,9 @@ class WindowPlan:
         )
         producer, output = self._planner.append(
             port,
-            f"local {self._label()}",
-            lambda: LocalWindowAggregate(spec, process_pool()),
-            state=spec.describe_state(),
-            reduces=True,
+            self._operator(
+                LOCAL, spec, lambda: LocalWindowAggregate(spec, process_pool()), reduces=True
+            ),
         )
         final = self._planner.new_task(self._ranks)
         rows = Port(producer, (output[0], "rows"), port.schema)
@@ -143,9 +143,7 @@ class WindowPlan:
         self._planner.hash_to(partials, spec.keys, final, 1)
         task, output = self._planner.append(
             Port(final, (-1, MAIN), port.schema),
-            f"final {self._label()}",
-            lambda: WindowAggregate(spec, process_pool()),
-            state=spec.describe_state(),
+            self._operator(FINAL, spec, lambda: WindowAggregate(spec, process_pool())),
         )
         return self._result(task, output, spec, spec.keys)
 
@@ -164,9 +162,7 @@ class WindowPlan:
         )
         task, output = self._planner.append(
             Port(synced, (-1, MAIN), port.schema),
-            f"local {self._label()}",
-            lambda: WindowAllLocal(spec, process_pool()),
-            state=spec.describe_state(),
+            self._operator(LOCAL, spec, lambda: WindowAllLocal(spec, process_pool())),
         )
         self._note_late(Port(task, (output[0], "late"), port.schema))
         partials = Port(task, output, spec.window_all_schema)
@@ -181,9 +177,7 @@ class WindowPlan:
             self._planner.connect(partials, final, partitioning=by)
         task, output = self._planner.append(
             Port(final, (-1, MAIN), partials.schema),
-            f"final {self._label()}",
-            lambda: WindowAllFinal(spec),
-            state=spec.describe_state(),
+            self._operator(FINAL, spec, lambda: WindowAllFinal(spec)),
         )
         return self._planner.done(self._node, task, output, spec.output_schema, None)
 
@@ -201,8 +195,26 @@ class WindowPlan:
         if self._node.wants_late:
             self._planner.note_late(self._node, port)
 
-    def _label(self) -> str:
-        return self._node.describe()
+    def _operator(
+        self,
+        role: str,
+        spec: WindowAggregateSpec,
+        make: Callable[[], Operator],
+        *,
+        reduces: bool = False,
+    ) -> OperatorPlan:
+        """Return the plan of one stage."""
+        node = self._node
+        return OperatorPlan(
+            kind=node.kind,
+            key=node.key(),
+            label=node.describe(),
+            make=make,
+            role=role,
+            state=spec.state_key(),
+            state_text=spec.describe_state(),
+            reduces=reduces,
+        )
 
 
 def _input_name(expression: AggregateInput, index: int) -> str:

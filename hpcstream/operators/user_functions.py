@@ -19,6 +19,7 @@ from hpcstream.operators.function_rows import FunctionRows, FunctionTime, Parent
 from hpcstream.operators.returned_batches import Promise, refuse_unknown_types
 from hpcstream.process.early_exit import as_error
 from hpcstream.process.family import end_if_child
+from hpcstream.stable_keys import function_name
 
 BatchFunction = Callable[[pa.RecordBatch], Any]
 RowFunction = Callable[[dict[str, Any]], Any]
@@ -107,7 +108,7 @@ class MapBatches(Operator):
 
     def describe(self) -> str:
         """Return one line for ``explain()``."""
-        return f"map_batches({_function_name(self._function)})"
+        return f"map_batches({function_name(self._function)})"
 
     def _call(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         return _batches(self._function(batch), self.describe())
@@ -207,7 +208,7 @@ class FlatMap(Operator):
 
     def describe(self) -> str:
         """Return one line for ``explain()``."""
-        return f"flat_map({_function_name(self._function)})"
+        return f"flat_map({function_name(self._function)})"
 
     def _rows(self, batch: pa.RecordBatch, parents: Parents | None) -> Iterator[dict[str, Any]]:
         for start in range(0, batch.num_rows, _ROWS_READ):
@@ -311,7 +312,3 @@ def _known_remedy(error: Exception) -> str:
         "; RecordBatch.from_pandas() takes no text of 0 rows, pa.Table.from_pandas() does, and a "
         "table may be returned"
     )
-
-
-def _function_name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__qualname__", None) or type(function).__name__

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from hpcstream.config import JobConfig
 from hpcstream.connectors.parts.sink import FileSink
@@ -18,7 +20,7 @@ from hpcstream.exchange.edges.calls import EdgeGroup, EdgeMemory
 from hpcstream.exchange.edges.collective import CollectiveEdge, EdgeLimits
 from hpcstream.exchange.edges.reduce import ReduceEdge
 from hpcstream.exchange.shared_messages import Nearby, find_nearby
-from hpcstream.graph.identity import operator_identities
+from hpcstream.graph.identity import operator_identities, plan_structure
 from hpcstream.graph.logical import SourceNode
 from hpcstream.graph.physical import EdgePlan, PhysicalGraph, TaskPlan
 from hpcstream.memory.pool import process_pool
@@ -53,20 +55,19 @@ class Start:
 
 def agree_on_plan(graph: PhysicalGraph, config: JobConfig, comm: Communicator) -> Generator[None]:
     """Raise `PlanError` on every rank if the ranks built different graphs. Collective."""
-    own = f"{graph.explain()}\n{config.fingerprint()}"
-    texts = yield from gather_bytes(comm, own.encode())
-    for rank, text in enumerate(texts):
-        if text != texts[0]:
-            raise PlanError(_difference(rank, texts[0].decode(), text.decode()))
+    structure = f"{plan_structure(graph)}\n{config.fingerprint()}"
+    own = [structure, f"{graph.explain()}\n{config.fingerprint()}"]
+    texts = yield from gather_bytes(comm, json.dumps(own).encode())
+    first, *others = (json.loads(text) for text in texts)
+    for rank, other in enumerate(others, 1):
+        if other[0] != first[0]:
+            shown = 0 if other[1] == first[1] else 1  # plans that look alike may still differ
+            raise PlanError(_difference(rank, first[shown], other[shown]))
 
 
 def _difference(rank: int, first: str, other: str) -> str:
-    a, b = first.splitlines(), other.splitlines()
-    place = next(
-        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
-    )
-    here = a[place].strip() if place < len(a) else "(nothing more)"
-    there = b[place].strip() if place < len(b) else "(nothing more)"
+    pairs = zip_longest(first.splitlines(), other.splitlines(), fillvalue="(nothing more)")
+    here, there = next((a.strip(), b.strip()) for a, b in pairs if a != b)
     return (
         f"rank {rank} built another job than rank 0; first difference: rank 0 has {here!r}, "
         f"rank {rank} has {there!r}; every rank must build the same graph, whatever its number"
@@ -287,7 +288,7 @@ class _Builder:
         operators = []
         for operator_plan in plan.operators:
             operator = operator_plan.make()
-            operators.append((operator_plan.label, operator))
+            operators.append((operator_plan.describe(), operator))
             if isinstance(operator, SinkOperator):
                 self._open_sink(operator, plan)
         inputs = [

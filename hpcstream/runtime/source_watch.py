@@ -36,12 +36,10 @@ def _facts(task: TaskPlan, source: SourceNode) -> SourceFacts:
         live=not source.source.bounded,
         idle_timeout_s=source.idle_timeout_s,
     )
-    for place, plan in enumerate(task.operators):
-        if plan.label.startswith("event time"):  # making the others may cost memory
-            operator = plan.make()
-            if isinstance(operator, AssignEventTime):
-                delay = operator.watermark_delay_ticks
-                facts = replace(facts, unit=operator.unit, delay=delay, place=place)
+    for place, operator in enumerate(task.operators):
+        if operator.clock is not None:
+            unit, delay = operator.clock
+            facts = replace(facts, unit=unit, delay=delay, place=place)
     return facts
 
 

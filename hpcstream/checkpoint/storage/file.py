@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from hpcstream.errors import HpcstreamError
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _VERSION = "hpcstream_format"
 _CHECKSUM = "crc32"
 _PART_BYTES = 1 << 20  # stays in the cache between being read, checked and copied

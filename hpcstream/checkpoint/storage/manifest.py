@@ -34,6 +34,8 @@ class StoredOperator:
         ``"local"``, ``"final"`` or empty: operators of one id share a state.
     signature : str
         What it does; state is handed on to an operator that does the same.
+    label : str
+        What it does, for people.
     ranks : list of int
         Who ran it.
     state_bytes : int
@@ -45,6 +47,7 @@ class StoredOperator:
     id: str
     role: str
     signature: str
+    label: str
     ranks: Sequence[int]
     state_bytes: int = 0
 

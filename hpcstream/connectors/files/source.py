@@ -129,9 +129,8 @@ class FileSource(Source):
         """Return the call that makes this source, its paths as they were given."""
         return f"{self.kind}({', '.join(map(repr, self._patterns))})"
 
-    @property
-    def real_call(self) -> str:
-        """Return the same for all spellings of the paths."""
+    def identity(self) -> str:
+        """Return what is read: the same for all spellings of the paths."""
         return f"{self.kind}({', '.join(repr(real_pattern(p)) for p in self._patterns)})"
 
     def describe(self) -> str:

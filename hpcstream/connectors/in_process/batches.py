@@ -97,6 +97,11 @@ class BatchesSource(Source):
         where = "on each rank" if self.per_rank else None
         return ", ".join(filter(None, [f"from_batches({count})", where, self._scan.describe()]))
 
+    def identity(self) -> str:
+        """Return how many batches are read, and from where."""
+        count = "stream" if self._list is None else len(self._list)
+        return f"from_batches({count}, per_rank={self.per_rank})"
+
     def list_splits(self) -> list[Split]:
         """Return a split for each batch that has rows, or one for a generator."""
         if self._list is None:

@@ -148,6 +148,10 @@ class GenerateSource(Source):
         what = [f"generate(rows={self._rows}, rate={self._rate})", self._scan.describe()]
         return ", ".join(filter(None, what))
 
+    def identity(self) -> str:
+        """Return how many rows are generated, and how fast."""
+        return f"generate(rows={self._rows!r}, rate={self._rate!r})"
+
     def list_splits(self) -> list[Split]:
         """Return ranges of rows, or with a rate lanes that have the rows in turn."""
         if self._rate is not None:

@@ -51,6 +51,10 @@ class MemorySink:
         """Return one line for ``explain()``."""
         return "collect()"
 
+    def identity(self) -> str:
+        """Return the kind: there is nothing that it writes to."""
+        return "collect"
+
     def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:
         """Start empty."""
         self._schema = schema
@@ -146,7 +150,7 @@ class PrintSink:
     def numbered(self, number: int) -> PrintSink:
         """Return the same sink under a number, if it has no label: one of several in a job.
 
-        It is described as before, for a checkpoint knows it by its description.
+        Its identity is what it was, so that a checkpoint finds it again.
         """
         if self._described:
             return self
@@ -159,6 +163,10 @@ class PrintSink:
         given = [] if self._limit == SHOWN_ROWS else [f"limit={self._limit}"]
         given += [f"label={self._described!r}"] if self._described else []
         return f"print({', '.join(given)})"
+
+    def identity(self) -> str:
+        """Return the label: two with the same one print the same way."""
+        return f"print({self._described!r})"
 
     def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:
         """Start counting."""

@@ -192,9 +192,8 @@ class FileSink:
         """Raise `ConnectorError` if the format cannot hold the columns; touches no file."""
         check_format(self._format, schema, self._directory)
 
-    @property
-    def real_call(self) -> str:
-        """Return the same as `describe` for all spellings of the directory."""
+    def identity(self) -> str:
+        """Return what is written to: the same for all spellings of the directory."""
         directory = os.path.realpath(self._directory)
         return f"write_{self._format.extension}({directory!r}, mode={self._mode!r})"
 

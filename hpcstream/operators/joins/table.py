@@ -31,6 +31,7 @@ from hpcstream.columns.selection import Rows, gathered, picked_column, taken, tr
 from hpcstream.errors import PlanError
 from hpcstream.expressions.binding import unknown_column
 from hpcstream.operators.base import Operator
+from hpcstream.stable_keys import Key, schema_key
 
 if TYPE_CHECKING:
     from hpcstream.expressions.expression import Expression
@@ -182,6 +183,11 @@ class JoinTable(Operator):
             yield from self._join_unique(batch, rows, codes, layout)
         else:
             yield from self._join_repeated(batch, rows, codes, layout)
+
+    def key(self) -> Key:
+        """Return what is joined how, and the columns and rows of the table, as plain data."""
+        table = [self._table.num_rows, schema_key(self._table.schema)]
+        return [self._how, self._left_on, self._right_on, self._suffix, table]
 
     def describe(self) -> str:
         """Return one line for ``explain()``."""

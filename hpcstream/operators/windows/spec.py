@@ -23,6 +23,7 @@ from hpcstream.aggregates.transport import WINDOW_COLUMN, list_fields, transport
 from hpcstream.columns.event_time import TIME_COLUMN, WORD_PREFIX
 from hpcstream.columns.row_order import key_orders, order_fields
 from hpcstream.operators.windows.assigners import Slicing, WindowAssigner
+from hpcstream.stable_keys import Key, schema_key
 from hpcstream.state.arrays import Word
 
 SLICE_COLUMN = "__slice"
@@ -143,17 +144,31 @@ class WindowAggregateSpec:
         text = f"{self.assigner} by {keys}: {', '.join(map(str, self.aggregates))}"
         return f"{text}, lateness {self.allowed_lateness}" if self.allowed_lateness else text
 
+    def state_key(self) -> Key:
+        """Return what the state is made of: equal keys, and one can take over another's."""
+        kept = (a.input for a in self.holistic_aggregates if a.input is not None)
+        values = [self.input_schema.field(name) for name in dict.fromkeys(kept)]
+        slicing = self.slicing
+        return {
+            "keys": schema_key(pa.schema(self.key_fields)),
+            "words": [_word_key(word) for word in self.words],
+            "values": [[field.name, str(field.type)] for field in values],
+            "slices": [slicing.size, slicing.slide, slicing.offset],
+            "lateness": self.allowed_lateness,
+            "time": str(self.time_type),
+        }
+
     def describe_state(self) -> str:
-        """Return what the state is made of: equal text, and one can take over another's."""
+        """Return what the state is made of, for people."""
         keys = ", ".join(f"{field.name} {field.type}" for field in self.key_fields)
-        words = ", ".join(map(_word_text, self.words))
+        words = ", ".join(f"{word.name} {word.dtype}" for word in self.words)
         kept = (a.input for a in self.holistic_aggregates if a.input is not None)
         values = ", ".join(f"{n} {self.input_schema.field(n).type}" for n in dict.fromkeys(kept))
-        parts = (keys, words, values, f"{self.slicing}", f"lateness {self.allowed_lateness}")
-        return f"{'; '.join(part for part in parts if part)}; time {self.time_type}"
+        parts = (keys, words, values, f"time {self.time_type}")
+        return "; ".join(part for part in parts if part)
 
 
-def _word_text(word: Word) -> str:
+def _word_key(word: Word) -> Key:
     """Return a word's name and type, and where a greatest float begins: once that was NaN."""
-    text = f"{word.name} {word.dtype}"
-    return f"{text} from -inf" if word.identity == -math.inf else text
+    key: list[Key] = [word.name, str(word.dtype)]
+    return [*key, "from -inf"] if word.identity == -math.inf else key

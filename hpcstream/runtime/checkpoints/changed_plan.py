@@ -102,9 +102,13 @@ def _check_nothing_is_left(
 
 def _without_place(manifest: Manifest, plan: Plan) -> list[str]:
     """Return the operators of a checkpoint that are not in the plan, or are others there."""
-    now = {one.id: one.signature for one in plan.operators}
-    before = {one.id: one.signature for one in manifest.operators}
-    gone = sorted(before.keys() - now.keys())
-    changed = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
-    found = [repr(name) for name in gone]
-    return found + [f"{name!r} (was {before[name]}, is now {now[name]})" for name in changed]
+    now = {one.id: one for one in plan.operators}
+    before = {one.id: one for one in manifest.operators}
+    gone = sorted(before[name].label for name in before.keys() - now.keys())
+    changed = [
+        (before[name].label, now[name].label)
+        for name in sorted(before.keys() & now.keys())
+        if before[name].signature != now[name].signature
+    ]
+    found = [f"'{label}'" for label in gone]
+    return found + [f"'{was}' (which is now '{label}')" for was, label in changed]

@@ -31,8 +31,8 @@ from hpcstream.config import JobConfig
 from hpcstream.errors import PlanError
 from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
-from hpcstream.graph.identity import FINAL, LOCAL, OperatorIdentity
-from hpcstream.graph.physical import TaskPlan
+from hpcstream.graph.identity import OperatorIdentity
+from hpcstream.graph.physical import FINAL, LOCAL, TaskPlan
 from hpcstream.messages import say
 from hpcstream.operators.base import Operator
 from hpcstream.runtime.checkpoints.changed_plan import check_plan, is_same
@@ -221,7 +221,7 @@ class Restored:
         share = Share(identity.ranks.index(self._comm.rank), len(identity.ranks))
         if not operator.can_be_dealt:
             raise PlanError(
-                f"the state of {identity.id!r} cannot be dealt to another number of ranks or "
+                f"the state of {identity.label!r} cannot be dealt to another number of ranks or "
                 f"another plan; go on with {self.manifest.size} ranks and the plan as it was, or "
                 "start afresh with restore_from=None"
             )
