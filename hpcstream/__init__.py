@@ -13,6 +13,9 @@ from hpcstream.process.tracebacks import install_excepthook
 from hpcstream.process.world import World, reach_by
 
 if TYPE_CHECKING:
+    from hpcstream.aggregates.accumulator import Accumulator, InputRows
+    from hpcstream.aggregates.base import Aggregate, AggregateCall, Inputs
+    from hpcstream.aggregates.counts_sums import count
     from hpcstream.api.collected import Collected
     from hpcstream.api.job import Job
     from hpcstream.api.stream import KeyedStream, Stream, WindowedStream
@@ -30,9 +33,9 @@ if TYPE_CHECKING:
         RemoteError,
         StallError,
     )
-    from hpcstream.expressions.aggregate_call import AggregateCall, count
     from hpcstream.expressions.expression import Expression, col, lit, when
     from hpcstream.observability.result import JobResult
+    from hpcstream.state.arrays import Word
 
 _HOMES = {
     "hpcstream.api.collected": ("Collected",),
@@ -53,18 +56,25 @@ _HOMES = {
         "StallError",
     ),
     "hpcstream.observability.result": ("JobResult",),
-    "hpcstream.expressions.aggregate_call": ("AggregateCall", "count"),
+    "hpcstream.aggregates.accumulator": ("Accumulator", "InputRows"),
+    "hpcstream.aggregates.base": ("Aggregate", "AggregateCall", "Inputs"),
+    "hpcstream.aggregates.counts_sums": ("count",),
+    "hpcstream.state.arrays": ("Word",),
     "hpcstream.expressions.expression": ("Expression", "col", "lit", "when"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Accumulator",
+    "Aggregate",
     "AggregateCall",
     "Collected",
     "ConnectorError",
     "EarlyExit",
     "Expression",
     "HpcstreamError",
+    "InputRows",
+    "Inputs",
     "Job",
     "JobResult",
     "JobStopped",
@@ -78,6 +88,7 @@ __all__ = [
     "StallError",
     "Stream",
     "WindowedStream",
+    "Word",
     "__version__",
     "col",
     "count",

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable
 from functools import wraps
 from types import FunctionType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from hpcstream.hints import near
 
@@ -94,6 +94,14 @@ def answers_wrong_call(function: Callable[P, R]) -> Callable[P, R]:
         raise TypeError(text)
 
     return call
+
+
+def refuse_format(what: object) -> NoReturn:
+    """Raise `TypeError` for an expression in an f-string or in ``format()``."""
+    raise TypeError(
+        f"{what!r} has no value to format before it sees rows; texts are joined by +, as in 'id-' "
+        "+ col('x').cast('string'); times are formatted by .dt.strftime(); repr() shows it"
+    )
 
 
 def example(name: str) -> str:

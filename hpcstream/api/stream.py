@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from hpcstream.aggregates.base import AggregateCall
 from hpcstream.api.collected import Collected
 from hpcstream.api.dataflow import Dataflow
 from hpcstream.api.file_writing import FileWriting
@@ -35,7 +36,6 @@ from hpcstream.connectors.parts.sink import (
     FileSink,
 )
 from hpcstream.errors import PlanError
-from hpcstream.expressions.aggregate_call import AggregateCall
 from hpcstream.expressions.expression import Expression
 from hpcstream.graph.logical import (
     EventTime,
@@ -392,8 +392,7 @@ class WindowedStream:
         fields = [pa.field(name, decoded(source.field(name).type)) for name in self._keys]
         fields += [pa.field(name, time_type) for name in WINDOW_COLUMNS]
         for call in calls:
-            found = None if call.input is None else call.input.data_type(source)
-            fields.append(pa.field(call.name, call.result_type(found)))
+            fields.append(pa.field(call.name, call.type_in(source)))
         check_result_names(self._keys, [f.name for f in fields])
         return pa.schema(fields)
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from hpcstream.aggregates.base import Aggregate, AggregateCall
+from hpcstream.aggregates.registry import check_name
 from hpcstream.columns.arrays import can_be_key
 from hpcstream.errors import PlanError
-from hpcstream.expressions.aggregate_call import AggregateCall
 from hpcstream.graph.logical import EventTime, Node, walk
 
 WINDOW_COLUMNS = ("window_start", "window_end")
@@ -25,7 +26,10 @@ def aggregate_named(name: str, call: Any) -> AggregateCall:
     """Return an aggregate under a name; raise `PlanError` for anything else."""
     if not isinstance(call, AggregateCall):
         given = f"{name}={call!r}" if name else repr(call)
+        if isinstance(call, Aggregate):
+            raise PlanError(f"agg({given}): call it with its inputs, as in {call!r}(hs.col('x'))")
         raise PlanError(f"agg({given}): expected an aggregate, as hs.count() or col('x').mean()")
+    check_name(call.aggregate)
     return call.alias(name)
 
 

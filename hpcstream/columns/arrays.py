@@ -136,6 +136,13 @@ def fixed_values(array: pa.Array) -> AnyArray:
     return flat.reshape(len(array), items)
 
 
+def record_array(values: AnyArray) -> pa.Array:
+    """Return the rows of an array of shape (n_rows, n_items) as fixed_size_binary."""
+    n_rows, n_items = values.shape
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(values))]
+    return pa.Array.from_buffers(pa.binary(n_items * values.itemsize), n_rows, buffers)
+
+
 def validity(array: pa.Array) -> npt.NDArray[np.bool_] | None:
     """Return which rows are not null, or None when all are."""
     if array.null_count == 0:

@@ -73,7 +73,12 @@ def true_rows(mask: pa.BooleanArray) -> Rows:
 
 
 def gathered(values: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return ``values[places]``, for values of 1, 2, 4 or 8 bytes; no place is looked after."""
+    """Return ``values[places]``, by a kernel for values of 1, 2, 4 or 8 bytes.
+
+    No place is looked after. Values may also be rows of an array of two dimensions.
+    """
+    if values.ndim > 1:
+        return np.take(values, places, axis=0, mode="clip")
     from hpcstream.kernels import gathering
 
     bits = _BITS_OF_WIDTH[values.dtype.itemsize]

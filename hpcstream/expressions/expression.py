@@ -24,11 +24,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpcstream.calls import answers_wrong_call, answers_wrong_calls
+from hpcstream.aggregates.base import AggregateCall
+from hpcstream.aggregates.counts_sums import count
+from hpcstream.aggregates.registry import call_of
+from hpcstream.calls import answers_wrong_call, answers_wrong_calls, refuse_format
 from hpcstream.columns.arrays import stored
 from hpcstream.columns.plain_types import plain_column, plain_type
 from hpcstream.columns.type_names import type_of_name
-from hpcstream.expressions.aggregate_call import AggregateCall, count
 from hpcstream.expressions.binding import Bound, bind
 from hpcstream.expressions.functions.numbers import RULES
 from hpcstream.expressions.namespaces import StringFunctions, TimeFunctions
@@ -45,7 +47,6 @@ from hpcstream.expressions.nodes import (
 )
 from hpcstream.expressions.refusals import (
     refuse_comparison,
-    refuse_format,
     refuse_members,
     refuse_text_of_expression,
 )
@@ -278,50 +279,50 @@ class Expression:
 
     def sum(self) -> AggregateCall:
         """Return the sum; int64 for integers, and overflow raises."""
-        return AggregateCall("sum", self)
+        return call_of("sum", self)
 
     def mean(self) -> AggregateCall:
         """Return the arithmetic mean."""
-        return AggregateCall("mean", self)
+        return call_of("mean", self)
 
     def min(self) -> AggregateCall:
         """Return the least value that is not null; NaN is greater than any number."""
-        return AggregateCall("min", self)
+        return call_of("min", self)
 
     def max(self) -> AggregateCall:
         """Return the greatest value that is not null; NaN is greater than any number."""
-        return AggregateCall("max", self)
+        return call_of("max", self)
 
     def var(self, ddof: int = 1) -> AggregateCall:
         """Return the variance, divided by ``n - ddof``."""
-        return AggregateCall("var", self, (("ddof", ddof),))
+        return call_of("var", self, ddof=ddof)
 
     def std(self, ddof: int = 1) -> AggregateCall:
         """Return the standard deviation, from the variance divided by ``n - ddof``."""
-        return AggregateCall("std", self, (("ddof", ddof),))
+        return call_of("std", self, ddof=ddof)
 
     def first(self) -> AggregateCall:
         """Return the value, not null, with the least event time; null if all are null."""
-        return AggregateCall("first", self)
+        return call_of("first", self)
 
     def last(self) -> AggregateCall:
         """Return the value, not null, with the greatest event time; null if all are null."""
-        return AggregateCall("last", self)
+        return call_of("last", self)
 
     def count(self) -> AggregateCall:
         """Return the number of values that are not null."""
-        return AggregateCall("count", self)
+        return call_of("count", self)
 
     def count_distinct(self) -> AggregateCall:
         """Return the number of different values that are not null; NaN is one of them."""
-        return AggregateCall("count_distinct", self)
+        return call_of("count_distinct", self)
 
     def median(self) -> AggregateCall:
         """Return the median, exact, interpolated between the two middle values.
 
         Nulls are left out; NaN is greater than any number.
         """
-        return AggregateCall("median", self)
+        return call_of("median", self)
 
     def quantile(self, q: float) -> AggregateCall:
         """Return the ``q``-quantile, exact, interpolated linearly.
@@ -333,9 +334,7 @@ class Expression:
         ValueError
             ``q`` is not between 0 and 1.
         """
-        if not 0 <= q <= 1:
-            raise ValueError(f"quantile({q!r}): q must lie between 0 and 1")
-        return AggregateCall("quantile", self, (("q", float(q)),))
+        return call_of("quantile", self, q=float(q))
 
     # Python's operators.
 

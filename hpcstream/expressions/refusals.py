@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,11 +62,3 @@ def refuse_text_of_expression(text: str) -> None:
             f"{text!r} is a text about an expression, the same for all rows; texts are joined by "
             "+, as in 'id-' + col('x').cast('string'); hs.lit(...) if it is meant"
         )
-
-
-def refuse_format(what: object) -> NoReturn:
-    """Raise `TypeError` for an expression in an f-string or in ``format()``."""
-    raise TypeError(
-        f"{what!r} has no value to format before it sees rows; texts are joined by +, as in 'id-' "
-        "+ col('x').cast('string'); times are formatted by .dt.strftime(); repr() shows it"
-    )

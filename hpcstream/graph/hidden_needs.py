@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from hpcstream.graph.logical import LateNode, LogicalGraph, Node, OperatorNode, WindowNode
 
-ORDERED = ("first", "last")
-"""Aggregates that break ties of equal event time."""
-
 
 class HiddenNeeds:
     """Of which nodes the rows need an event time or an order, for what follows.
@@ -32,7 +29,7 @@ class HiddenNeeds:
     def _note(self, node: Node) -> None:
         if isinstance(node, WindowNode):
             self._time.add(id(node.inputs[0]))
-            if any(call.function in ORDERED for call in node.aggregates):
+            if any(call.aggregate.needs_order for call in node.aggregates):
                 self._order.add(id(node.inputs[0]))
             return
         # Late rows are rows that went into the window, as they were.

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from hpcstream.aggregates.base import AggregateCall
 from hpcstream.columns.event_time import TimeUnit, duration_text
 from hpcstream.connectors.adapt import own_identity
 from hpcstream.connectors.base import Sink, Source
-from hpcstream.expressions.aggregate_call import AggregateCall
 from hpcstream.expressions.expression import Expression
 from hpcstream.operators.base import Operator
 from hpcstream.operators.joins.table import JoinTable
@@ -376,8 +376,7 @@ class WindowNode(Node):
     def required(self, needed: Columns) -> list[Columns]:
         if self.wants_late:
             return [frozenset(self.inputs[0].schema.names)]
-        read = [call.input.columns() for call in self.aggregates if call.input is not None]
-        return [frozenset(self.keys).union(*read)]
+        return [frozenset(self.keys).union(*(call.columns() for call in self.aggregates))]
 
     def describe(self) -> str:
         by = f"by {', '.join(self.keys)} " if self.keys else "all rows "

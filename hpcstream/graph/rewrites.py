@@ -184,8 +184,7 @@ def encode_joined_keys(graph: LogicalGraph) -> LogicalGraph:
         (join,) = node.inputs
         if not isinstance(join, JoinTableNode) or consumers.get(id(join), 0) > 1:
             return new
-        read = [call.input.columns() for call in node.aggregates if call.input is not None]
-        only_keys = frozenset(node.keys).difference(*read)
+        only_keys = frozenset(node.keys).difference(*(c.columns() for c in node.aggregates))
         encoded = join.join.texts(join.inputs[0].schema, only_keys)
         if not encoded:
             return new

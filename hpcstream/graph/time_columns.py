@@ -21,7 +21,6 @@ from hpcstream.graph.logical import (
     walk,
 )
 
-_THE_SAME = ("first", "last", "max", "min")
 """Aggregates whose result is one of the values."""
 
 
@@ -68,8 +67,8 @@ def _of_windows(node: WindowNode, before: dict[str, str]) -> dict[str, str]:
     found = {name: before[name] for name in node.keys if name in before}
     found |= dict.fromkeys(("window_start", "window_end"), node.unit)
     for call in node.aggregates:
-        if call.function in _THE_SAME and call.input is not None and call.input.is_column:
-            (column,) = call.input.columns()
+        if call.aggregate.returns_input and call.inputs[0].is_column:
+            (column,) = call.inputs[0].columns()
             if column in before:
                 found[call.name] = before[column]
     return found

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from hpcstream.aggregates.finishers import REPRODUCIBLE, NamedAggregate, depends_on_order
+from hpcstream.aggregates.base import AggregateCall, AggregateInput
+from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.columns.event_time import HIDDEN_COLUMNS
+from hpcstream.errors import PlanError
 from hpcstream.exchange.partitioning import ForwardPartitioning, HashPartitioning
-from hpcstream.expressions.aggregate_call import AggregateInput
 from hpcstream.expressions.expression import Expression, col, to_expression
 from hpcstream.graph.logical import WindowNode
 from hpcstream.graph.physical import FINAL, LOCAL, MAIN, WHOLE, OperatorPlan, TaskPlan
@@ -62,22 +63,17 @@ class WindowPlan:
     def _input_columns(self) -> tuple[tuple[str, Expression], ...]:
         node = self._node
         names = list(node.inputs[0].schema.names) if node.wants_late else list(node.keys)
-        columns = {name: col(name) for name in names}
+        columns: dict[str, Expression] = {name: col(name) for name in names}
         for index, call in enumerate(node.aggregates):
-            if call.input is not None:
-                columns[_input_name(call.input, index)] = to_expression(call.input)
+            inputs = map(to_expression, call.inputs)
+            columns |= zip(_input_names(call, index), inputs, strict=True)
         return tuple(columns.items())
 
     def _spec(self, schema: pa.Schema) -> WindowAggregateSpec:
         node = self._node
         assert node.inputs[0].time is not None
         aggregates = tuple(
-            NamedAggregate(
-                name=call.name,
-                function=call.function,
-                input=None if call.input is None else _input_name(call.input, index),
-                parameters=call.parameters,
-            )
+            NamedAggregate(call.name, call.aggregate, _input_names(call, index))
             for index, call in enumerate(node.aggregates)
         )
         if self._planner.reproducible:
@@ -94,10 +90,15 @@ class WindowPlan:
         )
 
     def _reproducible(self, aggregate: NamedAggregate, schema: pa.Schema) -> NamedAggregate:
-        if not depends_on_order(aggregate, schema):
+        if aggregate.is_order_free(schema):
             return aggregate
+        if not aggregate.aggregate.keeps_values:
+            raise PlanError(
+                f"reproducible=True: {aggregate} depends on the order of rows; give its class "
+                "from_values(), or is_order_free() if it does not"
+            )
         self._planner.notes.append(f"reproducible: {aggregate} is computed from all its values")
-        return replace(aggregate, parameters=(*aggregate.parameters, (REPRODUCIBLE, True)))
+        return replace(aggregate, of_values=True)
 
     # -- shapes ------------------------------------------------------------------------
 
@@ -217,8 +218,13 @@ class WindowPlan:
         )
 
 
-def _input_name(expression: AggregateInput, index: int) -> str:
+def _input_names(call: AggregateCall, index: int) -> tuple[str, ...]:
+    """Return the columns that hold the inputs of an aggregate, its number being ``index``."""
+    return tuple(_input_name(each, f"{index}_{n}") for n, each in enumerate(call.inputs))
+
+
+def _input_name(expression: AggregateInput, number: str) -> str:
     if expression.is_column:
         (name,) = expression.columns()
         return name
-    return f"__input_{index}"
+    return f"__input_{number}"

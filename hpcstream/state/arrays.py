@@ -39,7 +39,7 @@ class HeapAllocator:
 
 @dataclass(frozen=True)
 class Word:
-    """One value of state per entry.
+    """One value of state per entry, or an array of some.
 
     Attributes
     ----------
@@ -49,11 +49,20 @@ class Word:
         NumPy's name of its type.
     identity : int or float
         What a new entry holds.
+    width : int
+        How many numbers an entry has; of a wide word it is more than 1. The state of a wide
+        word is an array of shape ``(entries, width)``.
     """
 
     name: str
     dtype: str
     identity: int | float
+    width: int = 1
+
+    @property
+    def kind(self) -> np.dtype[Any]:
+        """NumPy's type of what an entry holds."""
+        return np.dtype(self.dtype if self.width == 1 else (self.dtype, (self.width,)))
 
     @property
     def bits(self) -> np.int64:

@@ -41,6 +41,7 @@ from hpcstream.state.book import kept_capacity, new_book, region_at, resized_boo
 from hpcstream.state.dense_range import DenseRange
 from hpcstream.state.direct_keys import direct_layout, is_sparse
 from hpcstream.state.patience import Patience
+from hpcstream.state.word_arrays import clear_words, copied, entries_of_size, scattered
 
 _LISTED, _MERGED = 1, 2  # the STATE of slices, and of regions that are merged from some
 _LEAST_ENTRIES = 1 << 12
@@ -94,11 +95,12 @@ class SliceStore:
         self._book[key_table.TIME_CEILING] = 2**63 - 1 - margin
         self._keys: Ints = allocator.empty(0, np.int64)
         self.rows: Ints = allocator.empty(0, np.int64)
-        self.words: list[npt.NDArray[Any]] = [allocator.empty(0, w.dtype) for w in words]
+        self.words: list[npt.NDArray[Any]] = [allocator.empty(0, w.kind) for w in words]
+        self._is_wide = any(word.width > 1 for word in words)
+        self._spare_entries = entries_of_size(self._specs, _SPARE_ENTRIES)
         self._index: Slots = allocator.empty(key_table.FIRST_INDEX, np.uint32)
         self._index[:] = 0
-        self._identities = [word.bits for word in words]
-        self._grow_entries(_LEAST_ENTRIES, _LEAST_ENTRIES)
+        self._grow_entries(*[entries_of_size(self._specs, _LEAST_ENTRIES)] * 2)
         self._slots: Slots = np.empty(0, dtype=np.uint32)
         self._scratch = np.empty(2 * key_resolve.BLOCK, dtype=np.uint64)
         self._patience = Patience()
@@ -133,8 +135,7 @@ class SliceStore:
     @property
     def n_bytes(self) -> int:
         """Bytes reserved for state."""
-        arrays: list[npt.NDArray[Any]] = [self._book, self._index, self._keys, self.rows]
-        return sum(array.nbytes for array in arrays + self.words)
+        return self._book.nbytes + self._index.nbytes + sum(a.nbytes for a in self._arrays())
 
     @property
     def slice_size(self) -> int:
@@ -184,7 +185,7 @@ class SliceStore:
         """
         book = self._book
         in_use = max(book[key_table.N_HELD], book[key_table.PEAK_HELD])
-        if book[key_table.ENTRY_END] > 3 * in_use + _SPARE_ENTRIES:
+        if book[key_table.ENTRY_END] > 3 * in_use + self._spare_entries:
             self.pack()
             book = self._book
         book[key_table.FIRST_OPEN] = first_open
@@ -265,9 +266,9 @@ class SliceStore:
         """Forget regions and their entries."""
         book = self._book
         layout = self._layout_after(regions)
+        for word, array in zip(self._specs, self.words, strict=True):
+            clear_words(book, self.rows, regions, word, array)
         key_regions.clear_slots(book, regions, 0, self.rows)
-        for identity, array in zip(self._identities, self.words, strict=True):
-            key_regions.clear_slots(book, regions, identity, array.view(np.int64))
         key_regions.close_regions(book, regions)
         if layout is not None:
             self._reindex(*layout)
@@ -358,13 +359,12 @@ class SliceStore:
         """Move slots together; lay out their regions afresh."""
         n_slots, slots_end = old.shape[0], self.slots_end
         soon = max(n_slots, int(self._book[key_table.PEAK_HELD]))
-        capacity = kept_capacity(self._keys.shape[0], 2 * soon + _SPARE_ENTRIES)
-        arrays = [self._keys, self.rows, *self.words]
-        packed = [self._allocator.empty(capacity, array.dtype) for array in arrays]
+        capacity = kept_capacity(self._keys.shape[0], 2 * soon + self._spare_entries)
+        arrays, packed = self._arrays(), self._empty_arrays(capacity)
         for array, target in zip(arrays, packed, strict=True):
-            np.take(array, old, out=target[1 : n_slots + 1])
+            np.take(array, old, axis=0, out=target[1 : n_slots + 1])
         self._keys, self.rows, *self.words = packed
-        self._open_up(n_slots + 1, 2 * n_slots + _SPARE_ENTRIES)
+        self._open_up(n_slots + 1, 2 * n_slots + self._spare_entries)
         places = self._places(int(self._book[key_table.DIRECT_BITS]))
         self._grow_index(kept_capacity(self._index.shape[0], places), keep=False)
         if self._book[key_table.CHUNK_CAPACITY] < self.n_regions:
@@ -412,13 +412,11 @@ class SliceStore:
         has_null = self._fields(regions, key_table.NULL_SLOT).any()
         flags = self.slots_of(regions)[1] if has_null else None
         is_null = np.zeros(n_entries, np.uint8) if flags is None else flags.view(np.uint8)
-        arrays = {"keys": self._keys, "rows": self.rows}
-        arrays |= {f"word:{s.name}": a for s, a in zip(self._specs, self.words, strict=True)}
+        names = ["keys", "rows", *(f"word:{word.name}" for word in self._specs)]
         state: dict[str, npt.NDArray[Any]] = {"is_null": is_null}
-        for name, array in arrays.items():
-            state[name] = copy = self._allocator.empty(n_entries, array.dtype)
-            views = array.view(np.uint64), copy.view(np.uint64)
-            snapshots.copy_regions(self._book, self.rows, regions, *views)
+        for name, array in zip(names, self._arrays(), strict=True):
+            table = (self._book, self.rows, regions, array)
+            state[name] = copied(*table, self._allocator, n_entries)
         return state
 
     def rows_of(self, regions: Ints) -> Ints:
@@ -436,7 +434,7 @@ class SliceStore:
             self.dense_range.restore(state["dense_range"])
             self._announce_dense()
         n_slots = int(np.maximum(counts, 8).sum() + widths.sum())
-        n_more = n_slots + _LEAST_ENTRIES
+        n_more = n_slots + entries_of_size(self._specs, _LEAST_ENTRIES)
         self._grow_entries(self.slots_end + n_more, n_more)
         expected = np.where(widths > 0, 0, counts)  # at once as large as it will be
         slices = zip(*(a.tolist() for a in (numbers, expected, lows, widths)), strict=True)
@@ -449,8 +447,7 @@ class SliceStore:
         keys, rows = read_only(state["keys"]), read_only(state["rows"])
         slots = self.resolve(read_only(times), keys, valid, counts=rows)
         for spec, array in zip(self._specs, self.words, strict=True):
-            values = read_only(state[f"word:{spec.name}"]).view(np.uint64)
-            snapshots.scatter_words(values, slots, array.view(np.uint64))
+            scattered(state[f"word:{spec.name}"], slots, array)
 
     def _fields(self, regions: Ints, field: int) -> Ints:
         values: Ints = self._book[region_at(regions) + field]
@@ -480,7 +477,7 @@ class SliceStore:
         is_dense = widths > 0
         if is_dense.any():
             self.dense_range.note_dense(widths[is_dense], n_dense[is_dense], n_others[is_dense])
-        elif self.dense_range.wants_look(len(slices)):
+        elif not self._is_wide and self.dense_range.wants_look(len(slices)):
             low, high = key_regions.range_of_keys(self._book, self._keys, slices)
             self.dense_range.look(int(low), int(high), int(n_others.sum()) // len(slices))
         self._announce_dense()
@@ -575,13 +572,19 @@ class SliceStore:
     def _grow_entries(self, capacity: int, size: int) -> None:
         """Enlarge the arenas, and let ``size`` more slots, or a quarter, be given out."""
         end = self.slots_end
-        arrays = [self._keys, self.rows, *self.words]
-        grown = [self._allocator.empty(capacity, array.dtype) for array in arrays]
+        arrays, grown = self._arrays(), self._empty_arrays(capacity)
         for array, target in zip(arrays, grown, strict=True):
             used = min(end, array.shape[0])
             target[:used] = array[:used]
         self._keys, self.rows, *self.words = grown
         self._open_up(min(end, arrays[0].shape[0]), end + max(size, end >> 2))
+
+    def _arrays(self) -> list[npt.NDArray[Any]]:
+        return [self._keys, self.rows, *self.words]
+
+    def _empty_arrays(self, capacity: int) -> list[npt.NDArray[Any]]:
+        kinds = [self._keys.dtype, self.rows.dtype, *(word.kind for word in self._specs)]
+        return [self._allocator.empty(capacity, kind) for kind in kinds]
 
     def _grow_index(self, capacity: int, *, keep: bool) -> None:
         end = int(self._book[key_table.INDEX_END]) if keep else key_table.FIRST_INDEX

@@ -5,14 +5,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hpcstream.aggregates.finishers import (
-    NamedAggregate,
-    accumulators_of,
-    is_word_aggregate,
-    shared_accumulators,
-)
+from hpcstream.aggregates.named import NamedAggregate, shared_accumulators
 from hpcstream.columns.event_time import ORDER_COLUMN, TIME_COLUMN
-from hpcstream.errors import PlanError
 from hpcstream.operators.windows.assigners import TumblingWindows
 from hpcstream.operators.windows.keyed import WindowAggregate
 from hpcstream.operators.windows.spec import WindowAggregateSpec
@@ -68,7 +62,8 @@ def test_results_equal_those_of_duckdb(value_type):
         keys=("key",),
         assigner=TumblingWindows(100),
         aggregates=tuple(
-            NamedAggregate(f, f, "x", (("q", 0.9),) if f == "quantile" else ()) for f in functions
+            NamedAggregate.of(f, f, "x", **({"q": 0.9} if f == "quantile" else {}))
+            for f in functions
         ),
         allowed_lateness=0,
         input_schema=table.schema,
@@ -101,7 +96,7 @@ def test_results_equal_those_of_duckdb(value_type):
 
 def test_aggregates_of_one_column_share_accumulators():
     schema = pa.schema([("x", pa.int64())])
-    wanted = [NamedAggregate(f, f, "x") for f in ("sum", "mean", "count", "max")]
+    wanted = [NamedAggregate.of(f, f, "x") for f in ("sum", "mean", "count", "max")]
 
     words = [w.name for a in shared_accumulators(wanted, schema) for w in a.words]
 
@@ -110,8 +105,6 @@ def test_aggregates_of_one_column_share_accumulators():
 
 def test_what_needs_its_values_is_no_word_aggregate():
     schema = pa.schema([("x", pa.string()), ("y", pa.int64())])
-    assert is_word_aggregate(NamedAggregate("n", "count", "x"), schema)
-    assert not is_word_aggregate(NamedAggregate("n", "max", "x"), schema)
-    assert not is_word_aggregate(NamedAggregate("n", "median", "y"), schema)
-    with pytest.raises(PlanError, match="keeps no words of state"):
-        accumulators_of(NamedAggregate("n", "median", "y"), schema)
+    assert NamedAggregate.of("n", "count", "x").accumulators(schema) is not None
+    assert NamedAggregate.of("n", "max", "x").accumulators(schema) is None
+    assert NamedAggregate.of("n", "median", "y").accumulators(schema) is None

@@ -14,8 +14,9 @@ LAYERS = """
     _version errors hints messages config stable_keys kernels
     memory calls
     columns process host
-    exchange state expressions connectors observability
+    exchange state connectors observability
     aggregates
+    expressions
     operators
     graph
     checkpoint

@@ -10,7 +10,7 @@ from naive_windows import NaiveWindows
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.aggregates.finishers import NamedAggregate
+from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.columns.event_time import MAX_TIME, TIME_COLUMN
 from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows
 from hpcstream.operators.windows.keyed import WindowAggregate
@@ -34,8 +34,8 @@ def spec_of(assigner, keys, function):
         keys=keys,
         assigner=assigner,
         aggregates=(
-            NamedAggregate("rows", "count_rows"),
-            NamedAggregate("value", function, "x"),
+            NamedAggregate.of("rows", "count_rows"),
+            NamedAggregate.of("value", function, "x"),
         ),
         allowed_lateness=25,
         input_schema=SCHEMA,

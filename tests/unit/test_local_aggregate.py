@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcstream.aggregates.finishers import NamedAggregate
+from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.columns.event_time import MAX_TIME, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.errors import HpcstreamError
 from hpcstream.operators.base import SideOutput
@@ -29,7 +29,7 @@ def spec_of(assigner, functions=FUNCTIONS):
         keys=("key",),
         assigner=assigner,
         aggregates=tuple(
-            NamedAggregate(f, f, None if f == "count_rows" else "x") for f in functions
+            NamedAggregate.of(f, f, *([] if f == "count_rows" else ["x"])) for f in functions
         ),
         allowed_lateness=0,
         input_schema=SCHEMA,

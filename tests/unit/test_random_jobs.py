@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import hpcstream as hs
 from hpcstream import PlanError, col
-from hpcstream.expressions.aggregate_call import AggregateCall
+from hpcstream.aggregates.base import AggregateCall
 from hpcstream.testing import run_ranks
 from tests.unit.naive_jobs import Judged, NaiveWindows, aggregate, arrivals, judge
 
@@ -230,7 +230,7 @@ def random_jobs(draw, late_rows: bool, tumbling_only: bool = False) -> RandomJob
 
 def _fits(call: AggregateCall, schema: pa.Schema) -> bool:
     try:
-        call.result_type(None if call.input is None else call.input.data_type(schema))
+        call.type_in(schema)
     except PlanError:
         return False
     return True
@@ -259,7 +259,7 @@ def expected_rows(job: RandomJob, judged: Judged) -> list[dict[str, Any]]:
             **dict(zip((*job.keys, "window_start"), group, strict=True)),
             "window_end": group[-1] + job.windows.size,
             **{
-                name: aggregate(call.function, "value", rows, dict(call.parameters))
+                name: aggregate(call.function, "value", rows, call.parameters)
                 for name, call in job.calls.items()
             },
         }

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_windows import NaiveWindows, aggregate
 
-from hpcstream.aggregates.finishers import NamedAggregate
+from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.columns.event_time import MAX_TIME, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.errors import OverflowInAggregate
 from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows
@@ -50,7 +50,7 @@ def spec_of(assigner, functions=FUNCTIONS, *, lateness=0, schema=None, late_outp
         keys=("key",),
         assigner=assigner,
         aggregates=tuple(
-            NamedAggregate(f, f, None if f == "count_rows" else "x") for f in functions
+            NamedAggregate.of(f, f, *([] if f == "count_rows" else ["x"])) for f in functions
         ),
         allowed_lateness=lateness,
         input_schema=schema or schema_of(),
@@ -305,7 +305,7 @@ def keyed_spec(key_types, functions=("count_rows",), **options):
     return WindowAggregateSpec(
         keys=tuple(f"k{i}" for i in range(len(key_types))),
         assigner=TumblingWindows(10),
-        aggregates=tuple(NamedAggregate(f, f) for f in functions),
+        aggregates=tuple(NamedAggregate.of(f, f) for f in functions),
         allowed_lateness=0,
         input_schema=schema,
         time_type=pa.int64(),

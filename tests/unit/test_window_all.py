@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_windows import NaiveWindows, aggregate
 
-from hpcstream.aggregates.finishers import NamedAggregate
+from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.columns.event_time import MAX_TIME, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.errors import OverflowInAggregate
 from hpcstream.operators.windows.all_ranks import (
@@ -35,7 +35,7 @@ def spec_of(assigner, functions, value_type, lateness=0):
         keys=(),
         assigner=assigner,
         aggregates=tuple(
-            NamedAggregate(f, f, None if f == "count_rows" else "x") for f in functions
+            NamedAggregate.of(f, f, *([] if f == "count_rows" else ["x"])) for f in functions
         ),
         allowed_lateness=lateness,
         input_schema=schema,
@@ -118,7 +118,7 @@ def expected_of(spec, events):
         if isinstance(event, int):
             for start, groups in reference.advance(event):
                 rows = groups[None]
-                values = {a.name: aggregate(a.function, rows) for a in spec.aggregates}
+                values = {a.name: aggregate(a.aggregate.name, rows) for a in spec.aggregates}
                 results.append(
                     {"window_start": start, "window_end": start + assigner.size, **values}
                 )

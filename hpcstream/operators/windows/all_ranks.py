@@ -22,12 +22,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from hpcstream.aggregates.transport import (
-    WINDOW_COLUMN,
-    list_columns,
-    transport_of,
-    values_of_lists,
-)
+from hpcstream.aggregates.accumulator import word_array, words_of_array
+from hpcstream.aggregates.transport import WINDOW_COLUMN, list_columns, values_of_lists
 from hpcstream.columns.arrays import fixed_values, words_to_array
 from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.exchange.partitioning import HashPartitioning
@@ -63,7 +59,7 @@ def reduction_ops(spec: WindowAggregateSpec) -> dict[str, ColumnReduction] | Non
         return None
     found = {ROWS_COLUMN: ColumnReduction("sum", 0)}
     for accumulator in spec.accumulators:
-        for column in transport_of(accumulator).columns:
+        for column in accumulator.transport.columns:
             if column.reduction is None:
                 return None
             found[column.name] = column.reduction
@@ -182,12 +178,12 @@ class WindowAllLocal(Operator):
         columns = [pa.array(windows), pa.array(entries["rows"])]
         for accumulator in self._spec.accumulators:
             words = [entries[word.name] for word in accumulator.words]
-            columns += [pa.array(sent) for sent in transport_of(accumulator).pack(words)]
+            columns += [word_array(sent) for sent in accumulator.transport.pack(words)]
         if state.holistic is not None:
             once, again = np.unique(slots, return_inverse=True)  # windows may share what they hold
             kept = state.holistic.select(once)
-            for name, buffer in state.holistic.buffers.items():
-                lists = list_columns(kept[name], needs_times=buffer.needs_times)
+            for inputs, buffer in state.holistic.buffers.items():
+                lists = list_columns(kept[inputs], needs_times=buffer.needs_times)
                 columns += [column.take(pa.array(again)) for column in lists]
         return pa.RecordBatch.from_arrays(columns, schema=self._spec.window_all_schema)
 
@@ -238,8 +234,11 @@ class WindowAllFinal(Operator):
         rows = fixed_values(batch.column(ROWS_COLUMN))
         parts = []
         for accumulator in self._spec.accumulators:
-            transport = transport_of(accumulator)
-            sent = [fixed_values(batch.column(column.name)) for column in transport.columns]
+            transport = accumulator.transport
+            sent = [
+                words_of_array(batch.column(column.name), column.dtype, column.width)
+                for column in transport.columns
+            ]
             parts += transport.unpack(sent)
         slots = self._state.add_words(windows, rows, parts)
         if self._state.holistic is not None:
@@ -279,8 +278,8 @@ class WindowAllFinal(Operator):
         self._touched = {int(window) for window in touched[mine]}
 
     def _keep_values(self, holistic: HolisticRows, batch: pa.RecordBatch, slots: Slots) -> None:
-        for name, buffer in holistic.buffers.items():
-            values, lengths, when = values_of_lists(batch, name, buffer.needs_times)
+        for buffer in holistic.buffers.values():
+            values, lengths, when = values_of_lists(batch, buffer.name, buffer.needs_times)
             buffer.add(values, np.repeat(slots, lengths), when)
 
     def _emit(self, watermark: int) -> Iterator[pa.RecordBatch]:

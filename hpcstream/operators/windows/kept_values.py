@@ -17,9 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hpcstream.aggregates.finishers import NamedAggregate, kept_type, result_type
-from hpcstream.aggregates.group_functions import GroupedValues, group_result
+from hpcstream.aggregates.grouped_values import GroupedValues
+from hpcstream.aggregates.kept_columns import KeptColumns
+from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.columns.row_order import NO_PLACES, RowTimes
+from hpcstream.columns.selection import taken
 from hpcstream.state.arrays import Ints, Slots
 from hpcstream.state.slice_store import SliceStore
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-_DISTINCT_SUFFICES = frozenset(("count_distinct", "min", "max"))
 _LEAST_REDUCTION = 1 << 18  # rows before repeated values are looked for
 
 
@@ -51,13 +52,12 @@ _NO_TIMES = RowTimes(NO_PLACES, NO_PLACES, NO_PLACES)
 
 
 class ColumnBuffer:
-    """The kept values of one column."""
+    """The kept values of one column, or of several together."""
 
-    def __init__(self, name: str, data_type: pa.DataType, functions: set[str]) -> None:
-        self.name = name
-        self._type = kept_type(data_type)
-        self.needs_times = bool(functions & {"first", "last"})
-        self._distinct_suffices = functions <= _DISTINCT_SUFFICES
+    def __init__(self, kept: KeptColumns) -> None:
+        self.name = kept.name
+        self.needs_times = kept.needs_times
+        self._kept = kept
         self._chunks: list[_Chunk] = []
         self._n_rows = 0
         self._n_reduced = 0
@@ -68,23 +68,28 @@ class ColumnBuffer:
         """Bytes of the values."""
         return sum(chunk.values.nbytes + chunk.slots.nbytes for chunk in self._chunks)
 
-    def add(self, column: pa.Array, slots: Slots, when: RowTimes) -> None:
-        """Keep a copy of the values that are not null and have a slot."""
+    def add_rows(self, batch: pa.RecordBatch, slots: Slots, when: RowTimes) -> None:
+        """Keep a copy of the values of a batch that are not null and have a slot."""
+        columns = [batch.column(name) for name in self._kept.inputs]
         is_kept = slots != 0
-        if column.null_count:
-            is_kept &= column.is_valid().to_numpy(zero_copy_only=False)
+        for column in columns:
+            if column.null_count:
+                is_kept &= column.is_valid().to_numpy(zero_copy_only=False)
         rows = np.flatnonzero(is_kept)
-        if pa.types.is_dictionary(column.type):
-            column = column.take(pa.array(rows)).dictionary_decode()
-            values = column if column.type == self._type else column.cast(self._type)
-        else:
-            kept = column if column.type == self._type else column.cast(self._type)
-            values = kept.take(pa.array(rows))
+        values = self._kept.values_of([taken(column, pa.array(rows)) for column in columns])
+        self._add(values, slots, when, rows)
+
+    def add(self, values: pa.Array, slots: Slots, when: RowTimes) -> None:
+        """Keep a copy of values, of the type of the buffer, that have a slot."""
+        rows = np.flatnonzero(slots != 0)
+        self._add(values.take(pa.array(rows)), slots, when, rows)
+
+    def _add(self, values: pa.Array, slots: Slots, when: RowTimes, rows: Ints) -> None:
         own = _with_places(when.take(rows)) if self.needs_times else _NO_TIMES
         self._chunks.append(_Chunk(slots[rows], values, own))
         self._is_sorted = False
         self._n_rows += len(rows)
-        if self._distinct_suffices and self._n_rows > 2 * self._n_reduced + _LEAST_REDUCTION:
+        if self._kept.distinct_suffices and self._n_rows > 2 * self._n_reduced + _LEAST_REDUCTION:
             self._reduce()
 
     def move(self, new_of_old: Slots) -> None:
@@ -172,7 +177,7 @@ class ColumnBuffer:
             return chunks[0]
         if not chunks:
             none = np.zeros(0, dtype=np.uint32)
-            return _Chunk(none, pa.nulls(0, self._type), _NO_TIMES)
+            return _Chunk(none, pa.nulls(0, self._kept.type), _NO_TIMES)
         return _Chunk(
             np.concatenate([chunk.slots for chunk in chunks]),
             pa.concat_arrays([chunk.values for chunk in chunks]),
@@ -191,14 +196,7 @@ class HolisticRows:
     def __init__(self, spec: WindowAggregateSpec, store: SliceStore) -> None:
         self._schema = spec.input_schema
         self._store = store
-        functions: dict[str, set[str]] = {}
-        for aggregate in spec.holistic_aggregates:
-            assert aggregate.input is not None
-            functions.setdefault(aggregate.input, set()).add(aggregate.function)
-        self.buffers = {
-            name: ColumnBuffer(name, self._schema.field(name).type, functions[name])
-            for name in functions
-        }
+        self.buffers = {kept.inputs: ColumnBuffer(kept) for kept in spec.kept_columns}
         self._sources: tuple[int, Ints] | None = None
         store.on_move = self._move
 
@@ -209,19 +207,19 @@ class HolisticRows:
 
     def add(self, batch: pa.RecordBatch, slots: Slots, when: RowTimes) -> None:
         """Keep the values of a batch."""
-        for name, buffer in self.buffers.items():
-            buffer.add(batch.column(name), slots, when)
+        for buffer in self.buffers.values():
+            buffer.add_rows(batch, slots, when)
 
     def take_over(self, other: HolisticRows, new_of_old: Slots) -> None:
         """Add the values of another state whose entries have a slot here."""
-        for name, buffer in self.buffers.items():
-            buffer.take_over(other.buffers[name], new_of_old)
+        for inputs, buffer in self.buffers.items():
+            buffer.take_over(other.buffers[inputs], new_of_old)
 
     def set_sources(self, region: int, sources: Ints) -> None:
         """Say from which regions (int64[n]), whose values are kept, a region was merged."""
         self._sources = (region, sources)
 
-    def select(self, slots: Slots) -> dict[str, GroupedValues]:
+    def select(self, slots: Slots) -> dict[tuple[str, ...], GroupedValues]:
         """Return the values of entries, in ascending order, grouped by their place in ``slots``.
 
         All of a merged region, where `set_sources` was called.
@@ -257,11 +255,11 @@ class HolisticRows:
         for buffer in self.buffers.values():
             buffer.move(new_of_old)
 
-    def results(self, aggregate: NamedAggregate, selected: Mapping[str, GroupedValues]) -> pa.Array:
+    def results(
+        self, aggregate: NamedAggregate, selected: Mapping[tuple[str, ...], GroupedValues]
+    ) -> pa.Array:
         """Return an aggregate's results for the groups of `select`."""
-        assert aggregate.input is not None
-        output_type = result_type(aggregate, self._schema)
-        return group_result(aggregate, selected[aggregate.input], output_type)
+        return aggregate.finish_values(self._schema, selected[aggregate.inputs])
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Return all values; entries are named by their place in the store's snapshot."""

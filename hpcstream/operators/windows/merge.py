@@ -27,7 +27,7 @@ from itertools import groupby
 import numpy as np
 
 from hpcstream.operators.windows.assigners import Slicing
-from hpcstream.operators.windows.slices import MAX_BATCH_ROWS, WindowState
+from hpcstream.operators.windows.slices import WindowState
 from hpcstream.state.arrays import Bools, Ints, Slots, values_at
 
 Entries = tuple[Ints, Slots, Bools | None]
@@ -47,7 +47,7 @@ class WindowMerger:
     def windows(self, first: int, stop: int, again: Sequence[int]) -> Iterator[Entries]:
         """Yield the entries of the windows ``[first, stop)`` and ``again``, in window order.
 
-        At most `MAX_BATCH_ROWS` entries at a time, of one or more windows;
+        At most `WindowState.batch_rows` entries at a time, of one or more windows;
         windows without rows are left out.
         """
         if self._slicing.is_tumbling:
@@ -91,7 +91,7 @@ class WindowMerger:
                     self._state.holistic.set_sources(region, regions[low:high])
                 pending.add(part, region)
                 # Kept values know the entries of one run at a time.
-                if pending.n_entries >= MAX_BATCH_ROWS or self._state.holistic is not None:
+                if pending.n_entries >= self._state.batch_rows or self._state.holistic is not None:
                     yield from pending.flush()
             if is_temporary:
                 pending.close_later(region)
@@ -195,7 +195,7 @@ class _Pending:
         weight = self._entries_of(region)
         if self._state.holistic is not None:  # their values may be sent, once for each window
             weight = max(weight, int(self._state.store.rows_of(np.array([region]))[0]))
-        step = max(1, MAX_BATCH_ROWS // max(1, weight))
+        step = max(1, self._state.batch_rows // max(1, weight))
         for at in range(0, len(windows), step):
             yield windows[at : at + step]
 

@@ -7,14 +7,19 @@ windows are known here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hpcstream.aggregates.accumulators import Accumulator, ColumnRows, NullCount, column_rows
-from hpcstream.aggregates.finishers import finish
+from hpcstream.aggregates.accumulator import (
+    Accumulator,
+    input_rows,
+    merge_at,
+    word_array,
+    words_of_array,
+)
 from hpcstream.columns.arrays import fixed_values
 from hpcstream.columns.event_time import TIME_COLUMN, WORD_PREFIX
 from hpcstream.columns.row_order import RowTimes
@@ -29,9 +34,10 @@ from hpcstream.operators.windows.spec import (
 from hpcstream.state.arrays import Allocator, Arrays, Bools, Ints, Places, Slots
 from hpcstream.state.slice_store import SliceStore
 from hpcstream.state.snapshots import Piece, PieceGroup, PiecewiseSnapshot
+from hpcstream.state.word_arrays import entries_of_size
 
 MAX_BATCH_ROWS = 65_536
-"""Most rows of an emitted batch."""
+"""Most rows of an emitted batch; fewer where entries have wide words."""
 
 
 class WindowState:
@@ -43,6 +49,11 @@ class WindowState:
     allocator : Allocator
     labels : bool
         Slices are mere labels, given to `add_words`; there are no rows.
+
+    Attributes
+    ----------
+    batch_rows : int
+        Most rows of a batch of results or partial results.
     """
 
     def __init__(
@@ -56,9 +67,9 @@ class WindowState:
         self.store = SliceStore(size, offset, spec.words, allocator, margin=margin)
         self.codec = key_codec(spec, allocator)
         self.holistic = HolisticRows(spec, self.store) if spec.holistic_aggregates else None
-        self._names = [word.name for word in spec.words]
         self._time = spec.input_schema.get_field_index(TIME_COLUMN)
-        self._updates = _grouped_by_column(spec)
+        self.batch_rows = entries_of_size(spec.words, MAX_BATCH_ROWS)
+        self._updates = _grouped_by_columns(spec)
 
     @property
     def n_bytes(self) -> int:
@@ -92,7 +103,10 @@ class WindowState:
         words, valid = self.codec.encode(batch)
         rows = fixed_values(batch.column(ROWS_COLUMN))
         slots = self.store.resolve(times, words, valid, first_open=first_open, counts=rows)
-        parts = [fixed_values(batch.column(f"{WORD_PREFIX}{name}")) for name in self._names]
+        parts = [
+            words_of_array(batch.column(f"{WORD_PREFIX}{word.name}"), word.dtype, word.width)
+            for word in self.spec.words
+        ]
         self.merge_words(slots, parts)
         return slots
 
@@ -122,17 +136,17 @@ class WindowState:
 
     def merge_words(self, places: Places, parts: list[npt.NDArray[Any]]) -> None:
         """Merge words, given in the order of the specification, into entries."""
-        slots = np.uint64(places.start) if isinstance(places, range) else places
         at = 0
         for accumulator in self.spec.accumulators:
             end = at + len(accumulator.words)
-            accumulator.merge(self.store.words[at:end], slots, parts[at:end])
+            merge_at(accumulator, self.store.words[at:end], places, parts[at:end])
             at = end
 
     def entries(self, slots: Slots) -> dict[str, npt.NDArray[Any]]:
         """Return the words of entries by name, and their ``"rows"``."""
         store = self.store
-        arrays = {**dict(zip(self._names, store.words, strict=True)), "rows": store.rows}
+        names = (word.name for word in self.spec.words)
+        arrays = {**dict(zip(names, store.words, strict=True)), "rows": store.rows}
         return {name: gathered(array, slots) for name, array in arrays.items()}
 
     def key_columns(self, slots: Slots, is_null: Bools | None) -> list[pa.Array]:
@@ -144,11 +158,11 @@ class WindowState:
         spec = self.spec
         entries = self.entries(slots)
         if self.holistic is None:
-            return [finish(a, spec.input_schema, entries) for a in spec.aggregates]
+            return [a.finish(spec.input_schema, entries) for a in spec.aggregates]
         once, again = np.unique(slots, return_inverse=True)  # windows may share what they hold
         values = self.holistic.select(once)
         return [
-            finish(a, spec.input_schema, entries)
+            a.finish(spec.input_schema, entries)
             if a in spec.word_aggregates
             else taken(self.holistic.results(a, values), pa.array(again))
             for a in spec.aggregates
@@ -162,14 +176,14 @@ class WindowState:
                 *self.key_columns(slots, is_null),
                 pa.array(part_numbers),
                 pa.array(entries["rows"]),
-                *(pa.array(entries[name]) for name in self._names),
+                *(word_array(entries[word.name]) for word in self.spec.words),
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=self.spec.partial_schema)
 
     def entry_groups(
         self, labels: Ints, regions: Ints
     ) -> Iterator[tuple[Ints, Slots, Bools | None]]:
-        """Yield the entries of regions, in order, at most `MAX_BATCH_ROWS` at a time.
+        """Yield the entries of regions, in order, at most `batch_rows` at a time.
 
         Yields
         ------
@@ -182,12 +196,12 @@ class WindowState:
         first = 0
         while first < len(regions):
             before = int(ends[first - 1]) if first else 0
-            last = max(first + 1, int(np.searchsorted(ends, before + MAX_BATCH_ROWS, "right")))
+            last = max(first + 1, int(np.searchsorted(ends, before + self.batch_rows, "right")))
             counts = self.store.counts(regions[first:last])
             slots, is_null = self.store.slots_of(regions[first:last])
             of_entries = np.repeat(labels[first:last], counts)
-            for at in range(0, len(slots), MAX_BATCH_ROWS):
-                part = slice(at, at + MAX_BATCH_ROWS)
+            for at in range(0, len(slots), self.batch_rows):
+                part = slice(at, at + self.batch_rows)
                 yield of_entries[part], slots[part], None if is_null is None else is_null[part]
             first = last
 
@@ -226,27 +240,33 @@ class WindowState:
 
     def _update(self, batch: pa.RecordBatch, slots: Slots, when: RowTimes) -> None:
         state = self.store.words
-        for column, only_nulls, updates in self._updates:
-            rows: ColumnRows = column_rows(batch.column(column), slots, when, only_nulls=only_nulls)
-            for accumulator, at, end in updates:
+        for group in self._updates:
+            arrays = tuple(batch.column(column) for column in group.columns)
+            rows = input_rows(arrays, slots, when, group.takes)
+            for accumulator, at, end in group.accumulators:
                 accumulator.update(state[at:end], rows)
 
 
-def _grouped_by_column(
-    spec: WindowAggregateSpec,
-) -> list[tuple[int, bool, list[tuple[Accumulator, int, int]]]]:
-    """Return, for each input column, whether only its nulls matter, and its accumulators.
+class _Updates(NamedTuple):
+    """The accumulators that read the same columns, with the place of the words of each."""
 
-    With each accumulator comes the place of its words.
-    """
-    groups: dict[int, list[tuple[Accumulator, int, int]]] = {}
+    columns: tuple[int, ...]
+    takes: frozenset[str]
+    accumulators: list[tuple[Accumulator, int, int]]
+
+
+def _grouped_by_columns(spec: WindowAggregateSpec) -> list[_Updates]:
+    groups: dict[tuple[str, ...], list[tuple[Accumulator, int, int]]] = {}
     at = 0
     for accumulator in spec.accumulators:
         end = at + len(accumulator.words)
-        column = spec.input_schema.get_field_index(accumulator.column)
-        groups.setdefault(column, []).append((accumulator, at, end))
+        groups.setdefault(accumulator.columns, []).append((accumulator, at, end))
         at = end
     return [
-        (column, all(isinstance(accumulator, NullCount) for accumulator, _, _ in group), group)
-        for column, group in groups.items()
+        _Updates(
+            tuple(map(spec.input_schema.get_field_index, columns)),
+            frozenset(accumulator.takes for accumulator, _, _ in group),
+            group,
+        )
+        for columns, group in groups.items()
     ]

@@ -10,16 +10,11 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from hpcstream.aggregates.accumulators import Accumulator
-from hpcstream.aggregates.finishers import (
-    NamedAggregate,
-    is_word_aggregate,
-    kept_type,
-    result_type,
-    shared_accumulators,
-    value_type,
-)
-from hpcstream.aggregates.transport import WINDOW_COLUMN, list_fields, transport_of
+from hpcstream.aggregates.accumulator import Accumulator, arrow_type
+from hpcstream.aggregates.base import value_type
+from hpcstream.aggregates.kept_columns import KeptColumns
+from hpcstream.aggregates.named import NamedAggregate, shared_accumulators
+from hpcstream.aggregates.transport import WINDOW_COLUMN, list_fields
 from hpcstream.columns.event_time import TIME_COLUMN, WORD_PREFIX
 from hpcstream.columns.row_order import key_orders, order_fields
 from hpcstream.operators.windows.assigners import Slicing, WindowAssigner
@@ -70,7 +65,8 @@ class WindowAggregateSpec:
     @cached_property
     def word_aggregates(self) -> tuple[NamedAggregate, ...]:
         """The aggregates whose state is a few words."""
-        return tuple(a for a in self.aggregates if is_word_aggregate(a, self.input_schema))
+        schema = self.input_schema
+        return tuple(a for a in self.aggregates if a.accumulators(schema) is not None)
 
     @cached_property
     def holistic_aggregates(self) -> tuple[NamedAggregate, ...]:
@@ -101,7 +97,7 @@ class WindowAggregateSpec:
     @cached_property
     def output_schema(self) -> pa.Schema:
         """Keys, ``window_start``, ``window_end``, the aggregates, and the event time."""
-        results = [pa.field(a.name, result_type(a, self.input_schema)) for a in self.aggregates]
+        results = [pa.field(a.name, a.result_type(self.input_schema)) for a in self.aggregates]
         window = [pa.field(name, self.time_type) for name in ("window_start", "window_end")]
         time = pa.field(TIME_COLUMN, pa.int64())
         order = order_fields(placed=True) if self.ordered_output else []
@@ -120,7 +116,7 @@ class WindowAggregateSpec:
         """Keys, slice number, rows, and the words of the accumulators."""
         fields = [pa.field(SLICE_COLUMN, pa.int64()), pa.field(ROWS_COLUMN, pa.int64())]
         words = [
-            pa.field(f"{WORD_PREFIX}{word.name}", pa.from_numpy_dtype(word.dtype))
+            pa.field(f"{WORD_PREFIX}{word.name}", arrow_type(word.dtype, word.width))
             for word in self.words
         ]
         return pa.schema([*self.key_fields, *fields, *words])
@@ -129,14 +125,19 @@ class WindowAggregateSpec:
     def window_all_schema(self) -> pa.Schema:
         """Window number, rows, and the columns in which accumulators travel between ranks."""
         fields = [pa.field(WINDOW_COLUMN, pa.int64()), pa.field(ROWS_COLUMN, pa.int64())]
-        sent = (c for accumulator in self.accumulators for c in transport_of(accumulator).columns)
-        fields += [pa.field(column.name, pa.from_numpy_dtype(column.dtype)) for column in sent]
-        for name in dict.fromkeys(a.input for a in self.holistic_aggregates if a.input):
-            functions = {a.function for a in self.holistic_aggregates if a.input == name}
-            values = kept_type(self.input_schema.field(name).type)
-            needs_times = bool(functions & {"first", "last"})
-            fields += list_fields(name, values, needs_times=needs_times)
+        for accumulator in self.accumulators:
+            fields += [column.field for column in accumulator.transport.columns]
+        for kept in self.kept_columns:
+            fields += list_fields(kept.name, kept.type, needs_times=kept.needs_times)
         return pa.schema(fields)
+
+    @cached_property
+    def kept_columns(self) -> tuple[KeptColumns, ...]:
+        """The input columns whose values are kept, each once, for the aggregates that read them."""
+        readers: dict[tuple[str, ...], list[NamedAggregate]] = {}
+        for aggregate in self.holistic_aggregates:
+            readers.setdefault(aggregate.inputs, []).append(aggregate)
+        return tuple(KeptColumns.of(self.input_schema, each) for each in readers.values())
 
     def describe(self) -> str:
         """Return the aggregate in one line, for `explain`."""
@@ -146,13 +147,12 @@ class WindowAggregateSpec:
 
     def state_key(self) -> Key:
         """Return what the state is made of: equal keys, and one can take over another's."""
-        kept = (a.input for a in self.holistic_aggregates if a.input is not None)
-        values = [self.input_schema.field(name) for name in dict.fromkeys(kept)]
+        values = [[*kept.inputs, str(kept.type)] for kept in self.kept_columns]
         slicing = self.slicing
         return {
             "keys": schema_key(pa.schema(self.key_fields)),
             "words": [_word_key(word) for word in self.words],
-            "values": [[field.name, str(field.type)] for field in values],
+            "values": values,
             "slices": [slicing.size, slicing.slide, slicing.offset],
             "lateness": self.allowed_lateness,
             "time": str(self.time_type),
@@ -161,8 +161,8 @@ class WindowAggregateSpec:
     def describe_state(self) -> str:
         """Return what the state is made of, for people."""
         keys = ", ".join(f"{field.name} {field.type}" for field in self.key_fields)
-        words = ", ".join(f"{word.name} {word.dtype}" for word in self.words)
-        kept = (a.input for a in self.holistic_aggregates if a.input is not None)
+        words = ", ".join(f"{word.name} {word.kind}" for word in self.words)
+        kept = (name for columns in self.kept_columns for name in columns.inputs)
         values = ", ".join(f"{n} {self.input_schema.field(n).type}" for n in dict.fromkeys(kept))
         parts = (keys, words, values, f"time {self.time_type}")
         return "; ".join(part for part in parts if part)
@@ -170,5 +170,7 @@ class WindowAggregateSpec:
 
 def _word_key(word: Word) -> Key:
     """Return a word's name and type, and where a greatest float begins: once that was NaN."""
-    key: list[Key] = [word.name, str(word.dtype)]
+    key: list[Key] = [word.name, word.dtype]
+    if word.width > 1:
+        key.append(word.width)
     return [*key, "from -inf"] if word.identity == -math.inf else key

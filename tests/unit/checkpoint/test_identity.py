@@ -11,10 +11,10 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
+from hpcstream.aggregates.base import AggregateCall
 from hpcstream.connectors.in_process.generate import GenerateSource
 from hpcstream.connectors.parts.sink import FileSink
 from hpcstream.errors import PlanError
-from hpcstream.expressions.aggregate_call import AggregateCall
 from hpcstream.expressions.expression import Expression
 from hpcstream.graph import logical
 from hpcstream.graph.identity import plan_fingerprint

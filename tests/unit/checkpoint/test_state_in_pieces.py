@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcstream.aggregates.finishers import NamedAggregate
+from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.checkpoint.increments import PieceMemory, assembled
 from hpcstream.checkpoint.storage.file import WrittenFile
 from hpcstream.columns.event_time import ORDER_COLUMN, TIME_COLUMN
@@ -24,7 +24,7 @@ SCHEMA = pa.schema(
 SPEC = WindowAggregateSpec(
     keys=("key",),
     assigner=SlidingWindows(30, 5),
-    aggregates=(NamedAggregate("n", "count_rows", None), NamedAggregate("most", "max", "x")),
+    aggregates=(NamedAggregate.of("n", "count_rows"), NamedAggregate.of("most", "max", "x")),
     allowed_lateness=0,
     input_schema=SCHEMA,
     time_type=pa.int64(),

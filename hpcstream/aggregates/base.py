@@ -1,0 +1,340 @@
+"""What an aggregate is, and the aggregate of some columns that a user asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Protocol
+
+import numpy.typing as npt
+import pyarrow as pa
+
+from hpcstream.aggregates.accumulator import Accumulator
+from hpcstream.aggregates.grouped_values import GroupedValues
+from hpcstream.calls import answers_wrong_calls, refuse_format
+from hpcstream.columns.arrays import is_word_type, stored_type
+from hpcstream.errors import PlanError
+from hpcstream.stable_keys import Key, key_text, value_key
+
+Values = npt.NDArray[Any]
+Entries = Mapping[str, Values]
+"""Words of some entries by name; ``"rows"`` is the number of rows of each."""
+
+
+class Unsuitable(PlanError):
+    """An aggregate does not take the type of an input.
+
+    Attributes
+    ----------
+    what, advice : str
+        The beginning and the end of a sentence: between them belongs what was asked.
+    """
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(what + advice)
+        self.what = what
+        self.advice = advice
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The input columns of an aggregate.
+
+    Attributes
+    ----------
+    names : tuple of str
+    types : tuple of pa.DataType
+    is_placed : bool
+        Rows have places (`PLACE_COLUMN`), by which those of one order go.
+    """
+
+    names: tuple[str, ...]
+    types: tuple[pa.DataType, ...]
+    is_placed: bool = False
+
+    @property
+    def are_words(self) -> bool:
+        """Whether all values are numbers of 8 bytes, or become such without loss."""
+        return all(map(is_number_or_word, self.types))
+
+    def word(self, part: str) -> str:
+        """Return the name of a word of state, as `Accumulator.word_name` does."""
+        return f"{part}({', '.join(self.names)})"
+
+    def n_values(self, entries: Entries) -> Values:
+        """Return how many rows of each entry have no null, if a `NullCount` is kept."""
+        counts: Values = entries["rows"] - entries[self.word("nulls")]
+        return counts
+
+
+class Aggregate:
+    """What an aggregate computes: the base of the built-in ones and of those of users.
+
+    A subclass is a frozen dataclass; its fields are the parameters. A call of it with the
+    expressions that it is to read gives what ``agg(...)`` takes.
+
+    An aggregate whose state is a few words says so in `accumulators` and makes results of
+    them in `finish`. It can be merged: rows are aggregated before they are sent to another rank,
+    and sliding windows share what they have in common. One that needs all values together
+    returns None and implements `from_values`.
+
+    Attributes
+    ----------
+    name : str
+        The name under which checkpoints know it: unique, and the same in later versions.
+    n_inputs : int
+        How many columns it reads.
+    needs_order : bool
+        Whether results depend on which of two rows comes first, so that these need an order.
+    returns_input : bool
+        Whether each result is one of the values of its first input.
+    distinct_suffices : bool
+        Whether `from_values` gives the same if repeated values are left out.
+    is_method : bool
+        Whether it is a method of expressions, to print calls.
+    """
+
+    name: ClassVar[str]
+    n_inputs: ClassVar[int] = 1
+    needs_order: ClassVar[bool] = False
+    returns_input: ClassVar[bool] = False
+    distinct_suffices: ClassVar[bool] = False
+    is_method: ClassVar[bool] = False
+
+    def __call__(self, *inputs: AggregateInput) -> AggregateCall:
+        """Return the aggregate of some expressions, for ``agg(...)``.
+
+        Raises
+        ------
+        PlanError
+            It does not read as many columns.
+        """
+        return AggregateCall(self, inputs)
+
+    def result_type(self, types: Sequence[pa.DataType]) -> pa.DataType:
+        """Return the type of the results for the types of the inputs; dictionaries are decoded.
+
+        Raises
+        ------
+        PlanError
+            It does not take one of them.
+        """
+        raise NotImplementedError
+
+    def accumulators(self, inputs: Inputs) -> tuple[Accumulator, ...] | None:
+        """Return the words of state that it reads; None if it needs the values themselves."""
+        return None
+
+    def is_order_free(self, inputs: Inputs) -> bool:
+        """Whether the order in which rows or parts come changes no bit of a result of its words."""
+        return True
+
+    def finish(self, entries: Entries, inputs: Inputs, output_type: pa.DataType) -> pa.Array:
+        """Return results from words, one for each entry.
+
+        Raises
+        ------
+        OverflowInAggregate
+            A result does not fit its type.
+        """
+        raise NotImplementedError
+
+    def from_values(self, rows: GroupedValues) -> pa.Array:
+        """Return results from the values of groups, one for each group.
+
+        Of several inputs the values are structs, with a field for each; none of them is null.
+        """
+        raise NotImplementedError
+
+    @property
+    def keeps_values(self) -> bool:
+        """Whether `from_values` is there."""
+        return type(self).from_values is not Aggregate.from_values
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The parameters by name."""
+        own: Any = self
+        return {field.name: getattr(self, field.name) for field in fields(own)}
+
+    def key(self) -> list[Key]:
+        """Return what it computes as plain data: its name and its parameters."""
+        return [self.name, value_key(self.parameters)]
+
+    def unsuitable(self, data_type: pa.DataType) -> Unsuitable:
+        """Return the error to raise for a type that it does not take."""
+        return Unsuitable(f"'{self.name}' of {data_type}", _advice(data_type))
+
+
+class AggregateInput(Protocol):
+    """What is aggregated: an `hpcstream.Expression`."""
+
+    @property
+    def name(self) -> str:
+        """Name of the column that the expression computes."""
+
+    @property
+    def is_column(self) -> bool:
+        """Whether it is a column as it is."""
+
+    def columns(self) -> frozenset[str]:
+        """Return the names of the columns that are read."""
+
+    def key(self) -> Key:
+        """Return what is computed as plain data."""
+
+    def data_type(self, schema: pa.Schema) -> pa.DataType:
+        """Return the type of the result for a schema."""
+
+    def evaluate(self, batch: pa.RecordBatch) -> pa.Array:
+        """Return the values for the rows of a batch."""
+
+
+@answers_wrong_calls
+@dataclass(frozen=True, eq=False, repr=False)
+class AggregateCall:
+    """An aggregate to compute for each key and window.
+
+    Attributes
+    ----------
+    aggregate : Aggregate
+    inputs : tuple of AggregateInput
+        What is aggregated.
+    alias_name : str or None
+        Name of the output column, if the user gave one.
+    """
+
+    aggregate: Aggregate
+    inputs: tuple[AggregateInput, ...] = ()
+    alias_name: str | None = None
+
+    def __post_init__(self) -> None:
+        wanted, given = self.aggregate.n_inputs, len(self.inputs)
+        if wanted != given:
+            raise PlanError(
+                f"aggregate {self.aggregate.name!r} reads {wanted} columns; got {given}"
+            )
+
+    def __format__(self, spec: str) -> str:
+        refuse_format(self)
+
+    def alias(self, name: str) -> AggregateCall:
+        """Return the same aggregate under another output name."""
+        return replace(self, alias_name=name)
+
+    @property
+    def function(self) -> str:
+        """Name of the aggregate."""
+        return self.aggregate.name
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """The parameters of the aggregate."""
+        return self.aggregate.parameters
+
+    @property
+    def name(self) -> str:
+        """Name of the output column: the alias, or the first input's name and the function."""
+        if self.alias_name is not None:
+            return self.alias_name
+        return f"{self.inputs[0].name}_{self.function}" if self.inputs else self._method
+
+    def columns(self) -> frozenset[str]:
+        """Return the names of the columns that are read."""
+        return frozenset[str]().union(*(each.columns() for each in self.inputs))
+
+    def key(self) -> Key:
+        """Return the aggregate and the name of its column as plain data."""
+        inputs = [each.key() for each in self.inputs]
+        return [self.name, *self.aggregate.key(), inputs]
+
+    def result_type(self, *types: pa.DataType) -> pa.DataType:
+        """Return the type of the result for the types of the inputs.
+
+        Raises
+        ------
+        PlanError
+            The aggregate does not take them.
+        """
+        if len(types) != len(self.inputs):
+            raise PlanError(f"{self!r}: needs the type of each of its inputs")
+        try:
+            return self.aggregate.result_type([value_type(each) for each in types])
+        except Unsuitable as error:
+            raise PlanError(f"{error.what} in {self!r}{error.advice}") from None
+
+    def type_in(self, schema: pa.Schema) -> pa.DataType:
+        """Return the type of the result for rows of a schema."""
+        return self.result_type(*(each.data_type(schema) for each in self.inputs))
+
+    def __repr__(self) -> str:
+        text = self._text()
+        return text if self.alias_name is None else f"{text}.alias({self.alias_name!r})"
+
+    def _text(self) -> str:
+        parameters = [f"{name}={value!r}" for name, value in self.parameters.items()]
+        inputs = [repr(each) for each in self.inputs]
+        if not self.aggregate.is_method:
+            kind = type(self.aggregate).__name__
+            return f"{kind}({', '.join(parameters)})({', '.join(inputs)})"
+        if not inputs:
+            return f"{self._method}({', '.join(parameters)})"
+        first = inputs[0] if self.inputs[0].is_column else f"({inputs[0]})"
+        return f"{first}.{self.function}({', '.join([*inputs[1:], *parameters])})"
+
+    @property
+    def _method(self) -> str:
+        """What the aggregate is called where a user writes it: ``count()`` counts rows."""
+        return self.function.removesuffix("_rows")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AggregateCall):
+            return NotImplemented
+        return key_text(self.key()) == key_text(other.key())
+
+    def __hash__(self) -> int:
+        return hash(key_text(self.key()))
+
+
+def value_type(data_type: pa.DataType) -> pa.DataType:
+    """Return the type of the values of a column: a dictionary's, or the type itself."""
+    return data_type.value_type if pa.types.is_dictionary(data_type) else data_type
+
+
+def is_number_or_word(data_type: pa.DataType) -> bool:
+    """Whether values of a column enter words of state as they are."""
+    is_word = is_word_type(data_type) or pa.types.is_floating(data_type)
+    return is_word and not pa.types.is_decimal(data_type)
+
+
+def is_nested(data_type: pa.DataType) -> bool:
+    """Whether values are made of others, which Arrow neither orders nor groups."""
+    return bool(pa.types.is_nested(stored_type(value_type(data_type))))
+
+
+def word_dtype(data_type: pa.DataType) -> str:
+    """Return as what values of a type enter words: int64, uint64 or float64."""
+    if pa.types.is_floating(data_type):
+        return "float64"
+    return "uint64" if pa.types.is_uint64(data_type) else "int64"
+
+
+def _advice(data_type: pa.DataType) -> str:
+    if pa.types.is_boolean(data_type):
+        return "; cast it first, as in .cast('int64')"
+    if pa.types.is_string(data_type) or pa.types.is_large_string(data_type):
+        return "; cast it first, as in .cast('float64'), if it holds numbers"
+    if pa.types.is_nested(data_type):
+        return (
+            f" does not exist: aggregates are of single values, not element by element of "
+            f"{_called(data_type)}; make a row of each value, or one value of all, in "
+            "map_batches() before"
+        )
+    return ""
+
+
+def _called(data_type: pa.DataType) -> str:
+    """Return what nested values are called."""
+    if pa.types.is_struct(data_type):
+        return "structs"
+    return "maps" if pa.types.is_map(data_type) else "lists"

@@ -1,0 +1,39 @@
+"""The built-in aggregates by name. A new one is a class in the file of its family, and a line here.
+
+Those of users need not be here: the names here are taken.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hpcstream.aggregates.base import Aggregate, AggregateCall, AggregateInput
+from hpcstream.aggregates.counts_sums import Count, CountRows, Mean, Sum
+from hpcstream.aggregates.extremes import Max, Min
+from hpcstream.aggregates.first_last import First, Last
+from hpcstream.aggregates.from_values import CountDistinct, Median, Quantile
+from hpcstream.aggregates.moments import Std, Var
+from hpcstream.errors import PlanError
+
+AGGREGATES: dict[str, type[Aggregate]] = {
+    family.name: family
+    for family in (
+        *(CountRows, Count, Sum, Mean, Min, Max, Var, Std, First, Last),
+        *(CountDistinct, Median, Quantile),
+    )
+}
+
+
+def call_of(name: str, *inputs: AggregateInput, **parameters: Any) -> AggregateCall:
+    """Return a built-in aggregate of some expressions."""
+    return AggregateCall(AGGREGATES[name](**parameters), inputs)
+
+
+def check_name(aggregate: Aggregate) -> None:
+    """Raise `PlanError` if an aggregate has no name of its own, by which checkpoints know it."""
+    kind = type(aggregate)
+    name = getattr(kind, "name", None)
+    if not isinstance(name, str) or not name:
+        raise PlanError(f"aggregate {kind.__name__}: give the class a name = '...' of its own")
+    if AGGREGATES.get(name, kind) is not kind:
+        raise PlanError(f"aggregate {kind.__name__}: {name!r} is the name of a built-in aggregate")

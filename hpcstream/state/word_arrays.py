@@ -1,0 +1,69 @@
+"""The words of all slots of a `SliceStore`: by kernels those of one number, wide ones by NumPy.
+
+A wide word is a row of an array of shape ``(slots, width)``. It lies in the arenas of its
+slot like any other: it is given out, moved, merged and cleared with it; no slice is dense then,
+since slots without rows would cost too much. A copy of it, as
+snapshots hold it, is one record of bytes an entry, so that no reader of these need know of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcstream.kernels import key_regions, key_table, snapshots
+from hpcstream.state.arrays import Allocator, Ints, Slots, Word, read_only
+from hpcstream.state.book import Book, region_at
+
+Values = npt.NDArray[Any]
+
+_NARROW_BYTES = 64
+"""What an entry without wide words takes, about."""
+
+
+def entries_of_size(words: Sequence[Word], n_entries: int) -> int:
+    """Return how many entries with these words take the memory of so many without a wide one."""
+    n_bytes = sum(word.kind.itemsize for word in words if word.width > 1)
+    return max(n_entries * _NARROW_BYTES // max(n_bytes, _NARROW_BYTES), 16)
+
+
+def clear_words(book: Book, rows: Ints, regions: Ints, word: Word, array: Values) -> None:
+    """Set the word of the slots of regions to that of a new entry."""
+    if word.width == 1:
+        key_regions.clear_slots(book, regions, word.bits, array.view(np.int64))
+    else:
+        array[_slots_of(book, rows, regions)] = word.identity
+
+
+def copied(
+    book: Book, rows: Ints, regions: Ints, array: Values, allocator: Allocator, n_entries: int
+) -> Values:
+    """Return a copy of what the ``n_entries`` slots of regions hold, an item an entry."""
+    if array.ndim == 1:
+        copy = allocator.empty(n_entries, array.dtype)
+        snapshots.copy_regions(book, rows, regions, array.view(np.uint64), copy.view(np.uint64))
+        return copy
+    copy = allocator.empty(n_entries, np.dtype((np.void, array.itemsize * array.shape[1])))
+    items = copy.view(array.dtype).reshape(-1, array.shape[1])
+    np.take(array, _slots_of(book, rows, regions), axis=0, out=items, mode="clip")
+    return copy
+
+
+def _slots_of(book: Book, rows: Ints, regions: Ints) -> Slots:
+    """Return the slots of regions, none of which is dense."""
+    n_slots = int(book[region_at(regions) + key_table.COUNT].sum())
+    slots = np.empty(n_slots + 1, dtype=np.uint32)
+    key_regions.slots_of_regions(book, rows, regions, slots)
+    return slots[:n_slots]
+
+
+def scattered(copy: Values, slots: Slots, array: Values) -> None:
+    """Write the items of a copy to slots."""
+    if array.ndim == 1:
+        snapshots.scatter_words(read_only(copy).view(np.uint64), slots, array.view(np.uint64))
+    else:
+        items = np.ascontiguousarray(copy).view(array.dtype)
+        array[slots] = items.reshape(-1, array.shape[1])
