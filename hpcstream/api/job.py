@@ -29,9 +29,8 @@ from hpcstream.connectors.in_process.sinks import PrintSink
 from hpcstream.errors import PlanError
 from hpcstream.graph.logical import EventTime, LogicalGraph, SinkNode, SourceNode, walk
 from hpcstream.hints import absent
-from hpcstream.messages import OUT
+from hpcstream.log import OUT, launched_rank
 from hpcstream.process.early_exit import exits_are_errors
-from hpcstream.process.launcher_facts import launched_rank
 
 if TYPE_CHECKING:
     from hpcstream.observability.result import JobResult
@@ -372,7 +371,7 @@ def _explained(job: Job) -> JobResult:
     from hpcstream.observability.metrics import EXPLAINED
     from hpcstream.observability.result import JobResult
 
-    size, rank = _world_size(), launched_rank(os.environ)
+    size, rank = _world_size(), launched_rank()
     if rank == 0:
         OUT.write(f"{job.explain(ranks=size)}\n")
     return JobResult(job.name, size, status=EXPLAINED, rank=rank)

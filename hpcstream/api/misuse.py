@@ -17,8 +17,7 @@ from hpcstream.calls import example
 from hpcstream.expressions.expression import Expression, col, to_expression
 from hpcstream.expressions.zones import moments_taken_as_local
 from hpcstream.hints import near
-from hpcstream.messages import say
-from hpcstream.process.launcher_facts import launched_rank
+from hpcstream.log import launched_rank, warn
 
 _MOST_NAMED = 3
 
@@ -150,7 +149,7 @@ def new_names(names: Any, named: Mapping[str, Any]) -> dict[str, str]:
 
 def warn_of_local_moments(what: str, expression: Expression, schema: pa.Schema) -> None:
     """Warn, on rank 0, of constants that are taken as local time of a column's zone."""
-    if launched_rank(os.environ) == 0:
+    if launched_rank() == 0:
         for said in moments_taken_as_local(expression, schema):
             warnings.warn(f"{what}(): {said}", UserWarning, stacklevel=_level_of_user())
 
@@ -189,7 +188,7 @@ _reminders: dict[Reminder, int] = {}
 def _remind() -> None:
     """Name the jobs that were never run; not after an error, nor where it may be meant so."""
     failed, interactive = hasattr(sys, "last_type"), hasattr(sys, "ps1")
-    if failed or interactive or launched_rank(os.environ) or "pytest" in sys.modules:
+    if failed or interactive or launched_rank() or "pytest" in sys.modules:
         return
     processes = sys.modules.get("multiprocessing.process")
     if processes is not None and processes.parent_process() is not None:
@@ -198,4 +197,4 @@ def _remind() -> None:
     if names:
         others = f" and {len(names) - _MOST_NAMED} others" if len(names) > _MOST_NAMED else ""
         shown = ", ".join(map(repr, names[:_MOST_NAMED])) + others
-        say(f"the script ended without job.run() of {shown}")
+        warn(f"the script ended without job.run() of {shown}")

@@ -19,7 +19,8 @@ from hpcstream.checkpoint.storage.file import CheckpointError, CheckpointFile
 from hpcstream.checkpoint.storage.job_lock import LOCK
 from hpcstream.checkpoint.storage.manifest import Manifest, read_manifest
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
-from hpcstream.messages import say
+from hpcstream.log import complain
+from hpcstream.quantities import format_bytes
 
 
 def checkpoints(options: argparse.Namespace) -> int:
@@ -90,8 +91,8 @@ def _line(stored: Stored, manifest: Manifest) -> str:
     state = "  finished" if manifest.finished else ""
     return (
         f"{os.path.basename(stored.path)}  {facts['created']}  round {manifest.round}  {ranks}  "
-        f"{facts['rows_in']:,} rows read  {_bytes(facts['bytes'])}  {facts['seconds']:.2f} s, "
-        f"pause {1e3 * facts['pause_s']:.1f} ms{state}"
+        f"{facts['rows_in']:,} rows read  {format_bytes(facts['bytes'])}  "
+        f"{facts['seconds']:.2f} s, pause {1e3 * facts['pause_s']:.1f} ms{state}"
     )
 
 
@@ -104,7 +105,7 @@ def _show(store: CheckpointStore, number: int | None) -> int:
     print("\noperators")
     for one in manifest.operators:
         role = f" ({one.role})" if one.role else ""
-        print(f"  {_bytes(one.state_bytes):>10}  {one.label}{role}")
+        print(f"  {format_bytes(one.state_bytes):>10}  {one.label}{role}")
     print("\nsinks")
     for name, record in manifest.sinks.items():
         rows = sum(part.get("rows", 0) for part in record["parts"])
@@ -146,13 +147,13 @@ def _verify(store: CheckpointStore, number: int | None) -> int:
                 status = 1
                 print(f"{name}/{file}: DAMAGED: {result}")
             else:
-                print(f"{name}/{file}: {_bytes(result)} checked, whole")
+                print(f"{name}/{file}: {format_bytes(result)} checked, whole")
     return status
 
 
 def _remove(store: CheckpointStore, number: int | None) -> int:
     if number is None:
-        say("error: say which one: its number, as `ls` shows it")
+        complain("error: say which one: its number, as `ls` shows it")
         return 2
     for stored in _chosen(store, number):
         store.discard(stored.path)
@@ -164,15 +165,6 @@ def _time(mark: int | None) -> str:
     if mark is None or mark == MIN_TIME:
         return "not known yet"
     return "end of stream" if mark == MAX_TIME else str(mark)
-
-
-def _bytes(value: int) -> str:
-    amount = float(value)
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} GiB"
 
 
 def _where(split: dict[str, Any]) -> str:

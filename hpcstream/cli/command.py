@@ -16,7 +16,7 @@ from hpcstream.cli.doctor import doctor
 from hpcstream.cli.home import home_for_ranks
 from hpcstream.cli.run import explain, run
 from hpcstream.errors import HpcstreamError
-from hpcstream.messages import occupy_closed_streams, say
+from hpcstream.log import complain, occupy_closed_streams
 
 LAUNCHER = "HPCSTREAM_MPIEXEC"
 """What ``--launcher`` is where it is not given."""
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with home_for_ranks(getattr(options, "ranks", 1)):
             status: int = options.answer(options)
     except HpcstreamError as error:
-        say(f"error: {error}")
+        complain(f"error: {error}")
         return 2
     return status
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from hpcstream.errors import HpcstreamError
 from hpcstream.exchange.communicator import complete
 from hpcstream.launch.kernel_cache import Meter, compile_shares, shared_out
-from hpcstream.messages import say
+from hpcstream.log import say
 
 
 def compile_all(options: argparse.Namespace) -> int:

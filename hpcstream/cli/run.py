@@ -25,7 +25,7 @@ from hpcstream.launch import crowding, mpiexec
 from hpcstream.launch.early_signals import ended_by_signals, leave_signals_alone
 from hpcstream.launch.restarts import Policy, run_to_the_end
 from hpcstream.launch.supervise import Ended, supervise
-from hpcstream.messages import ERR, flush, say
+from hpcstream.log import ERR, flush, say, warn
 from hpcstream.observability.progress import TERMINAL
 from hpcstream.process.launcher_facts import OPEN_MPI, launches
 
@@ -104,7 +104,7 @@ def _hint_at_misplaced_ranks(options: argparse.Namespace) -> None:
     option, number = (*options.arguments, "", "")[:2]
     if options.ranks == 1 and option in ("-n", "--ranks") and number.isdecimal():
         given = f"{option} {number}"
-        say(
+        warn(
             f"{given} goes to the script; to start ranks write "
             f"hpcstream run {given} {options.script}"
         )

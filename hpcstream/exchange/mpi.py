@@ -19,7 +19,7 @@ import mpi4py
 
 from hpcstream.errors import PlanError
 from hpcstream.exchange.communicator import NOTE_BYTES, Communicator, Request
-from hpcstream.messages import flush
+from hpcstream.log import flush
 from hpcstream.process import farewell, tracebacks
 from hpcstream.process.launcher_facts import check_before_start
 from hpcstream.process.world import World

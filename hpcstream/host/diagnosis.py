@@ -9,6 +9,7 @@ from typing import Literal
 from hpcstream.host.facts import HostFacts, RankFacts
 from hpcstream.memory.host_share import RANK_BYTES
 from hpcstream.memory.topology import format_list
+from hpcstream.quantities import format_bytes
 
 Severity = Literal["fix", "consider", "note"]
 
@@ -185,8 +186,8 @@ def _of_limits(ranks: list[RankFacts]) -> Iterator[Finding]:
     if share.memory_bytes is not None and needed > share.memory_bytes:
         yield Finding(
             "fix",
-            f"{len(ranks)} ranks need {format_size(needed)} before they read a row; the control "
-            f"group may hold {format_size(share.memory_bytes)}",
+            f"{len(ranks)} ranks need {format_bytes(needed)} before they read a row; the control "
+            f"group may hold {format_bytes(share.memory_bytes)}",
             "fewer ranks, or more memory: docker run -m, limits.memory, Slurm --mem",
         )
 
@@ -244,7 +245,7 @@ def _of_kernel(host: HostFacts) -> Iterator[Finding]:
     if host.has_fabric and lockable is not None and lockable < _LOCKED_BYTES_ENOUGH:
         yield Finding(
             "fix",
-            f"only {format_size(lockable)} may be locked, and the fabric pins its buffers",
+            f"only {format_bytes(lockable)} may be locked, and the fabric pins its buffers",
             "ulimit -l unlimited (limits.conf; Slurm: PropagateResourceLimitsExcept=MEMLOCK)",
         )
 
@@ -254,8 +255,8 @@ def _of_shared_memory(host: HostFacts, n_ranks: int) -> Iterator[Finding]:
     if free < needed:
         yield Finding(
             "fix",
-            f"{host.shared_memory.path} has {format_size(free)} free; MPI needs about "
-            f"{format_size(needed)} for {n_ranks} ranks",
+            f"{host.shared_memory.path} has {format_bytes(free)} free; MPI needs about "
+            f"{format_bytes(needed)} for {n_ranks} ranks",
             "docker run --shm-size=1g, or as root: mount -o remount,size=50% /dev/shm",
         )
     if host.leftovers and n_ranks == 1:
@@ -302,13 +303,3 @@ def by_host(ranks: Sequence[RankFacts]) -> dict[str, list[RankFacts]]:
     for rank in ranks:
         hosts[rank.host.name].append(rank)
     return dict(hosts)
-
-
-def format_size(n_bytes: int) -> str:
-    """Return a number of bytes to read: ``64 MiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if n_bytes < 1024 or unit == "GiB":
-            break
-        n_bytes, rest = divmod(n_bytes, 1024)
-        n_bytes += rest >= 512
-    return f"{n_bytes} {unit}"

@@ -11,11 +11,11 @@ from hpcstream.host.diagnosis import (
     MpiFacts,
     by_host,
     diagnose,
-    format_size,
 )
 from hpcstream.host.facts import HostFacts, RankFacts, examine_rank
 from hpcstream.memory.host_share import HostShare
 from hpcstream.memory.topology import format_list
+from hpcstream.quantities import format_bytes
 
 __all__ = ["Finding", "MpiFacts", "RankFacts", "diagnose", "examine_rank", "report"]
 
@@ -43,16 +43,16 @@ def _describe_host(name: str, host: HostFacts) -> Iterator[str]:
     for node in topology.nodes:
         distances = " ".join(f"{distance}" for distance in node.distances.values())
         cpus = f"CPUs {format_list(node.cpus)}" if node.cpus else "memory only"
-        size = format_size(node.memory_bytes)
+        size = format_bytes(node.memory_bytes)
         yield f"  node {node.number:<11} {cpus}, {size}, distances {distances}"
     shared = f"; shared memory: {host.shared_huge_pages}" if host.shared_huge_pages else ""
     yield f"  huge pages       {host.huge_pages or 'not in this kernel'}{shared}"
-    locked = "any amount" if host.locked_bytes is None else format_size(host.locked_bytes)
+    locked = "any amount" if host.locked_bytes is None else format_bytes(host.locked_bytes)
     yield f"  may be locked    {locked}"
     memory, cache = host.shared_memory, host.numba_cache
     yield (
-        f"  shared memory    {memory.path}: {format_size(memory.free_bytes)} free of "
-        f"{format_size(memory.total_bytes)}"
+        f"  shared memory    {memory.path}: {format_bytes(memory.free_bytes)} free of "
+        f"{format_bytes(memory.total_bytes)}"
     )
     writable = "" if cache.is_writable else ", not writable"
     yield f"  compiled kernels {cache.path} ({cache.file_system}{writable})"
@@ -65,7 +65,7 @@ def _cores(host: HostFacts) -> str:
 
 def _describe_limits(share: HostShare) -> Iterator[str]:
     limits = [] if share.quota is None else [f"CPU time for {share.quota:g}"]
-    limits += [] if share.memory_bytes is None else [f"memory {format_size(share.memory_bytes)}"]
+    limits += [] if share.memory_bytes is None else [f"memory {format_bytes(share.memory_bytes)}"]
     if limits:
         yield f"  control group    {', '.join(limits)}"
 

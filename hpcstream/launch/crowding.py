@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpcstream.errors import LauncherError
+from hpcstream.log import ERR
 from hpcstream.memory.host_share import RANK_BYTES
-from hpcstream.messages import ERR
 
 RANKS_A_CORE = 8
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 
 from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
-from hpcstream.messages import say
+from hpcstream.log import say
 
 _SAY_EVERY_S = 3.0
 _HELP = "import sys; from hpcstream.kernels import warm_up; warm_up(sys.argv[1:])"

@@ -31,7 +31,7 @@ _AFTER_BLOCK = re.compile(
     rb"|Please see the FAQ page for debugging|You may or may not see output from other processes"
 )
 _SAYS_WHY = re.compile(
-    rb"Traceback \(most recent|Error\b|hpcstream: (stopped|asked|rank|this rank|all)"
+    rb"Traceback \(most recent|Error\b|hpcstream: ?(stopped|asked|rank|this rank|all)"
 )
 _SIGNALLED = re.compile(rb"EXIT STRING: .*\(signal (\d+)\)")
 _LONGEST_BLOCK = 4096

@@ -16,7 +16,7 @@ from hpcstream.checkpoint.storage.directory import SAVEPOINT, CheckpointStore
 from hpcstream.checkpoint.storage.file import CheckpointError
 from hpcstream.checkpoint.storage.manifest import Manifest, read_manifest
 from hpcstream.launch.supervise import Ended
-from hpcstream.messages import say
+from hpcstream.log import complain, say, warn
 
 TRIES_AT_ONE_PLACE = 3
 """Starts that may die without a new checkpoint before the job is given up."""
@@ -85,12 +85,12 @@ def run_to_the_end(
         at_one_place = at_one_place + 1 if _number(newest) == _number(place) else 1
         why = _why_not(status, at_one_place, newest, deaths, policy)
         if why:
-            say(f"giving up: {why}; the last exit status was {status}")
+            complain(f"giving up: {why}; the last exit status was {status}")
             return status or 1
         deaths += 1
         ranks = max(1, ranks - 1) if policy.shrink else ranks
         wait_s = min(_FIRST_WAIT_S * 2 ** (at_one_place - 1), _LONGEST_WAIT_S)
-        say(
+        warn(
             f"the job ended with status {status}, unfinished; restart {deaths} of "
             f"{policy.restarts} on {ranks} rank{'s' if ranks > 1 else ''} from "
             f"{_shown(newest)} in {wait_s:g} s"

@@ -17,9 +17,9 @@ from hpcstream.exchange.local_ranks import count_local_ranks
 from hpcstream.exchange.solo import SoloCommunicator
 from hpcstream.graph.logical import LogicalGraph
 from hpcstream.launch.kernel_cache import compile_kernels
+from hpcstream.log import occupy_closed_streams, show_summary
 from hpcstream.memory.host_share import read_host_share
 from hpcstream.memory.pool import process_pool
-from hpcstream.messages import ERR, occupy_closed_streams
 from hpcstream.observability.result import JobResult
 from hpcstream.process.family import job_of_this_process
 from hpcstream.process.heap import give_back_freed_memory, keep_freed_memory
@@ -57,7 +57,7 @@ def run_job(
         process_pool().trim()
         give_back_freed_memory()
     if show and own.rank == 0 and not result.was_finished:  # which was said when it began
-        ERR.write(f"{result}\n")
+        show_summary(str(result))
     return result
 
 

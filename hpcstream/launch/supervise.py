@@ -32,7 +32,7 @@ from hpcstream.launch.early_end import (
     has_started_mpi,
 )
 from hpcstream.launch.launcher_output import LauncherOutput
-from hpcstream.messages import say
+from hpcstream.log import complain
 from hpcstream.process.launcher_facts import (
     MPICH,
     OPEN_MPI,
@@ -245,7 +245,7 @@ class _Ranks:
 
 def _end_waiting(launcher: subprocess.Popen[bytes]) -> None:
     """End ranks that wait for one that will not come."""
-    say(
+    complain(
         "a rank ended before it started MPI, where others have waited for it for "
         f"{WAITED_FOR_S:g} s: ending all ranks; what it printed may say why it ended"
     )
@@ -259,7 +259,7 @@ def _end_stuck(launcher: subprocess.Popen[bytes]) -> None:
     Seen with Open MPI 5.0.11, where one rank fails while another connects to the launcher: it
     uses a lock that it has destroyed, and aborts or, rarely, waits on it for ever.
     """
-    say(
+    complain(
         f"all ranks ended, but {launcher.args[0]!r} (process {launcher.pid}) has not "  # type: ignore[index]
         f"for {STUCK_AFTER_S:g} s or more: killed it; whether the job succeeded is not known"
     )

@@ -9,24 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
+from hpcstream import log
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
-from hpcstream.observability.time_text import format_count, format_span, format_time
+from hpcstream.observability.time_text import format_time
 from hpcstream.observability.watermarks import Hold, Position, SourceTime
-
-
-class Out(Protocol):
-    """Where lines go: a standard stream."""
-
-    def write(self, text: str, /) -> int:
-        """Write, and do not keep it."""
-
-    def isatty(self) -> bool:
-        """Return whether it is a terminal."""
-
+from hpcstream.quantities import format_count, format_span
 
 TERMINAL = "HPCSTREAM_TERMINAL"
 """Columns of the terminal that ``hpcstream run`` sits on, or 0: ranks cannot see it."""
@@ -237,15 +227,14 @@ def _time_parts(progress: JobProgress, wall_s: float) -> list[str]:
 
 
 class ProgressLine:
-    """Writes the line: in place on a terminal, else one below the other now and then.
+    """Writes the line: in place on a terminal, else to the log now and then.
 
     Parameters
     ----------
     name : str
         The job's.
-    out : text stream
     width : int
-        Columns of the terminal; 0: ``out`` is not one.
+        Columns of the terminal; 0: standard error is not one.
     every_s : float
         Where it is none: seconds between two lines.
     first_s : float
@@ -255,14 +244,12 @@ class ProgressLine:
     def __init__(
         self,
         name: str,
-        out: Out,
         width: int,
         *,
         every_s: float = _PLAIN_EVERY_S,
         first_s: float = 0.0,
     ) -> None:
         self._name = name
-        self._out = out
         self._in_place = width > 0
         self._width = width - 1 if width > 0 else _WIDTH
         self._every_s = every_s
@@ -281,8 +268,11 @@ class ProgressLine:
             return
         self._next_s = now_s + self._every_s
         text = progress_text(self._name, progress, wall_s, self._width)
-        self._write(f"{_CLEAR}{text}" if self._in_place else f"{text}\n")
-        self._is_shown = self._in_place
+        if not self._in_place:
+            log.show_progress(text)
+        elif log.shows_progress():
+            log.ERR.write(f"{_CLEAR}{text}")
+            self._is_shown = True
 
     def _explain(self, hold: Hold | None) -> None:
         if hold is None or hold.seconds < _SAY_S:
@@ -292,27 +282,24 @@ class ProgressLine:
         if who != self._said:
             self._said = who
             self.clear()
-            self._write(f"hpcstream: no window can fire: {hold}\n")
+            log.warn(f"no window can fire: {hold}")
 
     def say_once(self, about: str, text: str) -> None:
         """Say something in a line of its own, unless something was said about it before."""
         if about not in self._said_once:
             self._said_once.add(about)
             self.clear()
-            self._write(f"hpcstream: {text}\n")
+            log.warn(text)
 
     def clear(self) -> None:
         """Take the line away, so that something else may be written."""
         if self._is_shown:
-            self._write(_CLEAR)
+            log.ERR.write(_CLEAR)
             self._is_shown = False
 
-    def _write(self, text: str) -> None:
-        self._out.write(text)
 
-
-def terminal_width(out: Out, environ: Mapping[str, str], columns: int) -> int:
-    """Return the columns of the terminal that ``out`` ends on, 0 if it is none.
+def terminal_width(environ: Mapping[str, str], columns: int) -> int:
+    """Return the columns of the terminal that standard error ends on, 0 if it is none.
 
     Parameters
     ----------
@@ -322,4 +309,4 @@ def terminal_width(out: Out, environ: Mapping[str, str], columns: int) -> int:
     told = environ.get(TERMINAL, "")
     if told.isdecimal():
         return int(told)
-    return columns if out.isatty() else 0
+    return columns if log.ERR.isatty() else 0

@@ -6,7 +6,7 @@ import textwrap
 
 from hpcstream.observability.metrics import JobFigures, RankReport
 from hpcstream.observability.time_doubts import doubts
-from hpcstream.observability.time_text import format_bytes, format_count, format_span
+from hpcstream.quantities import format_bytes, format_count, format_span
 
 WIDTH = 100
 

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hpcstream.columns.event_time import MIN_TIME, TimeUnit
-from hpcstream.observability.time_text import format_span, format_time
+from hpcstream.observability.time_text import format_time
+from hpcstream.quantities import format_span
 
 _EARLY_S = 3_652 * 86_400.0
 """Ten years after 1970: times before it are doubtful, if another unit makes them plausible."""

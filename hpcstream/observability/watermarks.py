@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, TimeUnit
-from hpcstream.observability.time_text import format_span, format_time
+from hpcstream.observability.time_text import format_time
+from hpcstream.quantities import format_span
 
 HOLD_S = 3.0
 """A watermark that has not moved for so long is held back."""

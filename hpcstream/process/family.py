@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from hpcstream.messages import flush, say, show_traceback
+from hpcstream.log import complain, flush, show_traceback
 
 
 class _Process:
@@ -74,7 +74,7 @@ def exit_number(status: Any) -> int:
 def _end(error: BaseException | None) -> NoReturn:
     status = 1
     if error is None:
-        say(
+        complain(
             f"process {os.getpid()}, forked by a function of the job, came back into the job, and "
             "is ended: end it with os._exit() in the function"
         )

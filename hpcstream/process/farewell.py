@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 
-from hpcstream.messages import flush, say
+from hpcstream.log import complain, flush
 from hpcstream.process import siblings
 from hpcstream.process.world import World
 
@@ -49,7 +49,9 @@ def leave(world: World, status: int) -> None:
         return
     if not status:
         return  # to wait in MPI's end
-    say(f"rank {world.rank} left the script with status {status}, others did not: ending all ranks")
+    complain(
+        f"rank {world.rank} left the script with status {status}, others did not: ending all ranks"
+    )
     flush()
     world.abort(status)
 
@@ -107,7 +109,7 @@ class Vigil:
     def _end(self, left: dict[int, int]) -> None:
         gone = self._members.intersection(left)
         who = f"rank {min(gone)}" if gone else "another rank"
-        say(
+        complain(
             f"rank {self._world.rank} waits in job.run(), but {who} has left the script: "
             "ending all ranks"
         )

@@ -188,14 +188,6 @@ def signal_on_parent_death(signal_number: int) -> bool:
     return _prctl(_PR_SET_PDEATHSIG, signal_number)
 
 
-def launched_rank(environ: Mapping[str, str]) -> int:
-    """Return the number that a launcher gave this process; 0 without one."""
-    for name in ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"):
-        if environ.get(name, "").isdecimal():
-            return int(environ[name])
-    return 0
-
-
 def parent_of(process: int) -> int | None:
     """Return the parent of a process; None if it has ended, even if nobody has asked how."""
     try:

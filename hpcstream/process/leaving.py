@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from hpcstream.messages import flush, say
+from hpcstream.log import complain, flush
 from hpcstream.process import family, farewell, siblings
 from hpcstream.process.launcher_facts import ALLOW_SINGLETONS
 from hpcstream.process.world import mpi_has_started, reached
@@ -145,4 +145,4 @@ def leave_together(environ: Mapping[str, str]) -> None:
 
 
 def _say(what: str) -> None:
-    say(f"this rank {what} for it; ending all ranks")
+    complain(f"this rank {what} for it; ending all ranks")

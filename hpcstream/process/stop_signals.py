@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
-from hpcstream.messages import flush, say
+from hpcstream.log import complain, flush, warn
 from hpcstream.process import family, grace
 
 TRY_AGAIN = 75
@@ -235,7 +235,7 @@ class SignalledStop:
     def remind(self, doing: str) -> None:
         """Say what is waited for."""
         if grace.speaks(self._rank):
-            say(
+            warn(
                 f"asked to stop; waiting on rank {self._rank} for {doing}, for "
                 f"{self.quiet_s():.0f} s now, {self.grace_left_s():.0f} s more at most; "
                 "again to end at once"
@@ -246,7 +246,7 @@ class SignalledStop:
         if self._interrupts:
             return
         kept = "the newest checkpoint is there" if self._has_checkpoints else "nothing is committed"
-        say(
+        complain(
             f"asked to stop, rank {self._rank} gave no answer for {self.quiet_s():.0f} s "
             f"(stop_grace_s={self._grace_s:g}): ended in {doing}; {kept}"
         )

@@ -26,9 +26,8 @@ from types import TracebackType
 from typing import Any
 
 from hpcstream.errors import HpcstreamError
-from hpcstream.messages import flush, show_traceback
+from hpcstream.log import flush, launched_rank, show_traceback
 from hpcstream.process import leaving
-from hpcstream.process.launcher_facts import launched_rank
 
 FULL = "HPCSTREAM_FULL_TRACEBACK"
 """Set to 1 to see every frame."""
@@ -181,7 +180,7 @@ class Hook:
             return
         agreed = getattr(error, "agreed_by_all_ranks", False)
         if not agreed:
-            let_earlier_ranks_speak(launched_rank(os.environ))
+            let_earlier_ranks_speak(launched_rank())
         if not getattr(error, "shown_by_hpcstream", False):
             self._before(kind, error, shorten(error).__traceback__)
         flush()

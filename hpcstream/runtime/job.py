@@ -29,7 +29,7 @@ from hpcstream.graph.identity import (
 from hpcstream.graph.logical import LateNode, LogicalGraph
 from hpcstream.graph.physical import PhysicalGraph
 from hpcstream.graph.planner import plan
-from hpcstream.messages import ERR, say
+from hpcstream.log import complain, say
 from hpcstream.observability.metrics import RankReport
 from hpcstream.observability.progress import (
     LOG_EVERY_S,
@@ -168,7 +168,7 @@ class JobRun:
         self.stop.note_turn()
         limit_s = self.config.stop_grace_s + OTHERS_FIRST_S
         if self.stop.unanswered_s() > limit_s and heartbeat.is_dead(limit_s):
-            say(
+            complain(
                 f"asked to stop, the ranks gave no answer for {limit_s:.0f} s: rank "
                 f"{self.comm.rank} waited for {self._doing(True).what}; ending all ranks"
             )
@@ -393,15 +393,15 @@ class JobRun:
         """Return the live line, on rank 0; in a log a line a minute unless more are wanted."""
         if self.comm.rank or self.config.progress is False:
             return None
-        width = terminal_width(ERR, os.environ, shutil.get_terminal_size().columns)
+        width = terminal_width(os.environ, shutil.get_terminal_size().columns)
         if self.config.progress:
-            return ProgressLine(self.name, ERR, width)
-        return ProgressLine(self.name, ERR, width, every_s=LOG_EVERY_S, first_s=LOG_FIRST_S)
+            return ProgressLine(self.name, width)
+        return ProgressLine(self.name, width, every_s=LOG_EVERY_S, first_s=LOG_FIRST_S)
 
     def _give_up(self, error: BaseException | None) -> None:
         if error is not None:
             tracebacks.show(error)
-        say(
+        complain(
             f"rank {self.comm.rank} failed and the other ranks did not answer within "
             f"{self.config.abort_timeout_s:g} s; ending all ranks"
         )

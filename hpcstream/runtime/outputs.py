@@ -26,7 +26,7 @@ from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.graph.logical import LogicalGraph, SourceNode
 from hpcstream.graph.own_input import own_input_overwritten
-from hpcstream.messages import say
+from hpcstream.log import say, warn
 from hpcstream.operators.sink import SinkOperator
 
 
@@ -128,7 +128,7 @@ def _name_foreign(sink: FileSink) -> None:
     if not names:
         return
     files, them = ("1 file", "it") if len(names) == 1 else (f"{len(names)} files", "them")
-    say(
+    warn(
         f"{sink.directory!r} holds {files} that hpcstream did not write there, as {names[0]!r}; "
         f"readers of the directory will see {them} beside the new parts"
     )

@@ -11,7 +11,7 @@ from tests.unit.source_tree import all_files, circles, imported_files, package_f
 
 # From the bottom up. Parts of one line do not import each other.
 LAYERS = """
-    _version errors hints messages config stable_keys kernels
+    _version errors hints log quantities config stable_keys kernels
     memory calls
     columns process host
     exchange state connectors observability
@@ -119,6 +119,26 @@ def test_mpi_is_imported_in_one_module():
         if module.split(".")[0] == "mpi4py"
     }
     assert users == {"hpcstream/exchange/mpi.py"}
+
+
+SPEAKS = "hpcstream.log"
+ANSWERS = "cli"  # on standard output, by print()
+
+
+def test_one_file_writes_to_the_standard_streams():
+    others = [
+        f"{file.shown}:{node.lineno}"
+        for file in package_files()
+        if file.module != SPEAKS
+        for node in file.nodes
+        if (isinstance(node, ast.Attribute) and ast.unparse(node) in _STREAMS)
+        or (file.part != ANSWERS and isinstance(node, ast.Call) and ast.unparse(node.func) in _SAY)
+    ]
+    assert not others, "hpcstream.log says it:\n" + "\n".join(others)
+
+
+_STREAMS = {"sys.stderr", "sys.stdout", "sys.__stderr__", "sys.__stdout__"}
+_SAY = {"print", "logging.getLogger", "logging.info", "logging.warning", "logging.error"}
 
 
 def test_imports_are_absolute():

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from hpcstream.host.diagnosis import format_size
 from hpcstream.host.facts import Folder, HostFacts, Places
 from hpcstream.host.report import MpiFacts, RankFacts, diagnose, examine_rank, report
 from hpcstream.memory.host_share import HostShare
@@ -86,7 +85,7 @@ def test_report_shows_mpi_host_and_ranks(host):
     text = report(OPEN_MPI, ranks_on(host, "0", "1", "20-23", "24-27"))
 
     assert "Open MPI v5.0.11 (standard 3.1), 4 ranks, started by mpiexec" in text
-    assert "node 1           CPUs 20-39,60-79, 94 GiB, distances 21 10" in text
+    assert "node 1           CPUs 20-39,60-79, 94.5 GiB, distances 21 10" in text
     assert "huge pages       madvise; shared memory: never" in text
     assert "   2  1     cpu 20  20-23                lies on node 1" in text
 
@@ -268,56 +267,3 @@ def test_file_system_of_a_folder_is_the_innermost_mount(tmp_path):
     facts = examine_rank(places=Places(proc=tmp_path, numba_cache=cache))
 
     assert facts.host.numba_cache.file_system == "nfs4"
-
-
-@pytest.mark.parametrize(
-    ("n_bytes", "text"),
-    [(0, "0 B"), (1023, "1023 B"), (64 << 20, "64 MiB"), (3 << 41, "6144 GiB")],
-)
-def test_sizes_are_readable(n_bytes, text):
-    assert format_size(n_bytes) == text
-
-
-def with_threads(host, cores=40):
-    """The host, with two hardware threads a core: CPU n and CPU n + 40."""
-    siblings = {cpu: frozenset({cpu % cores, cpu % cores + cores}) for cpu in range(2 * cores)}
-    return replace(host, share=HostShare(frozenset(range(2 * cores)), siblings))
-
-
-def test_ranks_bound_to_threads_of_one_core_are_found(host):
-    ranks = ranks_on(with_threads(host), "0", "40", "20", "21")
-
-    assert fixes(OPEN_MPI, ranks) == ["ranks 0-1 share one core: CPU 0,40 are its hardware threads"]
-    assert "nomultithread" in the_finding(OPEN_MPI, ranks, "share one core").advice
-
-
-def test_ranks_bound_to_whole_cores_have_nothing_to_fix(host):
-    ranks = ranks_on(with_threads(host), "0,40", "1,41", "20,60", "21,61")
-
-    assert diagnose(OPEN_MPI, ranks) == ()
-    assert "80 CPUs online, 40 cores" in report(OPEN_MPI, ranks)
-
-
-def test_threads_that_are_shared_because_there_are_no_more_cores_are_only_noted(host):
-    small = with_threads(host, cores=2)
-    ranks = ranks_on(small, "0", "1", "2", "3")
-
-    found = {finding.what: finding.severity for finding in diagnose(OPEN_MPI, ranks)}
-
-    assert found["4 ranks on 2 cores, whose hardware threads they share"] == "note"
-    assert found["ranks 0,2 share one core: CPU 0,2 are its hardware threads"] == "note"
-
-
-def test_limits_of_a_control_group_are_shown_and_found_where_ranks_exceed_them(host):
-    share = replace(with_threads(host).share, quota=1.5, memory_bytes=GIB // 4)
-    limited = replace(host, share=share)
-
-    crowded = ranks_on(limited, "0", "1", "20")
-    fitting = ranks_on(limited, "0", "20")
-
-    assert [what.split(" (")[0] for what in fixes(OPEN_MPI, crowded)] == [
-        "3 ranks have CPU time for 1.5",
-        "3 ranks need 330 MiB before they read a row; the control group may hold 256 MiB",
-    ]
-    assert fixes(OPEN_MPI, fitting) == []
-    assert "control group    CPU time for 1.5, memory 256 MiB" in report(OPEN_MPI, fitting)

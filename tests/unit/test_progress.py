@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpcstream as hs
+from hpcstream import log
 from hpcstream.observability.progress import (
     LOG_EVERY_S,
     LOG_FIRST_S,
@@ -22,8 +21,9 @@ from hpcstream.observability.progress import (
     progress_text,
     terminal_width,
 )
-from hpcstream.observability.time_text import format_bytes, format_span, format_time
+from hpcstream.observability.time_text import format_time
 from hpcstream.observability.watermarks import ACTIVE, Hold, Position, SourceFacts, SourceTime
+from hpcstream.quantities import format_bytes, format_span
 from hpcstream.testing import ManualClock, StepSource, start_ranks
 
 FACTS = SourceFacts(0, "orders", "s", live=True)
@@ -110,40 +110,40 @@ def test_the_line_is_never_wider_than_the_terminal(width):
     assert len(progress_text("airport-delays", progress, 0.0, width)) <= width
 
 
-def test_on_a_terminal_the_line_is_rewritten_in_place_and_taken_away():
-    out = io.StringIO()
-    line = ProgressLine("orders", out, width=80)
+def test_on_a_terminal_the_line_is_rewritten_in_place_and_taken_away(capsys):
+    line = ProgressLine("orders", width=80)
 
     line.show(JobProgress(1, 1, 1, 0), 1.0, 0.0)
     line.show(JobProgress(2, 1, 1, 0), 2.0, 0.0)
     line.clear()
 
-    assert "\n" not in out.getvalue()
-    assert out.getvalue().count("\r\x1b[K") == 3
-    assert out.getvalue().endswith("\r\x1b[K")
+    shown = capsys.readouterr().err
+    assert "\n" not in shown
+    assert shown.count("\r\x1b[K") == 3
+    assert shown.endswith("\r\x1b[K")
 
 
-def test_elsewhere_lines_follow_one_another_now_and_then():
-    out = io.StringIO()
-    line = ProgressLine("orders", out, width=0)
+def test_elsewhere_lines_follow_one_another_now_and_then(capsys):
+    line = ProgressLine("orders", width=0)
 
     for second in range(25):
         line.show(JobProgress(second, 1, 1, 0), float(second), 0.0)
     line.clear()
 
-    assert out.getvalue().count("\n") == 3
-    assert "\x1b" not in out.getvalue()
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 3
+    assert "\x1b" not in shown
 
 
-def test_a_hold_is_explained_once_in_full():
-    out = io.StringIO()
-    line = ProgressLine("orders", out, width=80)
+def test_a_hold_is_explained_once_in_full(capsys):
+    line = ProgressLine("orders", width=80)
 
     for second in range(5):
         line.show(JobProgress(1, 0, 1, 0, position(60), HOLD), float(second), 0.0)
 
-    assert out.getvalue().count("no window can fire") == 1
-    assert "split 'lane-1' of orders on rank 2" in out.getvalue()
+    shown = capsys.readouterr().err
+    assert shown.count("hpcstream: no window can fire") == 1
+    assert "split 'lane-1' of orders on rank 2" in shown
 
 
 @pytest.mark.parametrize(
@@ -151,11 +151,10 @@ def test_a_hold_is_explained_once_in_full():
     [({}, False, 0), ({}, True, 90), ({"HPCSTREAM_TERMINAL": "120"}, False, 120),
      ({"HPCSTREAM_TERMINAL": "0"}, True, 0)],
 )  # fmt: skip
-def test_the_launcher_says_what_a_rank_cannot_see(environ, is_terminal, width):
-    out = io.StringIO()
-    out.isatty = lambda: is_terminal
+def test_the_launcher_says_what_a_rank_cannot_see(environ, is_terminal, width, monkeypatch):
+    monkeypatch.setattr(log.ERR, "isatty", lambda: is_terminal)
 
-    assert terminal_width(out, environ, 90) == width
+    assert terminal_width(environ, 90) == width
 
 
 def test_a_line_has_the_share_and_the_time_left_where_the_rows_are_known():
@@ -179,26 +178,24 @@ def test_a_source_that_does_not_tell_its_rows_has_no_share():
     assert (progress.done, progress.left_s) == (None, None)
 
 
-def test_a_log_has_its_first_line_soon_and_then_one_a_minute():
-    out = io.StringIO()
-    line = ProgressLine("orders", out, 0, every_s=LOG_EVERY_S, first_s=LOG_FIRST_S)
+def test_a_log_has_its_first_line_soon_and_then_one_a_minute(capsys):
+    line = ProgressLine("orders", 0, every_s=LOG_EVERY_S, first_s=LOG_FIRST_S)
 
     for second in range(1, 200):
         line.show(JobProgress(second, 1, 1, 0), float(second), 0.0)
 
-    rows = [text.split("  ")[2] for text in out.getvalue().splitlines()]
+    rows = [text.split("  ")[2] for text in capsys.readouterr().err.splitlines()]
     assert rows == ["11 rows", "71 rows", "131 rows", "191 rows"]
 
 
-def test_something_is_said_once():
-    out = io.StringIO()
-    line = ProgressLine("orders", out, width=80)
+def test_something_is_said_once(capsys):
+    line = ProgressLine("orders", width=80)
     line.show(JobProgress(1, 1, 1, 0), 1.0, 0.0)
 
     line.say_once("orders", "is it?")
     line.say_once("orders", "is it still?")
 
-    assert out.getvalue().endswith("\r\x1b[Khpcstream: is it?\n")
+    assert capsys.readouterr().err.endswith("\r\x1b[Khpcstream: is it?\n")
 
 
 def test_times_are_dates_and_spans_have_units():
@@ -210,7 +207,7 @@ def test_times_are_dates_and_spans_have_units():
     assert [format_span(s) for s in (0.4, 42, 90, 7200, 1e6)] == [
         "0.4 s", "42 s", "1.5 min", "2.0 h", "12 d",
     ]  # fmt: skip
-    assert [format_bytes(n) for n in (5, 3072, 5 << 20)] == ["5 B", "3.0 KiB", "5.0 MiB"]
+    assert [format_bytes(n) for n in (5, 3072, 5 << 20)] == ["5 B", "3 KiB", "5 MiB"]
 
 
 # -- in a job --------------------------------------------------------------------------

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -19,6 +17,7 @@ from hpcstream.connectors.files.listing import Paths, as_patterns, first_file, l
 from hpcstream.connectors.files.paths import real_pattern
 from hpcstream.connectors.scan import Scan, check_event_time, first_difference
 from hpcstream.errors import ConnectorError
+from hpcstream.log import warn
 
 
 class FileListing(NamedTuple):
@@ -159,8 +158,7 @@ class FileSource(Source):
         Says on standard error which files of a directory are not read for their names.
         """
         for sentence in left_out(self._patterns, self._format.extensions):
-            with suppress(OSError, ValueError, AttributeError):  # nobody listens
-                print(f"hpcstream: {sentence}", file=sys.stderr, flush=True)
+            warn(sentence)
         first = None
         splits: list[Split] = []
         for path in self.files():

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from hpcstream.columns.shown_rows import heading, line_of, shown_rows
 from hpcstream.connectors.base import Part
-from hpcstream.messages import OUT
+from hpcstream.log import OUT
 
 SHOWN_ROWS = 20
 """Rows that `Stream.print` shows if it is not told."""

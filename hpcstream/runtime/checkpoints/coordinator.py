@@ -43,8 +43,8 @@ from hpcstream.connectors.base import Part
 from hpcstream.errors import ConnectorError
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.kernels import warm_up
+from hpcstream.log import say, warn
 from hpcstream.memory.pool import process_pool
-from hpcstream.messages import say
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.checkpoints.preparing import Preparation
 from hpcstream.runtime.checkpoints.task_state import operator_state, task_facts
@@ -412,7 +412,7 @@ class Checkpointing:
         if self.stop_on_failure or cut.finished:
             raise CheckpointError(text)
         if self.comm.rank == 0:
-            say(f"{text}; the job goes on, and tries again in {self.interval_s:g} s")
+            warn(f"{text}; the job goes on, and tries again in {self.interval_s:g} s")
 
 
 _SUPERSEDED = "superseded: "

@@ -33,7 +33,7 @@ from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.graph.identity import OperatorIdentity
 from hpcstream.graph.physical import FINAL, LOCAL, TaskPlan
-from hpcstream.messages import say
+from hpcstream.log import say, warn
 from hpcstream.operators.base import Operator
 from hpcstream.runtime.checkpoints.changed_plan import check_plan, is_same
 from hpcstream.runtime.checkpoints.same_sources import assigned_sources
@@ -406,7 +406,7 @@ def _choose(
         if restored is not None:
             restored.close()
         if comm.rank == 0:
-            say(f"checkpoint damaged: {found[0]}; going back to the one before")
+            warn(f"checkpoint damaged: {found[0]}; going back to the one before")
     if opening.candidates:
         error = CheckpointError(
             f"no checkpoint of {config.checkpoint_dir!r} is whole (see above); restore one by hand "

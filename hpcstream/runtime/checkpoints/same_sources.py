@@ -25,7 +25,7 @@ from hpcstream.connectors.files.source import FileSource
 from hpcstream.errors import ConnectorError
 from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
-from hpcstream.messages import say
+from hpcstream.log import say
 from hpcstream.runtime.sources.reader import SplitProgress
 
 

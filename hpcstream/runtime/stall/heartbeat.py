@@ -6,11 +6,10 @@ import os
 import socket
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
-from typing import TextIO
 
 from hpcstream.errors import StallError
 from hpcstream.exchange.communicator import Communicator, gather_bytes
-from hpcstream.messages import ERR
+from hpcstream.log import say, show_traceback, warn
 from hpcstream.runtime.stall.monitor import Beat, StallMonitor
 from hpcstream.runtime.stall.waits import Wait
 
@@ -38,7 +37,6 @@ class Heartbeat:
     monitor : StallMonitor
     doing : callable
         ``doing(stalled)`` returns what this rank waits for, or works on.
-    out : text stream, optional
     """
 
     def __init__(
@@ -47,13 +45,11 @@ class Heartbeat:
         clock: Clock,
         monitor: StallMonitor,
         doing: Callable[[bool], Wait],
-        out: TextIO | None = None,
     ) -> None:
         self._comm = comm
         self._clock = clock
         self.monitor = monitor
         self._doing = doing
-        self._out = out
         self._look_s = clock()
         self._moved = True
 
@@ -70,7 +66,9 @@ class Heartbeat:
 
     def _look(self, now_s: float) -> None:
         monitor = self.monitor
-        self._say(monitor.look(now_s, moved=self._moved))
+        text = monitor.look(now_s, moved=self._moved)
+        if text is not None:
+            say(text)
         self._moved = False
         for _, note in self._comm.take_notes():
             monitor.hear(Beat.from_bytes(note), now_s)
@@ -80,7 +78,7 @@ class Heartbeat:
         if monitor.is_stalled:
             text = monitor.verdict(self._beat(), now_s)
             if text is not None:
-                self._say(text)
+                warn(text)
                 self._send(self._beat(), self._others())  # else they would say it before the next
             if monitor.is_over(now_s):
                 self._end()
@@ -115,12 +113,8 @@ class Heartbeat:
             f"nothing has moved for {self.monitor.quiet_s:.0f} s and {self._why()}; rank "
             f"{self._comm.rank} waited for {beat.doing}"
         )
-        self._say(f"{type(error).__module__}.{type(error).__qualname__}: {error}")
+        show_traceback(error)
 
     def _why(self) -> str:
         lost = self.monitor.lost_hosts(self._clock())
         return f"no rank of {', '.join(lost)} answers" if lost else "stall_timeout_s is set"
-
-    def _say(self, text: str | None) -> None:
-        if text is not None:
-            (self._out or ERR).write(f"{text}\n")

@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from hpcstream.observability.time_text import format_span
+from hpcstream.quantities import format_span
 
 STALL_AFTER_S = 10.0
 GRACE_S = 2.0
@@ -136,7 +136,7 @@ class StallMonitor:
             return None
         stood_s, told = self.quiet_s, self._spoke_here
         self.quiet_s, self.spoken, self._spoke_here = 0.0, False, False
-        return f"hpcstream: it goes on, after {format_span(stood_s)}" if told else None
+        return f"it goes on, after {format_span(stood_s)}" if told else None
 
     def hear(self, beat: Beat, now_s: float) -> None:
         """Take in another rank's beat."""
@@ -205,7 +205,7 @@ class StallMonitor:
     def _message(self, own: Beat, now_s: float) -> str:
         beats = sorted([own, *self._recent(now_s)], key=lambda beat: beat.rank)
         missing = sorted(set(range(self._size)) - {beat.rank for beat in beats})
-        lines = [f"hpcstream: nothing has moved for {format_span(self.quiet_s)}"]
+        lines = [f"nothing has moved for {format_span(self.quiet_s)}"]
         lines += [f"  {self._missing(rank)}" for rank in missing[:_MOST_NAMED]]
         if len(missing) > _MOST_NAMED:
             lines.append(f"  and {len(missing) - _MOST_NAMED} further ranks do not answer")
