@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from hpcstream.checkpoint.format import Array
 from hpcstream.checkpoint.increments import is_known
-from hpcstream.checkpoint.storage.file import Array
 from hpcstream.memory.blocks import Lease
 from hpcstream.memory.pool import BufferPool
 from hpcstream.state.snapshots import PiecewiseSnapshot

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcstream.checkpoint.storage.file import Array, Places, WrittenFile
+from hpcstream.checkpoint.format import Array, Places, WrittenFile
 from hpcstream.state.snapshots import Piece, PieceGroup, PiecewiseSnapshot, Snapshot
 
 MOST_FILES = 16

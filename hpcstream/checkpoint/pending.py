@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpcstream.checkpoint.format import CheckpointError, Section, WrittenFile
 from hpcstream.checkpoint.increments import Table
 from hpcstream.checkpoint.storage.directory import SAVEPOINT, CheckpointStore
-from hpcstream.checkpoint.storage.file import CheckpointError, Section, WrittenFile
 from hpcstream.connectors.base import Part
 from hpcstream.graph.identity import OperatorIdentity
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hpcstream.checkpoint.format import WrittenFile
 from hpcstream.checkpoint.pending import Cut, Plan, Written
-from hpcstream.checkpoint.storage.file import WrittenFile
 from hpcstream.checkpoint.storage.manifest import Manifest, StoredOperator
 from hpcstream.connectors.base import Part
 

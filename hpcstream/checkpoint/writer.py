@@ -7,10 +7,10 @@ import os
 import numpy as np
 
 from hpcstream.checkpoint.copy_buffers import Reserve
+from hpcstream.checkpoint.format import Section, write_file
 from hpcstream.checkpoint.json_text import dumps
 from hpcstream.checkpoint.pending import TASKS, Cut, SinkFailed, Written
 from hpcstream.checkpoint.storage.directory import CheckpointStore, rank_file
-from hpcstream.checkpoint.storage.file import Section, write_file
 from hpcstream.checkpoint.storage.staging import Staging
 from hpcstream.connectors.base import Part
 

@@ -8,6 +8,8 @@ import os
 import time
 from typing import Any
 
+from hpcstream.checkpoint.format import CheckpointError, CheckpointFile
+from hpcstream.checkpoint.lease import LOCK
 from hpcstream.checkpoint.storage.directory import (
     REQUEST,
     SAVEPOINT,
@@ -15,8 +17,6 @@ from hpcstream.checkpoint.storage.directory import (
     Stored,
     verify,
 )
-from hpcstream.checkpoint.storage.file import CheckpointError, CheckpointFile
-from hpcstream.checkpoint.storage.job_lock import LOCK
 from hpcstream.checkpoint.storage.manifest import Manifest, read_manifest
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
 from hpcstream.log import complain

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hpcstream.checkpoint.format import CheckpointError
 from hpcstream.checkpoint.storage.directory import SAVEPOINT, CheckpointStore
-from hpcstream.checkpoint.storage.file import CheckpointError
 from hpcstream.checkpoint.storage.manifest import Manifest, read_manifest
 from hpcstream.launch.supervise import Ended
 from hpcstream.log import complain, say, warn

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpcstream.checkpoint.lease import Lease
 from hpcstream.checkpoint.pending import Plan
 from hpcstream.checkpoint.storage.background import BackgroundWriter, Writer
 from hpcstream.checkpoint.storage.directory import CHECKPOINT, SAVEPOINT
-from hpcstream.checkpoint.storage.job_lock import Lease
 from hpcstream.config import LOST_HOST, TELL_DIRECTORY, JobConfig, seconds_of
 from hpcstream.errors import HpcstreamError, JobStopped
 from hpcstream.exchange.agree import let_one_speak, raise_together

@@ -7,9 +7,9 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from hpcstream.checkpoint.format import CheckpointError
+from hpcstream.checkpoint.lease import Lease, acquire, described, refuse_while_held
 from hpcstream.checkpoint.storage.directory import CheckpointStore, Superseded
-from hpcstream.checkpoint.storage.file import CheckpointError
-from hpcstream.checkpoint.storage.job_lock import Lease, acquire, described, refuse_while_held
 from hpcstream.checkpoint.storage.manifest import read_manifest
 from hpcstream.connectors.base import Part
 from hpcstream.connectors.files.source import FileSource

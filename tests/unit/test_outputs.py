@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpcstream as hs
-from hpcstream.checkpoint.storage import job_lock
+from hpcstream.checkpoint import lease
 from hpcstream.connectors.files.listing import list_files
 from hpcstream.connectors.files.paths import covers
 from hpcstream.connectors.parts.directory import lock_name, manifest_path
@@ -196,7 +196,7 @@ def slow(out):
 
 
 def test_a_second_job_is_refused_where_one_writes_and_the_first_ends_well(tmp_path, monkeypatch):
-    monkeypatch.setattr(job_lock, "TOUCH_EVERY_S", 0.05)
+    monkeypatch.setattr(lease, "TOUCH_EVERY_S", 0.05)
     out = tmp_path / "out"
     with start_ranks(2, slow(out), batch_rows=1) as first:
         assert first.until(lambda: min(first.rounds, default=0) > 3)
@@ -209,7 +209,7 @@ def test_a_second_job_is_refused_where_one_writes_and_the_first_ends_well(tmp_pa
 
 
 def test_a_job_is_refused_that_would_replace_what_another_job_still_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr(job_lock, "TOUCH_EVERY_S", 0.05)
+    monkeypatch.setattr(lease, "TOUCH_EVERY_S", 0.05)
     data = written(tmp_path / "data")
     with start_ranks(2, copying(f"{data}/*.parquet", tmp_path / "out"), batch_rows=1) as reader:
         assert reader.until(lambda: min(reader.rounds, default=0) > 3)

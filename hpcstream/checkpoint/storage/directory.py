@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from hpcstream.checkpoint.storage.file import (
+from hpcstream.checkpoint.format import (
     CheckpointError,
     CheckpointFile,
     WrittenFile,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hpcstream.checkpoint.storage.file import (
+from hpcstream.checkpoint.format import (
     FORMAT_VERSION,
     CheckpointError,
     DamagedCheckpoint,

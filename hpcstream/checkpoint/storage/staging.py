@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from hpcstream.checkpoint.storage.file import (
+from hpcstream.checkpoint.format import (
     CheckpointError,
     Section,
     WrittenFile,

@@ -24,6 +24,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from hpcstream.checkpoint.copy_buffers import Reserve
+from hpcstream.checkpoint.format import CheckpointError, Section, load_hdf5
 from hpcstream.checkpoint.increments import PieceMemory
 from hpcstream.checkpoint.pending import Cut, Plan, Session, Written
 from hpcstream.checkpoint.reports import (
@@ -36,7 +37,6 @@ from hpcstream.checkpoint.reports import (
 )
 from hpcstream.checkpoint.storage.background import Outcome, Writer
 from hpcstream.checkpoint.storage.directory import CHECKPOINT, SAVEPOINT, Superseded, rank_file
-from hpcstream.checkpoint.storage.file import CheckpointError, Section, load_hdf5
 from hpcstream.checkpoint.storage.staging import Staging
 from hpcstream.checkpoint.writer import CutWriter, sink_error
 from hpcstream.connectors.base import Part

@@ -13,10 +13,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from hpcstream.checkpoint.increments import assembled, files_of, tables_from_json
-from hpcstream.checkpoint.pending import TASKS, Plan, Session
-from hpcstream.checkpoint.storage.directory import CheckpointStore
-from hpcstream.checkpoint.storage.file import (
+from hpcstream.checkpoint.format import (
     Array,
     CheckpointError,
     CheckpointFile,
@@ -25,7 +22,10 @@ from hpcstream.checkpoint.storage.file import (
     WrittenFile,
     escaped,
 )
-from hpcstream.checkpoint.storage.job_lock import Lease, acquire
+from hpcstream.checkpoint.increments import assembled, files_of, tables_from_json
+from hpcstream.checkpoint.lease import Lease, acquire
+from hpcstream.checkpoint.pending import TASKS, Plan, Session
+from hpcstream.checkpoint.storage.directory import CheckpointStore
 from hpcstream.checkpoint.storage.manifest import Manifest, StoredOperator, read_manifest
 from hpcstream.config import JobConfig
 from hpcstream.errors import PlanError

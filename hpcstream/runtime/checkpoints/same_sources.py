@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hpcstream.checkpoint.storage.file import CheckpointError
+from hpcstream.checkpoint.format import CheckpointError
 from hpcstream.checkpoint.storage.manifest import Manifest
 from hpcstream.connectors.base import Split
 from hpcstream.connectors.files.facts import FileFacts, change_of, facts_of

@@ -16,8 +16,8 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
+from hpcstream.checkpoint.format import CheckpointError
 from hpcstream.checkpoint.storage.directory import CheckpointStore
-from hpcstream.checkpoint.storage.file import CheckpointError
 from hpcstream.errors import HpcstreamError, PlanError
 from hpcstream.runtime.checkpoints.same_sources import KnownFile, assigned_sources, compared
 from hpcstream.testing import ManualClock, start_ranks

@@ -17,9 +17,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from hpcstream.checkpoint.format import CheckpointError
+from hpcstream.checkpoint.lease import LOCK
 from hpcstream.checkpoint.storage.directory import CheckpointStore, Stored
-from hpcstream.checkpoint.storage.file import CheckpointError
-from hpcstream.checkpoint.storage.job_lock import LOCK
 from hpcstream.checkpoint.storage.manifest import MANIFEST, read_manifest
 from hpcstream.testing import assert_same_rows
 

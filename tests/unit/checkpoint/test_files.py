@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from hpcstream.checkpoint.storage.file import (
+from hpcstream.checkpoint.format import (
     CheckpointFile,
     DamagedCheckpoint,
     Section,
@@ -68,7 +68,7 @@ def test_any_array_of_numbers_comes_back(array, tmp_path_factory):
 @pytest.fixture
 def small_parts(monkeypatch):
     monkeypatch.setattr(
-        "hpcstream.checkpoint.storage.file._PART_BYTES", 20
+        "hpcstream.checkpoint.format._PART_BYTES", 20
     )  # not a whole number of words
 
 

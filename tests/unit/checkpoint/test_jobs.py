@@ -14,8 +14,8 @@ import pytest
 import hpcstream as hs
 from hpcstream import col
 from hpcstream.checkpoint import writer as cut_writer
+from hpcstream.checkpoint.format import CheckpointError
 from hpcstream.checkpoint.storage.directory import CheckpointStore
-from hpcstream.checkpoint.storage.file import CheckpointError
 from hpcstream.checkpoint.storage.manifest import read_manifest, write_manifest
 from hpcstream.cli import main
 from hpcstream.errors import JobStopped, PlanError

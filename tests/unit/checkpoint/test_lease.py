@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from hpcstream.checkpoint.storage import job_lock
-from hpcstream.checkpoint.storage.file import CheckpointError
+from hpcstream.checkpoint import lease
+from hpcstream.checkpoint.format import CheckpointError
 
 
 class Died(BaseException):
@@ -57,12 +57,12 @@ class Model:
         self.directory = str(directory)
         self.processes, self.holding = {}, []
         for name in ("_create", "_look", "_remove"):
-            monkeypatch.setattr(job_lock, name, self.stepwise(getattr(job_lock, name)))
-        monkeypatch.setattr(job_lock, "_own_text", self.own_text)
-        monkeypatch.setattr(job_lock, "_is_gone", self.is_gone)
-        monkeypatch.setattr(job_lock, "_age", lambda found: 0.0)
-        monkeypatch.setattr(job_lock, "_wait_until_stale", self.judged)
-        monkeypatch.setattr(job_lock, "_tidy", self.stepwise(job_lock._tidy))
+            monkeypatch.setattr(lease, name, self.stepwise(getattr(lease, name)))
+        monkeypatch.setattr(lease, "_own_text", self.own_text)
+        monkeypatch.setattr(lease, "_is_gone", self.is_gone)
+        monkeypatch.setattr(lease, "_age", lambda found: 0.0)
+        monkeypatch.setattr(lease, "_wait_until_stale", self.judged)
+        monkeypatch.setattr(lease, "_tidy", self.stepwise(lease._tidy))
         monkeypatch.setattr(time, "sleep", lambda seconds: threading.current_thread().step())
 
     def stepwise(self, function):
@@ -90,7 +90,7 @@ class Model:
         return "holds"
 
     def acquire(self, process):
-        held = job_lock.acquire(self.directory, process.name, say=print)
+        held = lease.acquire(self.directory, process.name, say=print)
         assert not [one for one in self.holding if not one.is_dead], "two hold it"
         self.holding.append(process)
         return held
@@ -128,19 +128,19 @@ class Silent:
         self.path, self._text = path, text
 
     def release(self):
-        found = job_lock._look(self.path)
+        found = lease._look(self.path)
         if found is not None and found.text == self._text:
-            job_lock._set_aside(found)
+            lease._set_aside(found)
 
 
 @pytest.mark.parametrize("n_killed", [0, 1, 2])
 def test_however_the_steps_mix_one_process_takes_a_stale_lock_over(monkeypatch, tmp_path, n_killed):
-    monkeypatch.setattr(job_lock, "Lease", Silent)
+    monkeypatch.setattr(lease, "Lease", Silent)
     model = Model(monkeypatch, tmp_path)
     for seed in range(200):
         for path in tmp_path.iterdir():
             path.unlink()
-        (tmp_path / job_lock.LOCK).write_text(json.dumps({"who": "long ago", "token": str(seed)}))
+        (tmp_path / lease.LOCK).write_text(json.dumps({"who": "long ago", "token": str(seed)}))
         programs = [model.acquires, model.acquires_and_releases, model.acquires]
 
         outcomes = model.run(programs, seed, n_killed)
@@ -149,25 +149,25 @@ def test_however_the_steps_mix_one_process_takes_a_stale_lock_over(monkeypatch, 
         assert outcomes.count("holds") <= 1
         if n_killed == 0:
             assert outcomes.count("holds") + outcomes.count("released") >= 1
-            left = [path.name for path in tmp_path.iterdir() if path.name != job_lock.LOCK]
+            left = [path.name for path in tmp_path.iterdir() if path.name != lease.LOCK]
             assert left == [], f"seed {seed}"
 
 
 def test_a_lock_of_another_pid_namespace_is_not_judged_by_process_numbers(tmp_path, monkeypatch):
-    owner = json.loads(job_lock._own_text("there")) | {"place": "boot/pid:[1]", "pid": 999_999_999}
-    path = tmp_path / job_lock.LOCK
+    owner = json.loads(lease._own_text("there")) | {"place": "boot/pid:[1]", "pid": 999_999_999}
+    path = tmp_path / lease.LOCK
     path.write_text(json.dumps(owner))
     os.utime(path, (time.time() + 60,) * 2)
     threading.Timer(0.2, os.utime, [path]).start()
 
     with pytest.raises(CheckpointError, match="'there', process 999999999 on"):
-        job_lock.acquire(str(tmp_path), "here", say=print, stale_after_s=5.0)
+        lease.acquire(str(tmp_path), "here", say=print, stale_after_s=5.0)
 
 
 def test_a_lock_of_the_same_run_is_taken_over_at_once_and_the_older_notices(tmp_path):
-    older = job_lock.acquire(str(tmp_path), "j", say=print, run="/run/of/j")
+    older = lease.acquire(str(tmp_path), "j", say=print, run="/run/of/j")
 
-    newer = job_lock.acquire(str(tmp_path), "j", say=print, run="/run/of/j")
+    newer = lease.acquire(str(tmp_path), "j", say=print, run="/run/of/j")
 
     assert older.is_lost
     assert not newer.is_lost

@@ -12,6 +12,7 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
+from hpcstream.checkpoint.format import CheckpointError, WrittenFile
 from hpcstream.checkpoint.increments import (
     MOST_FILES,
     OWN,
@@ -21,7 +22,6 @@ from hpcstream.checkpoint.increments import (
     tables_from_json,
 )
 from hpcstream.checkpoint.storage.directory import CheckpointStore, verify
-from hpcstream.checkpoint.storage.file import CheckpointError, WrittenFile
 from hpcstream.checkpoint.storage.manifest import read_manifest
 from hpcstream.state.snapshots import Piece, PieceGroup, PiecewiseSnapshot
 from hpcstream.testing import ManualClock, assert_same_rows, start_ranks

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpcstream.checkpoint.storage.file import CheckpointError, CheckpointFile, Section
+from hpcstream.checkpoint.format import CheckpointError, CheckpointFile, Section
 from hpcstream.checkpoint.storage.staging import Staging
 from hpcstream.testing import ManualClock, start_ranks
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcstream.aggregates.named import NamedAggregate
+from hpcstream.checkpoint.format import WrittenFile
 from hpcstream.checkpoint.increments import PieceMemory, assembled
-from hpcstream.checkpoint.storage.file import WrittenFile
 from hpcstream.columns.event_time import ORDER_COLUMN, TIME_COLUMN
 from hpcstream.operators.windows.assigners import SlidingWindows
 from hpcstream.operators.windows.keyed import WindowAggregate

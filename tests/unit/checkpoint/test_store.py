@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcstream.checkpoint.storage import job_lock
+from hpcstream.checkpoint import lease
+from hpcstream.checkpoint.format import CheckpointError
 from hpcstream.checkpoint.storage.directory import REQUEST, CheckpointStore, Superseded
-from hpcstream.checkpoint.storage.file import CheckpointError
 from hpcstream.checkpoint.storage.manifest import MANIFEST, Manifest, write_manifest
 
 
@@ -163,37 +163,37 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_a_second_job_is_refused_and_the_first_is_named(store, monkeypatch):
-    monkeypatch.setattr(job_lock, "TOUCH_EVERY_S", 0.05)
-    held = job_lock.acquire(store.directory, "first", say=print)
+    monkeypatch.setattr(lease, "TOUCH_EVERY_S", 0.05)
+    held = lease.acquire(store.directory, "first", say=print)
     try:
         with pytest.raises(CheckpointError, match=rf"'first', process {os.getpid()} on"):
-            job_lock.acquire(store.directory, "second", say=print)
+            lease.acquire(store.directory, "second", say=print)
     finally:
         held.release()
-    job_lock.acquire(store.directory, "second", say=print).release()
+    lease.acquire(store.directory, "second", say=print).release()
 
 
 def test_the_lock_of_a_process_that_is_gone_is_taken_over_at_once(store):
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                           capture_output=True, text=True, check=True)  # fmt: skip
     owner = {"host": os.uname().nodename, "pid": int(dead.stdout), "started": "1"}
-    with open(os.path.join(store.directory, job_lock.LOCK), "w") as file:
+    with open(os.path.join(store.directory, lease.LOCK), "w") as file:
         json.dump(owner, file)
     began = time.monotonic()
 
-    job_lock.acquire(store.directory, "next", say=print).release()
+    lease.acquire(store.directory, "next", say=print).release()
 
     assert time.monotonic() - began < 2
 
 
 def test_a_lock_that_nobody_touches_is_taken_over(store):
     owner = {"host": "another", "pid": 1, "started": "1", "job": "old"}
-    with open(os.path.join(store.directory, job_lock.LOCK), "w") as file:
+    with open(os.path.join(store.directory, lease.LOCK), "w") as file:
         json.dump(owner, file)
     os.utime(file.name, (time.time() + 60,) * 2)  # however slow this machine is, it is not old
     said = []
 
-    job_lock.acquire(store.directory, "next", say=said.append, stale_after_s=0.2).release()
+    lease.acquire(store.directory, "next", say=said.append, stale_after_s=0.2).release()
 
     assert "may have been left by a dead job" in said[0]
-    assert not os.path.exists(os.path.join(store.directory, job_lock.LOCK))
+    assert not os.path.exists(os.path.join(store.directory, lease.LOCK))

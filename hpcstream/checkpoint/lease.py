@@ -30,7 +30,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hpcstream.checkpoint.storage.file import CheckpointError
+from hpcstream.checkpoint.format import CheckpointError
 from hpcstream.errors import HpcstreamError
 
 LOCK = "job.lock"
