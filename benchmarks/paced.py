@@ -22,7 +22,7 @@ import hpcstream as hs
 from benchmarks.contestant import MARK
 from benchmarks.paced_queries import PACED, PacedQuery
 from benchmarks.trial import Trial
-from hpcstream.connectors.base import JSON, Chunk, Source, Split, SplitReader, row_position
+from hpcstream.connectors.base import Chunk, Split
 from hpcstream.connectors.in_process.paced import Lane, LaneReader, Schedule
 
 WARM_S = 1.0
@@ -61,8 +61,8 @@ class Load:
         return self.start + np.minimum(n_before, self.rows) / self.rate
 
 
-class LaggingReader(SplitReader):
-    """Reads a lane and notes, at each reading, how long the next row has been due."""
+class LaggingReader:
+    """`SplitReader` of a lane that notes, at each reading, how long the next row has been due."""
 
     def __init__(self, load: Load, lane: Lane, position: int, lags: list[tuple[float, float]]):
         schedule = Schedule(load.rate, load.start, time.time)
@@ -70,6 +70,11 @@ class LaggingReader(SplitReader):
             load.rows_of, load.query.schema, lane, load.rows, schedule, position
         )
         self._load, self._lane, self._lags = load, lane, lags
+
+    @property
+    def position(self) -> int:
+        """Rows of the lane that were read."""
+        return self._reader.position
 
     def read(self, max_rows: int) -> Chunk | None:
         """Return rows that are due."""
@@ -83,8 +88,8 @@ class LaggingReader(SplitReader):
         self._reader.close()
 
 
-class PacedSource(Source):
-    """The load as a source, a lane for each rank.
+class PacedSource:
+    """`hpcstream.connectors.base.Source` of the load, a lane for each rank.
 
     Attributes
     ----------
@@ -107,10 +112,10 @@ class PacedSource(Source):
         """Return the lanes."""
         return [Split(f"lane{k}", {"lane": k}) for k in range(self._n_lanes)]
 
-    def open(self, split: Split, position: JSON = None) -> LaggingReader:
+    def open(self, split: Split, position: int = 0) -> LaggingReader:
         """Return a reader that gives rows out as they fall due."""
         lane = Lane(int(split.info["lane"]), self._n_lanes, _BLOCK_ROWS)
-        return LaggingReader(self._load, lane, row_position(position), self.lags)
+        return LaggingReader(self._load, lane, position, self.lags)
 
     def project(self, columns: Sequence[str]) -> PacedSource:
         """Return itself: every column is read."""

@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpcstream.connectors.base import JSON, Chunk, Source, Split, SplitReader, row_position
+from hpcstream.connectors.base import Chunk, Split
 
 TIME = "ts"
 
 
-class ReplaySource(Source):
-    """A file replayed ``passes`` times.
+class ReplaySource:
+    """`hpcstream.connectors.base.Source` of a file replayed ``passes`` times.
 
     A split is one record batch of one pass.
 
@@ -71,10 +71,10 @@ class ReplaySource(Source):
             for i, batch in enumerate(batches)
         ]
 
-    def open(self, split: Split, position: JSON = None) -> ReplayReader:
+    def open(self, split: Split, position: int = 0) -> ReplayReader:
         """Return a reader of one record batch."""
         batch = self._batch(split.info["batch"]).select(list(self._names))
-        return ReplayReader(batch, split.info["pass"] * self.period, row_position(position))
+        return ReplayReader(batch, split.info["pass"] * self.period, position)
 
     def _batch(self, number: int) -> pa.RecordBatch:
         if number not in self._batches:
@@ -91,8 +91,8 @@ class ReplaySource(Source):
         """Leave filtering to the engine."""
 
 
-class ReplayReader(SplitReader):
-    """Reads one record batch, with its times shifted."""
+class ReplayReader:
+    """`SplitReader` of one record batch, with its times shifted."""
 
     def __init__(self, batch: pa.RecordBatch, shift: int, position: int) -> None:
         self._batch, self._shift = batch, shift

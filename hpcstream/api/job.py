@@ -176,17 +176,26 @@ class Job(Dataflow, FileReading):
         watermark_delay: Duration = "0s",
         event_time_unit: str | None = None,
         idle_timeout: Duration | None = _IDLE_TIMEOUT,
+        discover_every: Duration = "60s",
     ) -> Stream:
-        """Read a source of your own; see `hpcstream.connectors.base.Source`.
+        """Read a source of your own; see `hpcstream.Source`.
 
         Parameters
         ----------
+        discover_every : str or datetime.timedelta
+            How often a live source with ``discover()`` is asked for new splits.
         idle_timeout : str or datetime.timedelta, optional
             A split of a live source without rows for so long no longer holds time
             back; None: it always does.
         """
+        whole = as_source(source)
+        if whole.bounded and whole.discovers:
+            raise PlanError(f"{whole.describe()}: discover() is for live sources: bounded = False")
+        discover_s = parse_duration(discover_every) / 1e9
+        if discover_s <= 0:
+            raise PlanError(f"discover_every {discover_every!r} must be positive")
         return self._source(
-            as_source(source), event_time, watermark_delay, event_time_unit, idle_timeout
+            whole, event_time, watermark_delay, event_time_unit, idle_timeout, discover_s
         )
 
     def _source(
@@ -196,6 +205,7 @@ class Job(Dataflow, FileReading):
         watermark_delay: Duration,
         unit: str | None,
         idle_timeout: Duration | None = None,
+        discover_s: float = 60.0,
     ) -> Stream:
         refuse_reserved_names(source.schema.names, source.describe())
         time, delay = None, 0
@@ -213,6 +223,7 @@ class Job(Dataflow, FileReading):
             identity=source.identity(),
             watermark_delay=delay,
             idle_timeout_s=None if source.bounded else timeout_s,
+            discover_s=discover_s,
         )
         return Stream(self, node)
 

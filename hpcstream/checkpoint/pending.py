@@ -80,6 +80,8 @@ class Cut:
         Where the pieces of operators are, by the operator's path.
     shared : dict of str to WrittenFile
         The files of earlier checkpoints that tables refer to.
+    notices : list of callable
+        Called once it is complete: sources that are told of it.
     """
 
     number: int
@@ -99,6 +101,7 @@ class Cut:
     durable: dict[int, Callable[[], Sequence[Part]]] = field(default_factory=dict)
     positions: dict[int, Any] = field(default_factory=dict)
     state_bytes: dict[str, int] = field(default_factory=dict)
+    notices: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def is_savepoint(self) -> bool:

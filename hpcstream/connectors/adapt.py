@@ -10,7 +10,7 @@ attempt, and those of a failed attempt too.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -77,6 +77,7 @@ class CompletedSource(Source):
         self._source = source
         self._scan = Scan.of(plain_schema(source.schema, type(source).__name__))
         self.schema = self._scan.schema
+        self._is_projected = False  # by itself
         self.bounded = bool(getattr(source, "bounded", True))
         self.per_rank = bool(getattr(source, "per_rank", False))
 
@@ -99,15 +100,36 @@ class CompletedSource(Source):
         own = getattr(self._source, "files", None)
         return list(own()) if own else []
 
+    @property
+    def discovers(self) -> bool:
+        """Whether the source has a `discover` of its own."""
+        return _has_own(self._source, "discover")
+
+    def discover(self) -> list[Split] | None:
+        """Return the splits that the source has now; None if there will be no others."""
+        found = self._source.discover()
+        return None if found is None else list(found)
+
+    @property
+    def hears_commits(self) -> bool:
+        """Whether the source has a `committed` of its own."""
+        return _has_own(self._source, "committed")
+
+    def committed(self, positions: Mapping[str, JSON]) -> None:
+        """Tell the source."""
+        self._source.committed(positions)
+
     def open(self, split: Split, position: JSON = None) -> SplitReader:
         """Return the source's reader, its columns narrowed."""
         at = () if position is None else (position,)
-        return _NarrowReader(as_reader(self._source.open(split, *at)), self._scan)
+        reader = as_reader(self._source.open(split, *at))
+        return reader if self._is_projected else _NarrowReader(reader, self._scan)
 
     def project(self, columns: Sequence[str]) -> CompletedSource:
         """Return a source of these columns; the others are dropped after reading if need be."""
         other = copy.copy(self)
         if _has_own(self._source, "project"):
+            other._is_projected = True
             other._source = self._source.project(columns)
             other._scan = Scan.of(plain_schema(other._source.schema, type(self._source).__name__))
         else:

@@ -6,6 +6,9 @@
     each rank:  source.open(split, position) -> SplitReader
                 reader.read(max_rows) -> Chunk ... None       position: where to go on after it
 
+    rank 0:     source.discover() -> [Split, ...]             live: splits that exist now
+    each rank:  source.committed({split id: position})        a checkpoint is complete
+
     each rank:  sink.begin(schema, rank, size, attempt)
                 sink.write(batch) ...                         nothing is visible yet
                 own = sink.prepare()                          durable, still invisible
@@ -213,6 +216,40 @@ class Source(ABC):
     def files(self) -> list[str]:
         """Return the files that it reads. A job whose sinks would replace one is refused."""
         return []
+
+    def discover(self) -> list[Split] | None:
+        """Return all splits that exist now, of a live source that gets more while it runs.
+
+        Asked on rank 0, in a thread beside the rounds, once in ``discover_every``. Splits that
+        were not there before begin at their beginning. Splits that have ended, and are not in
+        the list any more, are forgotten: their ids must not come again. None: there will be no
+        further splits, so that the source ends with those it has. A source that leaves this
+        out has the splits of `list_splits` only.
+        """
+        return None
+
+    def committed(self, positions: Mapping[str, JSON]) -> None:  # noqa: B027
+        """Hear how far this rank's splits have been read for good.
+
+        Called when a checkpoint is complete and durable, and again after a restore: rows up to
+        here are never asked for again, so that they may be acknowledged, or removed. It must
+        not wait: rounds stand still meanwhile.
+
+        Parameters
+        ----------
+        positions : mapping of str to JSON
+            By id of the split, what `open` would be given; no entry if nothing was read.
+        """
+
+    @property
+    def discovers(self) -> bool:
+        """Whether `discover` is to be asked."""
+        return type(self).discover is not Source.discover
+
+    @property
+    def hears_commits(self) -> bool:
+        """Whether `committed` is to be called."""
+        return type(self).committed is not Source.committed
 
     def project(self, columns: Sequence[str]) -> Source:
         """Return a source of these columns only, in this order.

@@ -131,6 +131,8 @@ class SourceNode(Node):
         How far out of order rows may be, in ticks.
     idle_timeout_s : float or None
         When a live split without rows stops holding time back; None: never.
+    discover_s : float
+        How often a source that discovers splits is asked for them.
     """
 
     source: Source
@@ -138,6 +140,7 @@ class SourceNode(Node):
     identity: str = ""
     watermark_delay: int = 0
     idle_timeout_s: float | None = None
+    discover_s: float = 60.0
     filters: tuple[Expression, ...] = ()
 
     def rebuilt(self, inputs: tuple[Node, ...], needed: Columns) -> Node:

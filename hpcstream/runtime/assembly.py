@@ -27,8 +27,10 @@ from hpcstream.memory.pool import process_pool
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.assignment import Dealt, round_limits
 from hpcstream.runtime.checkpoints.restoring import Restored
+from hpcstream.runtime.checkpoints.task_state import commit_notice
 from hpcstream.runtime.control import ControlGate
 from hpcstream.runtime.source_watch import source_facts
+from hpcstream.runtime.sources.discovery import Begin, Discovered, Discovery, in_thread
 from hpcstream.runtime.sources.pacing import Pacer, RoundCloser
 from hpcstream.runtime.sources.reader import BoundedReader, LiveReader, SourceSpec
 from hpcstream.runtime.task import Outputs, SourceTask, Task
@@ -47,10 +49,13 @@ class Start:
         Number of this run in the checkpoint directory; 0 without one.
     restored : Restored or None
         The checkpoint to go on from.
+    begin_discovery : callable
+        How sources are asked for new splits: beside the rounds, or at once.
     """
 
     attempt: int = 0
     restored: Restored | None = None
+    begin_discovery: Begin = in_thread
 
 
 def agree_on_plan(graph: PhysicalGraph, config: JobConfig, comm: Communicator) -> Generator[None]:
@@ -179,6 +184,10 @@ class _Builder:
         self.bell = Doorbell()
         self._round = round_limits(graph, config)
         self.sinks: dict[int, SinkOperator] = {}
+        sources = (plan for plan in graph.tasks if plan.source is not None)
+        self._discovered = [
+            plan for plan in sources if plan.source is not None and plan.source.source.discovers
+        ]
 
     def connect(self) -> None:
         """Make every communicator and edge. Collective: what can fail on one rank comes later."""
@@ -186,6 +195,8 @@ class _Builder:
         wakes = self._own(self.comm.duplicate())
         self.waking = Waking(wakes, self.bell, self.clock)
         self.metrics = self._own(self.comm.duplicate())
+        if self._discovered:
+            self._splits_comm = self._own(self.comm.duplicate())
         for plan in self.graph.edges:
             edge = self._edge(plan)
             if edge is not None:
@@ -199,10 +210,35 @@ class _Builder:
         self._restore(plans)
         edges, timeout_s = list(self.edges.values()), self.config.abort_timeout_s
         worker = Worker(self.tasks, edges, self.gate, self.waking, self.clock, timeout_s)
+        if self._discovered:
+            worker.discovery = self._discovery(plans, dealt)
         parts = Parts(self.tasks, [plan.number for plan in plans], list(self.sinks.values()))
         facts = source_facts(self.graph)
         worker.telemetry = Telemetry(self.metrics, facts, parts, self.clock)
         return Setup(worker, worker.telemetry, plans, self.sinks, self.owned)
+
+    def _discovery(self, plans: Sequence[TaskPlan], dealt: Dealt) -> Discovery:
+        pacers = {
+            plan.number: task.pacer
+            for plan, task in zip(plans, self.tasks, strict=True)
+            if isinstance(task, SourceTask)
+        }
+        sources = []
+        for plan in self._discovered:
+            assert plan.source is not None
+            every_s = plan.source.discover_s
+            one = Discovered(
+                plan.number, plan.source.source, plan.ranks, every_s, pacers.get(plan.number)
+            )
+            if self.start.restored is None:
+                one.due_s = self.clock() + every_s
+            sources.append(one)
+        numbers = {
+            plan.number: {one.split.id: one.number for one in dealt.get(plan.number, ())}
+            for plan in self._discovered
+        }
+        begin = self.start.begin_discovery
+        return Discovery(self._splits_comm, sources, numbers, self.clock, begin)
 
     def _restore(self, plans: Sequence[TaskPlan]) -> None:
         restored = self.start.restored
@@ -212,6 +248,10 @@ class _Builder:
         for plan, task in zip(plans, self.tasks, strict=True):
             own = [one for one in identities if one.task == plan.number]
             restored.restore(task, plan, own)
+        for task in self.tasks:
+            notice = commit_notice(task)
+            if notice is not None:
+                notice()
 
     def _open_sink(self, operator: SinkOperator, plan: TaskPlan) -> None:
         self.sinks[operator.number] = operator

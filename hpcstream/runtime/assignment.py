@@ -68,7 +68,9 @@ def deal_splits(
                     f"be dealt again: go on with {restored.manifest.size} ranks and the same plan"
                 )
             if comm.rank in task.ranks:
-                dealt[task.number] = restored.splits(task.number, task.ranks, of_a_run)
+                dealt[task.number] = restored.splits(
+                    task.number, task.ranks, of_a_run, keep_done=source.discovers
+                )
             if isinstance(source, FileSource):
                 share = restored.share_of_splits(task.number)
                 found = yield from found_again(source, share, restored.manifest, comm)

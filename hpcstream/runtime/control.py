@@ -23,7 +23,8 @@ class Status(NamedTuple):
 
     ``busy``: a bounded source has rows, which no live one may keep waiting. ``stop`` is the
     exit status to stop with, ``checkpoint`` the kind of checkpoint that is due, ``unready``
-    puts it off: see `hpcstream.runtime.checkpoints.coordinator`.
+    puts it off: see `hpcstream.runtime.checkpoints.coordinator`. ``splits``: rank 0 has found
+    new splits.
     """
 
     has_input: int = 0
@@ -33,6 +34,7 @@ class Status(NamedTuple):
     checkpoint: int = 0
     unready: int = 0
     busy: int = 0
+    splits: int = 0
     round_us: int = 0
 
 

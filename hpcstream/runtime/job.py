@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Generator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ from hpcstream.runtime.checkpoints.coordinator import STOP_AFTER_SAVEPOINT, Chec
 from hpcstream.runtime.checkpoints.restoring import Restored, open_directory
 from hpcstream.runtime.outputs import OutputClaims, claim, refuse_own_input, take_back
 from hpcstream.runtime.rank_report import rank_report, rows_read
+from hpcstream.runtime.sources.discovery import Begin, in_thread
 from hpcstream.runtime.sources.sharing import share_collected
 from hpcstream.runtime.stall.heartbeat import Heartbeat, process_places
 from hpcstream.runtime.stall.monitor import StallMonitor
@@ -86,6 +87,8 @@ class JobRun:
         Asks this rank to stop.
     writer : Writer
         Writes checkpoints.
+    begin_discovery : callable
+        How sources are asked for new splits.
     """
 
     name: str
@@ -95,6 +98,7 @@ class JobRun:
     clock: Clock = time.monotonic
     stop: StopRequest = field(default_factory=AskedToStop)
     writer: Writer = field(default_factory=BackgroundWriter)
+    begin_discovery: Begin = in_thread
     setup: Setup | None = field(default=None, init=False)
     _physical: PhysicalGraph | None = field(default=None, init=False)
     _stage: str = field(default="making the plan", init=False)
@@ -297,7 +301,7 @@ class JobRun:
 
     def _set_up(self, physical: PhysicalGraph) -> Generator[bool, None, Setup]:
         self._stage = "listing the splits of sources"
-        start = self._start
+        start = replace(self._start, begin_discovery=self.begin_discovery)
         dealt = yield from _waiting(deal_splits(physical, self.config, self.comm, start.restored))
         self._stage = "opening sources and sinks"
         self.setup = yield from _waiting(

@@ -14,6 +14,7 @@ from hpcstream.process.family import end_if_child
 from hpcstream.process.stop_signals import AskedToStop, StopRequest
 from hpcstream.runtime.checkpoints.coordinator import Checkpointing
 from hpcstream.runtime.control import ControlGate, Status
+from hpcstream.runtime.sources.discovery import Discovery
 from hpcstream.runtime.sources.pacing import BUSY_ROUNDS
 from hpcstream.runtime.task import SourceTask, Task
 from hpcstream.runtime.telemetry import Telemetry
@@ -58,6 +59,7 @@ class Worker:
         self.on_control: Callable[[Status], None] | None = None
         self.telemetry: Telemetry | None = None
         self.checkpoints: Checkpointing | None = None
+        self.discovery: Discovery | None = None
         self.stop: StopRequest = AskedToStop()
         self._sources = [task for task in tasks if isinstance(task, SourceTask)]
         self._pacers = [task.pacer for task in self._sources if task.pacer is not None]
@@ -97,6 +99,8 @@ class Worker:
                 if self._step(task):
                     moved = True
             if self._progress_checkpoints():
+                moved = True
+            if self.discovery is not None and self._progress_discovery(self.discovery):
                 moved = True
             if moved and self.telemetry is not None:
                 self.telemetry.look()
@@ -154,8 +158,18 @@ class Worker:
                 self._note_failure(error)
             return True
 
+    def _progress_discovery(self, discovery: Discovery) -> bool:
+        try:
+            return discovery.progress()
+        except Exception as error:
+            if self.error is None and not self.failed_elsewhere:
+                self._note_failure(error)
+            return True
+
     def _done(self) -> bool:
         if self.gate.end_round is None or not all(task.finished for task in self.tasks):
+            return False
+        if self.discovery is not None and self.discovery.is_under_way:
             return False
         return all(edge.finished for edge in self.edges)
 
@@ -202,6 +216,8 @@ class Worker:
             self._end_at(gate.end_round)
         elif self.outcome.checkpoint and self.checkpoints is not None:
             self.checkpoints.begin(self.outcome, cut_round, self.tasks)
+        if gate.end_round is None and self.outcome.splits and self.discovery is not None:
+            self.discovery.begin()
         if self.on_control is not None:
             self.on_control(self.outcome)
         if self.telemetry is not None:
@@ -228,6 +244,7 @@ class Worker:
             unready=int(self.checkpoints is not None and self.checkpoints.is_unready),
             metrics_due=int(self.telemetry is not None and self.telemetry.is_due()),
             busy=int(any(task.pacer is None and task.has_input for task in self._sources)),
+            splits=int(self.discovery is not None and self.discovery.has_news()),
             round_us=round_us,
         )
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from hpcstream.api.job import Job
-from hpcstream.checkpoint.storage.background import InlineWriter
+from hpcstream.checkpoint.storage.background import InlineWriter, Outcome
 from hpcstream.config import JobConfig
 from hpcstream.exchange.communicator import Communicator
 from hpcstream.observability.result import JobResult
@@ -190,7 +190,15 @@ def start_ranks(
     for rank, (job, _) in enumerate(pairs):
         comm = world.communicator(rank)
         comm = comm if wrap is None else wrap(rank, comm)
-        run = JobRun(job.name, job._graph(), config, comm, clock, writer=InlineWriter())
+        run = JobRun(
+            job.name,
+            job._graph(),
+            config,
+            comm,
+            clock,
+            writer=InlineWriter(),
+            begin_discovery=Outcome.run,
+        )
         runs.append(run)
     return Ranks(world, runs, [handle for _, handle in pairs], faults)
 

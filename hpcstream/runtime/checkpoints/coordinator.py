@@ -47,7 +47,11 @@ from hpcstream.log import say, warn
 from hpcstream.memory.pool import process_pool
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.checkpoints.preparing import Preparation
-from hpcstream.runtime.checkpoints.task_state import operator_state, task_facts
+from hpcstream.runtime.checkpoints.task_state import (
+    commit_notice,
+    operator_state,
+    task_facts,
+)
 from hpcstream.runtime.control import Status
 from hpcstream.runtime.task import Task
 
@@ -218,6 +222,9 @@ class Checkpointing:
                 cut.durable[operator.number] = operator.cut()
                 cut.positions[operator.number] = operator.position()
         cut.tasks[str(number)] = facts = task_facts(task)
+        notice = commit_notice(task)
+        if notice is not None:
+            cut.notices.append(notice)
         if "source" in facts:
             facts["source"]["id"] = self._plan.sources[number]
         facts["pieces"] = self._copy_states(cut, task, number)
@@ -327,6 +334,8 @@ class Checkpointing:
             self._failed(cut, verdict)
             return
         yield from self._commit(reports)
+        for notice in cut.notices:
+            notice()
         self._remember(cut, written)
 
     def _remember(self, cut: Cut, written: Written) -> None:

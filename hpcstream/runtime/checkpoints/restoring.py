@@ -154,13 +154,19 @@ class Restored:
         """Whether the checkpoint says how far a source was read. The same on all ranks."""
         return task in self.sources
 
-    def splits(self, task: int, ranks: Sequence[int], run_rows: int) -> list[SplitProgress]:
-        """Return this rank's splits of a source that `knows_source`; in runs if dealt again."""
+    def splits(
+        self, task: int, ranks: Sequence[int], run_rows: int, *, keep_done: bool
+    ) -> list[SplitProgress]:
+        """Return this rank's splits of a source that `knows_source`; in runs if dealt again.
+
+        ``keep_done``: splits that are finished are dealt again, too.
+        """
         rank = self._comm.rank
         if self.same_plan:
             return self._own_splits(task)
         parts = self._source_parts(self.sources[task])
-        return redealt_splits(parts, list(ranks).index(rank), len(ranks), run_rows)
+        place = list(ranks).index(rank)
+        return redealt_splits(parts, place, len(ranks), run_rows, keep_done=keep_done)
 
     def share_of_splits(self, task: int) -> list[SplitProgress]:
         """Return splits of a source, finished ones too, so that all ranks together have all."""

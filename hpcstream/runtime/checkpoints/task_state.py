@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hpcstream.checkpoint.increments import OWN, PieceMemory, Table
@@ -33,17 +33,39 @@ def source_facts(task: SourceTask) -> dict[str, Any]:
     reader = task.reader
     if isinstance(reader, LiveReader):
         assert task.pacer is not None, "a live source is paced"
-        rows_scanned, marks = task.pacer.mark
-        splits = [
-            SplitProgress(one.number, one.split, *mark)
-            for one, mark in zip(reader.progress, marks, strict=True)
-        ]
-        return facts | {"rows": rows_scanned, "splits": [one.to_json() for one in splits]}
+        splits = [one.to_json() for one in splits_in_rounds(task)]
+        return facts | {"rows": task.pacer.mark[0], "splits": splits}
     return facts | {
         "rows": reader.rows_scanned,
         "splits": reader.progress_as_json(),
         "reader": reader.snapshot(),
     }
+
+
+def splits_in_rounds(task: SourceTask) -> list[SplitProgress]:
+    """Return how far each split was read by the rounds that are closed."""
+    if task.pacer is None:
+        return task.reader.progress
+    pairs = zip(task.reader.progress, task.pacer.mark[1], strict=True)
+    return [SplitProgress(one.number, one.split, *mark) for one, mark in pairs]
+
+
+def commit_notice(task: Task) -> Callable[[], None] | None:
+    """Return what tells a task's source that it was read so far for good; None: it is not told."""
+    if not isinstance(task, SourceTask) or not task.reader.source.hears_commits:
+        return None
+    source = task.reader.source
+    found = {one.split.id: one.resume_at for one in splits_in_rounds(task)}
+    positions = {split: at for split, at in found.items() if at is not None}
+
+    def tell() -> None:
+        try:
+            source.committed(positions)
+        except Exception as error:
+            error.add_note(f"while {source.describe()} was told of a checkpoint")
+            raise
+
+    return tell
 
 
 def operator_state(
@@ -101,10 +123,14 @@ def restore_redealt_source(
 
 
 def redealt_splits(
-    parts: Sequence[Mapping[str, Any]], place: int, places: int, run_rows: int
+    parts: Sequence[Mapping[str, Any]], place: int, places: int, run_rows: int, *, keep_done: bool
 ) -> list[SplitProgress]:
-    """Deal the splits that are not finished to another number of ranks, in their order."""
+    """Deal the splits that are not finished to another number of ranks, in their order.
+
+    ``keep_done``: those that are finished, too, so that they are not taken for new ones.
+    """
     splits = [SplitProgress.from_json(one) for facts in parts for one in facts["splits"]]
-    unread = sorted((one for one in splits if not one.done), key=lambda one: one.number)
+    wanted = [one for one in splits if keep_done or not one.done]
+    unread = sorted(wanted, key=lambda one: one.number)
     rows = [one.rows_left for one in unread]
     return [unread[i] for i in dealt_to(place, places, rows, run_rows)]

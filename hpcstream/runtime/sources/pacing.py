@@ -10,11 +10,11 @@ length late, and at most `MOST_BETWEEN_LOOKS_S` a split.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 import pyarrow as pa
 
-from hpcstream.runtime.sources.reader import LiveReader
+from hpcstream.runtime.sources.reader import LiveReader, SplitProgress
 
 STRETCHED_S = 0.020
 """Time between rounds when a pause begins."""
@@ -198,6 +198,37 @@ class Pacer:
     def look_soon(self) -> None:
         """Ask the source in the next turn: something has come."""
         self._look_s = float("-inf")
+
+    def add_split(self, progress: SplitProgress) -> None:
+        """Read one more split: nothing of it is in a round yet."""
+        self._reader.add(progress, self._clock())
+        rows_scanned, marks = self.mark
+        self.mark = rows_scanned, [*marks, self._reader.snapshot()[1][-1]]
+        self.look_soon()
+
+    def retire(self, ids: Container[str]) -> None:
+        """Forget splits whose end is in a closed round."""
+        rows_scanned, marks = self.mark
+        pairs = zip(self._reader.progress, marks, strict=True)
+        kept = [mark for one, mark in pairs if not (one.done and one.split.id in ids)]
+        self._reader.retire(ids)
+        self.mark = rows_scanned, kept
+
+    def close_source(self) -> None:
+        """There will be no further splits."""
+        self._reader.is_open = False
+        self.look_soon()
+
+    @property
+    def done_splits(self) -> list[str]:
+        """The splits whose end is in a closed round."""
+        pairs = zip(self._reader.progress, self.mark[1], strict=True)
+        return [one.split.id for one, (_, _, ended, _) in pairs if ended]
+
+    @property
+    def n_unread(self) -> int:
+        """Number of splits that have not ended."""
+        return self._reader.n_asked
 
     def due_s(self) -> float:
         """Return when there is something to do if nothing comes that can be waited for."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -269,6 +269,11 @@ class BoundedReader:
         self._watermark.restore(snapshot["watermark"])
 
     @property
+    def source(self) -> Source:
+        """What is read."""
+        return self._spec.source
+
+    @property
     def ended(self) -> bool:
         """Whether every split is exhausted."""
         return self._current == len(self.progress)
@@ -381,6 +386,11 @@ class LiveReader:
     has rows does not starve the others. A split that was asked, and had no rows for
     ``idle_timeout_s``, stops holding time back until it has rows again; one that was
     not asked is not idle.
+
+    Attributes
+    ----------
+    is_open : bool
+        Whether splits may still be added; a rank that has none meanwhile is idle.
     """
 
     def __init__(self, spec: SourceSpec, splits: Sequence[SplitProgress], now_s: float) -> None:
@@ -390,6 +400,7 @@ class LiveReader:
         self.times = SeenTimes()
         self._next = 0
         self._splits = [self._opened(progress, now_s) for progress in splits]
+        self.is_open = spec.source.discovers
 
     def _opened(self, progress: SplitProgress, now_s: float) -> _LiveSplit:
         watermark = SplitWatermark(self._spec.watermark_delay)
@@ -398,6 +409,22 @@ class LiveReader:
         if not progress.done:
             reader = progress.opened(self._spec.source)
         return _LiveSplit(progress, reader, watermark, now_s, progress.done)
+
+    @property
+    def source(self) -> Source:
+        """What is read."""
+        return self._spec.source
+
+    def add(self, progress: SplitProgress, now_s: float) -> None:
+        """Read one more split, which appeared while the job runs."""
+        self._splits.append(self._opened(progress, now_s))
+
+    def retire(self, ids: Container[str]) -> None:
+        """Forget splits, which have ended."""
+        self._splits = [
+            live for live in self._splits if not (live.ended and live.progress.split.id in ids)
+        ]
+        self._next = 0
 
     def snapshot(self) -> LiveMark:
         """Return the rows scanned, and for each split how far it was read."""
@@ -414,8 +441,8 @@ class LiveReader:
 
     @property
     def ended(self) -> bool:
-        """Whether every split has ended."""
-        return all(live.ended for live in self._splits)
+        """Whether every split has ended, and there will be no others."""
+        return not self.is_open and all(live.ended for live in self._splits)
 
     def _active(self) -> list[_LiveSplit]:
         return [live for live in self._splits if not live.ended and not live.idle]
@@ -423,7 +450,8 @@ class LiveReader:
     @property
     def mark(self) -> int | None:
         """What the splits promise together; it goes back when one wakes that is behind."""
-        return least_mark([live.mark for live in self._splits])
+        mark = least_mark([live.mark for live in self._splits])
+        return None if mark == MAX_TIME and self.is_open else mark
 
     @property
     def is_idle(self) -> bool:
