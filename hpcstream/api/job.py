@@ -27,9 +27,10 @@ from hpcstream.connectors.in_process.batches import BatchesSource
 from hpcstream.connectors.in_process.generate import GenerateSource
 from hpcstream.connectors.in_process.sinks import PrintSink
 from hpcstream.errors import PlanError
-from hpcstream.graph.logical import EventTime, LogicalGraph, SinkNode, SourceNode, walk
+from hpcstream.graph.logical import LogicalGraph, SinkNode, SourceNode, walk
 from hpcstream.hints import absent
 from hpcstream.log import OUT, launched_rank
+from hpcstream.operators.stream_time import EventTime
 from hpcstream.process.early_exit import exits_are_errors
 
 if TYPE_CHECKING:

@@ -20,21 +20,16 @@ from hpcstream.api.misuse import (
     warn_of_local_moments,
 )
 from hpcstream.calls import answers_wrong_calls
-from hpcstream.columns.event_time import Duration, TimeUnit, duration_text
+from hpcstream.columns.event_time import Duration, TimeUnit
 from hpcstream.columns.hidden import refuse_reserved_names
 from hpcstream.errors import PlanError
 from hpcstream.expressions.expression import Expression, col, refuse_plain_truth
-from hpcstream.graph.logical import (
-    EventClock,
-    EventTime,
-    FilterNode,
-    Node,
-    OperatorNode,
-    ProjectNode,
-    RebalanceNode,
-)
+from hpcstream.graph.logical import Node, OperatorNode
 from hpcstream.hints import near
-from hpcstream.operators.event_time import AssignEventTime
+from hpcstream.operators.event_time import EventTimeSpec
+from hpcstream.operators.spec import OperatorSpec
+from hpcstream.operators.stateless import FilterSpec, ProjectSpec, RebalanceSpec
+from hpcstream.operators.stream_time import EventTime
 from hpcstream.operators.user_functions import FlatMap, MapBatches
 
 
@@ -73,15 +68,7 @@ class RowTransforms(ABC):
         if not pa.types.is_boolean(found):
             raise PlanError(f"filter({expression!r}): needs a boolean expression; this is {found}")
         warn_of_local_moments("filter", expression, self.schema)
-        return self._add(
-            FilterNode(
-                inputs=(self._node,),
-                schema=self.schema,
-                time=self._node.time,
-                ranks=self._ranks,
-                predicate=expression,
-            )
-        )
+        return self._behind(FilterSpec(expression), self.schema, self._node.time)
 
     def select(self, *columns: str | Expression, **named: Any) -> Self:
         """Return these columns only: names, expressions, or ``name=expression``.
@@ -124,15 +111,14 @@ class RowTransforms(ABC):
         if not pairs:
             raise PlanError(f"{what}: no column is left; a stream needs one at least")
         schema = pa.schema([pa.field(name, e.data_type(self.schema)) for name, e in pairs])
-        time = self._node.time
+        spec = ProjectSpec(tuple(pairs))
+        return self._behind(spec, schema, spec.output_time([self._node.time], [self.schema]))
+
+    def _behind(self, spec: OperatorSpec, schema: pa.Schema, time: EventTime | None) -> Self:
+        """Add an operator whose schema is known."""
+        inputs = (self._node,)
         return self._add(
-            ProjectNode(
-                inputs=(self._node,),
-                schema=schema,
-                time=None if time is None else time.behind(pairs),
-                ranks=self._ranks,
-                columns=tuple(pairs),
-            )
+            OperatorNode(inputs=inputs, schema=schema, time=time, ranks=self._ranks, spec=spec)
         )
 
     def map_batches(
@@ -231,33 +217,13 @@ class RowTransforms(ABC):
         found = self.schema.field(column).type
         time = EventTime(column, TimeUnit.of_type(found, unit), found)
         delay = time.unit.ticks(watermark_delay, what="watermark_delay")
-        behind = f", watermark delay {duration_text(delay, time.unit.name)}" if delay else ""
-        return self._add(
-            OperatorNode(
-                inputs=(self._node,),
-                schema=self.schema,
-                time=time,
-                ranks=self._ranks,
-                make=lambda schema: AssignEventTime(column, time.unit.name, delay),
-                operator="event_time",
-                fields=(column, time.unit.name, delay),
-                clock=EventClock(time.unit.name, delay),
-                label=f"event time {column!r}{behind}",
-                reads=frozenset({column}),
-                passes_columns=True,
-                stays=True,
-            )
-        )
+        return self._add(OperatorNode.of(EventTimeSpec(time, delay), self._node, ranks=self._ranks))
 
     # -- placement and names -------------------------------------------------------------
 
     def rebalance(self) -> Self:
         """Spread the rows evenly over the ranks."""
-        return self._add(
-            RebalanceNode(
-                inputs=(self._node,), schema=self.schema, time=self._node.time, ranks=self._ranks
-            )
-        )
+        return self._behind(RebalanceSpec(), self.schema, self._node.time)
 
     def named(self, name: str) -> Self:
         """Give the last transformation a name under which checkpoints keep its state.

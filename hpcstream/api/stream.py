@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from hpcstream.aggregates.base import AggregateCall
 from hpcstream.api.collected import Collected
 from hpcstream.api.dataflow import Dataflow
@@ -19,11 +17,9 @@ from hpcstream.api.notebook import preformatted, schema_text
 from hpcstream.api.row_transforms import RowTransforms
 from hpcstream.api.union_inputs import check_same_rows
 from hpcstream.api.window_checks import (
-    WINDOW_COLUMNS,
     aggregate_named,
     check_key_type,
     check_result_names,
-    decoded,
     not_a_key,
     time_of,
 )
@@ -38,16 +34,16 @@ from hpcstream.connectors.parts.sink import (
 from hpcstream.errors import PlanError
 from hpcstream.expressions.expression import Expression
 from hpcstream.graph.logical import (
-    EventTime,
-    LateNode,
     Node,
+    OperatorNode,
+    SideNode,
     SinkNode,
-    UnionNode,
-    WindowNode,
     walk,
 )
 from hpcstream.graph.time_columns import time_columns
 from hpcstream.hints import absent
+from hpcstream.operators.union import UnionSpec
+from hpcstream.operators.windows.definition import LATE, WindowSpec
 
 
 @answers_wrong_calls
@@ -111,12 +107,7 @@ class Stream(RowTransforms, FileWriting):
         nodes = [self._node] + [other._node for other in others]
         for number, node in enumerate(nodes[1:], start=1):
             check_same_rows(self._node, node, number)
-        time = self._node.time
-        for node in nodes[1:]:
-            time = None if time is None else time.beside(node.time)
-        return self._add(
-            UnionNode(inputs=tuple(nodes), schema=self.schema, time=time, ranks=self._ranks)
-        )
+        return self._add(OperatorNode.of(UnionSpec(len(nodes)), *nodes, ranks=self._ranks))
 
     # -- routing -----------------------------------------------------------------------
 
@@ -180,14 +171,31 @@ class Stream(RowTransforms, FileWriting):
         PlanError
             This stream is not the result of a windowed aggregate.
         """
-        if not isinstance(self._node, WindowNode):
+        if LATE not in self._side_outputs():
             raise PlanError("late(): call it on the result of .agg(...), before anything else")
-        (before,) = self._node.inputs
-        return self._add(
-            LateNode(
-                inputs=(self._node,), schema=before.schema, time=before.time, ranks=self._ranks
+        return self.side(LATE)
+
+    def side(self, output: str) -> Stream:
+        """Return a side output of the last operator, by its name.
+
+        Raises
+        ------
+        PlanError
+            It has none of this name.
+        """
+        node, known = self._node, self._side_outputs()
+        if not isinstance(node, OperatorNode) or output not in known:
+            names = ", ".join(map(repr, known)) or "none"
+            raise PlanError(
+                f"side({output!r}): the last operator has no side output of this name "
+                f"(side outputs: {names}); call it before anything else"
             )
-        )
+        return self._add(SideNode.of(node, output, self._ranks))
+
+    def _side_outputs(self) -> list[str]:
+        if not isinstance(self._node, OperatorNode):
+            return []
+        return sorted(self._node.spec.side_outputs(self._node.input_schemas))
 
     # -- sinks -------------------------------------------------------------------------
 
@@ -370,31 +378,24 @@ class WindowedStream:
         if not calls:
             raise PlanError("agg(): name one aggregate at least, as in agg(rows=hs.count())")
         stream = self._stream
-        schema = self._output_schema(calls)
         before = time_of(stream._node)
-        time = EventTime("window_end", before.unit, before.data_type, shift=-1)
-        node = WindowNode(
-            inputs=(stream._node,),
-            schema=schema,
-            time=time,
-            ranks=stream._ranks,
+        spec = WindowSpec(
             keys=self._keys,
             assigner=self._window.assigner(before.unit),
-            window=repr(self._window),
             aggregates=tuple(calls),
+            window=repr(self._window),
+            unit=before.unit,
+            time_type=before.data_type,
             allowed_lateness=self._lateness,
         )
+        source = stream._node
+        schema = spec.output_schema([source.schema])
+        check_result_names(self._keys, schema.names)
+        time = spec.output_time([before], [source.schema])
+        node = OperatorNode(
+            inputs=(source,), schema=schema, time=time, ranks=stream._ranks, spec=spec
+        )
         return Stream(stream._job, node, stream._ranks)
-
-    def _output_schema(self, calls: list[AggregateCall]) -> pa.Schema:
-        source = self._stream.schema
-        time_type = time_of(self._stream._node).data_type
-        fields = [pa.field(name, decoded(source.field(name).type)) for name in self._keys]
-        fields += [pa.field(name, time_type) for name in WINDOW_COLUMNS]
-        for call in calls:
-            fields.append(pa.field(call.name, call.type_in(source)))
-        check_result_names(self._keys, [f.name for f in fields])
-        return pa.schema(fields)
 
 
 @dataclass(frozen=True)

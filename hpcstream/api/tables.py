@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from hpcstream.columns.event_time import HIDDEN_COLUMNS
 from hpcstream.connectors.files.source import FileSource
 from hpcstream.connectors.formats.csv.format import CsvFormat, CsvSource
 from hpcstream.connectors.formats.hdf5.format import Hdf5Source
@@ -17,7 +16,7 @@ from hpcstream.connectors.formats.ipc.format import IpcFormat, IpcSource
 from hpcstream.connectors.formats.json.format import JsonFormat, JsonSource
 from hpcstream.connectors.formats.parquet.format import ParquetFormat, ParquetSource
 from hpcstream.errors import ConnectorError, PlanError
-from hpcstream.graph.logical import JoinTableNode, Node
+from hpcstream.graph.logical import Node, OperatorNode
 
 Names = str | Sequence[str]
 
@@ -40,21 +39,17 @@ def join_table(
     *,
     how: str,
     suffix: str,
-) -> JoinTableNode:
+) -> OperatorNode:
     """Return the node that enriches ``node`` from a table."""
-    from hpcstream.operators.joins.table import JoinTable
+    from hpcstream.operators.joins.table import JoinTable, JoinTableSpec
 
     held = _load(table)
     left = (left_on,) if isinstance(left_on, str) else tuple(left_on)
     right = (right_on,) if isinstance(right_on, str) else tuple(right_on)
 
     join = JoinTable(held, left, right, how, suffix)  # type: ignore[arg-type]
-    found = join.output_schema(node.schema)
-    visible = pa.schema([f for f in found if f.name not in HIDDEN_COLUMNS])
     path = os.fspath(table) if isinstance(table, str | Path) else ""
-    return JoinTableNode(
-        inputs=(node,), schema=visible, time=node.time, ranks=ranks, join=join, path=path
-    )
+    return OperatorNode.of(JoinTableSpec(join, path=path), node, ranks=ranks)
 
 
 def _load(table: pa.Table | str | Path) -> pa.Table:

@@ -10,7 +10,8 @@ from hpcstream.aggregates.base import Aggregate, AggregateCall
 from hpcstream.aggregates.registry import check_name
 from hpcstream.columns.arrays import can_be_key
 from hpcstream.errors import PlanError
-from hpcstream.graph.logical import EventTime, Node, walk
+from hpcstream.graph.logical import Node, walk
+from hpcstream.operators.stream_time import EventTime
 
 WINDOW_COLUMNS = ("window_start", "window_end")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hpcstream.exchange.wire.format import WireFormat
-from hpcstream.exchange.wire.message import Message
+    from hpcstream.exchange.wire.message import Message
 from hpcstream.stable_keys import Key
 
 Order = npt.NDArray[np.int32]

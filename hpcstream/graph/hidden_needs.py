@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from hpcstream.graph.logical import LateNode, LogicalGraph, Node, OperatorNode, WindowNode
+from hpcstream.graph.logical import LogicalGraph, Node, SideNode
 
 
 class HiddenNeeds:
     """Of which nodes the rows need an event time or an order, for what follows.
 
-    A window gives its results an event time and an order of their own, so what follows it
-    needs neither of its input.
+    An operator may give its results an event time or an order of their own, so that what
+    follows it needs neither of its input: see `hpcstream.operators.spec.Traits`.
     """
 
     def __init__(self, graph: LogicalGraph) -> None:
@@ -27,16 +27,11 @@ class HiddenNeeds:
         return id(node) in self._order
 
     def _note(self, node: Node) -> None:
-        if isinstance(node, WindowNode):
-            self._time.add(id(node.inputs[0]))
-            if any(call.aggregate.needs_order for call in node.aggregates):
-                self._order.add(id(node.inputs[0]))
-            return
-        # Late rows are rows that went into the window, as they were.
-        inputs = node.inputs[0].inputs if isinstance(node, LateNode) else node.inputs
-        sets_time = isinstance(node, OperatorNode) and node.clock is not None
+        traits = node.traits
+        # Rows of a side output are rows that went into the operator, as they were.
+        inputs = node.inputs[0].inputs[:1] if isinstance(node, SideNode) else node.inputs
         for one in inputs:
-            if self.has_time(node) and not sets_time:
+            if traits.needs_time or (self.has_time(node) and not traits.sets_time):
                 self._time.add(id(one))
-            if self.has_order(node):
+            if traits.needs_order or (self.has_order(node) and not traits.sets_order):
                 self._order.add(id(one))

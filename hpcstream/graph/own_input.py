@@ -12,7 +12,7 @@ from hpcstream.connectors.files.source import FileSource
 from hpcstream.connectors.parts.directory import part_name, read_manifest, visible_parts
 from hpcstream.connectors.parts.sink import FileSink
 from hpcstream.errors import ConnectorError
-from hpcstream.graph.logical import JoinTableNode, LogicalGraph, SourceNode
+from hpcstream.graph.logical import LogicalGraph, OperatorNode, SourceNode
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,9 @@ def _inputs(graph: LogicalGraph) -> Iterator[_Input]:
     for node in graph.nodes():
         if isinstance(node, SourceNode):
             yield _Input(node.origin or node.source.describe(), source=node.source)
-        elif isinstance(node, JoinTableNode) and node.path:
-            yield _Input(f"join_table({node.path!r})", path=node.path)
+        elif isinstance(node, OperatorNode):
+            for path in node.spec.files:
+                yield _Input(f"{node.spec.kind}({path!r})", path=path)
 
 
 def _replaced(sink: FileSink) -> set[str]:

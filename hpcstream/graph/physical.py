@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
 from hpcstream.columns.event_time import RESERVED_PREFIXES, WORD_PREFIX
 from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.exchange.partitioning import Partitioning
-from hpcstream.graph.logical import EventClock, SourceNode
+from hpcstream.graph.logical import SourceNode
 from hpcstream.operators.base import Operator
+from hpcstream.operators.spec import MAIN, OperatorSpec
+from hpcstream.operators.stream_time import EventClock
 from hpcstream.stable_keys import Key
-
-MAIN = "main"
-"""Name of an operator's main output; side outputs have names of their own."""
-
 
 LOCAL, FINAL, WHOLE = "local", "final", ""
 """Roles: the two stages of an aggregate, and an operator that is all there is."""
@@ -68,6 +67,14 @@ class OperatorPlan:
     clock: EventClock | None = None
     runs_user_code: bool = False
     reduces: bool = False
+
+    @classmethod
+    def of(cls, spec: OperatorSpec, make: Callable[[], Operator], **others: Any) -> OperatorPlan:
+        """Return the plan of an operator, or of a stage of it, by its definition."""
+        traits = spec.traits
+        known = {"clock": traits.clock, "runs_user_code": traits.runs_user_code}
+        known["reduces"] = traits.reduces
+        return cls(spec.kind, spec.key(), spec.describe(), make, **(known | others))
 
     def describe(self) -> str:
         """Return one line for `explain`."""
@@ -148,7 +155,7 @@ class TaskPlan:
     def describe(self) -> str:
         """Return the chain in one line."""
         parts = [self.source.describe()] if self.source else []
-        return " | ".join(parts + [operator.describe() for operator in self.operators]) or "union"
+        return " | ".join(parts + [operator.describe() for operator in self.operators])
 
 
 @dataclass

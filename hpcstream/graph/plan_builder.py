@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from hpcstream.columns.event_time import HIDDEN_COLUMNS, TIME_COLUMN
 from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.exchange.partitioning import (
     ForwardPartitioning,
@@ -15,14 +14,10 @@ from hpcstream.exchange.partitioning import (
     Partitioning,
 )
 from hpcstream.graph.hidden_needs import HiddenNeeds
-from hpcstream.graph.logical import (
-    LogicalGraph,
-    Node,
-    SourceNode,
-    WindowNode,
-)
+from hpcstream.graph.logical import LogicalGraph, Node, SourceNode
 from hpcstream.graph.origins import UNKNOWN, Origin
-from hpcstream.graph.physical import MAIN, EdgePlan, OperatorPlan, TaskPlan
+from hpcstream.graph.physical import EdgePlan, OperatorPlan, TaskPlan
+from hpcstream.operators.spec import MAIN, Anywhere, ByKey, Requirement
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ class PlanBuilder:
         self.ports: dict[int, Port] = {}
         self._n_edges = 0
         self._name: str | None = None  # of the node that is being planned
-        self.late_ports: dict[int, Port] = {}
+        self.side_ports: dict[tuple[int, str], Port] = {}
 
     # -- parts -------------------------------------------------------------------------
 
@@ -78,17 +73,6 @@ class PlanBuilder:
         if node.ranks is None:
             return tuple(range(self.size))
         return tuple(sorted({rank % self.size for rank in node.ranks}))
-
-    def hidden(self, node: Node, schema: pa.Schema) -> pa.Schema:
-        """Return a node's schema with the hidden columns of ``schema``."""
-        kept = [f for f in schema if f.name in HIDDEN_COLUMNS]
-        if node.time is None:
-            kept = [f for f in kept if f.name != TIME_COLUMN]
-        return pa.schema([*node.schema, *kept])
-
-    def visible(self, schema: pa.Schema) -> pa.Schema:
-        """Return the user's columns of a schema."""
-        return pa.schema([f for f in schema if f.name not in HIDDEN_COLUMNS])
 
     def input_port(self, node: Node, index: int = 0) -> Port:
         """Return the port that feeds an input."""
@@ -170,6 +154,25 @@ class PlanBuilder:
         """Send rows to the rank that owns their key."""
         self.connect(port, task, index, partitioning=HashPartitioning(keys))
 
-    def note_late(self, node: WindowNode, port: Port) -> None:
-        """Remember where the late rows of a window come out."""
-        self.late_ports[id(node)] = port
+    def is_placed(
+        self, port: Port, requirement: Requirement, ranks: tuple[int, ...], *, alone: bool = True
+    ) -> bool:
+        """Return whether rows are where an operator on ``ranks`` wants them.
+
+        ``alone``: it has no other input, whose rows of equal keys must be on the same ranks.
+        """
+        if port.task.ranks != ranks:
+            return False
+        if len(ranks) == 1 or isinstance(requirement, Anywhere):
+            return True
+        by = port.partitioned_by
+        if not isinstance(requirement, ByKey) or by is None:
+            return False
+        if by != requirement.columns and not (alone and set(by) <= set(requirement.columns)):
+            return False
+        self.notes.append(f"exchange dropped: rows are already partitioned by {', '.join(by)}")
+        return True
+
+    def note_side(self, node: Node, output: str, port: Port) -> None:
+        """Remember where a side output of a node comes out."""
+        self.side_ports[id(node), output] = port

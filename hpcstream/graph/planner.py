@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
-from hpcstream.columns.event_time import ORDER_COLUMN, PLACE_COLUMN, TIME_COLUMN
-from hpcstream.columns.row_order import order_fields
+from hpcstream.columns.event_time import ORDER_COLUMN, TIME_COLUMN
 from hpcstream.errors import PlanError
 from hpcstream.exchange.partitioning import (
+    BroadcastPartitioning,
+    ForwardPartitioning,
     GatherPartitioning,
+    HashPartitioning,
+    Partitioning,
     RebalancePartitioning,
 )
 from hpcstream.graph.logical import (
-    FilterNode,
-    JoinTableNode,
-    LateNode,
     LogicalGraph,
     Node,
     OperatorNode,
-    ProjectNode,
-    RebalanceNode,
+    SideNode,
     SinkNode,
     SourceNode,
-    UnionNode,
-    WindowNode,
 )
 from hpcstream.graph.origins import Origin, united
-from hpcstream.graph.physical import MAIN, OperatorPlan, PhysicalGraph
+from hpcstream.graph.physical import OperatorPlan, PhysicalGraph, TaskPlan
 from hpcstream.graph.plan_builder import PlanBuilder, Port
 from hpcstream.graph.rewrites import optimized
 from hpcstream.operators.base import Operator
-from hpcstream.operators.joins.table import JoinTable
 from hpcstream.operators.sink import SinkOperator
-from hpcstream.operators.stateless import Filter, Project
-from hpcstream.operators.union import Union
-from hpcstream.operators.user_functions import FlatMap, MapBatches
-
-ORDERING = (ORDER_COLUMN, PLACE_COLUMN)
+from hpcstream.operators.spec import (
+    MAIN,
+    Anywhere,
+    Broadcast,
+    ByKey,
+    Gathered,
+    OperatorContext,
+    Requirement,
+    Spread,
+)
+from hpcstream.operators.windows.definition import WindowSpec
 
 
 def plan(
@@ -76,21 +78,27 @@ def _check_targets(graph: LogicalGraph) -> None:
         seen[target] = node.describe()
 
 
-def plan_of(node: Node, make: Callable[[], Operator], **traits: Any) -> OperatorPlan:
-    """Return the one operator that runs a node."""
-    return OperatorPlan(node.kind, node.key(), node.describe(), make, **traits)
-
-
 class _Planner(PlanBuilder):
     def run(self) -> PhysicalGraph:
         for node in self.graph.nodes():
             self._name = node.name
-            port = _VISIT[type(node)](self, node)
-            if port is not None:
-                self.ports[id(node)] = port
+            if isinstance(node, SinkNode):
+                self.sink(node)
+            else:
+                self.ports[id(node)] = self.port(node)
         return PhysicalGraph(self.size, self.tasks, self.notes)
 
-    # -- nodes -------------------------------------------------------------------------
+    def port(self, node: Node) -> Port:
+        """Plan a node; return where its rows come out."""
+        if isinstance(node, SourceNode):
+            return self.source(node)
+        if isinstance(node, SideNode):
+            return self.side(node)
+        assert isinstance(node, OperatorNode)
+        lower = LOWERINGS.get(node.spec.kind)
+        return self.operator(node) if lower is None else lower(self, node)
+
+    # -- ends of the graph ---------------------------------------------------------------
 
     def source(self, node: SourceNode) -> Port:
         task = self.new_task(self.ranks_of(node), node)
@@ -104,123 +112,113 @@ class _Planner(PlanBuilder):
             fields.append(pa.field(ORDER_COLUMN, pa.int64()))
         return self.done(node, task, (-1, MAIN), pa.schema(fields), None, origin=origin)
 
-    def filter(self, node: FilterNode) -> Port:
-        port = self.moved(self.input_port(node), self.ranks_of(node))
-        kept = node.schema.names
-        schema = Filter(node.predicate, kept).output_schema(port.schema)
-        task, output = self.append(port, plan_of(node, lambda: Filter(node.predicate, kept)))
-        by = port.partitioned_by
-        return self.done(node, task, output, schema, by, origin=port.origin)
-
-    def project(self, node: ProjectNode) -> Port:
-        port = self.moved(self.input_port(node), self.ranks_of(node))
-        task, output = self.append(port, plan_of(node, lambda: Project(node.columns)))
-        kept = {name for name, e in node.columns if e.is_column and e.columns() == {name}}
-        by = port.partitioned_by
-        if by is not None and not kept.issuperset(by):
-            by = None
-        schema = self.hidden(node, port.schema)
-        return self.done(node, task, output, schema, by, origin=port.origin)
-
-    def operator(self, node: OperatorNode) -> Port:
-        port = self.input_port(node)
-        if not node.stays:
-            port = self.moved(port, self.ranks_of(node))
-        needs_time = self.hidden_needs.has_time(node)
-
-        def make() -> Operator:
-            operator = node.make(port.schema)
-            if isinstance(operator, MapBatches):
-                return operator.planned(needs_time=needs_time, in_order=port.origin.in_order)
-            return operator
-
-        operator = make()
-        schema = operator.output_schema(port.schema)
-        runs_user_code = isinstance(operator, (MapBatches, FlatMap))
-        operator_plan = plan_of(node, make, clock=node.clock, runs_user_code=runs_user_code)
-        task, output = self.append(port, operator_plan)
-        by = port.partitioned_by if node.passes_columns else None
-        return self.done(node, task, output, schema, by, origin=port.origin)
-
-    def join_table(self, node: JoinTableNode) -> Port:
-        port = self.moved(self.input_port(node), self.ranks_of(node))
-        names, stream = node.schema.names, self.visible(port.schema)
-
-        def make() -> JoinTable:
-            return node.join.emitting(stream, names, node.encoded, node.where)
-
-        schema = make().output_schema(port.schema)
-        task, output = self.append(port, plan_of(node, make))
-        by = port.partitioned_by
-        return self.done(node, task, output, schema, by, origin=port.origin)
-
-    def union(self, node: UnionNode) -> Port:
-        ranks = self.ranks_of(node)
-        ports = [self.moved(self.ports[id(one)], ranks) for one in node.inputs]
-        common = set.intersection(*(set(port.schema.names) for port in ports))
-        fields = [f for f in ports[0].schema if f.name in common and f.name not in ORDERING]
-        if self.hidden_needs.has_order(node):
-            given = {name for port in ports for name in port.schema.names}
-            fields += [f for f in order_fields(placed=True) if f.name in given]
-        schema = pa.schema(fields)
-        task = self.new_task(ranks)
-        for index, port in enumerate(ports):
-            self.connect(port, task, index)
-        origin, offsets = united([port.origin for port in ports])
-        union = OperatorPlan(node.kind, node.key(), "union", lambda: Union(schema, offsets))
-        task.operators.append(union)
-        return self.done(node, task, (0, MAIN), schema, None, origin=origin)
-
-    def rebalance(self, node: RebalanceNode) -> Port:
-        port = self.input_port(node)
-        ranks, origin = self.ranks_of(node), port.origin.mixed()
-        if self.size == 1:
-            return self.done(node, port.task, port.output, port.schema, None, origin=origin)
-        task = self.new_task(ranks)
-        self.connect(port, task, partitioning=RebalancePartitioning())
-        return self.done(node, task, (-1, MAIN), port.schema, None, origin=origin)
-
-    def window(self, node: WindowNode) -> Port:
-
-        from hpcstream.graph.window_plan import WindowPlan  # loads the kernels
-
-        return WindowPlan(self, node).build()
-
-    def late(self, node: LateNode) -> Port:
-        port = self.late_ports[id(node.inputs[0])]
-        origin = self.input_port(node.inputs[0]).origin.mixed()
-        return self.done(node, port.task, port.output, port.schema, None, origin=origin)
-
     def sink(self, node: SinkNode) -> None:
         port = self.input_port(node)
         sink_number = [id(sink) for sink in self.graph.sinks].index(id(node))
-        ranks = self.ranks_of(node)
-        if node.gather and self.size > 1:
-            task = self.new_task((0,))
-            self.connect(port, task, partitioning=GatherPartitioning())
-            port = Port(task, (-1, MAIN), port.schema)
-        elif not node.gather:
-            port = self.moved(port, ranks)
+        if not node.gather:
+            port = self.moved(port, self.ranks_of(node))
+        elif self.size > 1:
+            port = self.placed(port, Gathered(), (0,))
         schema = node.schema
-        self.append(
-            port,
-            plan_of(
-                node,
-                lambda: SinkOperator(node.sink, schema, sink_number),
-                sink_number=sink_number,
-            ),
+
+        def make() -> Operator:
+            return SinkOperator(node.sink, schema, sink_number)
+
+        plan = OperatorPlan("sink", node.key(), node.describe(), make, sink_number=sink_number)
+        self.append(port, plan)
+
+    # -- operators -----------------------------------------------------------------------
+
+    def side(self, node: SideNode) -> Port:
+        port = self.side_ports[id(node.inputs[0]), node.output]
+        origin = self.input_port(node.inputs[0]).origin.mixed()
+        return self.done(node, port.task, port.output, port.schema, None, origin=origin)
+
+    def operator(self, node: OperatorNode) -> Port:
+        """Plan an operator by what its definition says of it."""
+        spec = node.spec
+        requirements = spec.inputs()
+        ranks = self.ranks_of(node)
+        if all(isinstance(one, Gathered) for one in requirements):
+            ranks = ranks[:1]
+        ports = [self.ports[id(one)] for one in node.inputs]
+        if len(ports) > 1:
+            task = self.joined(ports, requirements, ranks)
+            origin, offsets = united([port.origin for port in ports])
+            moved = [Port(task, (-1, MAIN), port.schema) for port in ports]
+            by = requirements[0].columns if isinstance(requirements[0], ByKey) else None
+        else:
+            moved = ports if spec.traits.stays else [self.placed(ports[0], requirements[0], ranks)]
+            origin, offsets, by = moved[0].origin, (), moved[0].partitioned_by
+        context = OperatorContext(
+            inputs=tuple(port.schema for port in moved),
+            output=node.schema,
+            sides=node.sides,
+            reads_time=self.hidden_needs.has_time(node),
+            reads_order=self.hidden_needs.has_order(node),
+            in_order=origin.in_order,
+            order_offsets=offsets,
         )
+        schema = spec.planned_schema(context)
+        if by is not None and not spec.passed(context.inputs).issuperset(by):
+            by = None
+        task, output = moved[0].task, moved[0].output
+        if not spec.traits.is_identity:
+            task, output = self.append(moved[0], OperatorPlan.of(spec, lambda: spec.open(context)))
+        for name, side in spec.side_outputs(context.inputs).items():
+            self.note_side(node, name, Port(task, (output[0], name), side))
+        return self.done(node, task, output, schema, by, origin=origin)
+
+    def placed(self, port: Port, requirement: Requirement, ranks: tuple[int, ...]) -> Port:
+        """Return a port on ``ranks`` where rows are as an operator wants them."""
+        if isinstance(requirement, Anywhere):
+            return self.moved(port, ranks)
+        by = port.partitioned_by
+        if self.is_placed(port, requirement, ranks):
+            return replace(port, partitioned_by=None if isinstance(requirement, Spread) else by)
+        task = self.new_task(ranks)
+        self.connect(port, task, partitioning=partitioning_of(requirement))
+        by = requirement.columns if isinstance(requirement, ByKey) else None
+        return Port(task, (-1, MAIN), port.schema, by, origin=port.origin.mixed())
+
+    def joined(
+        self, ports: Sequence[Port], requirements: Sequence[Requirement], ranks: tuple[int, ...]
+    ) -> TaskPlan:
+        """Return a new task whose inputs are ports, with rows where an operator wants them."""
+        arrived: list[tuple[Port, Partitioning | None]] = []
+        for port, requirement in zip(ports, requirements, strict=True):
+            if isinstance(requirement, Anywhere):
+                arrived.append((self.moved(port, ranks), None))
+            elif self.is_placed(port, requirement, ranks, alone=False):
+                arrived.append((port, None))
+            else:
+                arrived.append((port, partitioning_of(requirement)))
+        task = self.new_task(ranks)
+        for index, (port, partitioning) in enumerate(arrived):
+            self.connect(port, task, index, partitioning=partitioning)
+        return task
 
 
-_VISIT: dict[type[Node], Callable[..., Port | None]] = {
-    SourceNode: _Planner.source,
-    FilterNode: _Planner.filter,
-    ProjectNode: _Planner.project,
-    OperatorNode: _Planner.operator,
-    JoinTableNode: _Planner.join_table,
-    UnionNode: _Planner.union,
-    RebalanceNode: _Planner.rebalance,
-    WindowNode: _Planner.window,
-    LateNode: _Planner.late,
-    SinkNode: _Planner.sink,
-}
+def partitioning_of(requirement: Requirement) -> Partitioning:
+    """Return how rows are sent to where an operator wants them."""
+    match requirement:
+        case ByKey(columns):
+            return HashPartitioning(columns)
+        case Gathered():
+            return GatherPartitioning()
+        case Broadcast():
+            return BroadcastPartitioning()
+        case Spread():
+            return RebalancePartitioning()
+    return ForwardPartitioning()
+
+
+def _windows(planner: PlanBuilder, node: OperatorNode) -> Port:
+    from hpcstream.graph.lowering.windows import WindowPlan
+
+    assert isinstance(node.spec, WindowSpec)
+    return WindowPlan(planner, node, node.spec).build()
+
+
+LOWERINGS: dict[str, Callable[[PlanBuilder, OperatorNode], Port]] = {WindowSpec.kind: _windows}
+"""Kinds of operators that have several physical forms, and who chooses."""

@@ -1,42 +1,44 @@
 """Rewrites of the logical graph that leave its meaning as it is.
 
-Each returns a new graph and notes what it did for `explain`.
+Each returns a new graph and notes what it did for `explain`. What may pass an operator its
+definition says; only filters and projections, which the rewrites move and make, are known here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hpcstream.expressions.expression import Expression
 from hpcstream.graph.logical import (
-    Columns,
-    FilterNode,
-    JoinTableNode,
-    LateNode,
     LogicalGraph,
     Node,
-    ProjectNode,
-    RebalanceNode,
+    OperatorNode,
+    SideNode,
     SinkNode,
     SourceNode,
-    UnionNode,
-    WindowNode,
 )
+from hpcstream.operators.spec import Columns
+from hpcstream.operators.stateless import FilterSpec, ProjectSpec
 
 
 def optimized(graph: LogicalGraph) -> LogicalGraph:
     """Return the graph with filters pushed down and columns pruned."""
-    pruned = prune_columns(push_filters(mark_late(graph)))
-    return encode_joined_keys(filter_in_joins(pruned))
+    pruned = prune_columns(push_filters(mark_sides(graph)))
+    return encode_keys(absorb_filters(pruned))
 
 
-def mark_late(graph: LogicalGraph) -> LogicalGraph:
-    """Tell the windows whose late rows are read to hand them out."""
-    wanted = {id(node.inputs[0]) for node in graph.nodes() if isinstance(node, LateNode)}
+def mark_sides(graph: LogicalGraph) -> LogicalGraph:
+    """Tell the operators which of their side outputs are read."""
+    wanted: dict[int, set[str]] = {}
+    for node in graph.nodes():
+        if isinstance(node, SideNode):
+            wanted.setdefault(id(node.inputs[0]), set()).add(node.output)
 
     def change(node: Node, inputs: tuple[Node, ...]) -> Node:
-        if isinstance(node, WindowNode):
-            return replace(node, inputs=inputs, wants_late=id(node) in wanted)
+        if isinstance(node, OperatorNode):
+            sides = frozenset(wanted.get(id(node), ()))
+            return replace(node, inputs=inputs, sides=sides)
         return replace(node, inputs=inputs)
 
     return LogicalGraph(graph.rewritten(change), graph.rewrites)
@@ -45,8 +47,7 @@ def mark_late(graph: LogicalGraph) -> LogicalGraph:
 def push_filters(graph: LogicalGraph) -> LogicalGraph:
     """Move filters towards the sources, into the scan where it can apply them.
 
-    A filter passes an earlier one only if it cannot raise: the earlier one may be
-    what keeps it from dividing by zero. It stays where others read its input.
+    It stays where others read its input.
     """
     push = _FilterPush(graph)
     return LogicalGraph(graph.rewritten(push.change), push.notes)
@@ -59,44 +60,52 @@ class _FilterPush:
         self._shared: dict[int, Node] = {}  # by id; the node too, so that no id comes again
 
     def change(self, node: Node, inputs: tuple[Node, ...]) -> Node:
-        if isinstance(node, FilterNode):
-            new = self._sunk(replace(node, inputs=inputs), inputs[0])
-        else:
-            new = replace(node, inputs=inputs)
+        new = replace(node, inputs=inputs)
+        if isinstance(new, OperatorNode) and isinstance(new.spec, FilterSpec):
+            new = self._sunk(new, new.spec.predicate, inputs[0])
         if self._consumers.get(id(node), 0) > 1:
             self._shared[id(new)] = new
         return new
 
-    def _sunk(self, node: FilterNode, below: Node) -> Node:
+    def _sunk(self, node: OperatorNode, predicate: Expression, below: Node) -> Node:
         """Return ``below`` with the filter put as deep into it as it can go."""
         if id(below) not in self._shared:
             if isinstance(below, SourceNode):
-                return self._into_scan(node, below)
-            if isinstance(below, RebalanceNode):
-                return replace(below, inputs=(self._sunk(node, below.inputs[0]),))
-            if isinstance(below, FilterNode) and node.predicate.is_total(below.schema):
-                return replace(below, inputs=(self._sunk(node, below.inputs[0]),))
-            if isinstance(below, ProjectNode) and _reads_plain_columns(node, below):
-                return self._below_project(node, below)
-            if isinstance(below, UnionNode):
-                return self._into_union(node, below)
+                return self._into_scan(node, predicate, below)
+            if isinstance(below, OperatorNode):
+                passed = below.spec.below_filter(predicate, below.input_schemas)
+                if passed is not None:
+                    return self._past(node, predicate, below, passed)
         return replace(node, inputs=(below,), schema=below.schema)
 
-    def _below_project(self, node: FilterNode, below: ProjectNode) -> Node:
-        predicate = node.predicate.substitute(dict(below.columns))
-        self.notes.append(f"filter pushed below select: {predicate!r}")
-        (source,) = below.inputs
-        lower = replace(node, schema=source.schema, predicate=predicate, ranks=source.ranks)
-        return replace(below, inputs=(self._sunk(lower, source),))
+    def _past(
+        self,
+        node: OperatorNode,
+        predicate: Expression,
+        below: OperatorNode,
+        passed: Sequence[Expression | None],
+    ) -> Node:
+        """Return ``below`` with filters before its inputs in place of the one behind it."""
+        what = below.spec.kind
+        if len(passed) > 1 and all(one is not None for one in passed):
+            self.notes.append(f"filter pushed into each side of a {what}: {predicate!r}")
+        elif len(passed) > 1 or passed[0] is not predicate:
+            below_it = ", ".join(repr(one) for one in passed if one is not None)
+            self.notes.append(f"filter pushed below {what}: {below_it}")
+        inputs = []
+        for own, side in zip(passed, below.inputs, strict=True):
+            if own is not None:
+                spec = FilterSpec(own)
+                lower = replace(
+                    node, spec=spec, schema=side.schema, time=side.time, ranks=side.ranks
+                )
+                side = self._sunk(lower, own, side)
+            inputs.append(side)
+        return replace(below, inputs=tuple(inputs))
 
-    def _into_union(self, node: FilterNode, below: UnionNode) -> Node:
-        self.notes.append(f"filter pushed into each side of a union: {node.predicate!r}")
-        sides = [self._sunk(replace(node, ranks=side.ranks), side) for side in below.inputs]
-        return replace(below, inputs=tuple(sides))
-
-    def _into_scan(self, node: FilterNode, source: SourceNode) -> Node:
+    def _into_scan(self, node: OperatorNode, whole: Expression, source: SourceNode) -> Node:
         kept: list[Expression] = []
-        for predicate in node.predicate.conjuncts():
+        for predicate in whole.conjuncts():
             is_first = not kept and not source.filters
             may_join = is_first or predicate.is_total(source.schema)
             arrow = predicate.to_arrow(source.schema) if may_join else None
@@ -111,13 +120,7 @@ class _FilterPush:
         rest = kept[0]
         for predicate in kept[1:]:
             rest = rest & predicate
-        return replace(node, inputs=(source,), schema=source.schema, predicate=rest)
-
-
-def _reads_plain_columns(node: FilterNode, below: ProjectNode) -> bool:
-    """Return whether a filter reads columns that a projection passes on as they are."""
-    made = dict(below.columns)
-    return all(made[name].is_column for name in node.predicate.columns())
+        return replace(node, inputs=(source,), schema=source.schema, spec=FilterSpec(rest))
 
 
 def prune_columns(graph: LogicalGraph) -> LogicalGraph:
@@ -135,65 +138,72 @@ def prune_columns(graph: LogicalGraph) -> LogicalGraph:
     return LogicalGraph(graph.rewritten(change), notes)
 
 
-def filter_in_joins(graph: LogicalGraph) -> LogicalGraph:
-    """Let joins on strings look these up where they lie, instead of behind a filter.
-
-    A filter copies the rows it keeps; of a string that is only looked up, that would
-    be most of its work.
-    """
+def absorb_filters(graph: LogicalGraph) -> LogicalGraph:
+    """Let operators that filter better themselves do so, in place of a filter before them."""
     consumers = graph.consumers()
     notes = list(graph.rewrites)
 
     def change(node: Node, inputs: tuple[Node, ...]) -> Node:
         new = replace(node, inputs=inputs)
-        if not isinstance(new, JoinTableNode):
+        if not isinstance(node, OperatorNode) or len(node.inputs) != 1:
             return new
         below = node.inputs[0]
-        if not new.join.looks_up_strings(below.schema):
-            return new
-        while isinstance(below, ProjectNode) and _only_drops_columns(below):
-            if consumers.get(id(below), 0) > 1 or below.ranks != node.ranks:
-                return new
+        while _only_drops_columns(below) and not _is_apart(below, node, consumers):
             inputs, below = inputs[0].inputs, below.inputs[0]
-        if not isinstance(below, FilterNode) or below.ranks != node.ranks:
+        predicate = _predicate(below)
+        if predicate is None or _is_apart(below, node, consumers):
             return new
-        if consumers.get(id(below), 0) > 1:
+        spec = node.spec.with_filter(predicate, node.input_schemas)
+        if spec is None:
             return new
-        notes.append(f"filter joined with join_table: {below.predicate!r}")
-        return replace(new, inputs=inputs[0].inputs, where=below.predicate)
+        notes.append(f"filter joined with {spec.kind}: {predicate!r}")
+        return replace(node, inputs=inputs[0].inputs, spec=spec)
 
     return LogicalGraph(graph.rewritten(change), notes)
 
 
-def _only_drops_columns(node: ProjectNode) -> bool:
-    return all(e.is_column and e.columns() == {name} for name, e in node.columns)
+def encode_keys(graph: LogicalGraph) -> LogicalGraph:
+    """Let strings that an operator adds only as keys of the next one stay numbers.
 
-
-def encode_joined_keys(graph: LogicalGraph) -> LogicalGraph:
-    """Let strings that a join adds only as keys of the window behind it stay numbers.
-
-    They leave the join as dictionaries; the window's result has the strings again.
+    They leave as dictionaries; the result of the next one has the strings again.
     """
     consumers = graph.consumers()
     notes = list(graph.rewrites)
 
     def change(node: Node, inputs: tuple[Node, ...]) -> Node:
         new = replace(node, inputs=inputs)
-        if not isinstance(node, WindowNode) or node.wants_late:
+        if not isinstance(node, OperatorNode) or node.sides or len(inputs) != 1:
             return new
-        (join,) = node.inputs
-        if not isinstance(join, JoinTableNode) or consumers.get(id(join), 0) > 1:
+        (before,), (below,) = node.inputs, inputs
+        names = node.spec.takes_dictionaries
+        if not names or not isinstance(below, OperatorNode) or consumers.get(id(before), 0) > 1:
             return new
-        only_keys = frozenset(node.keys).difference(*(c.columns() for c in node.aggregates))
-        encoded = join.join.texts(join.inputs[0].schema, only_keys)
-        if not encoded:
+        found = below.spec.with_dictionaries(names, below.input_schemas)
+        if found is None:
             return new
+        spec, encoded = found
         notes.append(f"joined keys stay dictionaries: {', '.join(sorted(encoded))}")
-        (joined,) = inputs
-        assert isinstance(joined, JoinTableNode)
-        return replace(new, inputs=(replace(joined, encoded=encoded),))
+        return replace(new, inputs=(replace(below, spec=spec),))
 
     return LogicalGraph(graph.rewritten(change), notes)
+
+
+def _predicate(node: Node) -> Expression | None:
+    """Return the condition of a filter; None of other nodes."""
+    if isinstance(node, OperatorNode) and isinstance(node.spec, FilterSpec):
+        return node.spec.predicate
+    return None
+
+
+def _only_drops_columns(node: Node) -> bool:
+    if isinstance(node, OperatorNode) and isinstance(node.spec, ProjectSpec):
+        return node.spec.only_drops
+    return False
+
+
+def _is_apart(node: Node, consumer: Node, consumers: dict[int, int]) -> bool:
+    """Whether others read a node, too, or it runs on other ranks than its consumer."""
+    return consumers.get(id(node), 0) > 1 or node.ranks != consumer.ranks
 
 
 def _needed(graph: LogicalGraph) -> dict[int, Columns]:

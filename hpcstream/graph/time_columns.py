@@ -10,18 +10,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from hpcstream.graph.logical import (
-    LateNode,
-    Node,
-    OperatorNode,
-    ProjectNode,
-    SourceNode,
-    UnionNode,
-    WindowNode,
-    walk,
-)
-
-"""Aggregates whose result is one of the values."""
+from hpcstream.graph.logical import Node, OperatorNode, SideNode, walk
 
 
 def time_columns(node: Node) -> dict[str, str]:
@@ -37,21 +26,12 @@ def time_columns(node: Node) -> dict[str, str]:
 
 
 def _of_node(node: Node, found: Mapping[int, dict[str, str]]) -> dict[str, str]:
-    before = [found[id(one)] for one in node.inputs]
-    if isinstance(node, SourceNode):
-        return _own(node)
-    if isinstance(node, ProjectNode):
-        same = {name: next(iter(e.columns())) for name, e in node.columns if e.is_column}
-        return {name: before[0][old] for name, old in same.items() if old in before[0]}
-    if isinstance(node, WindowNode):
-        return _of_windows(node, before[0])
-    if isinstance(node, LateNode):
+    if isinstance(node, SideNode):
         return found[id(node.inputs[0].inputs[0])]
-    if isinstance(node, UnionNode):
-        return {n: u for n, u in before[0].items() if all(one.get(n) == u for one in before)}
+    before = [found[id(one)] for one in node.inputs]
     if isinstance(node, OperatorNode):
-        return {**(before[0] if node.passes_columns else {}), **_own(node)}
-    return before[0]  # a table's columns that are joined to it have other names
+        return {**node.spec.time_units(before), **_own(node)}
+    return before[0] if before else _own(node)
 
 
 def _own(node: Node) -> dict[str, str]:
@@ -61,14 +41,3 @@ def _own(node: Node) -> dict[str, str]:
     if node.time.column not in node.schema.names:
         return {}
     return {node.time.column: node.time.unit.name}
-
-
-def _of_windows(node: WindowNode, before: dict[str, str]) -> dict[str, str]:
-    found = {name: before[name] for name in node.keys if name in before}
-    found |= dict.fromkeys(("window_start", "window_end"), node.unit)
-    for call in node.aggregates:
-        if call.aggregate.returns_input and call.inputs[0].is_column:
-            (column,) = call.inputs[0].columns()
-            if column in before:
-                found[call.name] = before[column]
-    return found

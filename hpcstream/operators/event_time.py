@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, TIME_COLUMN, TimeUnit
+from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, TIME_COLUMN, TimeUnit, duration_text
 from hpcstream.columns.hidden import time_field, visible_positions
 from hpcstream.columns.time_values import event_time_values
 from hpcstream.errors import PlanError
 from hpcstream.expressions.binding import unknown_column
 from hpcstream.operators.base import Operator
+from hpcstream.operators.spec import Columns, OperatorContext, OperatorSpec, Schemas, Traits
+from hpcstream.operators.stream_time import EventClock, EventTime
+from hpcstream.stable_keys import Key
 from hpcstream.state.snapshots import Share, Snapshot
 
 
@@ -119,6 +123,62 @@ class AssignEventTime(Operator):
             f"event time from {self._column!r}, in {self._unit}; watermark {self._delay} "
             f"{self._unit} behind"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class EventTimeSpec(OperatorSpec):
+    """Takes event time from a column, in the middle of a stream.
+
+    Attributes
+    ----------
+    time : EventTime
+        Its column is there.
+    delay : int
+        How far the watermark stays behind, in ticks.
+    """
+
+    time: EventTime
+    delay: int = 0
+    kind = "event_time"
+
+    @property
+    def traits(self) -> Traits:  # type: ignore[override]
+        clock = EventClock(self.time.unit.name, self.delay)
+        return Traits(clock=clock, sets_time=True, stays=True)
+
+    def key(self) -> Key:
+        return [self.time.column, self.time.unit.name, self.delay]
+
+    def describe(self) -> str:
+        unit = self.time.unit.name
+        behind = f", watermark delay {duration_text(self.delay, unit)}" if self.delay else ""
+        return f"event time {self.time.column!r}{behind}"
+
+    def output_schema(self, inputs: Schemas) -> pa.Schema:
+        return self._operator().output_schema(inputs[0])
+
+    def output_time(self, times: Sequence[EventTime | None], inputs: Schemas) -> EventTime | None:
+        return self.time
+
+    def passed(self, inputs: Schemas) -> Columns:
+        return frozenset(inputs[0].names)
+
+    def time_units(self, inputs: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+        return inputs[0]
+
+    def required(self, needed: Columns, inputs: Schemas, sides: Columns) -> Sequence[Columns]:
+        return [(needed | {self._column}).intersection(inputs[0].names)]
+
+    def open(self, context: OperatorContext) -> AssignEventTime:
+        return self._operator()
+
+    @property
+    def _column(self) -> str:
+        assert self.time.column is not None
+        return self.time.column
+
+    def _operator(self) -> AssignEventTime:
+        return AssignEventTime(self._column, self.time.unit.name, self.delay)
 
 
 def _set_time(batch: pa.RecordBatch, times: pa.Array) -> pa.RecordBatch:

@@ -7,7 +7,7 @@ out its output schema once for an input schema, before any row is read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -24,9 +24,17 @@ from hpcstream.errors import PlanError
 from hpcstream.expressions.binding import unknown_column
 from hpcstream.expressions.expression import Expression, col
 from hpcstream.operators.base import Operator
-from hpcstream.operators.user_functions import FlatMap, MapBatches
-
-__all__ = ["Drop", "Filter", "FlatMap", "MapBatches", "Project", "Rename", "WithColumns"]
+from hpcstream.operators.spec import (
+    Columns,
+    OperatorContext,
+    OperatorSpec,
+    Requirement,
+    Schemas,
+    Spread,
+    Traits,
+)
+from hpcstream.operators.stream_time import EventTime
+from hpcstream.stable_keys import Key
 
 NamedExpressions = tuple[tuple[str, Expression], ...]
 
@@ -93,6 +101,55 @@ class Filter(Operator):
         return f"filter({self.condition!r})"
 
 
+@dataclass(frozen=True, eq=False)
+class FilterSpec(OperatorSpec):
+    """Keeps the rows for which ``predicate`` is true, and of their columns those ``kept``.
+
+    Attributes
+    ----------
+    kept : frozenset of str or None
+        None: all.
+    """
+
+    predicate: Expression
+    kept: Columns | None = None
+    kind = "filter"
+
+    def key(self) -> Key:
+        return self.predicate.key()
+
+    def describe(self) -> str:
+        return f"filter {self.predicate!r}"
+
+    def output_schema(self, inputs: Schemas) -> pa.Schema:
+        return self._operator().output_schema(inputs[0])
+
+    def passed(self, inputs: Schemas) -> Columns:
+        return frozenset(inputs[0].names)
+
+    def time_units(self, inputs: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+        return inputs[0]
+
+    def required(self, needed: Columns, inputs: Schemas, sides: Columns) -> Sequence[Columns]:
+        return [needed | self.predicate.columns()]
+
+    def pruned(self, needed: Columns, inputs: Schemas) -> FilterSpec:
+        kept = needed.intersection(inputs[0].names)
+        return replace(self, kept=None if len(kept) == len(inputs[0]) else kept)
+
+    def below_filter(
+        self, predicate: Expression, inputs: Schemas
+    ) -> Sequence[Expression | None] | None:
+        """Let it pass if it cannot raise: this filter may keep it from dividing by zero."""
+        return [predicate] if predicate.is_total(inputs[0]) else None
+
+    def open(self, context: OperatorContext) -> Filter:
+        return self._operator()
+
+    def _operator(self) -> Filter:
+        return Filter(self.predicate, None if self.kept is None else sorted(self.kept))
+
+
 @dataclass(frozen=True, slots=True)
 class _Projection:
     """What a `Project` does with one input schema."""
@@ -138,6 +195,103 @@ class Project(Operator):
         if self._projection is None or not self._projection.input_schema.equals(schema):
             self._projection = _project(self.columns, schema, self.describe())
         return self._projection
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectSpec(OperatorSpec):
+    """Computes columns from expressions: select, with_columns, drop and rename.
+
+    Attributes
+    ----------
+    label : str
+        For people; empty: from the columns.
+    """
+
+    columns: NamedExpressions
+    label: str = ""
+    kind = "select"
+
+    def key(self) -> Key:
+        return [[name, expression.key()] for name, expression in self.columns]
+
+    def describe(self) -> str:
+        shown = [repr(e) if repr(e) == f"col({n!r})" else f"{n}={e!r}" for n, e in self.columns]
+        return self.label or f"select {', '.join(shown)}"
+
+    @property
+    def only_drops(self) -> bool:
+        """Whether all columns leave as they are, under the same name."""
+        return all(_is_plain(name, expression) for name, expression in self.columns)
+
+    def output_schema(self, inputs: Schemas) -> pa.Schema:
+        return Project(self.columns).output_schema(inputs[0])
+
+    def output_time(self, times: Sequence[EventTime | None], inputs: Schemas) -> EventTime | None:
+        return None if times[0] is None else times[0].behind(self.columns)
+
+    def passed(self, inputs: Schemas) -> Columns:
+        return frozenset(name for name, e in self.columns if _is_plain(name, e))
+
+    def time_units(self, inputs: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+        same = {name: next(iter(e.columns())) for name, e in self.columns if e.is_column}
+        return {name: inputs[0][old] for name, old in same.items() if old in inputs[0]}
+
+    def required(self, needed: Columns, inputs: Schemas, sides: Columns) -> Sequence[Columns]:
+        return [frozenset().union(*(e.columns() for name, e in self.columns if name in needed))]
+
+    def pruned(self, needed: Columns, inputs: Schemas) -> ProjectSpec:
+        columns = tuple((name, e) for name, e in self.columns if name in needed)
+        return self if len(columns) == len(self.columns) else replace(self, columns=columns)
+
+    def below_filter(
+        self, predicate: Expression, inputs: Schemas
+    ) -> Sequence[Expression | None] | None:
+        """Let it pass if it reads only columns that are handed on as they are."""
+        made = dict(self.columns)
+        if not all(made[name].is_column for name in predicate.columns()):
+            return None
+        return [predicate.substitute(made)]
+
+    def open(self, context: OperatorContext) -> Project:
+        return Project(self.columns)
+
+
+def _is_plain(name: str, expression: Expression) -> bool:
+    return expression.is_column and expression.columns() == {name}
+
+
+@dataclass(frozen=True, eq=False)
+class RebalanceSpec(OperatorSpec):
+    """Spreads rows evenly over the ranks."""
+
+    kind = "rebalance"
+    traits = Traits(is_identity=True)
+
+    def key(self) -> Key:
+        return None
+
+    def describe(self) -> str:
+        return "rebalance"
+
+    def inputs(self) -> tuple[Requirement, ...]:
+        return (Spread(),)
+
+    def output_schema(self, inputs: Schemas) -> pa.Schema:
+        return inputs[0]
+
+    def time_units(self, inputs: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+        return inputs[0]
+
+    def required(self, needed: Columns, inputs: Schemas, sides: Columns) -> Sequence[Columns]:
+        return [needed]
+
+    def below_filter(
+        self, predicate: Expression, inputs: Schemas
+    ) -> Sequence[Expression | None] | None:
+        return [predicate]
+
+    def open(self, context: OperatorContext) -> Operator:
+        raise NotImplementedError("rows are dealt by the exchange, not by an operator")
 
 
 class WithColumns(Operator):

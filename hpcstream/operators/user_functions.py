@@ -6,20 +6,25 @@ the rows have that it returns, `hpcstream.operators.function_rows` says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
+from hpcstream.columns.event_time import TIME_COLUMN
 from hpcstream.columns.hidden import visible_positions, visible_schema
 from hpcstream.connectors.scan import empty_batch
 from hpcstream.errors import PlanError
 from hpcstream.operators.base import Operator
 from hpcstream.operators.function_rows import FunctionRows, FunctionTime, Parents
 from hpcstream.operators.returned_batches import Promise, refuse_unknown_types
+from hpcstream.operators.spec import OperatorContext, OperatorSpec, Schemas, Traits
+from hpcstream.operators.stream_time import EventTime
 from hpcstream.process.early_exit import as_error
 from hpcstream.process.family import end_if_child
-from hpcstream.stable_keys import function_name
+from hpcstream.stable_keys import Key, function_name
 
 BatchFunction = Callable[[pa.RecordBatch], Any]
 RowFunction = Callable[[dict[str, Any]], Any]
@@ -60,13 +65,6 @@ class MapBatches(Operator):
         self._time = time
         self._in_order = in_order
         self._result: FunctionRows | None = None
-
-    def planned(self, *, needs_time: bool, in_order: bool) -> MapBatches:
-        """Return the same for a place in a plan: whether event time is read behind it."""
-        time = self._time
-        if time is not None and time.column is None and not needs_time:
-            time = None
-        return MapBatches(self._function, self._schema, time, in_order=in_order)
 
     def time_column(self, input_schema: pa.Schema) -> str | None:
         """Return the column of the result that event time is read from."""
@@ -251,6 +249,60 @@ class FlatMap(Operator):
             _refuse_what_rows_cannot_hold(schema, where)
             self._result = FunctionRows.of(input_schema, schema, self._time, where)
         return self._result
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionSpec(OperatorSpec):
+    """Calls a function of the user for batches, or for rows.
+
+    Attributes
+    ----------
+    operator : type
+        `MapBatches` or `FlatMap`.
+    function : callable
+    schema : pyarrow.Schema or None
+        Of what it returns, if the user said so.
+    """
+
+    operator: type[MapBatches] | type[FlatMap]
+    function: Callable[[Any], Any]
+    schema: pa.Schema | None = None
+    time: FunctionTime | None = None
+    traits = Traits(runs_user_code=True)
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        return "map_batches" if self.operator is MapBatches else "flat_map"
+
+    def key(self) -> Key:
+        return [function_name(self.function)]
+
+    def describe(self) -> str:
+        return f"{self.kind} {function_name(self.function)}"
+
+    def output_schema(self, inputs: Schemas) -> pa.Schema:
+        return self._asked.output_schema(inputs[0])
+
+    def planned_schema(self, context: OperatorContext) -> pa.Schema:
+        return self.open(context).output_schema(context.inputs[0])
+
+    def output_time(self, times: Sequence[EventTime | None], inputs: Schemas) -> EventTime | None:
+        if times[0] is None or TIME_COLUMN not in self.output_schema(inputs).names:
+            return None
+        return replace(times[0], column=self._asked.time_column(inputs[0]))
+
+    @cached_property
+    def _asked(self) -> MapBatches | FlatMap:
+        """Where it stands does not matter to the schema: the function is called once for it."""
+        return self.operator(self.function, self.schema, self.time)
+
+    def open(self, context: OperatorContext) -> MapBatches | FlatMap:
+        if self.operator is FlatMap:
+            return FlatMap(self.function, self.schema, self.time)
+        time = self.time
+        if time is not None and time.column is None and not context.reads_time:
+            time = None
+        return MapBatches(self.function, self.schema, time, in_order=context.in_order)
 
 
 def _refuse_what_rows_cannot_hold(schema: pa.Schema, where: str) -> None:

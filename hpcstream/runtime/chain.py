@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from hpcstream.graph.physical import MAIN
 from hpcstream.operators.base import Emitted, Operator, SideOutput, Turn
+from hpcstream.operators.spec import MAIN
 from hpcstream.process.family import end_if_child
 
 Waiting = Iterator[Turn | None]

@@ -26,7 +26,7 @@ from hpcstream.graph.identity import (
     source_identities,
     source_origins,
 )
-from hpcstream.graph.logical import LateNode, LogicalGraph
+from hpcstream.graph.logical import LogicalGraph, SideNode
 from hpcstream.graph.physical import PhysicalGraph
 from hpcstream.graph.planner import plan
 from hpcstream.log import complain, say
@@ -38,6 +38,7 @@ from hpcstream.observability.progress import (
     terminal_width,
 )
 from hpcstream.observability.result import JobResult, collect_result
+from hpcstream.operators.windows.definition import LATE
 from hpcstream.process import tracebacks
 from hpcstream.process.early_exit import as_error
 from hpcstream.process.family import end_if_child
@@ -440,7 +441,9 @@ class JobRun:
         result = collect_result(self.name, physical.size, reports)
         result.rank = self.comm.rank
         result.was_finished = self._is_finished
-        result.reads_late_rows = any(isinstance(one, LateNode) for one in self.graph.nodes())
+        result.reads_late_rows = any(
+            isinstance(one, SideNode) and one.output == LATE for one in self.graph.nodes()
+        )
         if self._checkpoints is not None:
             result.checkpoints = self._checkpoints.completed
         return result

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from hpcstream.graph.physical import MAIN
+from hpcstream.operators.spec import MAIN
 from hpcstream.runtime.sources.pacing import (
     BUSY_ROUNDS,
     MOST_BETWEEN_LOOKS_S,

@@ -15,7 +15,7 @@ from hpcstream.columns.row_order import orders_of_rows
 from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Chunk, Split
 from hpcstream.errors import ConnectorError
-from hpcstream.graph.logical import EventTime
+from hpcstream.operators.stream_time import EventTime
 from hpcstream.runtime.sources.reader import (
     BoundedReader,
     LiveReader,

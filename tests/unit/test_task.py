@@ -7,8 +7,8 @@ import pytest
 
 from hpcstream.columns.event_time import MAX_TIME
 from hpcstream.exchange.edges.base import LocalEdge, RoundEnd
-from hpcstream.graph.physical import MAIN
 from hpcstream.operators.base import PAUSE, WAIT, Operator, SideOutput
+from hpcstream.operators.spec import MAIN
 from hpcstream.runtime.chain import OperatorChain
 from hpcstream.runtime.task import Outputs, Task, coalesced
 

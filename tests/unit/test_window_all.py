@@ -18,7 +18,6 @@ from hpcstream.operators.windows.all_ranks import (
     WINDOW_COLUMN,
     WindowAllFinal,
     WindowAllLocal,
-    reduction_ops,
 )
 from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows
 from hpcstream.operators.windows.spec import WindowAggregateSpec
@@ -45,7 +44,7 @@ def spec_of(assigner, functions, value_type, lateness=0):
 
 def reduce_like_mpi(batches, spec):
     """Merge partial rows of one window column by column, as the reducing edge does."""
-    ops = reduction_ops(spec)
+    ops = spec.reductions
     parts = [part for batch in batches for part in [batch.to_pydict()] if batch.num_rows]
     windows = sorted({w for part in parts for w in part[WINDOW_COLUMN]})
     columns = {WINDOW_COLUMN: windows}
@@ -185,7 +184,7 @@ def test_what_depends_on_order_is_not_reduced_elementwise():
         (("var",), pa.int64()),
         (HOLISTIC, pa.int64()),
     ]:
-        assert reduction_ops(spec_of(TumblingWindows(5), functions, value_type)) is None
+        assert spec_of(TumblingWindows(5), functions, value_type).reductions is None
 
 
 @pytest.mark.parametrize("reduces", [False, True])

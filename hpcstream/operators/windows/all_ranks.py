@@ -7,7 +7,7 @@
     rank 2   rows ──> WindowAllLocal ──┘ and rank              gathered   └──> WindowAllFinal
 
 The local stages see one global watermark, so in each round they close the same
-windows. Where `reduction_ops` knows an elementwise reduction for every column,
+windows. Where `WindowAggregateSpec.reductions` knows an elementwise reduction for every column,
 the exchange may reduce the rows of a window; else it brings them to one rank in
 rank order, and `WindowAllFinal` merges them in the order given.
 
@@ -25,7 +25,6 @@ import pyarrow as pa
 from hpcstream.aggregates.accumulator import word_array, words_of_array
 from hpcstream.aggregates.transport import WINDOW_COLUMN, list_columns, values_of_lists
 from hpcstream.columns.arrays import fixed_values, words_to_array
-from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.exchange.partitioning import HashPartitioning
 from hpcstream.operators.base import Emitted, Operator, SideOutput
 from hpcstream.operators.windows.kept_values import HolisticRows
@@ -44,26 +43,9 @@ from hpcstream.operators.windows.spec import ROWS_COLUMN, WindowAggregateSpec
 from hpcstream.state.arrays import Allocator, HeapAllocator, Ints, Slots
 from hpcstream.state.snapshots import Share, Snapshot
 
-__all__ = ["WINDOW_COLUMN", "WindowAllFinal", "WindowAllLocal", "reduction_ops"]
+__all__ = ["WINDOW_COLUMN", "WindowAllFinal", "WindowAllLocal"]
 
 _NOTHING: tuple[Emitted, ...] = ()
-
-
-def reduction_ops(spec: WindowAggregateSpec) -> dict[str, ColumnReduction] | None:
-    """Return how each column after the window number is reduced elementwise.
-
-    None if some column cannot be: float sums and moments (their order counts),
-    first and last values, and kept values.
-    """
-    if spec.holistic_aggregates:
-        return None
-    found = {ROWS_COLUMN: ColumnReduction("sum", 0)}
-    for accumulator in spec.accumulators:
-        for column in accumulator.transport.columns:
-            if column.reduction is None:
-                return None
-            found[column.name] = column.reduction
-    return found
 
 
 class WindowAllLocal(Operator):
@@ -264,7 +246,7 @@ class WindowAllFinal(Operator):
         self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
     ) -> None:
         """Take over the windows whose partial rows will come to this instance."""
-        is_reduced = reduction_ops(self._spec) is not None
+        is_reduced = self._spec.reductions is not None
 
         def owned(windows: Ints, keys: pa.RecordBatch) -> np.ndarray:
             if is_reduced:

@@ -16,6 +16,7 @@ from hpcstream.aggregates.kept_columns import KeptColumns
 from hpcstream.aggregates.named import NamedAggregate, shared_accumulators
 from hpcstream.aggregates.transport import WINDOW_COLUMN, list_fields
 from hpcstream.columns.event_time import TIME_COLUMN, WORD_PREFIX
+from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.columns.row_order import key_orders, order_fields
 from hpcstream.operators.windows.assigners import Slicing, WindowAssigner
 from hpcstream.stable_keys import Key, schema_key
@@ -138,6 +139,23 @@ class WindowAggregateSpec:
         for aggregate in self.holistic_aggregates:
             readers.setdefault(aggregate.inputs, []).append(aggregate)
         return tuple(KeptColumns.of(self.input_schema, each) for each in readers.values())
+
+    @property
+    def reductions(self) -> dict[str, ColumnReduction] | None:
+        """How each column after the window number is reduced elementwise over ranks.
+
+        None if some column cannot be: float sums and moments (their order counts),
+        first and last values, and kept values.
+        """
+        if self.holistic_aggregates:
+            return None
+        found = {ROWS_COLUMN: ColumnReduction("sum", 0)}
+        for accumulator in self.accumulators:
+            for column in accumulator.transport.columns:
+                if column.reduction is None:
+                    return None
+                found[column.name] = column.reduction
+        return found
 
     def describe(self) -> str:
         """Return the aggregate in one line, for `explain`."""

@@ -25,7 +25,7 @@ from hpcstream.columns.time_values import event_time_values
 from hpcstream.connectors.adapt import as_reader
 from hpcstream.connectors.base import JSON, Chunk, Source, Split, SplitReader
 from hpcstream.errors import ConnectorError
-from hpcstream.graph.logical import EventTime
+from hpcstream.operators.stream_time import EventTime
 from hpcstream.runtime.watermark import BoundedWatermark, SplitWatermark
 
 

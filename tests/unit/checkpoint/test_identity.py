@@ -20,6 +20,7 @@ from hpcstream.graph import logical
 from hpcstream.graph.identity import plan_fingerprint
 from hpcstream.graph.physical import OperatorPlan, PhysicalGraph
 from hpcstream.graph.planner import plan
+from hpcstream.operators.spec import OperatorSpec
 from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.stable_keys import function_name
 from hpcstream.testing import assert_same_rows, run_ranks
@@ -113,6 +114,7 @@ def test_a_checkpoint_is_found_behind_any_kind_of_function(kind, n_ranks, tmp_pa
 
 SAID = [
     *((kind, "describe") for kind in logical.Node.__subclasses__() if "describe" in vars(kind)),
+    *((kind, "describe") for kind in OperatorSpec.__subclasses__() if "describe" in vars(kind)),
     (FileSink, "describe"),
     (GenerateSource, "describe"),
     (Expression, "__repr__"),

@@ -9,36 +9,38 @@ import pyarrow as pa
 
 from hpcstream.aggregates.base import AggregateCall, AggregateInput
 from hpcstream.aggregates.named import NamedAggregate
+from hpcstream.aggregates.transport import WINDOW_COLUMN
 from hpcstream.columns.event_time import HIDDEN_COLUMNS
 from hpcstream.errors import PlanError
 from hpcstream.exchange.partitioning import ForwardPartitioning, HashPartitioning
 from hpcstream.expressions.expression import Expression, col, to_expression
-from hpcstream.graph.logical import WindowNode
-from hpcstream.graph.physical import FINAL, LOCAL, MAIN, WHOLE, OperatorPlan, TaskPlan
+from hpcstream.graph.logical import OperatorNode
+from hpcstream.graph.physical import FINAL, LOCAL, WHOLE, OperatorPlan, TaskPlan
 from hpcstream.graph.plan_builder import PlanBuilder, Port
 from hpcstream.memory.pool import process_pool
 from hpcstream.operators.base import Operator
-from hpcstream.operators.stateless import Project
-from hpcstream.operators.windows.keyed import WindowAggregate
-from hpcstream.operators.windows.local import LocalWindowAggregate
+from hpcstream.operators.spec import MAIN, ByKey
+from hpcstream.operators.stateless import Project, ProjectSpec
+from hpcstream.operators.windows.definition import LATE, WindowSpec
 from hpcstream.operators.windows.spec import WindowAggregateSpec
 
 
 class WindowPlan:
-    """Plans one `WindowNode`."""
+    """Plans one windowed aggregate."""
 
-    def __init__(self, planner: PlanBuilder, node: WindowNode) -> None:
+    def __init__(self, planner: PlanBuilder, node: OperatorNode, asked: WindowSpec) -> None:
         self._planner = planner
         self._node = node
+        self._asked = asked
         self._ranks = planner.ranks_of(node)
 
     def build(self) -> Port:
         """Add the tasks and edges; return where the results come out."""
         port = self._with_inputs(self._planner.input_port(self._node))
         spec = self._spec(port.schema)
-        if not self._node.keys:
+        if not self._asked.keys:
             return self._all_ranks(port, spec)
-        if self._is_partitioned(port):
+        if self._planner.is_placed(port, ByKey(self._asked.keys), self._ranks):
             return self._one_stage(port, spec)
         if spec.supports_partials and self._planner.local_aggregation:
             return self._local_and_final(port, spec)
@@ -53,40 +55,36 @@ class WindowPlan:
         if [name for name, _ in columns] == visible:
             return port
         label = "select " + ", ".join(name for name, _ in columns)
-        key = [[name, expression.key()] for name, expression in columns]
-        project = OperatorPlan("select", key, label, lambda: Project(columns))
-        task, output = self._planner.append(port, project)
-        schema = Project(columns).output_schema(port.schema)
-        by = port.partitioned_by
-        return Port(task, output, schema, by)
+        spec = ProjectSpec(columns, label)
+        task, output = self._planner.append(port, OperatorPlan.of(spec, lambda: Project(columns)))
+        return Port(task, output, spec.output_schema([port.schema]), port.partitioned_by)
 
     def _input_columns(self) -> tuple[tuple[str, Expression], ...]:
-        node = self._node
-        names = list(node.inputs[0].schema.names) if node.wants_late else list(node.keys)
+        asked = self._asked
+        names = list(self._node.inputs[0].schema.names) if self._wants_late else list(asked.keys)
         columns: dict[str, Expression] = {name: col(name) for name in names}
-        for index, call in enumerate(node.aggregates):
+        for index, call in enumerate(asked.aggregates):
             inputs = map(to_expression, call.inputs)
             columns |= zip(_input_names(call, index), inputs, strict=True)
         return tuple(columns.items())
 
     def _spec(self, schema: pa.Schema) -> WindowAggregateSpec:
-        node = self._node
-        assert node.inputs[0].time is not None
+        asked = self._asked
         aggregates = tuple(
             NamedAggregate(call.name, call.aggregate, _input_names(call, index))
-            for index, call in enumerate(node.aggregates)
+            for index, call in enumerate(asked.aggregates)
         )
         if self._planner.reproducible:
             aggregates = tuple(self._reproducible(each, schema) for each in aggregates)
         return WindowAggregateSpec(
-            keys=node.keys,
-            assigner=node.assigner,
+            keys=asked.keys,
+            assigner=asked.assigner,
             aggregates=aggregates,
-            allowed_lateness=node.allowed_lateness,
+            allowed_lateness=asked.allowed_lateness,
             input_schema=schema,
-            time_type=node.inputs[0].time.data_type,
-            late_output=node.wants_late,
-            ordered_output=self._planner.hidden_needs.has_order(node),
+            time_type=asked.time_type,
+            late_output=self._wants_late,
+            ordered_output=self._planner.hidden_needs.has_order(self._node),
         )
 
     def _reproducible(self, aggregate: NamedAggregate, schema: pa.Schema) -> NamedAggregate:
@@ -102,23 +100,8 @@ class WindowPlan:
 
     # -- shapes ------------------------------------------------------------------------
 
-    def _is_partitioned(self, port: Port) -> bool:
-        if port.task.ranks != self._ranks:
-            return False
-        if len(self._ranks) == 1:
-            return True
-        by = port.partitioned_by
-        if by is not None and set(by) <= set(self._node.keys):
-            self._planner.notes.append(
-                f"exchange dropped: rows are already partitioned by {', '.join(by)}"
-            )
-            return True
-        return False
-
     def _one_stage(self, port: Port, spec: WindowAggregateSpec) -> Port:
-        task, output = self._planner.append(
-            port, self._operator(WHOLE, spec, lambda: WindowAggregate(spec, process_pool()))
-        )
+        task, output = self._planner.append(port, self._operator(WHOLE, spec, lambda: _whole(spec)))
         return self._result(task, output, spec, port.partitioned_by)
 
     def _exchange_rows(self, port: Port, spec: WindowAggregateSpec) -> Port:
@@ -133,9 +116,7 @@ class WindowPlan:
         )
         producer, output = self._planner.append(
             port,
-            self._operator(
-                LOCAL, spec, lambda: LocalWindowAggregate(spec, process_pool()), reduces=True
-            ),
+            self._operator(LOCAL, spec, lambda: _local(spec), reduces=True),
         )
         final = self._planner.new_task(self._ranks)
         rows = Port(producer, (output[0], "rows"), port.schema)
@@ -144,18 +125,11 @@ class WindowPlan:
         self._planner.hash_to(partials, spec.keys, final, 1)
         task, output = self._planner.append(
             Port(final, (-1, MAIN), port.schema),
-            self._operator(FINAL, spec, lambda: WindowAggregate(spec, process_pool())),
+            self._operator(FINAL, spec, lambda: _whole(spec)),
         )
         return self._result(task, output, spec, spec.keys)
 
     def _all_ranks(self, port: Port, spec: WindowAggregateSpec) -> Port:
-        from hpcstream.operators.windows.all_ranks import (
-            WINDOW_COLUMN,
-            WindowAllFinal,
-            WindowAllLocal,
-            reduction_ops,
-        )
-
         is_alone = self._planner.size == 1
         synced = self._planner.new_task(self._ranks)
         self._planner.connect(
@@ -163,12 +137,12 @@ class WindowPlan:
         )
         task, output = self._planner.append(
             Port(synced, (-1, MAIN), port.schema),
-            self._operator(LOCAL, spec, lambda: WindowAllLocal(spec, process_pool())),
+            self._operator(LOCAL, spec, lambda: _all_local(spec)),
         )
-        self._note_late(Port(task, (output[0], "late"), port.schema))
+        self._note_late(Port(task, (output[0], LATE), port.schema))
         partials = Port(task, output, spec.window_all_schema)
         final = self._planner.new_task(self._ranks)
-        ops = reduction_ops(spec)
+        ops = spec.reductions
         if is_alone:
             self._planner.connect(partials, final)
         elif ops is not None:
@@ -178,7 +152,7 @@ class WindowPlan:
             self._planner.connect(partials, final, partitioning=by)
         task, output = self._planner.append(
             Port(final, (-1, MAIN), partials.schema),
-            self._operator(FINAL, spec, lambda: WindowAllFinal(spec)),
+            self._operator(FINAL, spec, lambda: _all_final(spec)),
         )
         return self._planner.done(self._node, task, output, spec.output_schema, None)
 
@@ -189,12 +163,16 @@ class WindowPlan:
         spec: WindowAggregateSpec,
         by: tuple[str, ...] | None,
     ) -> Port:
-        self._note_late(Port(task, (output[0], "late"), spec.input_schema))
+        self._note_late(Port(task, (output[0], LATE), spec.input_schema))
         return self._planner.done(self._node, task, output, spec.output_schema, by)
 
     def _note_late(self, port: Port) -> None:
-        if self._node.wants_late:
-            self._planner.note_late(self._node, port)
+        if self._wants_late:
+            self._planner.note_side(self._node, LATE, port)
+
+    @property
+    def _wants_late(self) -> bool:
+        return LATE in self._node.sides
 
     def _operator(
         self,
@@ -205,12 +183,9 @@ class WindowPlan:
         reduces: bool = False,
     ) -> OperatorPlan:
         """Return the plan of one stage."""
-        node = self._node
-        return OperatorPlan(
-            kind=node.kind,
-            key=node.key(),
-            label=node.describe(),
-            make=make,
+        return OperatorPlan.of(
+            self._asked,
+            make,
             role=role,
             state=spec.state_key(),
             state_text=spec.describe_state(),
@@ -228,3 +203,30 @@ def _input_name(expression: AggregateInput, number: str) -> str:
         (name,) = expression.columns()
         return name
     return f"__input_{number}"
+
+
+# Operators load their kernels, which planning and explaining a job need not.
+
+
+def _whole(spec: WindowAggregateSpec) -> Operator:
+    from hpcstream.operators.windows.keyed import WindowAggregate
+
+    return WindowAggregate(spec, process_pool())
+
+
+def _local(spec: WindowAggregateSpec) -> Operator:
+    from hpcstream.operators.windows.local import LocalWindowAggregate
+
+    return LocalWindowAggregate(spec, process_pool())
+
+
+def _all_local(spec: WindowAggregateSpec) -> Operator:
+    from hpcstream.operators.windows.all_ranks import WindowAllLocal
+
+    return WindowAllLocal(spec, process_pool())
+
+
+def _all_final(spec: WindowAggregateSpec) -> Operator:
+    from hpcstream.operators.windows.all_ranks import WindowAllFinal
+
+    return WindowAllFinal(spec)
