@@ -17,12 +17,10 @@ from hpcstream.columns.hidden import (
     hidden_positions,
     refuse_repeated_names,
     refuse_reserved_names,
-    visible_positions,
 )
 from hpcstream.columns.selection import picked
 from hpcstream.errors import PlanError
-from hpcstream.expressions.binding import unknown_column
-from hpcstream.expressions.expression import Expression, col
+from hpcstream.expressions.expression import Expression
 from hpcstream.operators.base import Operator
 from hpcstream.operators.spec import (
     Columns,
@@ -294,115 +292,6 @@ class RebalanceSpec(OperatorSpec):
         raise NotImplementedError("rows are dealt by the exchange, not by an operator")
 
 
-class WithColumns(Operator):
-    """All columns, some of them computed: those of a known name are replaced, others added."""
-
-    def __init__(self, columns: NamedExpressions) -> None:
-        self.columns = columns
-        self._projection: _Projection | None = None
-
-    def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
-        """Return the input's schema with the computed columns.
-
-        Raises
-        ------
-        PlanError
-            An expression does not fit the schema, or two columns have one name.
-        """
-        return self._projection_of(input_schema).output_schema
-
-    def process_batch(
-        self, batch: pa.RecordBatch, input_index: int = 0
-    ) -> tuple[pa.RecordBatch, ...]:
-        """Return the batch with the computed columns."""
-        projection = self._projection_of(batch.schema)
-        arrays = [
-            batch.column(column) if isinstance(column, int) else column.evaluate(batch)
-            for column in projection.columns
-        ]
-        return (pa.RecordBatch.from_arrays(arrays, schema=projection.output_schema),)
-
-    def describe(self) -> str:
-        """Return one line for ``explain()``."""
-        return f"with_columns({_describe_columns(self.columns)})"
-
-    def _projection_of(self, schema: pa.Schema) -> _Projection:
-        if self._projection is None or not self._projection.input_schema.equals(schema):
-            refuse_repeated_names([name for name, _ in self.columns], self.describe())
-            columns = {name: col(name) for name in _visible_names(schema)} | dict(self.columns)
-            self._projection = _project(tuple(columns.items()), schema, self.describe())
-        return self._projection
-
-
-class Drop(Operator):
-    """All columns but some."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
-
-    def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
-        """Return the input's schema without the dropped columns.
-
-        Raises
-        ------
-        PlanError
-            A column does not exist.
-        """
-        _refuse_unknown_names(self.names, input_schema)
-        kept = pa.schema([input_schema.field(i) for i in self._kept(input_schema)])
-        return _refuse_no_columns(kept, self.describe())
-
-    def process_batch(
-        self, batch: pa.RecordBatch, input_index: int = 0
-    ) -> tuple[pa.RecordBatch, ...]:
-        """Return the batch without the dropped columns."""
-        return (batch.select(self._kept(batch.schema)),)
-
-    def describe(self) -> str:
-        """Return one line for ``explain()``."""
-        return f"drop({', '.join(self.names)})"
-
-    def _kept(self, schema: pa.Schema) -> list[int]:
-        return [i for i, name in enumerate(schema.names) if name not in self.names]
-
-
-class Rename(Operator):
-    """The same columns, some under other names."""
-
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self.names = dict(names)
-
-    def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
-        """Return the input's schema with the new names.
-
-        Raises
-        ------
-        PlanError
-            A column does not exist, or two would have one name.
-        """
-        _refuse_unknown_names(self.names, input_schema)
-        refuse_reserved_names(self.names.values(), self.describe())
-        new_names = self._new_names(input_schema)
-        refuse_repeated_names(new_names, self.describe())
-        fields = [
-            field.with_name(name) for field, name in zip(input_schema, new_names, strict=True)
-        ]
-        return pa.schema(fields)
-
-    def process_batch(
-        self, batch: pa.RecordBatch, input_index: int = 0
-    ) -> tuple[pa.RecordBatch, ...]:
-        """Return the batch with the new names."""
-        return (batch.rename_columns(self._new_names(batch.schema)),)
-
-    def describe(self) -> str:
-        """Return one line for ``explain()``."""
-        return f"rename({', '.join(f'{old} -> {new}' for old, new in self.names.items())})"
-
-    def _new_names(self, schema: pa.Schema) -> list[str]:
-        return [self.names.get(name, name) for name in schema.names]
-
-
 def _project(columns: NamedExpressions, schema: pa.Schema, where: str) -> _Projection:
     names = [name for name, _ in columns]
     refuse_reserved_names(names, where, HIDDEN_COLUMNS)  # the planner has names of its own
@@ -428,17 +317,6 @@ def _refuse_no_columns(schema: pa.Schema, where: str) -> pa.Schema:
     if not schema.names:
         raise PlanError(f"{where} leaves no column; keep one")
     return schema
-
-
-def _visible_names(schema: pa.Schema) -> list[str]:
-    return [schema.names[i] for i in visible_positions(schema)]
-
-
-def _refuse_unknown_names(names: Sequence[str] | Mapping[str, str], schema: pa.Schema) -> None:
-    known = _visible_names(schema)
-    for name in names:
-        if name not in known:
-            raise unknown_column(name, schema)
 
 
 def _describe_columns(columns: NamedExpressions) -> str:

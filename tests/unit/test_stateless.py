@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hpcstream.columns.event_time import ORDER_COLUMN, TIME_COLUMN
 from hpcstream.errors import PlanError
 from hpcstream.expressions.expression import col, lit
-from hpcstream.operators.stateless import Drop, Filter, Project, Rename, WithColumns
+from hpcstream.operators.stateless import Filter, Project
 
 BATCH = pa.record_batch(
     {
@@ -23,9 +23,6 @@ HIDDEN = [TIME_COLUMN, ORDER_COLUMN]
 OPERATORS = [
     Filter(col("a") > 1),
     Project((("b", col("a") + 1), ("s", col("s")))),
-    WithColumns((("a", lit("k")), ("n", col("a") * 2))),
-    Drop(["a"]),
-    Rename({"a": "b", "s": "a"}),
 ]
 
 
@@ -103,38 +100,13 @@ def test_project_keeps_nullability_and_metadata_of_a_column_and_copies_nothing()
     assert out["b"].buffers()[1].address == batch["a"].buffers()[1].address
 
 
-def test_with_columns_replaces_in_place_and_adds_at_the_end():
-    out = run(WithColumns((("n", col("a") * 2), ("a", col("s")))), BATCH)
-
-    assert out.column_names == ["a", "s", "n", *HIDDEN]
-    assert out["a"].to_pylist() == ["x", None, "y", "x"]
-    assert out["n"].to_pylist() == [2, 4, None, 8]
-
-
-def test_rename_may_exchange_names():
-    out = run(Rename({"a": "s", "s": "a"}), BATCH)
-
-    assert out.column_names == ["s", "a", *HIDDEN]
-    assert out["s"].to_pylist() == [1, 2, None, 4]
-
-
-def test_all_columns_may_be_dropped_while_event_time_is_left():
-    assert run(Drop(["a", "s"]), BATCH).column_names == HIDDEN
-
-
 @pytest.mark.parametrize(
     ("operator", "message"),
     [
-        (Drop(["aa"]), "no column 'aa'; did you mean 'a'? columns: a, s"),
-        (Drop([TIME_COLUMN]), "no column '__event_time'"),
-        (Rename({"b": "c"}), "no column 'b'"),
-        (Rename({"a": "s"}), "more than one output column named 's'"),
-        (Rename({"a": TIME_COLUMN}), "is reserved"),
         (Project((("a", col("a")), ("a", col("s")))), "more than one output column named 'a'"),
         (Project(((TIME_COLUMN, col("a")),)), "is reserved"),
         (Project((("b", col("c")),)), "no column 'c'"),
-        (WithColumns((("b", col("a")), ("b", col("s")))), "more than one output column"),
-        (WithColumns((("b", col("s") + 1),)), "'+' of string and int64"),
+        (Project((("b", col("s") + 1),)), "'+' of string and int64"),
     ],
     ids=lambda case: case.describe() if not isinstance(case, str) else "",
 )
@@ -147,16 +119,12 @@ def test_what_cannot_run_is_refused_in_the_plan(operator, message):
 
 def test_the_last_column_cannot_be_dropped():
     schema = pa.schema([("a", pa.int64())])
-    for operator in (Drop(["a"]), Project(())):
-        with pytest.raises(PlanError, match="leaves no column"):
-            operator.output_schema(schema)
+    with pytest.raises(PlanError, match="leaves no column"):
+        Project(()).output_schema(schema)
 
 
 def test_descriptions_say_what_is_done():
     assert [operator.describe() for operator in OPERATORS] == [
         "filter(col('a') > 1)",
         "select(b=col('a') + 1, s)",
-        "with_columns(a='k', n=col('a') * 2)",
-        "drop(a)",
-        "rename(a -> b, s -> a)",
     ]
