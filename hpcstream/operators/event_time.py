@@ -142,7 +142,7 @@ class EventTimeSpec(OperatorSpec):
     kind = "event_time"
 
     @property
-    def traits(self) -> Traits:  # type: ignore[override]
+    def traits(self) -> Traits:
         clock = EventClock(self.time.unit.name, self.delay)
         return Traits(clock=clock, sets_time=True, stays=True)
 

@@ -136,9 +136,15 @@ class OperatorSpec(ABC):
     with one input that reads all columns and lets no filter pass.
     """
 
-    kind: ClassVar[str]
-    """Stable word: ``kind`` and `key` are the identity in checkpoints."""
-    traits: Traits = Traits()
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """A stable word: ``kind`` and `key` are the identity in checkpoints."""
+
+    @property
+    def traits(self) -> Traits:
+        """What the planner and the runtime heed of it."""
+        return Traits()
 
     # -- identity ----------------------------------------------------------------------
 

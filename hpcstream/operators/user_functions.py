@@ -271,7 +271,7 @@ class FunctionSpec(OperatorSpec):
     traits = Traits(runs_user_code=True)
 
     @property
-    def kind(self) -> str:  # type: ignore[override]
+    def kind(self) -> str:
         return "map_batches" if self.operator is MapBatches else "flat_map"
 
     def key(self) -> Key:

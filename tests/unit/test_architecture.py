@@ -66,6 +66,18 @@ def test_no_room_of_a_folder_imports_itself_by_way_of_others():
     assert not [circle for folder in sorted(folders) for circle in circles(rooms_below(folder))]
 
 
+def test_the_planner_asks_definitions_and_knows_no_operator():
+    definitions = {"spec", "base", "stream_time", "stateless", "sink", "windows.definition"}
+    known = [
+        f"{file.shown} imports {target}"
+        for file in package_files()
+        if file.part == "graph" and ".lowering." not in file.module
+        for target in imported_files()[file.module]
+        if "operators." in target and target.partition("operators.")[2] not in definitions
+    ]
+    assert not known, "say it in the OperatorSpec of the operator:\n" + "\n".join(known)
+
+
 def test_a_circle_is_found():
     assert list(circles({"a": ["b"], "b": ["c"], "c": ["b"]})) == ["b -> c -> b"]
 

@@ -60,7 +60,7 @@ class WindowSpec(OperatorSpec):
     kind = "aggregate"
 
     @property
-    def traits(self) -> Traits:  # type: ignore[override]
+    def traits(self) -> Traits:
         needs_order = any(call.aggregate.needs_order for call in self.aggregates)
         return Traits(needs_time=True, needs_order=needs_order, sets_time=True, sets_order=True)
 
