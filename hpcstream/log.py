@@ -90,6 +90,25 @@ ERR = Speaker("stderr")
 OUT = Speaker("stdout")
 
 
+def write_out_output() -> None:
+    """Write out what is left in standard output.
+
+    Raises
+    ------
+    BrokenPipeError
+        Whoever read it has gone.
+    """
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def drop_output() -> None:
+    """Have what is left in standard output, and what still comes, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def say(text: str, level: int = INFO) -> None:
     """Tell the user something."""
     _logger(LOGGER).log(level, text, extra=_rank(), stacklevel=2)

@@ -68,7 +68,7 @@ def _places() -> list[Path]:
 def _can_be_written(place: Path) -> bool:
     while not place.exists():
         place = place.parent
-    return os.access(place, os.W_OK)
+    return place.is_dir() and os.access(place, os.W_OK)
 
 
 def _is_ours_alone(path: Path) -> bool:

@@ -386,6 +386,9 @@ def _explained(job: Job) -> JobResult:
     size, rank = _world_size(), launched_rank()
     if rank == 0:
         OUT.write(f"{job.explain(ranks=size)}\n")
+        told = os.environ[EXPLAIN]
+        if os.path.isabs(told):
+            Path(told).touch()
     return JobResult(job.name, size, status=EXPLAINED, rank=rank)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -16,10 +17,12 @@ from hpcstream.cli.doctor import doctor
 from hpcstream.cli.home import home_for_ranks
 from hpcstream.cli.run import explain, run
 from hpcstream.errors import HpcstreamError
-from hpcstream.log import complain, occupy_closed_streams
+from hpcstream.log import complain, drop_output, occupy_closed_streams, write_out_output
 
 LAUNCHER = "HPCSTREAM_MPIEXEC"
 """What ``--launcher`` is where it is not given."""
+
+_PIPE_CLOSED = 128 + signal.SIGPIPE
 
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -60,8 +63,23 @@ run --help` says more."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status; 2 for an error in how it was called."""
+    """Run the command and return its exit status; 2 for an error in how it was called.
+
+    Where whoever reads its output has gone, as ``head`` does, it ends quietly, with the status
+    that a shell gives to what a closed pipe has ended.
+    """
     occupy_closed_streams()
+    try:
+        try:
+            return _answered(arguments)
+        finally:
+            write_out_output()
+    except BrokenPipeError:
+        drop_output()
+        return _PIPE_CLOSED
+
+
+def _answered(arguments: Sequence[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     parser = _parser()
     if given and given[0].endswith(".py"):

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 import time
 from pathlib import Path
 
 from hpcstream.errors import HpcstreamError
 from hpcstream.exchange.communicator import complete
+from hpcstream.launch.early_signals import ended_by_signals
 from hpcstream.launch.kernel_cache import Meter, compile_shares, shared_out
 from hpcstream.log import say
+
+_PROBE_BYTES = 1 << 16
 
 
 def compile_all(options: argparse.Namespace) -> int:
     """Compile all kernels, on all cores; print where they are, and return the exit status."""
     if options.to is not None:
+        _refuse_unless_writable(Path(options.to))
         os.environ["NUMBA_CACHE_DIR"] = str(Path(options.to).absolute())
-    from hpcstream import kernels
     from hpcstream.kernels.cache import folder
 
     goal = folder()
@@ -26,6 +30,26 @@ def compile_all(options: argparse.Namespace) -> int:
             f"--to {options.to}: kernels cannot be kept there: it cannot be written, or the "
             f"{goal.name} in it belongs to another user, or others can write to it"
         )
+    with ended_by_signals(
+        has_checkpoints=False, before_what="all kernels were compiled; those that were are kept"
+    ) as early:
+        _compile_into(goal)
+    return early.status
+
+
+def _refuse_unless_writable(place: Path) -> None:
+    """Raise `HpcstreamError` unless a file can be written there now, not only after compiling."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+    except OSError as error:
+        raise HpcstreamError(f"--to {place}: kernels cannot be kept there: {error}") from error
+
+
+def _compile_into(goal: Path) -> None:
+    from hpcstream import kernels
+
     started_s = time.monotonic()
     missing = kernels.not_compiled()
     if missing:
@@ -40,4 +64,3 @@ def compile_all(options: argparse.Namespace) -> int:
         raise HpcstreamError(f"{goal}: {', '.join(left)} could not be kept there; is it full?")
     done = f"compiled in {seconds:.0f} s" if missing else "all compiled before"
     print(f"{goal}: {n_all} families of kernels, {n_bytes / 2**20:.1f} MiB, {done}")
-    return 0

@@ -96,7 +96,17 @@ def _try_again(ended: Ended) -> int:
 def explain(options: argparse.Namespace) -> int:
     """Run the script so that each of its jobs prints its plan and returns."""
     program = [sys.executable, str(_script(options.script)), *options.arguments]
-    return start(program, options.ranks, options.launcher, {EXPLAIN: "1"})
+    with tempfile.TemporaryDirectory(prefix="hpcstream-") as folder:
+        told = Path(folder, "explained")
+        environ = {**os.environ, EXPLAIN: str(told)}
+        status = _supervised(program, options.ranks, options.launcher, environ).status
+        if status == 0 and not told.exists():
+            raise LauncherError(
+                f"script {options.script!r} ended, and no job.run() was reached: there is no plan "
+                "to print; the script runs up to job.run() as it would by `hpcstream run`, with "
+                "the same arguments and __name__ == '__main__'"
+            )
+        return status
 
 
 def _hint_at_misplaced_ranks(options: argparse.Namespace) -> None:

@@ -28,7 +28,9 @@ class Early:
 
 
 @contextmanager
-def ended_by_signals(*, has_checkpoints: bool) -> Iterator[Early]:
+def ended_by_signals(
+    *, has_checkpoints: bool, before_what: str = "the job had begun"
+) -> Iterator[Early]:
     """End what is done inside by the first signal, as long as nobody else handles it."""
     early = Early()
     before = {}
@@ -38,7 +40,7 @@ def ended_by_signals(*, has_checkpoints: bool) -> Iterator[Early]:
     try:
         yield early
     except _StoppedEarly as stopped:
-        say("stopped before the job had begun")
+        say(f"stopped before {before_what}")
         is_interrupt = stopped.number == signal.SIGINT
         again = has_checkpoints and not is_interrupt
         early.status = _TRY_AGAIN if again else 128 + stopped.number

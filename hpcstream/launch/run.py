@@ -17,7 +17,7 @@ from hpcstream.exchange.local_ranks import count_local_ranks
 from hpcstream.exchange.solo import SoloCommunicator
 from hpcstream.graph.logical import LogicalGraph
 from hpcstream.launch.kernel_cache import compile_kernels
-from hpcstream.log import occupy_closed_streams, show_summary
+from hpcstream.log import flush, occupy_closed_streams, say, show_summary
 from hpcstream.memory.host_share import read_host_share
 from hpcstream.memory.pool import process_pool
 from hpcstream.observability.result import JobResult
@@ -51,7 +51,7 @@ def run_job(
         ):
             run = JobRun(name, graph, config, own, stop=stop)
             stop.doing = run.doing
-            result = _run(run, own, is_bounded=not graph.has_live_source)
+            result = _run(run, own, stop, is_bounded=not graph.has_live_source)
     finally:
         shared_messages.trim()
         process_pool().trim()
@@ -61,11 +61,11 @@ def run_job(
     return result
 
 
-def _run(run: JobRun, own: Communicator, *, is_bounded: bool) -> JobResult:
+def _run(run: JobRun, own: Communicator, stop: SignalledStop, *, is_bounded: bool) -> JobResult:
     shares_cores = _shares_cores(own.size)
     backoff = Backoff(shares_cores=shares_cores)
     try:
-        drive(_quietly(compile_kernels(own)), backoff, run)
+        _compile(run, own, stop, backoff)
         with _frozen_modules(), long_turns() if shares_cores and is_bounded else nullcontext():
             result = drive(run.run(), backoff, run)
     except JobStopped as stopped:
@@ -80,6 +80,21 @@ def _run(run: JobRun, own: Communicator, *, is_bounded: bool) -> JobResult:
         raise shorten(error)  # noqa: B904  it is the same error
     own.free()
     return result
+
+
+def _compile(run: JobRun, own: Communicator, stop: SignalledStop, backoff: Backoff) -> None:
+    """Compile kernels; a request to stop ends that at once, and all ranks with it."""
+    try:
+        with stop.heard_at_once():
+            drive(_quietly(compile_kernels(own), stop), backoff, run)
+    except JobStopped as stopped:
+        say("stopped before the first round, nothing was read")
+        stop.answer()
+        if own.size > 1:  # the others may wait for this one
+            flush()
+            own.abort(int(stopped.code or 0))
+        stopped.result = JobResult(run.name, own.size, status="stopped", rank=own.rank)
+        raise
 
 
 @contextmanager
@@ -105,9 +120,10 @@ def _is_interactive() -> bool:
     return hasattr(sys, "ps1") or "ipykernel" in sys.modules
 
 
-def _quietly(waiting: Generator[None]) -> Generator[bool, None, None]:
+def _quietly(waiting: Generator[None], stop: SignalledStop) -> Generator[bool, None, None]:
     """Turn a procedure's waits into the driver's word for them: nothing moved."""
     for _ in waiting:
+        stop.raise_if_wished()
         yield False
 
 

@@ -11,11 +11,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
+from hpcstream.errors import JobStopped
 from hpcstream.log import complain, flush, warn
 from hpcstream.process import family, grace
 
@@ -133,6 +135,7 @@ class SignalledStop:
         self._answered = False
         self._heard: list[int] = []
         self._interrupts = False
+        self._raises = False
         end = environ.get("SLURM_JOB_END_TIME", "")
         self._deadline = None
         if has_checkpoints and end.isdecimal():
@@ -197,6 +200,22 @@ class SignalledStop:
         else:
             self._signalled = self._status_of(number)
             self._asked_s = self._asked_s or time.monotonic()
+            self.raise_if_wished()
+
+    @contextmanager
+    def heard_at_once(self) -> Iterator[None]:
+        """Have a signal raise `JobStopped`, while nothing is under way that has to be ended."""
+        self._raises = True
+        try:
+            self.raise_if_wished()
+            yield
+        finally:
+            self._raises = False
+
+    def raise_if_wished(self) -> None:
+        """Raise `JobStopped` within `heard_at_once`, if this rank was asked to stop."""
+        if self._raises and self._signalled:
+            raise JobStopped(self._signalled)
 
     def _status_of(self, number: int) -> int:
         if number == signal.SIGINT:

@@ -80,6 +80,13 @@ def test_blocks_of_a_page_run(page, tmp_path):
     assert run.returncode == 0, f"{page} (lines as in page.py):\n{run.stdout}"
 
 
+def test_the_readme_begins_with_an_example():
+    script, _ = script_of((PROJECT / "README.md").read_text("utf-8"))
+    example = (PROJECT / "examples" / "delays.py").read_text("utf-8")
+
+    assert script.strip().split("\n\n\n\n")[0] == example.split('"""\n\n', 1)[1].strip()
+
+
 def test_blocks_keep_their_lines_and_marked_ones_are_left_out():
     page = "# T\n```python\na = 1\n```\n```python no-run: a reason\nb\n```\n```bash\nc\n```\n"
 

@@ -182,6 +182,65 @@ def test_the_command_compiles_all_and_says_where(tmp_path):
     assert "all compiled before" in run(code, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
 
 
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/none"])
+def test_a_place_that_cannot_be_written_is_refused_before_compiling(tmp_path, place):
+    (tmp_path / "file").write_text("")
+    code = (
+        "from hpcstream.cli import main; from hpcstream.cli import compile; "
+        "compile._compile_into = None; "
+        f"print(main(['compile', '--to', {str(tmp_path / place)!r}]))"
+    )
+
+    assert run(code, XDG_CACHE_HOME=str(tmp_path / "home")) == "2"
+
+
+def test_a_folder_in_which_no_file_can_be_made_is_refused_before_compiling(tmp_path):
+    code = (
+        "import errno, types; from hpcstream.cli import compile, main\n"
+        "def full(*args, **options):\n    raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "compile.tempfile = types.SimpleNamespace(TemporaryFile=full)\n"
+        "compile._compile_into = None\n"
+        f"print(main(['compile', '--to', {str(tmp_path)!r}]))"
+    )
+
+    assert run(code) == "2"
+
+
+STOPPED_WHILE_COMPILING = """
+import os, signal, sys, time
+import pyarrow as pa
+import hpcstream as hs
+from hpcstream import kernels
+
+def compile_slowly(families):
+    os.kill(os.getpid(), signal.{name})
+    time.sleep(60)
+
+kernels.not_compiled = lambda: ["a", "b"]
+kernels.warm_up = compile_slowly
+os.sched_getaffinity = lambda process: {{0}}
+job = hs.Job("stopped")
+job.from_batches(pa.table({{"x": [1]}})).print()
+job.run()
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_job_that_is_asked_to_stop_while_it_compiles_stops_at_once(tmp_path, name, status):
+    environ = {k: v for k, v in os.environ.items() if k != "NUMBA_DISABLE_JIT"}
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_COMPILING.format(name=name)],
+        env=environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+
+    assert done.returncode == status
+    assert "stopped before the first round, nothing was read" in done.stderr
+    assert done.stdout == ""
+
+
 def test_a_job_compiles_each_family_on_one_rank(tmp_path):
     code = """
 import os

@@ -4,6 +4,7 @@ import bz2
 import csv
 import gzip
 import io
+import subprocess
 
 import pyarrow as pa
 import pytest
@@ -158,6 +159,13 @@ def test_an_integer_beyond_int64_in_a_later_block_is_refused(tmp_path):
         ("a;b\n1;2\n", r"one column, 'a;b': is its delimiter ';', not ','\? Say delimiter=';'"),
         ("a\tb\n1\t2\n", r"Say delimiter='\\t'"),
         ("a|b|c\n1|2|3\n", r"Say delimiter='\|'"),
+        ("a;b\n1,5;2\n", r"one column, 'a;b': is its delimiter ';'"),
+        ("a;b\n1,5;2,5\n", r"one column, 'a;b': is its delimiter ';'"),
+        ("a\tb\n1\tx,y\n", r"Say delimiter='\\t'"),
+        ("a b\n1 2\n", r"one column, 'a b': is its delimiter ' ', not ','\?"),
+        ("station temp\nZRH -3.5\n", r"Say delimiter=' '"),
+        ("a    b\n1    2\n30   4\n", r"runs of spaces .* `sed -E 's/\^ \+//; s/ \+/,/g'`"),
+        (" a b\n 1 2\n", r"runs of spaces"),
         ("a,a\n1,2\n", r"2 columns are named 'a'; name them anew with column_names="),
         ("a,b\n1,2\n3\n", r"line 3: Expected 2 columns, got 1"),
     ],
@@ -165,6 +173,55 @@ def test_an_integer_beyond_int64_in_a_later_block_is_refused(tmp_path):
 def test_a_header_that_cannot_be_meant_is_refused(tmp_path, text, said):
     with pytest.raises(ConnectorError, match=said):
         read_all(CsvSource(write(tmp_path, text)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "first name\nAda Lovelace\n",
+        "when at\n2026-01-01 00:00:00\n",
+        "message text\nhello 3 worlds\n",
+        "a\n1 2\n",
+        "text\n;|\n",
+        "a;b\nx\n",
+    ],
+)
+def test_texts_of_one_column_are_left_alone(tmp_path, text):
+    header, row = text.splitlines()
+    (found,) = read_all(CsvSource(write(tmp_path, text)))
+    assert list(found) == [header]
+    assert str(found[header]) == row
+
+
+@pytest.mark.parametrize(
+    ("row", "delimiter"), [("1 2", "' '"), ("x;2", "';'"), ("1\t2.5", r"'\\t'"), ("a|1", r"'\|'")]
+)
+def test_without_a_header_a_number_between_other_delimiters_is_refused(tmp_path, row, delimiter):
+    path = write(tmp_path, f"{row}\n{row}\n")
+    with pytest.raises(ConnectorError, match=rf"without a name: is its delimiter {delimiter}"):
+        CsvSource(path, header=False)
+    assert values(CsvSource(path, header=False, column_names=["x"])) == [[row], [row]]
+
+
+@pytest.mark.parametrize("row", ["a b", "12:30", "1,5", "a;b"])
+def test_without_a_header_texts_are_left_alone(tmp_path, row):
+    options = {"header": False, "delimiter": "\t"}
+    assert len(read_all(CsvSource(write(tmp_path, f"{row}\n"), **options))[0]) == 1
+
+
+def test_runs_of_spaces_are_refused_where_space_is_the_delimiter(tmp_path):
+    with pytest.raises(ConnectorError, match="runs of spaces"):
+        CsvSource(write(tmp_path, "a  b\n1  2\n"), delimiter=" ")
+    assert read_all(CsvSource(write(tmp_path, "a b\n1 2\n"), delimiter=" ")) == [{"a": 1, "b": 2}]
+
+
+def test_runs_of_spaces_are_read_as_the_message_says(tmp_path):
+    text = "  a    b\n  1  2.5\n 30    4\n"
+    made = subprocess.run(
+        ["sed", "-E", "s/^ +//; s/ +/,/g"], input=text, capture_output=True, text=True, check=True
+    )
+    source = CsvSource(write(tmp_path, made.stdout))
+    assert read_all(source) == [{"a": 1, "b": 2.5}, {"a": 30, "b": 4.0}]
 
 
 def test_one_column_whose_name_has_a_delimiter_is_read_by_another_name(tmp_path):

@@ -12,9 +12,10 @@ from hpcstream.connectors.files.listing import Paths, with_compressed
 from hpcstream.connectors.files.slicing import BatchReader
 from hpcstream.connectors.files.source import FileListing, FileSource
 from hpcstream.connectors.formats.csv.blocks import CsvBlocks
+from hpcstream.connectors.formats.csv.delimiters import other_delimiter
 from hpcstream.connectors.formats.csv.options import CsvOptions
 from hpcstream.connectors.formats.csv.rows import Beginning, not_text, read_beginning
-from hpcstream.connectors.formats.csv.types import is_text, other_delimiter, refined
+from hpcstream.connectors.formats.csv.types import is_text, refined
 from hpcstream.connectors.scan import Scan, plain_schema, relabel
 from hpcstream.errors import ConnectorError
 
@@ -67,13 +68,21 @@ class CsvFormat:
 
     def _check_delimiter(self, path: str, beginning: Beginning) -> None:
         options = self.options
-        other = other_delimiter(beginning.header, beginning.first_row, options.delimiter)
-        if other is not None and not options.column_names:
+        other = other_delimiter(beginning.header, beginning.first_row, options)
+        if other is None or options.column_names:
+            return
+        if other == "  ":
             raise ConnectorError(
-                f"{path!r} has one column, {beginning.names[0]!r}: is its delimiter {other!r}, not "
-                f"{options.delimiter!r}? Say delimiter={other!r}, or name the one column with "
-                "column_names=[...]"
+                f"{path!r}: runs of spaces are between its fields, and a delimiter is one "
+                "character; make commas of them, as by `sed -E 's/^ +//; s/ +/,/g'`, or name the "
+                "columns with column_names=[...]"
             )
+        shown = f"{beginning.names[0]!r}" if beginning.header else "without a name"
+        raise ConnectorError(
+            f"{path!r} has one column, {shown}: is its delimiter {other!r}, not "
+            f"{options.delimiter!r}? Say delimiter={other!r}, or name the one column with "
+            "column_names=[...]"
+        )
 
     def _inferred(self, path: str, beginning: Beginning) -> pa.Schema:
         given = self.options.column_types

@@ -12,7 +12,6 @@ _INTEGER = r"^\s*[+-]?[0-9]+\s*$"
 _LONG = r"^\s*[+-]?[0-9]{19,}\s*$"
 _FINE_TIME = r"[.][0-9]{7}"
 _INT64 = 2**63
-_DELIMITERS = ";\t|,:"
 
 _READ_AS = {pa.float16(): pa.float32()}
 
@@ -99,13 +98,3 @@ def _beyond_int64(texts: pa.Array) -> bool:
 
 def _any(texts: pa.Array, pattern: str) -> bool:
     return bool(pc.any(pc.match_substring_regex(texts, pattern)).as_py())
-
-
-def other_delimiter(header: list[str], first_row: list[str], delimiter: str) -> str | None:
-    """Return the delimiter that a file of one column seems to have instead."""
-    if len(header) != 1 or len(first_row) != 1:
-        return None
-    for one in _DELIMITERS:
-        if one != delimiter and header[0].count(one) == first_row[0].count(one) > 0:
-            return one
-    return None

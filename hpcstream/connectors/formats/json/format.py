@@ -13,6 +13,7 @@ from hpcstream.connectors.files.listing import Paths, with_compressed
 from hpcstream.connectors.files.slicing import BatchReader
 from hpcstream.connectors.files.source import FileListing, FileSource
 from hpcstream.connectors.formats.given_types import given_schema, given_types
+from hpcstream.connectors.formats.json.columns import refuse_columns
 from hpcstream.connectors.formats.json.lines import JsonFile, JsonShape, first_bad_line, is_blank
 from hpcstream.connectors.formats.json.types import as_text, integer_beyond_int64, with_times
 from hpcstream.connectors.formats.text_file import UTF8, encoding_name
@@ -80,6 +81,7 @@ class JsonFormat:
 
     def read_schema(self, path: str) -> pa.Schema:
         """Return the schema inferred from the first block of a file."""
+        refuse_columns(path, self._encoding, self._block_bytes, self._column_types)
         if is_blank(path, self._encoding):
             raise ConnectorError(f"{path!r} has no rows to infer fields from; give schema=")
         self._refuse_long_integers(path)
@@ -156,8 +158,9 @@ class JsonFormat:
         found = first_bad_line(path, self._encoding, shape)
         if found is None:
             return ConnectorError(
-                f"{path!r} is not readable as newline-delimited JSON ({error}); "
-                f"is a line longer than block_bytes={self._block_bytes}?"
+                f"{path!r} is not readable as newline-delimited JSON ({error}); is a line longer "
+                f"than block_bytes={self._block_bytes}, or does the file hold columns, one object "
+                "for all rows? job.from_batches(pa.table(json.load(open(path)))) reads such"
             )
         line, what = found
         guessed = [name for name in sorted(self._without_values) if f"(/{name}" in what]

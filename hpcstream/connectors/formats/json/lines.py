@@ -70,8 +70,9 @@ class JsonFile(TextFile):
                     where += f", line {line}"
                     break
         return ConnectorError(
-            f"{where}: expected a JSON object in each line, got {begun[:_SHOWN]!r}; `jq -c '.[]'` "
-            "makes such lines of an array"
+            f"{where}: expected a JSON object in each line, got {begun[:_SHOWN]!r}; of an array "
+            "`jq -c '.[]'` makes such lines, and "
+            "job.from_batches(pa.Table.from_pylist(json.load(open(path)))) reads it"
         )
 
 

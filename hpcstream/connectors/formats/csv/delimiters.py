@@ -1,0 +1,60 @@
+"""Whether a file whose lines have one field each has another delimiter than was said.
+
+Two lines are looked at, the header and the first row. A character that both have equally
+often stands between fields. Spaces are in texts, too: they do so if a piece is a number.
+Without a header there is one line only, and so it is for any character.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hpcstream.connectors.formats.csv.options import CsvOptions
+
+_CHARACTERS = ";\t|,:"
+_WITHOUT_HEADER = ";\t|"
+"""A comma may be a decimal one, and a colon part of a time."""
+
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?\s*")
+_SPACES = re.compile(r"[ \t]+")
+
+
+def other_delimiter(header: list[str], first_row: list[str], options: CsvOptions) -> str | None:
+    """Return what seems to stand between fields, or None; several spaces where it is runs of them.
+
+    Parameters
+    ----------
+    header, first_row : list of str
+        Their fields; ``header`` is empty if there is none.
+    """
+    row = options.delimiter.join(first_row)
+    if options.header and options.delimiter == " " and len(header) > 1 and "" in header:
+        return "  "
+    if len(header or first_row) != 1 or not row:
+        return None
+    head = header[0] if header else None
+    for one in _CHARACTERS if header else _WITHOUT_HEADER:
+        if one != options.delimiter and _parts(head, row, row.count(one), one):
+            return one
+    return _spaces(head, row) if options.delimiter != " " else None
+
+
+def _parts(head: str | None, row: str, count: int, one: str) -> bool:
+    """Whether a character parts both lines; without a header, whether a part is a number."""
+    if head is not None:
+        return head.count(one) == count > 0
+    return count > 0 and _has_number(row.split(one))
+
+
+def _spaces(head: str | None, row: str) -> str | None:
+    pieces = _SPACES.split(row.strip())
+    if len(pieces) < 2 or not _has_number(pieces):
+        return None
+    if head is not None and len(_SPACES.split(head.strip())) != len(pieces):
+        return None
+    is_single = all(line == " ".join(_SPACES.split(line.strip())) for line in (head or row, row))
+    return " " if is_single else "  "
+
+
+def _has_number(pieces: list[str]) -> bool:
+    return any(_NUMBER.fullmatch(piece) for piece in pieces)
