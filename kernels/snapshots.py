@@ -25,6 +25,37 @@ def scatter_words(source, slots, out):
 
 
 @lean_njit()
+def order_by_group(groups, counts, bins, out_places):
+    """Put the entries of segments that follow one another into the order of their key groups.
+
+    A stable counting sort of each segment.
+
+    Parameters
+    ----------
+    groups : uint16[n_entries]
+    counts : int64[n_segments]
+        Entries of each segment.
+    bins : int64[more than the greatest group, and one]
+        Scratch.
+    out_places : uint32[n_entries]
+        The place in its segment that each entry had.
+    """
+    begin = np.int64(0)
+    for segment in range(counts.shape[0]):
+        end = begin + counts[segment]
+        bins[:] = 0
+        for entry in range(begin, end):
+            bins[np.int64(groups[entry]) + 1] += 1
+        for group in range(1, bins.shape[0]):
+            bins[group] += bins[group - 1]
+        for entry in range(begin, end):
+            bin_ = np.int64(groups[entry])
+            out_places[begin + bins[bin_]] = np.uint32(entry - begin)
+            bins[bin_] += 1
+        begin = np.int64(end)
+
+
+@lean_njit()
 def copy_regions(book, rows, regions, source, out):
     """Copy the values of the slots of regions (int64[n]), in the order of `slots_of_regions`.
 
@@ -77,5 +108,7 @@ def warm_up():
     read_only = words.view()
     read_only.setflags(write=False)
     scatter_words(read_only, np.zeros(0, dtype=np.uint32), words)
+    groups, places = np.zeros(0, dtype=np.uint16), np.zeros(0, dtype=np.uint32)
+    order_by_group(groups, none, none, places)
     copy_regions(book, none, none, words, words)
     rows_of_regions(book, none, none, none)

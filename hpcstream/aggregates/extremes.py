@@ -22,9 +22,9 @@ from hpcstream.aggregates.accumulator import (
     word_kernels,
 )
 from hpcstream.aggregates.base import Aggregate, Entries, Inputs, is_nested, word_dtype
+from hpcstream.aggregates.float_order import float_of_order, float_order
 from hpcstream.aggregates.grouped_values import GroupedValues
 from hpcstream.aggregates.results import result_array
-from hpcstream.columns.float_order import float_of_order, float_order
 from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.state.arrays import Word
 

@@ -15,15 +15,14 @@ each page at its first touch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from hpcstream.checkpoint.format import Array
-from hpcstream.checkpoint.increments import is_known
+from hpcstream.checkpoint.increments import Known, is_known
 from hpcstream.memory.blocks import Lease
 from hpcstream.memory.pool import BufferPool
-from hpcstream.state.snapshots import PiecewiseSnapshot
+from hpcstream.state.table import StateTable
 
 HEADROOM = 1.45
 """Memory for so many times the state as it is: it may grow until the cut."""
@@ -98,18 +97,21 @@ def _fits(size: int, block: Array) -> bool:
 
 
 def wanted_sizes(
-    snapshot: PiecewiseSnapshot, known: Mapping[str, Any], headroom: float = HEADROOM
+    tables: Sequence[StateTable], known: Known, headroom: float = HEADROOM
 ) -> list[int]:
-    """Return the sizes of the arrays that a copy of the unknown pieces will need, and some more.
+    """Return the sizes of the arrays that a copy of the unknown segments will need, and some more.
 
     Parameters
     ----------
     known : mapping
-        Pieces by name that earlier checkpoints have, each with its ``version``.
+        Segments that earlier checkpoints have.
     """
     sizes = []
-    for group in snapshot.groups:
-        n_entries = sum(one.n_entries for one in group.pieces if not is_known(one, known))
-        arrays = group.copies(np.empty(0, dtype=np.int64))
+    for table in tables:
+        if not table.is_copied:
+            continue
+        of_table = known.get(table.name, {})
+        n_entries = sum(one.n_entries for one in table.segments() if not is_known(one, of_table))
+        arrays = table.copy(np.empty(0, dtype=np.int64)).arrays
         sizes += [int(headroom * n_entries) * array.itemsize for array in arrays.values()]
     return [size for size in sizes if size >= _LEAST_BYTES]

@@ -3,23 +3,24 @@
 ::
 
     /0/2            attributes of operator 2 of task 0: "id", "role", ...
-    /0/2/keys       one dataset an array, with the attribute "crc32"
+    /0/2/keys       one dataset an array; the attribute "crc32" has a checksum for each 64 KiB
     /0/2/rows
 
 HDF5 keeps names, types and places; the arrays themselves are written straight
 into the file at those places, five times as fast as through the library and
 without holding Python's global lock. So a file has two kinds of bytes: the
-arrays, each covered by its checksum, and the structure around them, covered by
+arrays, each block of them covered by a checksum, and the structure around them, covered by
 one digest that the checkpoint's manifest holds.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,14 +29,18 @@ import numpy.typing as npt
 
 from hpcstream.errors import HpcstreamError
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _VERSION = "hpcstream_format"
 _CHECKSUM = "crc32"
-_PART_BYTES = 1 << 20  # stays in the cache between being read, checked and copied
+BLOCK_BYTES = 1 << 16
+"""Each block of so many bytes of an array has a checksum of its own: parts can be read."""
+
+_PART_BLOCKS = 16  # are read at once, and stay in the cache while they are checked and copied
 
 Array = npt.NDArray[Any]
 Places = list[tuple[int, int, int]]
 """For runs of entries: the first one, where it goes, how many."""
+Run = tuple[int, int, int]
 
 
 class CheckpointError(HpcstreamError):
@@ -172,7 +177,6 @@ class _Datasets:
         self._links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
         self._links.set_create_intermediate_group(True)
         self._links.set_char_encoding(h5py.h5t.CSET_UTF8)
-        self._scalar = h5py.h5s.create(h5py.h5s.SCALAR)
         self._kinds: dict[np.dtype[Any], Any] = {}
 
     def create(self, group: Any, name: str, array: Array) -> Any:
@@ -187,8 +191,10 @@ class _Datasets:
         path = escaped(name).encode()
         dataset = h5py.h5d.create(group.id, path, kind, space, self._creation, self._links)
         # In one step; `Dataset.attrs` writes another attribute first, and renames it.
-        attribute = h5py.h5a.create(dataset, _CHECKSUM.encode(), h5py.h5t.STD_U32LE, self._scalar)
-        attribute.write(np.asarray(checksum(array)))
+        found = checksums(array)
+        shape = h5py.h5s.create_simple(found.shape)
+        attribute = h5py.h5a.create(dataset, _CHECKSUM.encode(), h5py.h5t.STD_U32LE, shape)
+        attribute.write(found)
         return dataset
 
 
@@ -202,9 +208,17 @@ def unescaped(name: str) -> str:
     return name.replace("%2F", "/").replace("%25", "%")
 
 
-def checksum(array: Array) -> np.uint32:
-    """Return the CRC-32 of an array's bytes."""
-    return np.uint32(zlib.crc32(_bytes(array)))
+def checksums(array: Array) -> npt.NDArray[np.uint32]:
+    """Return the CRC-32 of each block of an array's bytes."""
+    data = _bytes(array)
+    blocks = range(0, max(len(data), 1), BLOCK_BYTES)
+    found = [zlib.crc32(data[start : start + BLOCK_BYTES]) for start in blocks]
+    return np.array(found, dtype=np.uint32)
+
+
+def bytes_of_entry(array: Array) -> int:
+    """Return the bytes of each entry of an array, which may be a row of several values."""
+    return array.itemsize * math.prod(array.shape[1:])
 
 
 def _bytes(array: Array) -> memoryview:
@@ -291,33 +305,70 @@ class CheckpointFile:
         self._file.visititems(visit)
         return iter(found)
 
-    def arrays(self, path: str) -> dict[str, Array]:
-        """Return the arrays of a section; none if the file has no such section."""
+    def names(self, path: str) -> list[str]:
+        """Return the names of the arrays of a section; none if the file has no such section."""
         if path not in self._file:
-            return {}
-        return {
-            unescaped(name): self._read(f"{path}/{name}", item)
-            for name, item in self._file[path].items()
-            if hasattr(item, "nbytes")
-        }
+            return []
+        items = self._file[path].items()
+        return [unescaped(name) for name, item in items if hasattr(item, "nbytes")]
 
-    def copy(self, path: str, out: Array, places: Places) -> None:
-        """Copy entries of an array, all of which is checked meanwhile.
+    def array(self, path: str, name: str) -> Array:
+        """Return an array of a section."""
+        dataset = self._dataset(f"{path}/{escaped(name)}")
+        array: Array = np.empty(dataset.shape, dtype=dataset.dtype)
+        self._copy(dataset, array, [(0, 0, len(array) if array.ndim else 1)])
+        return array
+
+    def arrays(self, path: str) -> dict[str, Array]:
+        """Return all arrays of a section."""
+        return {name: self.array(path, name) for name in self.names(path)}
+
+    def check(self) -> int:
+        """Read every array; return their bytes. Raises `DamagedCheckpoint`."""
+        found: list[Any] = []
+
+        def visit(name: str, item: Any) -> None:
+            if hasattr(item, "nbytes"):
+                found.append(item)
+
+        self._file.visititems(visit)
+        for dataset in found:
+            for _ in self._parts(dataset, [(0, 0, dataset.nbytes)]):
+                pass
+        return sum(dataset.nbytes for dataset in found)
+
+    def empty(self, path: str, name: str, n_entries: int) -> Array:
+        """Return an array for so many entries of an array of a section."""
+        dataset = self._dataset(f"{path}/{escaped(name)}")
+        return np.empty((n_entries, *dataset.shape[1:]), dtype=dataset.dtype)
+
+    def copy(self, path: str, name: str, out: Array, places: Places) -> None:
+        """Copy entries of an array; what is read is checked, and no more is read.
 
         Parameters
         ----------
-        path : str
-            Of the dataset.
+        path, name : str
+        out : array
         places : list of (int, int, int)
             First entry, where it goes in ``out``, how many.
         """
-        if path not in self._file or self._file[path].dtype != out.dtype:
-            raise DamagedCheckpoint(f"{self.path}: {path} is not what others say of it")
-        n_bytes, target = out.itemsize, _bytes(out)
-        left = deque(
-            (first * n_bytes, at * n_bytes, n * n_bytes) for first, at, n in sorted(places) if n
-        )
-        for offset, part in self._parts(path, self._file[path]):
+        dataset = self._dataset(f"{path}/{escaped(name)}")
+        if (dataset.dtype, dataset.shape[1:]) != (out.dtype, out.shape[1:]):
+            raise DamagedCheckpoint(f"{self.path}: {path}/{name} is not what others say of it")
+        if any(first + n > dataset.shape[0] for first, _, n in places):
+            raise DamagedCheckpoint(f"{self.path}: {path}/{name} is shorter than others say")
+        self._copy(dataset, out, places)
+
+    def _dataset(self, name: str) -> Any:
+        if name not in self._file:
+            raise DamagedCheckpoint(f"{self.path}: {name} is missing")
+        return self._file[name]
+
+    def _copy(self, dataset: Any, out: Array, places: Places) -> None:
+        n_bytes, target = bytes_of_entry(out), _bytes(out)
+        runs = [(first * n_bytes, at * n_bytes, n * n_bytes) for first, at, n in sorted(places)]
+        left = deque(run for run in runs if run[2])
+        for offset, part in self._parts(dataset, left):
             while left and left[0][0] < offset + len(part):
                 first, at, size = left.popleft()
                 here = min(size, offset + len(part) - first)
@@ -325,41 +376,34 @@ class CheckpointFile:
                 if here < size:
                     left.appendleft((first + here, at + here, size - here))
                     break
-        if left:
-            raise DamagedCheckpoint(f"{self.path}: {path} is shorter than others say")
 
-    def check(self) -> int:
-        """Read every array; return their bytes. Raises `DamagedCheckpoint`."""
-        return sum(self._read(name, item).nbytes for name, item in self._datasets())
+    def _parts(self, dataset: Any, runs: Iterable[Run]) -> Iterator[tuple[int, memoryview]]:
+        """Yield the blocks that runs of bytes lie in, checked, several at a time.
 
-    def _read(self, name: str, dataset: Any) -> Array:
-        array = np.empty(dataset.shape, dtype=dataset.dtype)
-        data = _bytes(array)
-        for _ in self._parts(name, dataset, data):
-            pass
-        return array
-
-    def _parts(
-        self, name: str, dataset: Any, into: memoryview | None = None
-    ) -> Iterator[tuple[int, memoryview]]:
-        """Yield the bytes of an array part by part, each with its place; check them in the end.
-
-        ``into``: where they go; without, each part lies where the one before it was.
+        Each part lies where the one before it was.
         """
-        n_bytes, start, crc = dataset.nbytes, dataset.id.get_offset(), 0
-        buffer = memoryview(bytearray(min(n_bytes, _PART_BYTES))) if into is None else into
-        done = 0
-        while done < n_bytes:
-            at = 0 if into is None else done
-            part = buffer[at : at + min(_PART_BYTES, n_bytes - done)]
-            n_read = os.preadv(self._descriptor, [part], start + done)
-            if n_read <= 0:
-                raise DamagedCheckpoint(f"{self.path}: {name} is cut short")
-            crc = zlib.crc32(part[:n_read], crc)
-            yield done, part[:n_read]
-            done += n_read
-        if crc != dataset.attrs[_CHECKSUM]:
-            raise DamagedCheckpoint(f"{self.path}: {name} is not what was written")
+        sums = dataset.attrs[_CHECKSUM]
+        start, buffer = dataset.id.get_offset(), memoryview(bytearray(_PART_BLOCKS * BLOCK_BYTES))
+        for first, stop in _parts_of_blocks(list(runs)):
+            at = first * BLOCK_BYTES
+            part = buffer[: min(stop * BLOCK_BYTES, dataset.nbytes) - at]
+            if os.preadv(self._descriptor, [part], start + at) != len(part):
+                raise DamagedCheckpoint(f"{self.path}: {dataset.name} is cut short")
+            for block in range(first, stop):
+                here = part[(block - first) * BLOCK_BYTES : (block + 1 - first) * BLOCK_BYTES]
+                if zlib.crc32(here) != sums[block]:
+                    raise DamagedCheckpoint(f"{self.path}: {dataset.name} is not what was written")
+            yield at, part
+
+
+def _parts_of_blocks(runs: Iterable[Run]) -> Iterator[tuple[int, int]]:
+    """Yield ranges of a few blocks that together hold runs, which ascend; none twice."""
+    done = 0
+    for offset, _, size in runs:
+        first, stop = max(done, offset // BLOCK_BYTES), -(-(offset + size) // BLOCK_BYTES)
+        for begin in range(first, stop, _PART_BLOCKS):
+            yield begin, min(begin + _PART_BLOCKS, stop)
+        done = max(done, stop)
 
 
 def _open_hdf5(h5py: Any, path: str) -> Any:

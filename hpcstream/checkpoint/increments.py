@@ -1,4 +1,4 @@
-"""Which pieces of the state are in which file: what has not changed is not written again.
+"""Which segments of the state are in which file: what has not changed is not written again.
 
 ::
 
@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from hpcstream.checkpoint.format import Array, Places, WrittenFile
-from hpcstream.state.snapshots import Piece, PieceGroup, PiecewiseSnapshot, Snapshot
+from hpcstream.checkpoint.format import Array, WrittenFile, bytes_of_entry
+from hpcstream.state.table import Segment, StateTable
 
 MOST_FILES = 16
 """Files that a checkpoint of one rank refers to, at most."""
@@ -33,9 +33,13 @@ OWN = ""
 """The file of the checkpoint itself, in place of a name."""
 
 
+Finish = Callable[[], Mapping[str, Array]]
+"""Makes arrays in the background."""
+
+
 @dataclass(frozen=True)
-class StoredPiece:
-    """Where a piece is: ``n_entries`` from ``first`` on in the arrays of a file."""
+class StoredSegment:
+    """Where a segment is: ``n_entries`` from ``first`` on in the arrays of a file."""
 
     name: str
     version: str
@@ -45,84 +49,150 @@ class StoredPiece:
 
 
 @dataclass(frozen=True)
-class Table:
-    """The pieces of one group of an operator, in the order of its snapshot.
+class SegmentTable:
+    """The segments of one table of an operator, in their order.
 
     Attributes
     ----------
+    name : str
     arrays : list of str
-        Names of the arrays that are cut into pieces.
-    pieces : list of StoredPiece
+        Names of the arrays that are cut into segments.
+    segments : list of StoredSegment
+    index : str
+        Array with the key group of every ``stride``-th entry of a file, which lie in the order
+        of key groups; empty: they do not.
+    stride : int
     entry_bytes : int
-        Of all arrays together; not in the file.
+        Of all arrays together, but the places of entries; not in the file.
     """
 
+    name: str
     arrays: Sequence[str]
-    pieces: Sequence[StoredPiece]
+    segments: Sequence[StoredSegment]
+    index: str = ""
+    stride: int = 0
     entry_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        rows = [[p.name, p.version, p.file, p.first, p.n_entries] for p in self.pieces]
-        return {"arrays": list(self.arrays), "pieces": rows}
+        rows = [[s.name, s.version, s.file, s.first, s.n_entries] for s in self.segments]
+        found = {"name": self.name, "arrays": list(self.arrays), "segments": rows}
+        return found | ({"index": self.index, "stride": self.stride} if self.index else {})
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Table:
+    def from_json(cls, value: Mapping[str, Any]) -> SegmentTable:
         """Return what `to_json` wrote."""
-        return cls(value["arrays"], [StoredPiece(*row) for row in value["pieces"]])
+        return cls(**{**value, "segments": [StoredSegment(*row) for row in value["segments"]]})
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all its entries, in whatever file."""
+        return self.entry_bytes * sum(segment.n_entries for segment in self.segments)
 
     def files(self) -> list[str]:
-        """Return the files of earlier checkpoints that hold pieces."""
-        return sorted({piece.file for piece in self.pieces} - {OWN})
+        """Return the files of earlier checkpoints that hold segments."""
+        return sorted({segment.file for segment in self.segments} - {OWN})
 
 
-def tables_from_json(value: Any) -> list[Table]:
-    """Return the tables of an operator; earlier versions wrote just one."""
-    return [Table.from_json(one) for one in (value if isinstance(value, list) else [value])]
+class Taken(NamedTuple):
+    """What is to be written of the state of an operator.
+
+    Attributes
+    ----------
+    arrays : dict of str to array
+    finishes : list of callable
+        To be called in the background: what they return replaces arrays, or is written besides.
+    tables : list of SegmentTable
+        Where the segments of all tables will be.
+    n_bytes : int
+        Of the whole state.
+    """
+
+    arrays: dict[str, Array]
+    finishes: list[Finish]
+    tables: list[SegmentTable]
+    n_bytes: int
 
 
-def files_of(tables: Iterable[Table]) -> list[str]:
+def files_of(tables: Iterable[SegmentTable]) -> list[str]:
     """Return the files of earlier checkpoints that any of the tables refers to."""
     return sorted({name for table in tables for name in table.files()})
 
 
-def is_known(piece: Piece, known: Mapping[str, Any]) -> bool:
-    """Whether a piece is among known ones, by name, as it is now: with the same ``version``."""
-    return piece.name in known and known[piece.name].version == piece.version
+def is_known(segment: Segment, known: Mapping[str, StoredSegment]) -> bool:
+    """Whether a segment is among known ones, by name, as it is now: with the same ``version``."""
+    return segment.name in known and known[segment.name].version == segment.version
 
 
-class PieceMemory:
-    """The pieces that the newest complete checkpoint of this run has on this rank."""
+def take(tables: Sequence[StateTable], known: Known) -> Taken:
+    """Copy the head of tables, and their segments that are not known."""
+    taken = Taken({}, [], [], 0)
+    n_bytes = 0
+    for table in tables:
+        head = table.head()
+        assert not head.keys() & taken.arrays.keys(), f"two tables have {[*head]}"
+        taken.arrays.update(head)
+        n_bytes += sum(array.nbytes for array in head.values())
+        stored = _take_segments(table, known.get(table.name, {}), taken)
+        if stored is not None:
+            taken.tables.append(stored)
+            n_bytes += stored.n_bytes
+    return taken._replace(n_bytes=n_bytes)
+
+
+def _take_segments(
+    table: StateTable, known: Mapping[str, StoredSegment], taken: Taken
+) -> SegmentTable | None:
+    """Copy the segments that are not known; return where all will be, None if there are none."""
+    fresh, stored, n_fresh = [], [], 0
+    for index, segment in enumerate(table.segments()):
+        if is_known(segment, known):
+            stored.append(known[segment.name])
+            continue
+        stored.append(StoredSegment(segment.name, segment.version, OWN, n_fresh, segment.n_entries))
+        n_fresh += segment.n_entries
+        fresh.append(index)
+    copied = table.copy(np.array(fresh, dtype=np.int64))
+    if not copied.arrays:
+        return None
+    taken.arrays.update(copied.arrays)
+    if copied.finish is not None:
+        taken.finishes.append(copied.finish)
+    names, order = list(copied.arrays), table.order
+    entry_bytes = sum(bytes_of_entry(array) for array in copied.arrays.values())
+    if order is None:
+        return SegmentTable(table.name, names, stored, entry_bytes=entry_bytes)
+    if order.places:
+        names.append(order.places)
+    return SegmentTable(table.name, names, stored, order.groups, order.stride, entry_bytes)
+
+
+Known = Mapping[str, Mapping[str, StoredSegment]]
+"""Segments of an operator that need not be written again: by table, by name."""
+
+
+class SegmentMemory:
+    """The segments that the newest complete checkpoint of this run has on this rank."""
 
     def __init__(self) -> None:
-        self._known: dict[str, dict[str, StoredPiece]] = {}
+        self._known: dict[str, Known] = {}
         self._files: dict[str, WrittenFile] = {}
 
     def forget(self) -> None:
         """Refer to nothing: the next checkpoint writes everything."""
         self._known, self._files = {}, {}
 
-    def take(self, path: str, snapshot: PiecewiseSnapshot) -> tuple[Snapshot, list[Table]]:
-        """Return what is to be written of an operator's state, and where its pieces will be."""
-        known = self.known(path)
-        state, tables = dict(snapshot.whole), []
-        for group in snapshot.groups:
-            copies, table = _taken(group, known)
-            state |= copies
-            tables.append(table)
-        return state, tables
-
-    def known(self, path: str) -> Mapping[str, StoredPiece]:
-        """Return the pieces of an operator that need not be written again, by name."""
+    def known(self, path: str) -> Known:
+        """Return the segments of an operator that need not be written again."""
         return self._known.get(path, {})
 
-    def files_of(self, tables: Iterable[Table]) -> dict[str, WrittenFile]:
-        """Return the files of earlier checkpoints that tables of `take` refer to."""
+    def files_of(self, tables: Iterable[SegmentTable]) -> dict[str, WrittenFile]:
+        """Return the files of earlier checkpoints that tables refer to."""
         return {name: self._files[name] for name in files_of(tables)}
 
     def complete(
         self,
-        tables: Mapping[str, Sequence[Table]],
+        tables: Mapping[str, Sequence[SegmentTable]],
         shared: Mapping[str, WrittenFile],
         name: str,
         file: WrittenFile,
@@ -133,39 +203,29 @@ class PieceMemory:
         kept = _kept(needed, {place: one.n_bytes for place, one in files.items()})
         self._files = {place: files[place] for place in kept}
         self._known = {
-            path: {
-                one.name: replace(one, file=one.file or name)
-                for table in own
-                for one in table.pieces
-                if (one.file or name) in kept
-            }
+            path: {table.name: _known_of(table, name, kept) for table in own}
             for path, own in tables.items()
         }
 
 
-def _taken(group: PieceGroup, known: Mapping[str, StoredPiece]) -> tuple[Snapshot, Table]:
-    """Return copies of the pieces that are not known, and where all pieces will be."""
-    places, pieces, n_fresh = [], [], 0
-    for place, piece in enumerate(group.pieces):
-        if is_known(piece, known):
-            stored = known[piece.name]
-        else:
-            stored = StoredPiece(piece.name, piece.version, OWN, n_fresh, piece.n_entries)
-            n_fresh += piece.n_entries
-            places.append(place)
-        pieces.append(stored)
-    copies = group.copies(np.array(places, dtype=np.int64))
-    return copies, Table(list(copies), pieces, sum(array.itemsize for array in copies.values()))
+def _known_of(table: SegmentTable, name: str, kept: set[str]) -> dict[str, StoredSegment]:
+    """Return the segments of a table that are in files that are kept."""
+    return {
+        segment.name: replace(segment, file=segment.file or name)
+        for segment in table.segments
+        if (segment.file or name) in kept
+    }
 
 
-def _needed_bytes(operators: Iterable[Sequence[Table]], name: str) -> dict[str, int]:
+def _needed_bytes(operators: Iterable[Sequence[SegmentTable]], name: str) -> dict[str, int]:
     """Return for each file the bytes of state in it; ``name`` is that of the own one."""
     needed: dict[str, int] = {}
     for tables in operators:
         for table in tables:
-            for one in table.pieces:
-                n_bytes = one.n_entries * table.entry_bytes
-                needed[one.file or name] = needed.get(one.file or name, 0) + n_bytes
+            for segment in table.segments:
+                n_bytes = segment.n_entries * table.entry_bytes
+                place = segment.file or name
+                needed[place] = needed.get(place, 0) + n_bytes
     return needed
 
 
@@ -185,29 +245,3 @@ def _kept(needed: Mapping[str, int], sizes: Mapping[str, int]) -> set[str]:
     if len(kept) > MOST_FILES:
         kept = sorted(kept, key=lambda place: -needed[place])[: MOST_FILES // 2]
     return set(kept)
-
-
-def assembled(
-    tables: Sequence[Table],
-    own: dict[str, Array],
-    copy_of: Callable[[str, str, Array, Places], None],
-) -> dict[str, Array]:
-    """Return a snapshot as it was taken, from its own file and those that it refers to.
-
-    ``copy_of(file, name, out, places)`` copies entries of an array of another file.
-    """
-    state = dict(own)
-    for table in tables:
-        for name in table.arrays if table.files() else ():
-            fresh = own[name]
-            ends = np.cumsum([one.n_entries for one in table.pieces])
-            state[name] = out = np.empty(int(ends[-1]), dtype=fresh.dtype)
-            places: dict[str, Places] = {}
-            for one, end in zip(table.pieces, ends.tolist(), strict=True):
-                at = end - one.n_entries
-                places.setdefault(one.file, []).append((one.first, at, one.n_entries))
-            for first, at, n_entries in places.pop(OWN, []):
-                out[at : at + n_entries] = fresh[first : first + n_entries]
-            for file, of_file in places.items():
-                copy_of(file, name, out, of_file)
-    return state

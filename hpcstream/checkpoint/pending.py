@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpcstream.checkpoint.format import CheckpointError, Section, WrittenFile
-from hpcstream.checkpoint.increments import Table
+from hpcstream.checkpoint.increments import Finish, SegmentTable
 from hpcstream.checkpoint.storage.directory import SAVEPOINT, CheckpointStore
 from hpcstream.connectors.base import Part
 from hpcstream.graph.identity import OperatorIdentity
@@ -76,8 +76,10 @@ class Cut:
         Processor time of that: less, where others use the machine too.
     copied_bytes : int
         Of state that was copied meanwhile.
-    tables : dict of str to list of Table
-        Where the pieces of operators are, by the operator's path.
+    finishes : dict of str to list of callable
+        By section: make, in the background, arrays of it.
+    tables : dict of str to list of SegmentTable
+        Where the segments of operators are, by the operator's path.
     shared : dict of str to WrittenFile
         The files of earlier checkpoints that tables refer to.
     notices : list of callable
@@ -96,7 +98,8 @@ class Cut:
     copied_bytes: int = 0
     sections: list[Section] = field(default_factory=list)
     tasks: dict[str, Any] = field(default_factory=dict)
-    tables: dict[str, list[Table]] = field(default_factory=dict)
+    finishes: dict[str, list[Finish]] = field(default_factory=dict)
+    tables: dict[str, list[SegmentTable]] = field(default_factory=dict)
     shared: dict[str, WrittenFile] = field(default_factory=dict)
     durable: dict[int, Callable[[], Sequence[Part]]] = field(default_factory=dict)
     positions: dict[int, Any] = field(default_factory=dict)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 
 from hpcstream.checkpoint.copy_buffers import Reserve
-from hpcstream.checkpoint.format import Section, write_file
+from hpcstream.checkpoint.format import Array, Section, write_file
 from hpcstream.checkpoint.json_text import dumps
 from hpcstream.checkpoint.pending import TASKS, Cut, SinkFailed, Written
 from hpcstream.checkpoint.storage.directory import CheckpointStore, rank_file
@@ -49,6 +50,7 @@ class CutWriter:
         facts = np.frombuffer(dumps(cut.tasks).encode(), dtype=np.uint8)
         cut.sections.append(Section(TASKS, {"facts": facts}))
         try:
+            _finish(cut)
             directory = self._store.begin(cut.number, cut.kind)
             path = os.path.join(directory, rank_file(self._rank))
             if self._staging is None:
@@ -69,6 +71,15 @@ class CutWriter:
         """Leave nothing on the disk of the node."""
         if self._staging is not None:
             self._staging.close()
+
+
+def _finish(cut: Cut) -> None:
+    """Make what could wait until rounds went on."""
+    for number, section in enumerate(cut.sections):
+        made: dict[str, Array] = {}
+        for finish in cut.finishes.pop(section.path, ()):
+            made |= finish()
+        cut.sections[number] = replace(section, arrays={**section.arrays, **made})
 
 
 def sink_error(written: Written) -> SinkFailed | None:

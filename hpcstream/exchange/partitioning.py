@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from hpcstream.exchange.wire.format import WireFormat
     from hpcstream.exchange.wire.message import Message
+from hpcstream.columns.ownership import owners
 from hpcstream.stable_keys import Key
 
 Order = npt.NDArray[np.int32]
@@ -70,16 +71,9 @@ class HashPartitioning:
         if n_partitions == 1:
             return _all_to(0, batch.num_rows, 1)
         # Kernels are loaded when a job runs, not when it is planned.
-        from hpcstream.columns.key_hash import hash_keys, single_words
         from hpcstream.kernels import partition
 
-        partitions = np.empty(batch.num_rows, dtype=np.uint16)
-        words = single_words(batch, self.columns)
-        if words is not None:
-            partition.partition_of_words(words, n_partitions, partitions)
-        else:
-            hashes = hash_keys(batch, self.columns)
-            partition.partition_of_hashes(hashes, n_partitions, partitions)
+        partitions = owners(batch, self.columns, n_partitions)
         order = np.empty(batch.num_rows, dtype=np.int32)
         offsets = np.empty(n_partitions + 1, dtype=np.int64)
         partition.order_by_partition(partitions, n_partitions, order, offsets)

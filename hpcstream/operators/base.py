@@ -18,12 +18,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias, final
 
 import pyarrow as pa
 
-from hpcstream.errors import PlanError
-from hpcstream.state.snapshots import PiecewiseSnapshot, Share, Snapshot
+from hpcstream.columns.ownership import Ownership
+from hpcstream.state import table
+from hpcstream.state.table import Part, Snapshot, StateTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +72,11 @@ class Operator(ABC):
     """Whether `release` and `catch_up` are called: the class has its own `release`."""
     derives_watermark: ClassVar[bool] = False
     """Whether `output_watermark` is called: the class has its own."""
-    can_be_dealt: ClassVar[bool] = False
-    """Whether its state can go to another number of ranks."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.holds_back = cls.release is not Operator.release
         cls.derives_watermark = cls.output_watermark is not Operator.output_watermark
-        cls.can_be_dealt = (
-            cls.restore_share is not Operator.restore_share
-            or cls.restore_stages is not Operator.restore_stages
-        )
 
     def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
         """Return the schema of the main output for that of the input."""
@@ -119,43 +114,33 @@ class Operator(ABC):
 
     # -- state -------------------------------------------------------------------------
 
+    def tables(self) -> Sequence[StateTable]:
+        """Return the tables that hold the state; none: nothing is kept between batches.
+
+        They are the same ones at each call, and so are their names in all instances.
+        """
+        return ()
+
+    @final
     def snapshot(self) -> Snapshot:
         """Return the state as named arrays."""
-        return {}
+        return table.snapshot(self.tables())
 
-    def snapshot_in_pieces(self) -> PiecewiseSnapshot | None:
-        """Return the same state in pieces; None: there is only `snapshot`.
-
-        A checkpoint writes the pieces that have changed, and refers to earlier files for
-        the others. `restore` and the like see no difference.
-        """
-        return None
-
+    @final
     def restore(self, snapshot: Snapshot) -> None:
         """Take over the state of a snapshot. Called at most once, before any batch."""
-        assert not snapshot, f"{type(self).__name__} has no state, but a snapshot of {[*snapshot]}"
+        assert self.tables() or not snapshot, f"{type(self).__name__} has no state: {[*snapshot]}"
+        table.restore(self.tables(), snapshot)
 
-    def restore_share(self, snapshots: Sequence[Snapshot], share: Share) -> None:
-        """Take over this instance's share of the snapshots of all instances.
+    @final
+    def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
+        """Take over what this instance owns of the state of all instances, in place of `restore`.
 
-        Called in place of `restore` on another number of ranks.
-
-        Raises
-        ------
-        PlanError
-            The operator has state, but does not say how it is dealt: see `can_be_dealt`.
+        Called on another number of ranks, and where the planner splits the operator in two
+        stages otherwise than before.
         """
-        raise PlanError(f"{type(self).__name__} does not say how its state is dealt to ranks")
-
-    def restore_stages(
-        self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
-    ) -> None:
-        """Do the same for an operator that the planner may split in two stages.
-
-        There are snapshots of local stages, and of final stages, or of the one stage there was.
-        """
-        self.restore_share(final or local, share)
+        table.merge(self.tables(), parts, owned)
 
     def state_bytes(self) -> int:
         """Return the bytes reserved for state."""
-        return 0
+        return sum(one.n_bytes for one in self.tables())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, TIME_COLUMN, TimeUnit, duration_text
@@ -17,7 +16,8 @@ from hpcstream.operators.base import Operator
 from hpcstream.operators.spec import Columns, OperatorContext, OperatorSpec, Schemas, Traits
 from hpcstream.operators.stream_time import EventClock, EventTime
 from hpcstream.stable_keys import Key
-from hpcstream.state.snapshots import Share, Snapshot
+from hpcstream.state.scalars import Field, Scalars, Values, least
+from hpcstream.state.table import StateTable
 
 
 class AssignEventTime(Operator):
@@ -105,17 +105,14 @@ class AssignEventTime(Operator):
             return MAX_TIME
         return min(max(self._greatest - self._delay, MIN_TIME), MAX_TIME - 1)  # that is the end
 
-    def snapshot(self) -> Snapshot:
-        """Return the greatest time seen."""
-        return {"greatest": np.array([self._greatest], dtype=np.int64)}
+    def tables(self) -> Sequence[StateTable]:
+        """Return the greatest time seen: of several instances, of the one furthest behind."""
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Take over the greatest time seen: of several instances, the one furthest behind."""
-        self._greatest = int(np.min(snapshot["greatest"]))
+        def load(values: Values) -> None:
+            if values:
+                self._greatest = int(values["greatest"][0])
 
-    def restore_share(self, snapshots: Sequence[Snapshot], share: Share) -> None:
-        """Take over the greatest time of the instance that is furthest behind."""
-        self._greatest = min(int(one["greatest"][0]) for one in snapshots)
+        return (Scalars([Field("greatest", least)], lambda: {"greatest": self._greatest}, load),)
 
     def describe(self) -> str:
         """Return one line for ``explain()``."""

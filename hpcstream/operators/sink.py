@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hpcstream.columns.ownership import Ownership
 from hpcstream.connectors.base import Part, Sink
 from hpcstream.operators.base import Emitted, Operator
-from hpcstream.state.snapshots import Share, Snapshot
+from hpcstream.state.arrays import Arrays
+from hpcstream.state.scalars import Field, Scalars, Values, total
+from hpcstream.state.table import Part as StatePart
+from hpcstream.state.table import StateTable
 
 _SINK = "sink/"  # names of the sink's own arrays begin with it
 
@@ -80,25 +84,46 @@ class SinkOperator(Operator):
         position = getattr(self.sink, "position", None)
         return None if position is None else position()
 
-    def snapshot(self) -> Snapshot:
+    def tables(self) -> Sequence[StateTable]:
         """Return the rows counted, and what the sink keeps in memory."""
-        own = {"rows_out": np.array([self.rows_out], dtype=np.int64)}
-        keep = getattr(self.sink, "snapshot", None)
-        return own if keep is None else own | {f"{_SINK}{n}": a for n, a in keep().items()}
+        counts = Scalars([Field("rows_out", total)], self._counts, self._restore_counts)
+        return counts, SinkTable(self.sink)
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Take over a snapshot."""
-        self.restore_share([snapshot], Share(0, 1))
+    def _counts(self) -> dict[str, int]:
+        return {"rows_out": self.rows_out}
 
-    def restore_share(self, snapshots: Sequence[Snapshot], share: Share) -> None:
-        """Take over everything in the first instance: rows stay in the order of ranks."""
-        if share.place != 0:
-            return
-        self.rows_out = sum(int(one["rows_out"][0]) for one in snapshots)
-        restore = getattr(self.sink, "restore", None)
+    def _restore_counts(self, values: Values) -> None:
+        if values:
+            self.rows_out = int(values["rows_out"][0])
+
+
+class SinkTable(StateTable):
+    """What a sink keeps in memory. On other ranks the first one takes over everything."""
+
+    name = "sink"
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def head(self) -> dict[str, np.ndarray]:
+        """Return the arrays of the sink."""
+        keep = getattr(self._sink, "snapshot", None)
+        return {} if keep is None else {f"{_SINK}{name}": a for name, a in keep().items()}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Give the sink its arrays."""
+        self._restore([arrays])
+
+    def merge(self, parts: Sequence[StatePart], owned: Ownership) -> None:
+        """Give the sink of the first instance all arrays: rows stay in the order of ranks."""
+        if owned.instance == 0:
+            self._restore([part.arrays for part in parts])
+
+    def _restore(self, snapshots: Sequence[Arrays]) -> None:
+        restore = getattr(self._sink, "restore", None)
         if restore is not None:
             restore([_of_sink(one) for one in snapshots])
 
 
-def _of_sink(snapshot: Snapshot) -> dict[str, np.ndarray]:
-    return {n.removeprefix(_SINK): a for n, a in snapshot.items() if n.startswith(_SINK)}
+def _of_sink(arrays: Arrays) -> dict[str, np.ndarray]:
+    return {n.removeprefix(_SINK): a for n, a in arrays.items() if n.startswith(_SINK)}

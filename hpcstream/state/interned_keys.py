@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,15 @@ from hpcstream.columns.arrays import (
     validity,
     words_to_array,
 )
+from hpcstream.columns.ownership import KeyGroups, Ownership, key_groups, null_group
 from hpcstream.columns.selection import gathered
 from hpcstream.kernels import key_bytes
-from hpcstream.state.appended_arrays import in_blocks
-from hpcstream.state.arrays import NO_NULLS, Allocator, Bools, HeapAllocator, Ints
+from hpcstream.state.arrays import NO_NULLS, Bools, Ints
+from hpcstream.state.key_dictionary import KeyDictionary
 from hpcstream.state.key_index import Bytes, KeyIndex
 from hpcstream.state.slice_store import SliceStore
-from hpcstream.state.snapshots import PieceGroup
-
-Arrays = Mapping[str, npt.NDArray[Any]]
+from hpcstream.state.slice_table import Grouping
+from hpcstream.state.table import StateTable
 
 _SPARE_KEYS = 4096  # dead keys below this are not worth a rebuild
 
@@ -44,26 +44,20 @@ class InternedKeys:
     ----------
     fields : sequence of pa.Field
         Key columns with the types of their values (dictionaries decoded).
-    allocator : Allocator, optional
-        Gives the memory of copies for checkpoints.
     """
 
-    def __init__(
-        self,
-        fields: Sequence[pa.Field],
-        allocator: Allocator | None = None,
-        index: KeyIndex | None = None,
-    ) -> None:
+    has_groups = True
+
+    def __init__(self, fields: Sequence[pa.Field], index: KeyIndex | None = None) -> None:
         self._fields = tuple(fields)
-        self._allocator = allocator or HeapAllocator()
         self._index = index or KeyIndex()
         self._last: tuple[pa.Array, Ints] | None = None  # a dictionary and the ids of its values
         self.generation = 0
+        self._table = KeyDictionary(self._index, lambda: self.generation, self._groups_of)
 
-    @property
-    def n_bytes(self) -> int:
-        """Bytes reserved for keys."""
-        return self._index.n_bytes
+    def tables(self) -> Sequence[StateTable]:
+        """Return the tables of the keys by id."""
+        return self._table, self._table.bytes_table
 
     def encode(self, batch: pa.RecordBatch) -> tuple[Ints, Bools]:
         """Return ids, and which keys are not null."""
@@ -81,14 +75,51 @@ class InternedKeys:
 
     def decode(self, words: Ints, is_null: Bools | None) -> list[pa.Array]:
         """Return the key columns of ids."""
-        offsets, data = self._index.keys(words)
+        columns = self._columns(*self._index.keys(words), is_null)
+        return [labelled(c, field.type) for c, field in zip(columns, self._fields, strict=True)]
+
+    def _columns(self, offsets: Ints, data: Bytes, is_null: Bools | None) -> list[pa.Array]:
+        """Return the key columns of keys given by their bytes."""
         types = [stored_type(field.type) for field in self._fields]
         if len(types) > 1:
-            columns = decode_rows(offsets, data, types)
-        else:
-            valid = None if is_null is None else ~is_null
-            columns = [_from_bytes(offsets, data, valid, types[0])]
-        return [labelled(c, field.type) for c, field in zip(columns, self._fields, strict=True)]
+            return decode_rows(offsets, data, types)
+        valid = None if is_null is None else ~is_null
+        return [_from_bytes(offsets, data, valid, types[0])]
+
+    def _groups_of(self, offsets: Ints, data: Bytes) -> KeyGroups:
+        """Return the key groups of keys given by their bytes, as the exchange has them."""
+        names = [str(number) for number in range(len(self._fields))]
+        batch = pa.RecordBatch.from_arrays(self._columns(offsets, data, None), names=names)
+        return key_groups(batch, names)
+
+    def grouping(self) -> Grouping:
+        """Return what tells key groups of the ids as they are now; for the background."""
+        contents, known = self._table.contents(), self._table.groups
+
+        def groups_of(words: Ints, is_null: Bools) -> KeyGroups:
+            of_ids = known.of(contents)
+            if not len(of_ids):  # there are but nulls
+                return np.full(len(words), null_group(), dtype=np.uint16)
+            groups = of_ids.take(words, mode="clip")
+            groups[is_null] = null_group()
+            return groups
+
+        return groups_of
+
+    def owned(self, part: int, words: Ints, is_null: Bools, owned: Ownership) -> Bools:
+        """Return which entries of a part that was merged an instance owns."""
+        new_ids, owns_null = self._table.new_ids[part], null_group() in owned.groups
+        if not len(new_ids):
+            return is_null & owns_null
+        kept: Bools = new_ids.take(words, mode="clip") >= 0
+        return np.where(is_null, owns_null, kept)
+
+    def translated(self, part: int, words: Ints) -> Ints:
+        """Return the ids, here, of owned keys of a part that was merged."""
+        new_ids = self._table.new_ids[part]
+        if not len(new_ids):
+            return np.zeros_like(words)
+        return np.maximum(new_ids.take(words, mode="clip"), 0)  # anything may stand under a null
 
     def forget_dead(self, store: SliceStore) -> None:
         """Throw away keys without entries, when they are more than half.
@@ -102,20 +133,6 @@ class InternedKeys:
         self._last = None
         live = np.unique(store.live_keys())
         store.replace_keys(self._index.keep(live[live < len(self._index)]))
-
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the keys by id."""
-        return {name: array.copy() for name, array in self._index.contents().items()}
-
-    def pieces(self) -> Sequence[PieceGroup]:
-        """Return the keys by id, in blocks: new keys are put behind those that are there."""
-        contents = self._index.contents().items()
-        return [in_blocks(name, a, self.generation, self._allocator) for name, a in contents]
-
-    def restore(self, state: Arrays) -> None:
-        """Take over a snapshot."""
-        self._last = None
-        self._index.restore(state)
 
     def _suits(self, column: pa.DictionaryArray) -> bool:
         return len(column.dictionary) <= len(column) or self._is_last(column.dictionary)

@@ -28,20 +28,18 @@ from hpcstream.state.arrays import (
     NO_COUNTS,
     NO_NULLS,
     Allocator,
-    Arrays,
     Bools,
     Ints,
     Places,
     Slots,
     Word,
     as_range,
-    read_only,
 )
 from hpcstream.state.book import kept_capacity, new_book, region_at, resized_book, times_outside
 from hpcstream.state.dense_range import DenseRange
 from hpcstream.state.direct_keys import direct_layout, is_sparse
 from hpcstream.state.patience import Patience
-from hpcstream.state.word_arrays import clear_words, copied, entries_of_size, scattered
+from hpcstream.state.word_arrays import clear_words, copied, entries_of_size
 
 _LISTED, _MERGED = 1, 2  # the STATE of slices, and of regions that are merged from some
 _LEAST_ENTRIES = 1 << 12
@@ -107,6 +105,11 @@ class SliceStore:
         self.dense_range = DenseRange()
         self.n_late = 0
         self.on_move: Callable[[Slots, int], None] | None = None
+
+    @property
+    def word_arrays(self) -> tuple[str, ...]:
+        """The names of the words in `copies_of`."""
+        return tuple(f"word:{word.name}" for word in self._specs)
 
     @property
     def slots_end(self) -> int:
@@ -389,11 +392,6 @@ class SliceStore:
         """Return the slots of all slices, in the order of a snapshot."""
         return self.slots_of(self.slices_below(2**63)[1])[0]
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Return all slices as arrays; merged regions are left out."""
-        outline, regions = self.outline()
-        return outline | self.copies_of(regions)
-
     def outline(self) -> tuple[dict[str, npt.NDArray[Any]], Ints]:
         """Return what a snapshot says of the slices beside their entries, and their regions."""
         numbers, regions = self.slices_below(2**63)
@@ -412,7 +410,7 @@ class SliceStore:
         has_null = self._fields(regions, key_table.NULL_SLOT).any()
         flags = self.slots_of(regions)[1] if has_null else None
         is_null = np.zeros(n_entries, np.uint8) if flags is None else flags.view(np.uint8)
-        names = ["keys", "rows", *(f"word:{word.name}" for word in self._specs)]
+        names = ["keys", "rows", *self.word_arrays]
         state: dict[str, npt.NDArray[Any]] = {"is_null": is_null}
         for name, array in zip(names, self._arrays(), strict=True):
             table = (self._book, self.rows, regions, array)
@@ -425,29 +423,27 @@ class SliceStore:
         snapshots.rows_of_regions(self._book, self.rows, regions, totals)
         return totals
 
-    def restore(self, state: Arrays) -> None:
-        """Take over the slices of a snapshot, entries in the same order."""
-        numbers, counts = state["slice_numbers"], state["slice_counts"]
-        none = np.zeros_like(numbers)  # as in snapshots of earlier versions
-        lows, widths = state.get("slice_lows", none), state.get("slice_widths", none)
-        if "dense_range" in state:
-            self.dense_range.restore(state["dense_range"])
-            self._announce_dense()
+    def expect(
+        self, numbers: Ints, counts: Ints, lows: Ints = NO_COUNTS, widths: Ints = NO_COUNTS
+    ) -> None:
+        """Open slices, at once as large as they will be, dense for ``widths`` keys of ``lows``."""
+        if not len(widths):
+            numbers, places = np.unique(numbers, return_inverse=True)
+            counts = np.bincount(places, counts, len(numbers)).astype(np.int64)
+            lows = widths = np.zeros_like(numbers)
         n_slots = int(np.maximum(counts, 8).sum() + widths.sum())
         n_more = n_slots + entries_of_size(self._specs, _LEAST_ENTRIES)
         self._grow_entries(self.slots_end + n_more, n_more)
-        expected = np.where(widths > 0, 0, counts)  # at once as large as it will be
+        expected = np.where(widths > 0, 0, counts)
         slices = zip(*(a.tolist() for a in (numbers, expected, lows, widths)), strict=True)
         for number, n_expected, low, width in slices:
             self._open(number, _LISTED, n_expected, low, width)
         self._book[key_table.PEAK_HELD] = max(self._book[key_table.PEAK_HELD], n_slots)
-        times = np.repeat(numbers * self.slice_size + self.slice_offset, counts)
-        is_null = state["is_null"].astype(np.bool_)
-        valid = read_only(~is_null) if is_null.any() else NO_NULLS
-        keys, rows = read_only(state["keys"]), read_only(state["rows"])
-        slots = self.resolve(read_only(times), keys, valid, counts=rows)
-        for spec, array in zip(self._specs, self.words, strict=True):
-            scattered(state[f"word:{spec.name}"], slots, array)
+
+    def restore_dense(self, state: Ints) -> None:
+        """Take over which keys the next slices are dense for, from `outline`."""
+        self.dense_range.restore(state)
+        self._announce_dense()
 
     def _fields(self, regions: Ints, field: int) -> Ints:
         values: Ints = self._book[region_at(regions) + field]

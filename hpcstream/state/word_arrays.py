@@ -60,10 +60,16 @@ def _slots_of(book: Book, rows: Ints, regions: Ints) -> Slots:
     return slots[:n_slots]
 
 
+def items_of(copy: Values, array: Values) -> Values:
+    """Return the items of a copy, as they are in the array of a word; read-only."""
+    if array.ndim == 1:
+        return read_only(copy)
+    return read_only(np.ascontiguousarray(copy).view(array.dtype).reshape(-1, array.shape[1]))
+
+
 def scattered(copy: Values, slots: Slots, array: Values) -> None:
     """Write the items of a copy to slots."""
     if array.ndim == 1:
         snapshots.scatter_words(read_only(copy).view(np.uint64), slots, array.view(np.uint64))
     else:
-        items = np.ascontiguousarray(copy).view(array.dtype)
-        array[slots] = items.reshape(-1, array.shape[1])
+        array[slots] = items_of(copy, array)

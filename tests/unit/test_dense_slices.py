@@ -6,9 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcstream.kernels import key_table
+from hpcstream.operators.windows.keys import NoKeys
 from hpcstream.state.arrays import NO_NULLS, HeapAllocator, Word
 from hpcstream.state.dense_range import DenseRange
 from hpcstream.state.slice_store import SliceStore
+from hpcstream.state.slice_table import SliceTable
+from hpcstream.state.table import snapshot
 
 WORDS = (Word("greatest", "int64", -1),)
 
@@ -101,7 +104,8 @@ def test_dense_slices_hold_what_others_hold(batches):
 def test_a_restored_store_goes_on_in_the_same_order(batch, rest):
     store, again = store_with_dense_slices(), SliceStore(10, 0, WORDS, HeapAllocator())
     add(store, *zip(*batch, strict=True))
-    again.restore(store.snapshot())
+    tables = [SliceTable(one, NoKeys(), lambda slots, parts: None) for one in (store, again)]
+    tables[1].restore(snapshot(tables[:1]))
     for one in (store, again):
         add(one, *zip(*rest, strict=True))
         one.pack()

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN
+from hpcstream.columns.ownership import Ownership
 from hpcstream.errors import ConnectorError, PlanError
 from hpcstream.operators.event_time import AssignEventTime
+from hpcstream.state.table import Part
 
 INT64 = pa.int64()
 
@@ -133,10 +135,11 @@ def test_a_negative_delay_is_refused():
         AssignEventTime("t", "us", -1)
 
 
-def test_of_several_snapshots_the_one_furthest_behind_counts():
+def test_of_several_instances_the_one_furthest_behind_counts():
     operator = AssignEventTime("t", "us", 1)
+    parts = [Part(False, {"greatest": np.array([greatest])}) for greatest in (30, 10, 20)]
 
-    operator.restore({"greatest": np.array([30, 10, 20])})
+    operator.merge(parts, Ownership(1, 2))
 
     assert operator.output_watermark(0) == 9
 

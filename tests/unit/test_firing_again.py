@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,12 +11,12 @@ import hpcstream as hs
 from hpcstream import col
 from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.columns.event_time import MAX_TIME, TIME_COLUMN
+from hpcstream.columns.ownership import Ownership, owned_rows
 from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows
 from hpcstream.operators.windows.keyed import WindowAggregate
-from hpcstream.operators.windows.rescale import owned_by_key
 from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.state.arrays import HeapAllocator
-from hpcstream.state.snapshots import Share
+from hpcstream.state.table import Part
 from hpcstream.testing import run_ranks
 
 KEYS = ("kind", "place")
@@ -58,7 +57,8 @@ class Instances:
         self.operators = [WindowAggregate(spec, HeapAllocator()) for _ in range(n_places)]
         for place, operator in enumerate(self.operators):
             if before:
-                operator.restore_stages([], before, Share(place, n_places))
+                parts = [Part(False, arrays) for arrays in before]
+                operator.merge(parts, Ownership(place, n_places))
 
     def feed(self, event):
         """Return (window, keys, rows) of what an event lets fire."""
@@ -71,10 +71,9 @@ class Instances:
                     (r["window_start"], *(r[k] for k in self.spec.keys), r["rows"]) for r in found
                 ]
                 continue
-            share = Share(place, len(self.operators))
-            keys = event.select(list(self.spec.keys))
-            mine = owned_by_key(self.spec, share)(np.zeros(event.num_rows), keys)
-            list(operator.process_batch(event.take(pa.array(np.sort(mine)))))
+            share = Ownership(place, len(self.operators))
+            mine = owned_rows(event, self.spec.keys, share)
+            list(operator.process_batch(event.take(pa.array(mine))))
         return sorted(fired, key=repr)
 
     def restarted(self, n_places):

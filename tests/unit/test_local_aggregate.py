@@ -232,15 +232,3 @@ def test_the_judge_waits_twice_as_long_each_time_and_afresh_after_a_success():
         judge.note_passed(judge.rows_to_pass)
 
     assert waits == [8, 16, 32, 64, 64, 0, 8]
-
-
-def test_a_snapshot_of_an_earlier_version_says_nothing_of_how_long_the_judge_waits():
-    local = local_of(spec_of(TumblingWindows(10)))
-    snapshot = local.snapshot()
-    other = local_of(spec_of(TumblingWindows(10)))
-
-    other.restore({**snapshot, "progress": snapshot["progress"][:4]})
-
-    assert [array.tolist() for array in other.snapshot().values()] == [
-        array.tolist() for array in snapshot.values()
-    ]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hpcstream.checkpoint.increments import PieceMemory
+from hpcstream.checkpoint.increments import SegmentMemory
 from hpcstream.checkpoint.pending import Session
 from hpcstream.checkpoint.storage.background import Outcome
 from hpcstream.expressions.expression import col
@@ -15,7 +15,7 @@ from hpcstream.operators.stateless import Filter
 from hpcstream.runtime.checkpoints.coordinator import DUE, SAVEPOINT_DUE, Checkpointing
 from hpcstream.runtime.checkpoints.preparing import Preparation
 from hpcstream.runtime.control import Status
-from hpcstream.state.snapshots import Piece, PieceGroup, PiecewiseSnapshot
+from hpcstream.state.table import Segment, StateTable, TableCopy
 from hpcstream.testing import ManualClock
 from hpcstream.testing.simulation import Simulation
 
@@ -35,8 +35,24 @@ class LaterWriter:
             self.waiting.pop(0).run()
 
 
+class OneSegment(StateTable):
+    """The state of a `Changing`."""
+
+    name = "changing"
+
+    def __init__(self, operator):
+        self._operator = operator
+
+    def segments(self):
+        self._operator.looks += 1
+        return [Segment("0", str(self._operator.looks), 1 << 20)]
+
+    def copy(self, indices):
+        return TableCopy({"keys": np.empty(0, np.int64)})
+
+
 class Changing(Filter):
-    """A state of one piece; counts how often it is looked at."""
+    """A state of one segment; counts how often it is looked at."""
 
     bytes = 1000
     looks = 0
@@ -44,11 +60,8 @@ class Changing(Filter):
     def state_bytes(self):
         return self.bytes
 
-    def snapshot_in_pieces(self):
-        self.looks += 1
-        pieces = [Piece("0", str(self.looks), 1 << 20)]
-        copies = PieceGroup(pieces, lambda places: {"keys": np.empty(0, np.int64)})
-        return PiecewiseSnapshot({}, [copies])
+    def tables(self):
+        return (OneSegment(self),)
 
 
 class Filled:
@@ -88,7 +101,7 @@ def tasks(operator):
 
 @pytest.fixture
 def preparation(clock, writer, tasks):
-    made = Preparation(Filled(), PieceMemory(), writer, clock)
+    made = Preparation(Filled(), SegmentMemory(), writer, clock)
     made.attach(tasks, {id(tasks[0]): 3})
     made.schedule(10.0)
     return made

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from hpcstream.checkpoint.copy_buffers import Reserve, wanted_sizes
+from hpcstream.checkpoint.increments import StoredSegment
 from hpcstream.memory.pool import BufferPool
-from hpcstream.state.snapshots import Piece, PieceGroup, PiecewiseSnapshot
+from hpcstream.state.table import Segment, StateTable, TableCopy
 
 MIB = 1 << 20
 
@@ -95,16 +96,28 @@ def test_an_operator_that_is_copied_meanwhile_gets_no_more(pool):
     assert pool.statistics().bytes_in_use == 4 * MIB
 
 
-def test_only_the_pieces_that_will_be_copied_need_memory():
-    pieces = [Piece("a", "1", 1_000_000), Piece("b", "1", 2_000_000), Piece("c", "2", 4_000_000)]
+class Numbers(StateTable):
+    """A table of segments that are not copied to find out how large they are."""
 
-    def copies(places):
-        assert not len(places), "nothing is copied to find out"
-        return {"keys": np.empty(0, dtype=np.int64), "is_null": np.empty(0, dtype=np.uint8)}
+    def __init__(self, name, *segments):
+        self.name, self._segments = name, segments
 
-    known = {"a": Piece("a", "1", 1_000_000), "c": Piece("c", "1", 4_000_000)}
-    groups = [PieceGroup(pieces[:2], copies), PieceGroup(pieces[2:], copies)]
-    sizes = wanted_sizes(PiecewiseSnapshot({}, groups), known)
+    def segments(self):
+        return self._segments
+
+    def copy(self, indices):
+        assert not len(indices)
+        return TableCopy({"keys": np.empty(0, np.int64), "is_null": np.empty(0, np.uint8)})
+
+
+def test_only_the_segments_that_will_be_copied_before_rounds_go_on_need_memory():
+    first = Numbers("first", Segment("a", "1", 1_000_000), Segment("b", "1", 2_000_000))
+    second = Numbers("second", Segment("a", "1", 4_000_000))
+    later = Numbers("later", Segment("a", "1", 9_000_000))
+    later.is_copied = False
+    known = {"first": {"a": StoredSegment("a", "1", "file", 0, 1_000_000)}}
+
+    sizes = wanted_sizes([first, second, later], known)
 
     assert [round(size / 1_000_000 / 1.45, 2) for size in sizes] == [16, 2, 32, 4]
-    assert wanted_sizes(PiecewiseSnapshot({}, [PieceGroup([], copies)]), known) == []
+    assert wanted_sizes([Numbers("none")], {}) == []

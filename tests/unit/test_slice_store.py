@@ -1,6 +1,7 @@
 """The slice store (and with it `kernels.key_table`) against dictionaries."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -8,9 +9,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from naive_key_table import NaiveSlices
 
 from hpcstream.kernels import key_table
+from hpcstream.operators.windows.keys import WordKeys
 from hpcstream.state.arrays import NO_NULLS, HeapAllocator, Word
 from hpcstream.state.book import region_at
 from hpcstream.state.slice_store import SliceStore
+from hpcstream.state.slice_table import SliceTable
+from hpcstream.state.table import snapshot
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -53,6 +57,11 @@ def contents(store):
         ]
         found[number] = dict(zip(keys, store.rows[slots].tolist(), strict=True))
     return found
+
+
+def table_of(store):
+    """Return the store as a table of entries by key groups."""
+    return SliceTable(store, WordKeys("key", pa.int64()), lambda slots, parts: None)
 
 
 class UsedMemory:
@@ -125,9 +134,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self):
-        snapshot = {name: array.copy() for name, array in self.store.snapshot().items()}
+        arrays = snapshot([table_of(self.store)])
         self.store = store_of(7, 3)
-        self.store.restore(snapshot)
+        table_of(self.store).restore(arrays)
 
     @rule()
     def copies_are_what_slots_say(self):

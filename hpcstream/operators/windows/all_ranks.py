@@ -25,23 +25,16 @@ import pyarrow as pa
 from hpcstream.aggregates.accumulator import word_array, words_of_array
 from hpcstream.aggregates.transport import WINDOW_COLUMN, list_columns, values_of_lists
 from hpcstream.columns.arrays import fixed_values, words_to_array
-from hpcstream.exchange.partitioning import HashPartitioning
+from hpcstream.columns.ownership import Ownership, owners
 from hpcstream.operators.base import Emitted, Operator, SideOutput
 from hpcstream.operators.windows.kept_values import HolisticRows
 from hpcstream.operators.windows.merge import Entries, WindowMerger
-from hpcstream.operators.windows.progress import WindowProgress
-from hpcstream.operators.windows.rescale import (
-    all_again,
-    common_watermark,
-    dealt,
-    everything,
-    take_over,
-    total,
-)
+from hpcstream.operators.windows.progress import WindowProgress, progress_fields
 from hpcstream.operators.windows.slices import WindowState
 from hpcstream.operators.windows.spec import ROWS_COLUMN, WindowAggregateSpec
-from hpcstream.state.arrays import Allocator, HeapAllocator, Ints, Slots
-from hpcstream.state.snapshots import Share, Snapshot
+from hpcstream.state.arrays import Allocator, Bools, HeapAllocator, Ints, Slots
+from hpcstream.state.scalars import Field, Scalars, Values, total, union
+from hpcstream.state.table import Dealt, OfFinalStage, StateTable
 
 __all__ = ["WINDOW_COLUMN", "WindowAllFinal", "WindowAllLocal"]
 
@@ -68,17 +61,20 @@ class WindowAllLocal(Operator):
         self._merger = WindowMerger(self._state)
         self._progress = WindowProgress(spec.slicing, spec.allowed_lateness)
         # Rows that reached a fired window, since it last fired.
-        self._corrections = WindowState(spec, allocator)
+        self._corrections = WindowState(spec, allocator, prefix="corrections/")
         self._corrector = WindowMerger(self._corrections)
+        slices = [Dealt(one) for one in [*self._state.tables, *self._corrections.tables]]
+        fields = [*progress_fields(self.describe(), "local"), Field("late_rows", total, "local")]
+        self._tables = [*slices, Scalars(fields, self._counts, self._restore_counts)]
 
     @property
     def n_entries(self) -> int:
         """Number of open slices with rows."""
         return self._state.store.n_entries
 
-    def state_bytes(self) -> int:
-        """Return the bytes reserved for state."""
-        return self._state.n_bytes + self._corrections.n_bytes
+    def tables(self) -> Sequence[StateTable]:
+        """Return open slices, corrections and progress."""
+        return self._tables
 
     def describe(self) -> str:
         """Return what it does in one line."""
@@ -110,32 +106,13 @@ class WindowAllLocal(Operator):
             progress.advance(watermark)
         return _NOTHING
 
-    def snapshot(self) -> Snapshot:
-        """Return open slices, corrections and progress."""
-        corrections = self._corrections.snapshot()
-        return {
-            **self._state.snapshot(),
-            **{f"corrections/{name}": array for name, array in corrections.items()},
-            **self._progress.snapshot(),
-            "late_rows": np.array([self.late_rows], dtype=np.int64),
-        }
+    def _counts(self) -> dict[str, object]:
+        return {**self._progress.values(), "late_rows": self.late_rows}
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Take over the state of a snapshot."""
-        self._state.restore(snapshot)
-        self._corrections.restore(_corrections_of(snapshot))
-        self._progress.restore(snapshot["watermark"], snapshot["fire_again"])
-        self.late_rows = int(snapshot["late_rows"][0])
-
-    def restore_stages(
-        self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
-    ) -> None:
-        """Take over the rows of some ranks: they may be on any."""
-        for snapshot in dealt(local, share):
-            take_over(self._state, [snapshot], everything)
-            take_over(self._corrections, [_corrections_of(snapshot)], everything)
-        self._progress.restore(common_watermark(local, self.describe()), all_again(local))
-        self.late_rows = total(local, "late_rows", share)
+    def _restore_counts(self, values: Values) -> None:
+        if values:
+            self._progress.restore(values["watermark"], values["fire_again"])
+            self.late_rows = int(values["late_rows"][0])
 
     def _correct(self, batch: pa.RecordBatch, rows: Ints) -> None:
         """Keep the rows for windows that have fired apart, too."""
@@ -170,18 +147,6 @@ class WindowAllLocal(Operator):
         return pa.RecordBatch.from_arrays(columns, schema=self._spec.window_all_schema)
 
 
-def _corrections_of(snapshot: Snapshot) -> Snapshot:
-    prefix = "corrections/"
-    return {n.removeprefix(prefix): a for n, a in snapshot.items() if n.startswith(prefix)}
-
-
-def _partition(batch: pa.RecordBatch, share: Share) -> np.ndarray:
-    """Return the rows of a batch that an exchange by window number brings to an instance."""
-    order, offsets = HashPartitioning((WINDOW_COLUMN,)).assign(batch, share.places, 0, 0)
-    places = np.arange(batch.num_rows) if order is None else order
-    return places[offsets[share.place] : offsets[share.place + 1]]
-
-
 class WindowAllFinal(Operator):
     """Results of windows over all rows, from the partial rows of all ranks.
 
@@ -192,17 +157,26 @@ class WindowAllFinal(Operator):
     def __init__(self, spec: WindowAggregateSpec, allocator: Allocator | None = None) -> None:
         self._spec = spec
         # Its slices are the windows: number w is "time" w.
-        self._state = WindowState(spec, allocator or HeapAllocator(), labels=True)
+        self._state = WindowState(
+            spec, allocator or HeapAllocator(), labels=True, owner_of_slices=self._owns
+        )
+        self._is_reduced = spec.reductions is not None
         self._touched: set[int] = set()
+        touched = Field("touched", self._owned_windows)
+        slices = [OfFinalStage(table) for table in self._state.tables]
+        self._tables = [
+            *slices,
+            Scalars([touched], lambda: {"touched": sorted(self._touched)}, self._restore_touched),
+        ]
 
     @property
     def n_entries(self) -> int:
         """Number of windows that are kept."""
         return self._state.store.n_entries
 
-    def state_bytes(self) -> int:
-        """Return the bytes reserved for state."""
-        return self._state.n_bytes
+    def tables(self) -> Sequence[StateTable]:
+        """Return the windows that are kept, and those that are to be emitted."""
+        return self._tables
 
     def describe(self) -> str:
         """Return what it does in one line."""
@@ -232,32 +206,22 @@ class WindowAllFinal(Operator):
         """Yield a row for each window that got a partial row since the last watermark."""
         return self._emit(watermark) if self._touched or self.n_entries else _NOTHING
 
-    def snapshot(self) -> Snapshot:
-        """Return the windows that are kept."""
-        touched = np.array(sorted(self._touched), dtype=np.int64)
-        return self._state.snapshot() | {"touched": touched}
+    def _owns(self, windows: Ints, owned: Ownership) -> Bools:
+        """Return the windows whose partial rows come to an instance."""
+        if self._is_reduced:
+            instances = (windows % owned.n_instances).astype(np.uint16)
+        else:
+            rows = pa.record_batch({WINDOW_COLUMN: windows})
+            instances = owners(rows, [WINDOW_COLUMN], owned.n_instances)
+        is_own: Bools = instances == owned.instance
+        return is_own
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Take over the state of a snapshot."""
-        self._state.restore(snapshot)
-        self._touched = {int(window) for window in snapshot["touched"]}
+    def _owned_windows(self, windows: Sequence[Ints], owned: Ownership) -> Ints:
+        found = union(windows, owned)
+        return found[self._owns(found, owned)]
 
-    def restore_stages(
-        self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
-    ) -> None:
-        """Take over the windows whose partial rows will come to this instance."""
-        is_reduced = self._spec.reductions is not None
-
-        def owned(windows: Ints, keys: pa.RecordBatch) -> np.ndarray:
-            if is_reduced:
-                return np.flatnonzero(windows % share.places == share.place)
-            batch = pa.record_batch({WINDOW_COLUMN: windows})
-            return _partition(batch, share)
-
-        take_over(self._state, final, owned, labels=True)
-        touched = np.unique(np.concatenate([one["touched"] for one in final]))
-        mine = owned(touched, pa.record_batch({}))
-        self._touched = {int(window) for window in touched[mine]}
+    def _restore_touched(self, values: Values) -> None:
+        self._touched = set(values["touched"].tolist()) if values else set()
 
     def _keep_values(self, holistic: HolisticRows, batch: pa.RecordBatch, slots: Slots) -> None:
         for buffer in holistic.buffers.values():

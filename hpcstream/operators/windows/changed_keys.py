@@ -7,22 +7,24 @@ What is noted lives until the next firing: a (slice, key) pair for each row at m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from hpcstream.columns.ownership import Ownership, owned_rows
 from hpcstream.columns.selection import picked_column
 from hpcstream.operators.windows.kept_values import array_bytes, array_of_bytes
 from hpcstream.operators.windows.merge import Entries
-from hpcstream.operators.windows.rescale import Owned, owned_by_key
 from hpcstream.operators.windows.slices import WindowState
-from hpcstream.state.arrays import Bools, Ints
-from hpcstream.state.snapshots import Share, Snapshot
+from hpcstream.state.arrays import Arrays, Bools, Ints
+from hpcstream.state.table import Part, StateTable
 
 _NUMBERS, _KEYS = "changed_slices", "changed_keys"
 
 
-class ChangedKeys:
+class ChangedKeys(StateTable):
     """The (slice, key) pairs of one operator that got rows since its windows last fired.
 
     Parameters
@@ -30,6 +32,8 @@ class ChangedKeys:
     state : WindowState
         Whose keys they are: words of keys are its codec's.
     """
+
+    name = "changed_keys"
 
     def __init__(self, state: WindowState) -> None:
         self._state = state
@@ -69,41 +73,29 @@ class ChangedKeys:
         kept = None if is_null is None else is_null[keep]
         return (windows[keep], slots[keep], kept) if keep.any() else None
 
-    def snapshot(self) -> Snapshot:
+    def head(self) -> dict[str, npt.NDArray[Any]]:
         """Return the pairs: numbers of slices, and the key columns as bytes of an Arrow stream."""
         numbers, words, nulls = self._sorted()
         columns = self._state.codec.decode(words, nulls if nulls.any() else None)
         keys = pa.StructArray.from_arrays(columns, fields=list(self._state.spec.key_fields))
         return {_NUMBERS: numbers, _KEYS: array_bytes(keys)}
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Take over a snapshot, after the state has."""
-        self._restore([snapshot], lambda numbers, keys: np.arange(len(numbers)))
+    def restore(self, arrays: Arrays) -> None:
+        """Take over the pairs, after the state has its keys."""
+        self._note_keys(*self._stored(arrays))
 
-    def restore_share(self, snapshots: Sequence[Snapshot], share: Share) -> None:
-        """Take over the pairs of an instance's keys, after the state has."""
-        self._restore(snapshots, owned_by_key(self._state.spec, share))
-
-    def _restore(self, snapshots: Sequence[Snapshot], owned: Owned) -> None:
-        self.clear()
-        if not all(_NUMBERS in snapshot for snapshot in snapshots):
-            self._note_all()
-            return
-        for snapshot in snapshots:
-            numbers = snapshot[_NUMBERS]
-            if len(numbers):
-                columns = array_of_bytes(snapshot[_KEYS]).flatten()
-                schema = pa.schema(list(self._state.spec.key_fields))
-                keys = pa.RecordBatch.from_arrays(columns, schema=schema)
-                mine = owned(numbers, keys)
+    def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
+        """Take over the pairs of an instance's keys; local stages have none."""
+        for part in parts:
+            if not part.is_local:
+                numbers, keys = self._stored(part.arrays)
+                mine = owned_rows(keys, self._state.spec.keys, owned)
                 self._note_keys(numbers[mine], keys.take(pa.array(mine)))
 
-    def _note_all(self) -> None:
-        """Note all entries: earlier versions did not say which had changed."""
-        numbers, regions = self._state.store.slices_below(2**63 - 1)
-        for of_entries, slots, is_null in self._state.entry_groups(numbers, regions):
-            nulls = np.zeros(len(slots), np.bool_) if is_null is None else is_null
-            self._parts.append((of_entries, self._state.store.keys_of(slots), nulls))
+    def _stored(self, arrays: Arrays) -> tuple[Ints, pa.RecordBatch]:
+        columns = array_of_bytes(arrays[_KEYS]).flatten()
+        schema = pa.schema(list(self._state.spec.key_fields))
+        return arrays[_NUMBERS], pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def _note_keys(self, numbers: Ints, keys: pa.RecordBatch) -> None:
         if not len(numbers):

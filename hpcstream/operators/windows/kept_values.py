@@ -20,10 +20,13 @@ import pyarrow as pa
 from hpcstream.aggregates.grouped_values import GroupedValues
 from hpcstream.aggregates.kept_columns import KeptColumns
 from hpcstream.aggregates.named import NamedAggregate
+from hpcstream.columns.ownership import Ownership
 from hpcstream.columns.row_order import NO_PLACES, RowTimes
 from hpcstream.columns.selection import taken
 from hpcstream.state.arrays import Ints, Slots
 from hpcstream.state.slice_store import SliceStore
+from hpcstream.state.slice_table import SliceTable
+from hpcstream.state.table import Part, StateTable
 
 if TYPE_CHECKING:
     from hpcstream.operators.windows.spec import WindowAggregateSpec
@@ -99,13 +102,13 @@ class ColumnBuffer:
         self._is_sorted = False
         self._n_rows = sum(len(chunk.slots) for chunk in self._chunks)
 
-    def take_over(self, other: ColumnBuffer, new_of_old: Slots) -> None:
-        """Add the values of another buffer whose entries have a slot here; 0: they have none."""
-        moved = [replace(chunk, slots=new_of_old[chunk.slots]) for chunk in other._chunks]
-        own = [chunk.filter(chunk.slots != 0) for chunk in moved if chunk.slots.any()]
-        self._chunks += own
+    def merge(self, state: Arrays, slots: Slots) -> None:
+        """Add the values of a snapshot whose entries have a slot here; 0: they have none."""
+        chunk = self._stored(state, slots)
+        own = chunk.filter(chunk.slots != 0)
+        self._chunks.append(own)
         self._is_sorted = False
-        self._n_rows += sum(len(chunk.slots) for chunk in own)
+        self._n_rows += len(own.slots)
 
     def select(self, ordinals: Ints, n_groups: int) -> GroupedValues:
         """Return the values of entries: ``ordinals[slot]`` is their group, -1 for none."""
@@ -150,16 +153,20 @@ class ColumnBuffer:
 
     def restore(self, state: Arrays, slots: Slots) -> None:
         """Take over a snapshot; ``slots`` are those of the store's entries, in its order."""
-        times, orders = (state[f"values:{self.name}:{of}"] for of in ("times", "orders"))
-        places = state.get(f"values:{self.name}:places", np.zeros_like(orders))
-        chunk = _Chunk(
-            slots[state[f"values:{self.name}:entries"]],
-            array_of_bytes(state[f"values:{self.name}:values"]),
-            RowTimes(np.array(times), np.array(orders), np.array(places)),
-        )
+        chunk = self._stored(state, slots)
         self._chunks = [chunk]
         self._is_sorted = False
         self._n_rows = self._n_reduced = len(chunk.slots)
+
+    def _stored(self, state: Arrays, slots: Slots) -> _Chunk:
+        times, orders, places = (
+            np.array(state[f"values:{self.name}:{of}"]) for of in ("times", "orders", "places")
+        )
+        return _Chunk(
+            slots[state[f"values:{self.name}:entries"]],
+            array_of_bytes(state[f"values:{self.name}:values"]),
+            RowTimes(times, orders, places),
+        )
 
     def _reduce(self) -> None:
         """Keep each value once per entry."""
@@ -190,10 +197,26 @@ class ColumnBuffer:
         return chunk.filter(chunk.slots != 0) if 2 * n_alive < len(chunk.slots) else chunk
 
 
-class HolisticRows:
-    """The kept values of all columns that the holistic aggregates read."""
+class HolisticRows(StateTable):
+    """The kept values of all columns that the holistic aggregates read: a table, written whole.
 
-    def __init__(self, spec: WindowAggregateSpec, store: SliceStore) -> None:
+    Parameters
+    ----------
+    spec : WindowAggregateSpec
+    store : SliceStore
+    slices : SliceTable
+        Of the store; it is restored before.
+    prefix : str
+        Of the names of its arrays.
+    """
+
+    def __init__(
+        self, spec: WindowAggregateSpec, store: SliceStore, slices: SliceTable, prefix: str = ""
+    ) -> None:
+        self.name = f"{prefix}values"
+        self._prefix = prefix
+        self._slices = slices
+        slices.slots_of_parts = {}
         self._schema = spec.input_schema
         self._store = store
         self.buffers = {kept.inputs: ColumnBuffer(kept) for kept in spec.kept_columns}
@@ -209,11 +232,6 @@ class HolisticRows:
         """Keep the values of a batch."""
         for buffer in self.buffers.values():
             buffer.add_rows(batch, slots, when)
-
-    def take_over(self, other: HolisticRows, new_of_old: Slots) -> None:
-        """Add the values of another state whose entries have a slot here."""
-        for inputs, buffer in self.buffers.items():
-            buffer.take_over(other.buffers[inputs], new_of_old)
 
     def set_sources(self, region: int, sources: Ints) -> None:
         """Say from which regions (int64[n]), whose values are kept, a region was merged."""
@@ -261,21 +279,35 @@ class HolisticRows:
         """Return an aggregate's results for the groups of `select`."""
         return aggregate.finish_values(self._schema, selected[aggregate.inputs])
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Return all values; entries are named by their place in the store's snapshot."""
+    def head(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all values; entries are named by their place among those of all slices."""
         slots = self._store.snapshot_slots()
         places = np.full(self._store.slots_end, -1, dtype=np.int64)
         places[slots] = np.arange(len(slots))
         state: dict[str, npt.NDArray[Any]] = {}
         for buffer in self.buffers.values():
             state.update(buffer.snapshot(places))
-        return state
+        return {f"{self._prefix}{name}": array for name, array in state.items()}
 
-    def restore(self, state: Arrays) -> None:
-        """Take over a snapshot, after the store has."""
+    def restore(self, arrays: Arrays) -> None:
+        """Take over all values, after the store has its entries."""
         slots = self._store.snapshot_slots()
         for buffer in self.buffers.values():
-            buffer.restore(state, slots)
+            buffer.restore(self._own(arrays), slots)
+
+    def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
+        """Take over the values of the entries that the store took over."""
+        for part, slots in (self._slices.slots_of_parts or {}).items():
+            for buffer in self.buffers.values():
+                buffer.merge(self._own(parts[part].arrays), slots)
+        self._slices.slots_of_parts = {}
+
+    def _own(self, arrays: Arrays) -> Arrays:
+        return {
+            name.removeprefix(self._prefix): array
+            for name, array in arrays.items()
+            if name.startswith(f"{self._prefix}values:")
+        }
 
     def _move(self, old: Slots, slots_end: int) -> None:
         new_of_old = np.zeros(slots_end, dtype=np.uint32)

@@ -24,12 +24,12 @@ from hpcstream.errors import HpcstreamError
 from hpcstream.operators.base import Emitted, Operator, SideOutput
 from hpcstream.operators.windows.changed_keys import ChangedKeys
 from hpcstream.operators.windows.merge import WindowMerger
-from hpcstream.operators.windows.progress import WindowProgress
-from hpcstream.operators.windows.rescale import all_again, common_watermark, take_over_keys, total
+from hpcstream.operators.windows.progress import WindowProgress, progress_fields
 from hpcstream.operators.windows.slices import WindowState
 from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.state.arrays import Allocator, Bools, Ints, Slots
-from hpcstream.state.snapshots import PiecewiseSnapshot, Share, Snapshot
+from hpcstream.state.scalars import Field, Scalars, Values, total
+from hpcstream.state.table import StateTable
 
 _NOTHING: tuple[Emitted, ...] = ()
 
@@ -56,15 +56,18 @@ class WindowAggregate(Operator):
         self._merger = WindowMerger(self._state)
         self._progress = WindowProgress(spec.slicing, spec.allowed_lateness)
         self._changed = ChangedKeys(self._state)
+        fields = [*progress_fields(self.describe()), Field("late_rows", total)]
+        counts = Scalars(fields, self._counts, self._restore_counts)
+        self._tables = [*self._state.tables, self._changed, counts]
 
     @property
     def n_entries(self) -> int:
         """Number of open (slice, key) pairs."""
         return self._state.store.n_entries
 
-    def state_bytes(self) -> int:
-        """Return the bytes reserved for state."""
-        return self._state.n_bytes
+    def tables(self) -> Sequence[StateTable]:
+        """Return open slices, changed keys, late rows so far, and which windows have fired."""
+        return self._tables
 
     def describe(self) -> str:
         """Return what it does in one line."""
@@ -98,43 +101,13 @@ class WindowAggregate(Operator):
             self._changed.clear()
         return _NOTHING
 
-    def snapshot(self) -> Snapshot:
-        """Return open slices, late rows so far, and which windows have fired."""
-        return {**self._state.snapshot(), **self._progress_so_far()}
+    def _counts(self) -> dict[str, object]:
+        return {**self._progress.values(), "late_rows": self.late_rows}
 
-    def snapshot_in_pieces(self) -> PiecewiseSnapshot | None:
-        """Return the same slice by slice; None where values are kept across slices."""
-        if self._state.holistic is not None:
-            return None
-        whole, groups = self._state.snapshot_in_pieces()
-        return PiecewiseSnapshot({**whole, **self._progress_so_far()}, groups)
-
-    def _progress_so_far(self) -> Snapshot:
-        late_rows = np.array([self.late_rows], dtype=np.int64)
-        return {
-            **self._progress.snapshot(),
-            **self._changed.snapshot(),
-            "late_rows": late_rows,
-        }
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Take over the state of a snapshot."""
-        self._state.restore(snapshot)
-        self._progress.restore(snapshot["watermark"], snapshot["fire_again"])
-        self._changed.restore(snapshot)
-        self.late_rows = int(snapshot["late_rows"][0])
-
-    def restore_stages(
-        self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
-    ) -> None:
-        """Take over this instance's keys; what local stages held back is as if they had sent it."""
-        take_over_keys(self._state, final, share)
-        take_over_keys(self._state, local, share)
-        if final:
-            watermark = common_watermark(final, self.describe())
-            self._progress.restore(watermark, all_again(final))
-            self._changed.restore_share(final, share)
-            self.late_rows = total(final, "late_rows", share)
+    def _restore_counts(self, values: Values) -> None:
+        if values:
+            self._progress.restore(values["watermark"], values["fire_again"])
+            self.late_rows = int(values["late_rows"][0])
 
     def _look_back(self, batch: pa.RecordBatch, slots: Slots) -> None:
         """Note what rows behind the last firing change."""

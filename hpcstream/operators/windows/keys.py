@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from hpcstream.columns.arrays import is_word_type, key_words, validity, words_to_array
-from hpcstream.state.arrays import NO_NULLS, Allocator, Bools, Ints
+from hpcstream.columns.ownership import Ownership, word_groups
+from hpcstream.state.arrays import NO_NULLS, Bools, Ints
 from hpcstream.state.slice_store import SliceStore
-from hpcstream.state.snapshots import PieceGroup
+from hpcstream.state.slice_table import Grouping, SliceKeys
+from hpcstream.state.table import StateTable
 
 if TYPE_CHECKING:
     from hpcstream.operators.windows.spec import WindowAggregateSpec
 
-Arrays = Mapping[str, npt.NDArray[Any]]
 
-
-class KeyCodec(Protocol):
-    """Words for keys: equal keys, equal words.
-
-    Attributes
-    ----------
-    generation : int
-        Another one when the words of all keys have changed.
-    """
-
-    generation: int
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes reserved for keys."""
+class KeyCodec(SliceKeys, Protocol):
+    """Words for keys: equal keys, equal words."""
 
     def encode(self, batch: pa.RecordBatch) -> tuple[Ints, Bools]:
         """Return a word per row, and which are not null (empty if all)."""
@@ -44,21 +31,15 @@ class KeyCodec(Protocol):
     def forget_dead(self, store: SliceStore) -> None:
         """Give back what is kept for keys that no open slice holds, if that is much."""
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Return what is kept for keys."""
-
-    def pieces(self) -> Sequence[PieceGroup]:
-        """Return the same in pieces."""
-
-    def restore(self, state: Arrays) -> None:
-        """Take over a snapshot."""
+    def tables(self) -> Sequence[StateTable]:
+        """Return the tables of what is kept for keys."""
 
 
 class NoKeys:
     """For windows over all rows: one key."""
 
     generation = 0
-    n_bytes = 0
+    has_groups = False
 
     def encode(self, batch: pa.RecordBatch) -> tuple[Ints, Bools]:
         """Return zeros."""
@@ -73,23 +54,28 @@ class NoKeys:
     def forget_dead(self, store: SliceStore) -> None:
         """Keep nothing."""
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Return nothing."""
-        return {}
-
-    def pieces(self) -> Sequence[PieceGroup]:
-        """Return nothing."""
+    def tables(self) -> Sequence[StateTable]:
+        """Return none."""
         return ()
 
-    def restore(self, state: Arrays) -> None:
-        """Take nothing."""
+    def grouping(self) -> Grouping:
+        """Return what says that there is one group."""
+        return lambda words, is_null: np.zeros(len(words), dtype=np.uint16)
+
+    def owned(self, part: int, words: Ints, is_null: Bools, owned: Ownership) -> Bools:
+        """Return all entries: who owns them does not rest on keys."""
+        return np.ones(len(words), dtype=np.bool_)
+
+    def translated(self, part: int, words: Ints) -> Ints:
+        """Return the words."""
+        return words
 
 
 class WordKeys:
     """One key column whose values are words already: integers, times, booleans."""
 
     generation = 0
-    n_bytes = 0
+    has_groups = True
 
     def __init__(self, column: str, key_type: pa.DataType) -> None:
         self._column = column
@@ -108,20 +94,25 @@ class WordKeys:
     def forget_dead(self, store: SliceStore) -> None:
         """Keep nothing."""
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Return nothing: the words are the keys."""
-        return {}
-
-    def pieces(self) -> Sequence[PieceGroup]:
-        """Return nothing."""
+    def tables(self) -> Sequence[StateTable]:
+        """Return none: the words are the keys."""
         return ()
 
-    def restore(self, state: Arrays) -> None:
-        """Take nothing."""
+    def grouping(self) -> Grouping:
+        """Return what tells the key groups of words."""
+        return word_groups
+
+    def owned(self, part: int, words: Ints, is_null: Bools, owned: Ownership) -> Bools:
+        """Return which entries an instance owns."""
+        return owned.owns(word_groups(words, is_null))
+
+    def translated(self, part: int, words: Ints) -> Ints:
+        """Return the words: they mean the same everywhere."""
+        return words
 
 
-def key_codec(spec: WindowAggregateSpec, allocator: Allocator) -> KeyCodec:
-    """Return the codec for the key columns of a windowed aggregate; ``allocator``: for copies."""
+def key_codec(spec: WindowAggregateSpec) -> KeyCodec:
+    """Return the codec for the key columns of a windowed aggregate."""
     if not spec.keys:
         return NoKeys()
     if len(spec.keys) == 1 and is_word_type(spec.key_fields[0].type):
@@ -130,4 +121,4 @@ def key_codec(spec: WindowAggregateSpec, allocator: Allocator) -> KeyCodec:
             return WordKeys(spec.keys[0], field.type)
     from hpcstream.state.interned_keys import InternedKeys
 
-    return InternedKeys(spec.key_fields, allocator)
+    return InternedKeys(spec.key_fields)

@@ -29,7 +29,8 @@ from hpcstream.operators.base import Emitted, Operator, SideOutput
 from hpcstream.operators.windows.slices import WindowState
 from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.state.arrays import Allocator
-from hpcstream.state.snapshots import PiecewiseSnapshot, Share, Snapshot
+from hpcstream.state.scalars import Field, Scalars, Values, greatest, least
+from hpcstream.state.table import HandedOn, StateTable
 
 MAX_ENTRIES = 1 << 20
 """With more entries than this, all slices are shipped."""
@@ -42,6 +43,12 @@ _MOST_PASSED = 64
 _ALL = 2**63 - 1  # above the number of every slice
 
 _NOTHING: tuple[Emitted, ...] = ()
+
+_FIELDS = (
+    Field("watermark", least, "local"),
+    Field("reached", greatest, "final", source="watermark"),
+    *(Field(name) for name in ("rows_in", "entries_out", "rows_to_pass", "pass_factor")),
+)
 
 
 class ReductionJudge:
@@ -103,22 +110,24 @@ class LocalWindowAggregate(Operator):
     ) -> None:
         assert spec.supports_partials, f"no partials for {spec.holistic_aggregates}"
         self._spec = spec
-        self._state = WindowState(spec, allocator)
+        self._state = WindowState(spec, allocator, epoch=lambda: self._all_shipped)
         self._max_entries = max_entries
         self._judge = ReductionJudge()
         self._watermark = MIN_TIME
         self._reached = MIN_TIME  # by the final stage while this rank was idle, at most
         self._first_open = MIN_TIME
         self._all_shipped = 0  # times; open slices may then come again, with as many rows
+        slices = [HandedOn(table) for table in self._state.tables]
+        self._tables = [*slices, Scalars(_FIELDS, self._counts, self._restore_counts)]
 
     @property
     def n_entries(self) -> int:
         """Number of open (slice, key) pairs."""
         return self._state.store.n_entries
 
-    def state_bytes(self) -> int:
-        """Return the bytes reserved for state."""
-        return self._state.n_bytes
+    def tables(self) -> Sequence[StateTable]:
+        """Return open slices, the watermark and the counts that decisions rest on."""
+        return self._tables
 
     def describe(self) -> str:
         """Return what it does in one line."""
@@ -161,40 +170,23 @@ class LocalWindowAggregate(Operator):
         self._reached = max(self._reached, watermark)
         self._set_first_open()
 
-    def snapshot(self) -> Snapshot:
-        """Return open slices, the watermark and the counts that decisions rest on."""
-        return {**self._state.snapshot(), **self._progress()}
-
-    def snapshot_in_pieces(self) -> PiecewiseSnapshot:
-        """Return the same slice by slice."""
-        whole, groups = self._state.snapshot_in_pieces(reopened=self._all_shipped)
-        return PiecewiseSnapshot({**whole, **self._progress()}, groups)
-
-    def _progress(self) -> Snapshot:
+    def _counts(self) -> dict[str, int]:
         judge = self._judge
-        counts = [judge.rows_in, judge.entries_out, judge.rows_to_pass, judge.pass_factor]
-        return {"progress": np.array([self._watermark, *counts, self._reached], dtype=np.int64)}
+        return {
+            "watermark": self._watermark,
+            "reached": self._reached,
+            "rows_in": judge.rows_in,
+            "entries_out": judge.entries_out,
+            "rows_to_pass": judge.rows_to_pass,
+            "pass_factor": judge.pass_factor,
+        }
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Take over the state of a snapshot."""
-        self._state.restore(snapshot)
+    def _restore_counts(self, values: Values) -> None:
+        found = self._counts() | {name: int(value[0]) for name, value in values.items()}
         judge = self._judge
-        self._watermark, judge.rows_in, judge.entries_out, judge.rows_to_pass, *more = (
-            int(value) for value in snapshot["progress"]
-        )
-        # Earlier versions had none of these.
-        judge.pass_factor = more[0] if more else _PASS_FACTOR
-        self._reached = more[1] if len(more) > 1 else MIN_TIME
-        self._set_first_open()
-
-    def restore_stages(
-        self, local: Sequence[Snapshot], final: Sequence[Snapshot], share: Share
-    ) -> None:
-        """Begin without slices, which the final stage takes over, at the least watermark."""
-        if local:
-            self._watermark = min(int(one["progress"][0]) for one in local)
-        if final:
-            self._reached = max(int(one["watermark"][0]) for one in final)
+        self._watermark, self._reached = found["watermark"], found["reached"]
+        judge.rows_in, judge.entries_out = found["rows_in"], found["entries_out"]
+        judge.rows_to_pass, judge.pass_factor = found["rows_to_pass"], found["pass_factor"]
         self._set_first_open()
 
     def _set_first_open(self) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from hpcstream.columns.event_time import MIN_TIME
 from hpcstream.operators.windows.assigners import Slicing
 from hpcstream.state.arrays import Ints, Slots
+from hpcstream.state.scalars import Common, Field, Stage, union
 
 
 class WindowProgress:
@@ -75,15 +76,17 @@ class WindowProgress:
             self.again.update(fired)
         return touched
 
-    def snapshot(self) -> dict[str, Ints]:
+    def values(self) -> dict[str, object]:
         """Return the watermark and the windows to fire again; the rest follows."""
-        return {
-            "watermark": np.array([self.watermark], dtype=np.int64),
-            "fire_again": np.array(sorted(self.again), dtype=np.int64),
-        }
+        return {"watermark": self.watermark, "fire_again": sorted(self.again)}
 
     def restore(self, watermark: Ints, fire_again: Ints) -> None:
-        """Take over a snapshot."""
+        """Take over what `values` returned."""
         if int(watermark[0]) != MIN_TIME:
             self.advance(int(watermark[0]))
         self.again = {int(window) for window in fire_again}
+
+
+def progress_fields(operator: str, stage: Stage = "final") -> list[Field]:
+    """Return the fields of `WindowProgress.values`; ``operator``: whose they are."""
+    return [Field("watermark", Common(operator), stage), Field("fire_again", union, stage)]

@@ -6,7 +6,7 @@ windows are known here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,9 +31,10 @@ from hpcstream.operators.windows.spec import (
     SLICE_COLUMN,
     WindowAggregateSpec,
 )
-from hpcstream.state.arrays import Allocator, Arrays, Bools, Ints, Places, Slots
+from hpcstream.state.arrays import Allocator, Bools, Ints, Places, Slots
 from hpcstream.state.slice_store import SliceStore
-from hpcstream.state.snapshots import Piece, PieceGroup, PiecewiseSnapshot
+from hpcstream.state.slice_table import OwnerOfSlices, SliceTable
+from hpcstream.state.table import StateTable
 from hpcstream.state.word_arrays import entries_of_size
 
 MAX_BATCH_ROWS = 65_536
@@ -49,15 +50,27 @@ class WindowState:
     allocator : Allocator
     labels : bool
         Slices are mere labels, given to `add_words`; there are no rows.
+    prefix : str
+        Of the names of its arrays, if an operator has several.
+    epoch, owner_of_slices : callable, optional
+        As for `SliceTable`.
 
     Attributes
     ----------
     batch_rows : int
         Most rows of a batch of results or partial results.
+    tables : list of StateTable
     """
 
     def __init__(
-        self, spec: WindowAggregateSpec, allocator: Allocator, *, labels: bool = False
+        self,
+        spec: WindowAggregateSpec,
+        allocator: Allocator,
+        *,
+        labels: bool = False,
+        prefix: str = "",
+        epoch: Callable[[], int] = lambda: 0,
+        owner_of_slices: OwnerOfSlices | None = None,
     ) -> None:
         self.spec = spec
         size, offset, margin = 1, 0, 0
@@ -65,17 +78,19 @@ class WindowState:
             size, offset = spec.slicing.slice_size, spec.slicing.offset
             margin = spec.slicing.size + spec.allowed_lateness
         self.store = SliceStore(size, offset, spec.words, allocator, margin=margin)
-        self.codec = key_codec(spec, allocator)
-        self.holistic = HolisticRows(spec, self.store) if spec.holistic_aggregates else None
+        self.codec = key_codec(spec)
+        slices = SliceTable(
+            self.store, self.codec, self.merge_words,
+            epoch=epoch, owner_of_slices=owner_of_slices, prefix=prefix,
+        )  # fmt: skip
+        self.tables: list[StateTable] = [*self.codec.tables(), slices]
+        self.holistic: HolisticRows | None = None
+        if spec.holistic_aggregates:
+            self.holistic = HolisticRows(spec, self.store, slices, prefix)
+            self.tables.append(self.holistic)
         self._time = spec.input_schema.get_field_index(TIME_COLUMN)
         self.batch_rows = entries_of_size(spec.words, MAX_BATCH_ROWS)
         self._updates = _grouped_by_columns(spec)
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes reserved for slices and keys."""
-        n_kept = 0 if self.holistic is None else self.holistic.n_bytes
-        return self.store.n_bytes + self.codec.n_bytes + n_kept
 
     def times(self, batch: pa.RecordBatch) -> Ints:
         """Return the event times of rows."""
@@ -117,22 +132,6 @@ class WindowState:
         slots = self.store.resolve(labels, no_keys, counts=rows)
         self.merge_words(slots, parts)
         return slots
-
-    def adopt(self, other: WindowState, numbers: Ints, slots: Slots, keys: pa.RecordBatch) -> None:
-        """Merge entries of another state: their slices, their slots there, and their keys."""
-        book = self.store
-        times = numbers * book.slice_size + book.slice_offset
-        times.setflags(write=False)
-        words, valid = self.codec.encode(keys)
-        rows, *parts = (array[slots] for array in (other.store.rows, *other.store.words))
-        for array in (rows, *parts):
-            array.setflags(write=False)
-        own = book.resolve(times, words, valid, counts=rows)
-        self.merge_words(own, parts)
-        if self.holistic is not None and other.holistic is not None:
-            new_of_old = np.zeros(other.store.slots_end, dtype=np.uint32)
-            new_of_old[slots] = own
-            self.holistic.take_over(other.holistic, new_of_old)
 
     def merge_words(self, places: Places, parts: list[npt.NDArray[Any]]) -> None:
         """Merge words, given in the order of the specification, into entries."""
@@ -211,32 +210,6 @@ class WindowState:
             self.holistic.forget(regions)
         self.store.close(regions)
         self.codec.forget_dead(self.store)
-
-    def snapshot_in_pieces(self, *, reopened: int = 0) -> PiecewiseSnapshot:
-        """Return what `snapshot` does, slice by slice: most of them change no more.
-
-        ``reopened``: another number when slices that were closed may have been opened again.
-        """
-        store = self.store
-        outline, regions = store.outline()
-        numbers, counts = outline["slice_numbers"], outline["slice_counts"]
-        facts = zip(*(a.tolist() for a in (numbers, counts, store.rows_of(regions))), strict=True)
-        same = f"{self.codec.generation}/{reopened}"
-        pieces = [Piece(str(n), f"{count}/{rows}/{same}", count) for n, count, rows in facts]
-        slices = PieceGroup(pieces, lambda places: store.copies_of(regions[places]))
-        return PiecewiseSnapshot(outline, [slices, *self.codec.pieces()])
-
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the open slices."""
-        state = self.store.snapshot() | self.codec.snapshot()
-        return state if self.holistic is None else state | self.holistic.snapshot()
-
-    def restore(self, state: Arrays) -> None:
-        """Take over the slices of a snapshot."""
-        self.codec.restore(state)
-        self.store.restore(state)
-        if self.holistic is not None:
-            self.holistic.restore(state)
 
     def _update(self, batch: pa.RecordBatch, slots: Slots, when: RowTimes) -> None:
         state = self.store.words

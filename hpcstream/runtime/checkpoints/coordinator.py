@@ -25,7 +25,7 @@ from typing import Any
 
 from hpcstream.checkpoint.copy_buffers import Reserve
 from hpcstream.checkpoint.format import CheckpointError, Section, load_hdf5
-from hpcstream.checkpoint.increments import PieceMemory
+from hpcstream.checkpoint.increments import SegmentMemory, take
 from hpcstream.checkpoint.pending import Cut, Plan, Session, Written
 from hpcstream.checkpoint.reports import (
     Report,
@@ -47,11 +47,7 @@ from hpcstream.log import say, warn
 from hpcstream.memory.pool import process_pool
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.checkpoints.preparing import Preparation
-from hpcstream.runtime.checkpoints.task_state import (
-    commit_notice,
-    operator_state,
-    task_facts,
-)
+from hpcstream.runtime.checkpoints.task_state import commit_notice, task_facts
 from hpcstream.runtime.control import Status
 from hpcstream.runtime.task import Task
 
@@ -60,6 +56,7 @@ DUE, SAVEPOINT_DUE = 1, 2
 STOP_AFTER_SAVEPOINT = 1
 """Value of `Status.stop`: stop with a savepoint, because the user asked for one."""
 
+_KERNELS = ("snapshots", "partition", "gathering", "key_bytes")
 _LOOK_EVERY_S = 0.5
 _ABANDONED = "the job failed meanwhile"
 
@@ -107,9 +104,9 @@ class Checkpointing:
         self.longest_copy_s = 0.0
         self.last_path: str | None = None
         self.comm = comm
-        self._pieces = PieceMemory()
+        self._segments = SegmentMemory()
         self._reserve = Reserve(process_pool())
-        self._preparation = Preparation(self._reserve, self._pieces, writer, clock)
+        self._preparation = Preparation(self._reserve, self._segments, writer, clock)
         self._cut_writer = CutWriter(session.store, comm.rank, self._reserve)
         self._plan = plan
         self._clock = clock
@@ -134,7 +131,7 @@ class Checkpointing:
         self._due_s = self._clock() + self.interval_s
         self._preparation.attach(tasks, self._numbers)
         self._preparation.schedule(self.interval_s)
-        warm_up(["snapshots"])  # else the first copy waits for them
+        warm_up(_KERNELS)  # else the first copy waits for them
         load_hdf5()
         for task in tasks:
             task.on_cut = self._take
@@ -227,30 +224,29 @@ class Checkpointing:
             cut.notices.append(notice)
         if "source" in facts:
             facts["source"]["id"] = self._plan.sources[number]
-        facts["pieces"] = self._copy_states(cut, task, number)
+        facts["tables"] = self._copy_states(cut, task, number)
         cut.waiting.discard(number)
         cut.copy_s += time.perf_counter() - started
         cut.copy_cpu_s += time.thread_time() - cpu_started
         self.longest_copy_s = max(self.longest_copy_s, cut.copy_s)
 
     def _copy_states(self, cut: Cut, task: Task, number: int) -> dict[str, Any]:
-        """Copy the states of a task's operators; return where pieces are that were not copied."""
+        """Copy the states of a task's operators; return where the segments of each are."""
         places = {}
         is_alone = cut.is_savepoint or len(self._queue) > 1  # else one before may yet fail
-        memory = None if is_alone else self._pieces
         for place, operator in enumerate(task.chain.operators):
             path = f"{number}/{place}"
             self._reserve.release(path)
-            state, tables, n_bytes = operator_state(operator, path, memory)
-            if not state:
+            taken = take(operator.tables(), {} if is_alone else self._segments.known(path))
+            if not taken.arrays:
                 continue
-            cut.sections.append(Section(path, state))
-            cut.state_bytes[path] = n_bytes
-            cut.copied_bytes += sum(array.nbytes for array in state.values())
-            if tables is not None:
-                cut.tables[path] = tables
-                cut.shared |= self._pieces.files_of(tables)
-                places[str(place)] = [table.to_json() for table in tables]
+            cut.sections.append(Section(path, taken.arrays))
+            cut.finishes[path] = taken.finishes
+            cut.state_bytes[path] = taken.n_bytes
+            cut.copied_bytes += sum(array.nbytes for array in taken.arrays.values())
+            cut.tables[path] = taken.tables
+            cut.shared |= self._segments.files_of(taken.tables)
+            places[str(place)] = [table.to_json() for table in taken.tables]
         return places
 
     def progress(self) -> bool:
@@ -329,7 +325,7 @@ class Checkpointing:
         if failed is not None:
             raise failed
         if verdict is not None:
-            self._pieces.forget()
+            self._segments.forget()
             self._carry(written)
             self._failed(cut, verdict)
             return
@@ -344,7 +340,7 @@ class Checkpointing:
         self.last_path = path
         if not cut.is_savepoint and written.file is not None:
             name = f"{os.path.basename(path)}/{rank_file(self.comm.rank)}"
-            self._pieces.complete(cut.tables, cut.shared, name, written.file)
+            self._segments.complete(cut.tables, cut.shared, name, written.file)
 
     def _written(self, cut: Cut) -> Generator[None, None, Written]:
         if cut.abandoned:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hpcstream.checkpoint.copy_buffers import HEADROOM, Reserve, wanted_sizes
-from hpcstream.checkpoint.increments import PieceMemory
+from hpcstream.checkpoint.increments import SegmentMemory
 from hpcstream.checkpoint.storage.background import Outcome, Writer
 from hpcstream.operators.base import Operator
 from hpcstream.runtime.task import Task
@@ -35,7 +35,7 @@ class Preparation:
     Parameters
     ----------
     reserve : Reserve
-    pieces : PieceMemory
+    segments : SegmentMemory
         Knows what need not be copied.
     writer : Writer
     clock : callable
@@ -45,12 +45,12 @@ class Preparation:
     def __init__(
         self,
         reserve: Reserve,
-        pieces: PieceMemory,
+        segments: SegmentMemory,
         writer: Writer,
         clock: Callable[[], float],
     ) -> None:
         self._reserve = reserve
-        self._pieces = pieces
+        self._segments = segments
         self._writer = writer
         self._clock = clock
         self._tasks: Sequence[Task] = ()
@@ -124,7 +124,7 @@ class Preparation:
         """Return for each operator the sizes of arrays to copy to, were it copied now."""
         wanted = {}
         for path, operator in self._operators():
-            snapshot = operator.snapshot_in_pieces()
-            if snapshot is not None:
-                wanted[path] = wanted_sizes(snapshot, self._pieces.known(path), headroom)
+            sizes = wanted_sizes(operator.tables(), self._segments.known(path), headroom)
+            if sizes:
+                wanted[path] = sizes
         return wanted

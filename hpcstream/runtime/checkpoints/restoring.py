@@ -11,24 +11,23 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hpcstream.checkpoint.format import (
     Array,
     CheckpointError,
     CheckpointFile,
     DamagedCheckpoint,
-    Places,
     WrittenFile,
-    escaped,
 )
-from hpcstream.checkpoint.increments import assembled, files_of, tables_from_json
+from hpcstream.checkpoint.increments import OWN, SegmentTable, files_of
 from hpcstream.checkpoint.lease import Lease, acquire
 from hpcstream.checkpoint.pending import TASKS, Plan, Session
+from hpcstream.checkpoint.reading import read_state
 from hpcstream.checkpoint.storage.directory import CheckpointStore
 from hpcstream.checkpoint.storage.manifest import Manifest, StoredOperator, read_manifest
+from hpcstream.columns.ownership import Ownership
 from hpcstream.config import JobConfig
-from hpcstream.errors import PlanError
 from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.graph.identity import OperatorIdentity
@@ -44,7 +43,7 @@ from hpcstream.runtime.checkpoints.task_state import (
 )
 from hpcstream.runtime.sources.reader import SplitProgress
 from hpcstream.runtime.task import SourceTask, Task
-from hpcstream.state.snapshots import Share
+from hpcstream.state.table import Part
 
 Facts = dict[str, Any]
 
@@ -56,6 +55,13 @@ class Opening:
     attempt: int
     next_number: int
     candidates: list[str]
+
+
+class _Found(NamedTuple):
+    """What an instance of an operator takes over: its own state, whole, or parts of many."""
+
+    whole: dict[str, Array]
+    parts: list[Part]
 
 
 class Restored:
@@ -92,7 +98,7 @@ class Restored:
         self._stack = ExitStack()
         self._files: dict[int, CheckpointFile] = {}
         self._shared: dict[str, CheckpointFile] = {}
-        self._arrays: dict[str, dict[str, Array]] = {}
+        self._found: dict[tuple[int, int], _Found] = {}
         self._facts: dict[int, Facts] = {}
 
     def open(self) -> None:
@@ -107,13 +113,9 @@ class Restored:
         for place in self._places():
             file = self._opened(os.path.join(directory, place), self.manifest.shared[place])
             self._shared[place] = file
-        if self.same_plan:
-            for one in self.manifest.operators:
-                if rank in one.ranks:
-                    self._arrays[one.path] = self._state(rank, one.path)
-        else:
-            for file in [*self._files.values(), *self._shared.values()][rank :: self._comm.size]:
-                file.check()
+        for identity in self._plan.operators:
+            if rank in identity.ranks:
+                self._found[identity.task, identity.place] = self._read(identity)
 
     def _opened(self, path: str, written: WrittenFile) -> CheckpointFile:
         return self._stack.enter_context(CheckpointFile(path, written))
@@ -124,29 +126,47 @@ class Restored:
             table
             for facts in self._facts.values()
             for task in facts.values()
-            for value in task["pieces"].values()
-            for table in tables_from_json(value)
+            for value in task["tables"].values()
+            for table in map(SegmentTable.from_json, value)
         )
         return files_of(tables)
 
-    def _state(self, rank: int, path: str) -> dict[str, Array]:
-        """Return the state of an operator on a rank, its pieces put together."""
-        own = self._files[rank].arrays(path)
+    def _read(self, identity: OperatorIdentity) -> _Found:
+        """Read what this rank's instance of an operator takes over."""
+        path = f"{identity.task}/{identity.place}"
+        unchanged = None if self.same_plan else self._unchanged(identity)
+        if self.same_plan or unchanged is not None:
+            stored = path if unchanged is None else unchanged.path
+            return _Found(self._state(self._comm.rank, stored, None), [])
+        owned = Ownership(identity.ranks.index(self._comm.rank), len(identity.ranks))
+        without = identity.role == LOCAL
+        parts = [
+            Part(one.role == LOCAL, state)
+            for role in (FINAL, LOCAL)
+            for one in self.manifest.operators
+            if is_same(one, identity) and (one.role == LOCAL) == (role == LOCAL)
+            for rank in one.ranks
+            if (state := self._state(rank, one.path, owned.groups, without_ordered=without))
+        ]
+        return _Found({}, parts)
+
+    def _state(
+        self, rank: int, path: str, groups: range | None, *, without_ordered: bool = False
+    ) -> dict[str, Array]:
+        """Return the state of an operator on a rank: all of it, or that of key groups."""
         task, place = path.split("/")
-        value = self._facts[rank].get(task, {"pieces": {}})["pieces"].get(place)
-        if value is None:
-            return own
-        tables = tables_from_json(value)
+        stored = self._facts[rank].get(task, {"tables": {}})["tables"].get(place, [])
+        tables = [SegmentTable.from_json(value) for value in stored]
 
-        def copy_of(file: str, name: str, out: Array, places: Places) -> None:
-            self._shared[file].copy(f"{path}/{escaped(name)}", out, places)
+        def file_of(place: str) -> CheckpointFile:
+            return self._files[rank] if place == OWN else self._shared[place]
 
-        return assembled(tables, own, copy_of)
+        return read_state(path, tables, file_of, groups, without_ordered=without_ordered)
 
     def close(self) -> None:
         """Close the files."""
         self._stack.close()
-        self._arrays.clear()
+        self._found.clear()
 
     # -- what a run takes from it --------------------------------------------------------
 
@@ -210,28 +230,12 @@ class Restored:
         ]
 
     def _restore_operator(self, operator: Operator, identity: OperatorIdentity) -> None:
-        if self.same_plan:
-            state = self._arrays.pop(f"{identity.task}/{identity.place}", {})
-            if state:
-                operator.restore(state)
-            return
-        unchanged = self._unchanged(identity)
-        if unchanged is not None:
-            state = self._state(self._comm.rank, unchanged.path)
-            if state:
-                operator.restore(state)
-            return
-        stages = self._stages(identity)
-        if not any(stages.values()):
-            return
-        share = Share(identity.ranks.index(self._comm.rank), len(identity.ranks))
-        if not operator.can_be_dealt:
-            raise PlanError(
-                f"the state of {identity.label!r} cannot be dealt to another number of ranks or "
-                f"another plan; go on with {self.manifest.size} ranks and the plan as it was, or "
-                "start afresh with restore_from=None"
-            )
-        operator.restore_stages(stages[LOCAL], stages[FINAL], share)
+        found = self._found.pop((identity.task, identity.place), None)
+        if found is not None and found.whole:
+            operator.restore(found.whole)
+        elif found is not None and found.parts:
+            share = Ownership(identity.ranks.index(self._comm.rank), len(identity.ranks))
+            operator.merge(found.parts, share)
 
     def _unchanged(self, identity: OperatorIdentity) -> StoredOperator | None:
         """Return the stored operator if all of its stages are on the ranks they were on."""
@@ -241,22 +245,6 @@ class Restored:
         if self.manifest.size != self._plan.size or not places <= {(o.role, o.ranks) for o in now}:
             return None
         return next((one for one in before if one.role == identity.role), None)
-
-    def _stages(self, identity: OperatorIdentity) -> dict[str, list[dict[str, Array]]]:
-        """Return the snapshots of all instances of the stages of an operator, by rank.
-
-        An operator that is all there is counts as a final stage.
-        """
-        found: dict[str, list[dict[str, Array]]] = {LOCAL: [], FINAL: []}
-        for one in self.manifest.operators:
-            if not is_same(one, identity):
-                continue
-            role = LOCAL if one.role == LOCAL else FINAL
-            for rank in one.ranks:
-                state = self._state(rank, one.path)
-                if state:
-                    found[role].append(state)
-        return found
 
 
 # -- opening -------------------------------------------------------------------------------

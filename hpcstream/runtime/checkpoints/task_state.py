@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hpcstream.checkpoint.increments import OWN, PieceMemory, Table
-from hpcstream.operators.base import Operator
 from hpcstream.runtime.sources.reader import BoundedReader, LiveReader, SplitProgress
 from hpcstream.runtime.sources.runs import dealt_to
 from hpcstream.runtime.task import SourceTask, Task
-from hpcstream.state.snapshots import Snapshot
 
 
 def task_facts(task: Task) -> dict[str, Any]:
@@ -66,27 +63,6 @@ def commit_notice(task: Task) -> Callable[[], None] | None:
             raise
 
     return tell
-
-
-def operator_state(
-    operator: Operator, path: str, memory: PieceMemory | None
-) -> tuple[Snapshot, list[Table] | None, int]:
-    """Return what is to be written of an operator's state, where its pieces are, and its bytes.
-
-    Parameters
-    ----------
-    memory : PieceMemory, optional
-        Knows the pieces that need not be written again; None: all are.
-    """
-    snapshot = None if memory is None else operator.snapshot_in_pieces()
-    if snapshot is None or memory is None:
-        state = operator.snapshot()
-        return state, None, sum(array.nbytes for array in state.values())
-    state, tables = memory.take(path, snapshot)
-    n_bytes = sum(array.nbytes for array in state.values())
-    for table in tables:
-        n_bytes += table.entry_bytes * sum(p.n_entries for p in table.pieces if p.file != OWN)
-    return state, tables, n_bytes
 
 
 def restore_facts(task: Task, facts: Mapping[str, Any], first_round: int) -> None:

@@ -67,15 +67,15 @@ def test_any_array_of_numbers_comes_back(array, tmp_path_factory):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr(
-        "hpcstream.checkpoint.format._PART_BYTES", 20
-    )  # not a whole number of words
+    # not a whole number of words
+    monkeypatch.setattr("hpcstream.checkpoint.format.BLOCK_BYTES", 20)
+    monkeypatch.setattr("hpcstream.checkpoint.format._PART_BLOCKS", 3)
 
 
 def copied(path, written, places, n_entries):
     out = np.full(n_entries, -1)
     with CheckpointFile(str(path), written) as file:
-        file.copy("0/2/a", out, places)
+        file.copy("0/2", "a", out, places)
     return out
 
 
@@ -110,20 +110,35 @@ def test_entries_that_are_not_there_are_damage(small_parts, tmp_path):
         copied(path, written, [(90, 0, 11)], 20)
     with CheckpointFile(str(path), written) as file:
         with pytest.raises(DamagedCheckpoint, match="not what others say"):
-            file.copy("0/2/a", np.zeros(20, dtype=np.float64), [(0, 0, 1)])
-        with pytest.raises(DamagedCheckpoint, match="not what others say"):
-            file.copy("0/2/b", np.zeros(20, dtype=np.int64), [(0, 0, 1)])
+            file.copy("0/2", "a", np.zeros(20, dtype=np.float64), [(0, 0, 1)])
+        with pytest.raises(DamagedCheckpoint, match="0/2/b is missing"):
+            file.copy("0/2", "b", np.zeros(20, dtype=np.int64), [(0, 0, 1)])
 
 
-def test_damage_beside_the_entries_that_are_copied_is_found_too(small_parts, tmp_path):
-    path = tmp_path / "rank-00000.h5"
-    written = write_file(str(path), [Section("0/2", {"a": np.arange(100)})])
+def test_what_is_read_is_checked_and_no_more_is_read(small_parts, tmp_path):
+    path, array = tmp_path / "rank-00000.h5", np.arange(100)
+    written = write_file(str(path), [Section("0/2", {"a": array})])
     content = bytearray(path.read_bytes())
-    content[written.ranges[0][0] + 8 * 99] ^= 1
+    content[written.ranges[0][0] + 8 * 50 + 3] ^= 1
     path.write_bytes(content)
+    hurt = 8 * 50 // 20  # the number of the block
 
-    with pytest.raises(DamagedCheckpoint, match="0/2/a is not what was written"):
-        copied(path, written, [(0, 0, 1)], 20)
+    for entry in range(100):
+        blocks = range(8 * entry // 20, -(-(8 * entry + 8) // 20))
+        if hurt in blocks:
+            with pytest.raises(DamagedCheckpoint, match="0/2/a is not what was written"):
+                copied(path, written, [(entry, 0, 1)], 1)
+        else:
+            assert copied(path, written, [(entry, 0, 1)], 1).tolist() == [entry]
+    with CheckpointFile(str(path), written) as file, pytest.raises(DamagedCheckpoint):
+        file.check()
+
+
+def test_an_array_may_have_more_checksums_than_fit_into_a_small_attribute(small_parts, tmp_path):
+    path, array = tmp_path / "rank-00000.h5", np.arange(60_000)
+    written = write_file(str(path), [Section("0/2", {"a": array})])
+
+    assert copied(path, written, [(59_990, 0, 10)], 10).tolist() == array[-10:].tolist()
 
 
 def test_objects_are_refused(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -12,21 +11,15 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.checkpoint.format import CheckpointError, WrittenFile
-from hpcstream.checkpoint.increments import (
-    MOST_FILES,
-    OWN,
-    PieceMemory,
-    assembled,
-    files_of,
-    tables_from_json,
-)
+from hpcstream.checkpoint.format import CheckpointError
+from hpcstream.checkpoint.increments import MOST_FILES, OWN, files_of
 from hpcstream.checkpoint.storage.directory import CheckpointStore, verify
 from hpcstream.checkpoint.storage.manifest import read_manifest
-from hpcstream.state.snapshots import Piece, PieceGroup, PiecewiseSnapshot
+from hpcstream.state.table import Segment, StateTable, TableCopy
 from hpcstream.testing import ManualClock, assert_same_rows, start_ranks
 
 sys.path.insert(0, str(Path(__file__).parent))
+from kept_files import KeptFiles
 from restart import OPTIONS, generated, rows, unfailed, visible
 
 
@@ -151,41 +144,29 @@ def test_what_is_written_follows_what_has_changed(tmp_path):
     assert last.facts["copied_bytes"] < state / 5
 
 
-# -- the memory of pieces --------------------------------------------------------------------
+# -- the memory of segments ------------------------------------------------------------------
 
 
-def group(prefix, **versions):
-    """One entry a piece, for each number in its version."""
-    pieces = [Piece(name, version, len(version)) for name, version in versions.items()]
-    texts = list(versions.values())
+class Texts(StateTable):
+    """One entry a letter, one segment a text."""
 
-    def copies(places):
-        return {prefix: np.array([ord(c) for i in places for c in texts[i]], dtype=np.int64)}
+    def __init__(self, name, texts):
+        self.name, self.texts = name, texts
 
-    return PieceGroup(pieces, copies)
+    def head(self):
+        return {f"n {self.name}": np.array([len(self.texts)])}
 
+    def segments(self):
+        return [Segment(name, text, len(text)) for name, text in self.texts.items()]
 
-def snapshot(keys=(), **versions):
-    whole = {"n": np.array([len(versions)])}
-    return PiecewiseSnapshot(whole, [group("values", **versions), group("keys", **dict(keys))])
-
-
-def take(memory, name, **versions):
-    """Take a checkpoint and complete it; return what was written and the tables."""
-    state, tables = memory.take("0/1", snapshot(**versions))
-    file = WrittenFile("rank-00000.h5", sum(array.nbytes for array in state.values()) + 1, "")
-    memory.complete({"0/1": tables}, memory.files_of(tables), name, file)
-    return state, tables_from_json(json.loads(json.dumps([one.to_json() for one in tables])))
+    def copy(self, indices):
+        texts = list(self.texts.values())
+        letters = [ord(letter) for i in indices for letter in texts[i]]
+        return TableCopy({self.name: np.array(letters, dtype=np.int64)})
 
 
-def copying(files):
-    """Copy entries from the arrays of files that are kept in memory."""
-
-    def copy_of(file, name, out, places):
-        for first, at, n in places:
-            out[at : at + n] = files[file][name][first : first + n]
-
-    return copy_of
+def tables(keys=(), **texts):
+    return [Texts("values", texts), Texts("keys", dict(keys))]
 
 
 def text(array):
@@ -193,20 +174,21 @@ def text(array):
 
 
 def test_only_what_changed_is_copied_and_all_can_be_put_together():
-    memory, files = PieceMemory(), {}
-    for name, keys, versions in (
-        ("first", {"k0": "xy", "k1": "z"}, {"a": "123", "b": "45"}),
-        ("second", {"k0": "xy", "k1": "zz"}, {"a": "123", "b": "457", "c": "8"}),
-        ("third", {"k0": "xy", "k1": "zz"}, {"b": "457", "c": "89", "d": "1"}),
+    kept = KeptFiles()
+    for name, keys, texts in (
+        ("first", {"a": "xy", "b": "z"}, {"a": "123", "b": "45"}),
+        ("second", {"a": "xy", "b": "zz"}, {"a": "123", "b": "457", "c": "8"}),
+        ("third", {"a": "xy", "b": "zz"}, {"b": "457", "c": "89", "d": "1"}),
     ):
-        files[name], tables = take(memory, name, keys=keys, **versions)
-        found = assembled(tables, files[name], copying(files))
-        assert text(found["values"]) == "".join(versions.values())
+        own, stored = kept.take(tables(keys=keys, **texts), name)
+        found = kept.read(own, stored)
+        assert text(found["values"]) == "".join(texts.values())
         assert text(found["keys"]) == "".join(keys.values())
-    assert len(files["second"]["values"]) == 4
-    assert text(files["second"]["keys"]) == "zz"
-    assert len(files["third"]["keys"]) == 0
-    assert files_of(tables) == ["first", "second"]
+        assert found["n values"].tolist() == [len(texts)]
+    assert len(kept.files["second"].arrays["values"]) == 4
+    assert text(kept.files["second"].arrays["keys"]) == "zz"
+    assert len(kept.files["third"].arrays["keys"]) == 0
+    assert files_of(stored) == ["first", "second"]
 
 
 @pytest.fixture
@@ -215,30 +197,29 @@ def no_spare(monkeypatch):
 
 
 def test_files_referred_to_are_at_most_twice_the_state(no_spare):
-    memory, sizes = PieceMemory(), {}
-    for i in range(40):  # a piece that stays in every second file, beside one that does not
-        kept = {f"kept {n}": "12345" for n in range(i // 2 + 1)}
-        state, tables = take(memory, f"file {i}", **kept, changes=f"{i:020d}")
-        sizes[f"file {i}"] = sum(array.nbytes for array in state.values())
-        n_bytes = sum(p.n_entries * t.entry_bytes for t in memory.take("0/1", snapshot(
-            **kept, changes=f"{i:020d}"))[1] for p in t.pieces)  # fmt: skip
-        assert sum(sizes[file] for file in files_of(tables)) <= 2 * n_bytes
-    assert len(files_of(tables)) > 2, "and as much of them as that allows"
+    kept = KeptFiles()
+    for i in range(40):  # a text that stays in every second file, beside one that does not
+        texts = {f"kept {n}": "12345" for n in range(i // 2 + 1)}
+        _, stored = kept.take(tables(**texts, changes=f"{i:020d}"), f"file {i}")
+        n_bytes = sum(len(one) * 8 for one in texts.values()) + 20 * 8
+        assert sum(kept.files[file].n_bytes for file in files_of(stored)) <= 2 * n_bytes
+    assert len(files_of(stored)) > 2, "and as much of them as that allows"
 
 
 def test_a_file_of_which_little_is_needed_is_not_referred_to(no_spare):
-    memory = PieceMemory()
-    take(memory, "first", a="1", b="2345")
-    _, tables = take(memory, "second", a="1")
-    assert files_of(tables) == ["first"]  # it was not known yet how little
-    assert len(take(memory, "third", a="1")[0]["values"]) == 1
+    kept = KeptFiles()
+    kept.take(tables(a="1", b="2345"), "first")
+    _, stored = kept.take(tables(a="1"), "second")
+    assert files_of(stored) == ["first"]  # it was not known yet how little
+    own, _ = kept.take(tables(a="1"), "third")
+    assert len(own.arrays["values"]) == 1
 
 
 def test_many_files_become_few_and_what_is_written_follows_what_changed():
-    memory, versions, n_written = PieceMemory(), {}, []
+    kept, texts, n_written = KeptFiles(), {}, []
     for i in range(20 * MOST_FILES):
-        versions[f"slice {i}"] = f"{i:04d}"
-        _, tables = take(memory, f"file {i}", **versions)
-        assert len(files_of(tables)) <= MOST_FILES
-        n_written.append(sum(one.file == OWN for one in tables[0].pieces))
+        texts[f"slice {i}"] = f"{i:04d}"
+        _, stored = kept.take(tables(**texts), f"file {i}")
+        assert len(files_of(stored)) <= MOST_FILES
+        n_written.append(sum(one.file == OWN for one in stored[0].segments))
     assert sum(n_written) <= 6 * len(n_written), "all again each 16 times: 11 times what changed"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcstream.aggregates.named import NamedAggregate
-from hpcstream.checkpoint.format import WrittenFile
-from hpcstream.checkpoint.increments import PieceMemory, assembled
 from hpcstream.columns.event_time import ORDER_COLUMN, TIME_COLUMN
 from hpcstream.operators.windows.assigners import SlidingWindows
 from hpcstream.operators.windows.keyed import WindowAggregate
 from hpcstream.operators.windows.local import LocalWindowAggregate
 from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.state.arrays import HeapAllocator
+
+sys.path.insert(0, str(Path(__file__).parent))
+from kept_files import KeptFiles
 
 SCHEMA = pa.schema(
     [("key", pa.string()), ("x", pa.int64()), (TIME_COLUMN, pa.int64()), (ORDER_COLUMN, pa.int64())]
@@ -35,30 +39,9 @@ SPEC = WindowAggregateSpec(
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hpcstream.state.appended_arrays.BLOCK_BYTES", 16)
+        patch.setattr("hpcstream.state.key_dictionary.BLOCK_KEYS", 3)
         patch.setattr("hpcstream.state.interned_keys._SPARE_KEYS", 2)
         yield
-
-
-class Checkpoints:
-    """What a run writes, kept in memory."""
-
-    def __init__(self):
-        self._memory, self._files = PieceMemory(), {}
-
-    def taken(self, operator):
-        """Take a checkpoint, and return the state as a restart finds it."""
-        state, tables = self._memory.take("0/0", operator.snapshot_in_pieces())
-        name = f"ckpt-{len(self._files)}"
-        self._files[name] = {key: array.copy() for key, array in state.items()}
-        size = sum(array.nbytes for array in state.values()) + 1
-        shared = self._memory.files_of(tables)
-        self._memory.complete({"0/0": tables}, shared, name, WrittenFile(name, size, ""))
-        return assembled(tables, state, self._copy)
-
-    def _copy(self, file, name, out, places):
-        for first, at, n in places:
-            out[at : at + n] = self._files[file][name][first : first + n]
 
 
 def batch(rows):
@@ -84,7 +67,7 @@ CHECKPOINT = "a checkpoint is taken"
 
 
 def assert_found_again(make, events):
-    operator, checkpoints = make(), Checkpoints()
+    operator, checkpoints = make(), KeptFiles()
     for event in [*events, CHECKPOINT]:
         if isinstance(event, int):
             list(operator.process_watermark(event))
@@ -92,7 +75,9 @@ def assert_found_again(make, events):
             list(operator.process_batch(batch(event)))
         if event is not CHECKPOINT:
             continue
-        found, expected = checkpoints.taken(operator), operator.snapshot()
+        restored = make()
+        restored.restore(checkpoints.read(*checkpoints.take(operator.tables())))
+        found, expected = restored.snapshot(), operator.snapshot()
         assert found.keys() == expected.keys()
         for name, array in expected.items():
             np.testing.assert_array_equal(found[name], array, err_msg=name)

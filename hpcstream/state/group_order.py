@@ -1,0 +1,74 @@
+"""The entries of segments in the order of their key groups, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcstream.columns.ownership import N_KEY_GROUPS, KeyGroups
+from hpcstream.columns.selection import gathered
+from hpcstream.kernels import snapshots
+from hpcstream.state.arrays import Ints, Slots
+from hpcstream.state.table import Order
+
+_KERNEL_BYTES = (1, 2, 4, 8)
+
+
+def places_in_order(groups: KeyGroups, counts: Ints) -> Slots:
+    """Return, for entries in the order of key groups, the place of each in its segment."""
+    places: Slots = np.empty(len(groups), dtype=np.uint32)
+    snapshots.order_by_group(groups, counts, np.empty(N_KEY_GROUPS + 1, np.int64), places)
+    return places
+
+
+def entries_at(places: Slots, counts: Ints) -> Slots:
+    """Return the entry that is at a place in its segment, counted through all segments."""
+    if len(counts) < 2:
+        return places
+    starts = (np.cumsum(counts) - counts).astype(np.uint32)
+    return places + np.repeat(starts, counts)
+
+
+def in_group_order(
+    arrays: Mapping[str, npt.NDArray[Any]], groups: KeyGroups, counts: Ints, order: Order
+) -> dict[str, npt.NDArray[Any]]:
+    """Put the entries of segments into the order of key groups, where they lie.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+        One value for each entry; changed in place, since their memory is had ready.
+    groups : uint16[n_entries]
+    counts : int64[n_segments]
+        Entries of each segment.
+    order : Order
+
+    Returns
+    -------
+    dict
+        The arrays, and those that ``order`` names.
+    """
+    places = places_in_order(groups, counts)
+    entries = entries_at(places, counts)
+    for array in arrays.values():
+        if array.ndim == 1 and array.dtype.kind != "V" and array.itemsize in _KERNEL_BYTES:
+            array[:] = gathered(array, entries)
+        else:
+            array[:] = array[entries]
+    index = gathered(groups, entries[:: order.stride].copy())
+    return {**arrays, order.places: places, order.groups: index}
+
+
+def out_of_group_order(array: npt.NDArray[Any], entries: Slots) -> npt.NDArray[Any]:
+    """Return the values of entries (`entries_at`) in the order in which they were."""
+    back = np.empty_like(array)
+    if array.ndim == 1 and array.dtype.kind != "V" and array.itemsize == 8:
+        source = array.view(np.uint64)
+        source.setflags(write=False)
+        snapshots.scatter_words(source, entries, back.view(np.uint64))
+    else:
+        back[entries] = array
+    return back
