@@ -32,6 +32,7 @@ from hpcstream.hints import absent
 from hpcstream.log import OUT, launched_rank
 from hpcstream.operators.stream_time import EventTime
 from hpcstream.process.early_exit import exits_are_errors
+from hpcstream.process.spawned import refuse_second_run_of_script
 
 if TYPE_CHECKING:
     from hpcstream.observability.result import JobResult
@@ -302,7 +303,10 @@ class Job(Dataflow, FileReading):
             their window closes, so memory and time grow with the rows of open windows. Without
             it, two runs on the same number of ranks give the same bits.
         show : bool
-            Print the summary, on rank 0.
+            Show the summary, on rank 0. Without it what puts the rows of the result in doubt
+            (late rows, idle splits, a jump of the watermark, a doubtful unit of event time) is
+            said all the same, as warnings of the logger ``hpcstream``; ``str(result)`` is the
+            summary, with all notes.
         stop_grace_s : float, optional
             How long a function of the job may still take when the job has been asked to stop,
             before it is ended as it is. Default: what the environment variable
@@ -329,6 +333,7 @@ class Job(Dataflow, FileReading):
         """
         from hpcstream.launch.run import run_job
 
+        refuse_second_run_of_script()
         refuse_unknown_options("run", unknown, _RUN_OPTIONS, _RUN_DOCUMENTED)
         config = JobConfig(
             batch_rows=batch_rows,

@@ -17,13 +17,15 @@ from hpcstream.exchange.local_ranks import count_local_ranks
 from hpcstream.exchange.solo import SoloCommunicator
 from hpcstream.graph.logical import LogicalGraph
 from hpcstream.launch.kernel_cache import compile_kernels
-from hpcstream.log import flush, occupy_closed_streams, say, show_summary
+from hpcstream.log import flush, occupy_closed_streams, say, show_summary, warn
 from hpcstream.memory.host_share import read_host_share
 from hpcstream.memory.pool import process_pool
 from hpcstream.observability.result import JobResult
+from hpcstream.observability.summary import doubts_of
 from hpcstream.process.family import job_of_this_process
 from hpcstream.process.heap import give_back_freed_memory, keep_freed_memory
 from hpcstream.process.launcher_facts import is_launched
+from hpcstream.process.spawned import known_to_children
 from hpcstream.process.stop_signals import SignalledStop
 from hpcstream.process.tracebacks import shorten
 from hpcstream.runtime.driver import Backoff, drive
@@ -41,6 +43,7 @@ def run_job(
     try:
         with (
             job_of_this_process(),
+            known_to_children(),
             SignalledStop(
                 has_checkpoints=config.checkpoint_dir is not None,
                 grace_s=config.stop_grace_s,
@@ -58,6 +61,9 @@ def run_job(
         give_back_freed_memory()
     if show and own.rank == 0 and not result.was_finished:  # which was said when it began
         show_summary(str(result))
+    if not show and own.rank == 0:
+        for doubt in doubts_of(result):
+            warn(f"{name}: {doubt}")
     return result
 
 

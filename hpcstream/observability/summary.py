@@ -31,7 +31,7 @@ def summary(result: JobFigures) -> str:
         lines += ["", *_operators(result)]
     if result.per_rank:
         lines += ["", *_per_rank(result)]
-    notes = [line for note in _notes(result) for line in _wrapped(note)]
+    notes = [line for note in notes_of(result) for line in _wrapped(note)]
     return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 
@@ -92,9 +92,14 @@ def _ranks_to_show(reports: list[RankReport]) -> list[RankReport]:
     return sorted(busiest, key=lambda one: one.rank)
 
 
-def _notes(result: JobFigures) -> list[str]:
+def notes_of(result: JobFigures) -> list[str]:
     """Return what the numbers mean and what could be done, a sentence each."""
-    notes = [_skew(result.per_rank), *_late(result), _idle(result)]
+    return [*filter(None, [_skew(result.per_rank)]), *doubts_of(result)]
+
+
+def doubts_of(result: JobFigures) -> list[str]:
+    """Return what may make the rows of the result others than were meant, a sentence each."""
+    notes = [*_late(result), _idle(result)]
     notes += [doubt for times in result.event_times for doubt in doubts(times)]
     if result.watermark_holder is not None:
         notes.append(str(result.watermark_holder))

@@ -86,6 +86,21 @@ def test_a_result_without_rows_is_readable():
     assert str(JobResult("job", 1)).startswith("job: finished on 1 rank in 0.000 s, 0 rows/s\n")
 
 
+@pytest.mark.parametrize("show", [False, True])
+def test_what_puts_rows_in_doubt_is_said_without_a_summary_too(show, capfd):
+    job = hs.Job("late")
+    table = pa.table({"t": [0, 5, 12, 31, 3], "k": [1] * 5})
+    rows = job.from_batches(table.to_batches(1)).with_event_time("t", unit="ms")
+    rows.key_by("k").window(hs.tumbling("10ms")).agg(n=hs.count()).collect()
+    result = job.run(show=show, batch_rows=1)
+    said = " ".join(capfd.readouterr().err.split())
+
+    assert result.late_rows == 1
+    assert said.count("late rows came after their windows had closed") == 1
+    assert ("late: finished on 1 rank" in said) is show
+    assert "late rows came after" in " ".join(str(result).split())
+
+
 @pytest.mark.parametrize("reads_late", [False, True])
 def test_a_job_that_reads_its_late_rows_is_not_told_how(reads_late):
     def build():
