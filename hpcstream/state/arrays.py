@@ -20,6 +20,7 @@ NO_NULLS: Bools = np.zeros(0, dtype=np.bool_)
 NO_NULLS.setflags(write=False)
 NO_COUNTS: Ints = np.zeros(0, dtype=np.int64)
 NO_COUNTS.setflags(write=False)
+NONE: Ints = np.zeros(0, dtype=np.int64)
 
 
 class Allocator(Protocol):

@@ -27,6 +27,7 @@ from hpcstream.kernels import key_regions, key_resolve, key_table, snapshots
 from hpcstream.state.arrays import (
     NO_COUNTS,
     NO_NULLS,
+    NONE,
     Allocator,
     Bools,
     Ints,
@@ -39,7 +40,7 @@ from hpcstream.state.book import kept_capacity, new_book, region_at, resized_boo
 from hpcstream.state.dense_range import DenseRange
 from hpcstream.state.direct_keys import direct_layout, is_sparse
 from hpcstream.state.patience import Patience
-from hpcstream.state.word_arrays import clear_words, copied, entries_of_size
+from hpcstream.state.word_arrays import carry, clear_words, copied, entries_of_size, move, roomy
 
 _LISTED, _MERGED = 1, 2  # the STATE of slices, and of regions that are merged from some
 _LEAST_ENTRIES = 1 << 12
@@ -98,12 +99,12 @@ class SliceStore:
         self._spare_entries = entries_of_size(self._specs, _SPARE_ENTRIES)
         self._index: Slots = allocator.empty(key_table.FIRST_INDEX, np.uint32)
         self._index[:] = 0
+        self.n_late = self._n_touched = 0
         self._grow_entries(*[entries_of_size(self._specs, _LEAST_ENTRIES)] * 2)
         self._slots: Slots = np.empty(0, dtype=np.uint32)
         self._scratch = np.empty(2 * key_resolve.BLOCK, dtype=np.uint64)
         self._patience = Patience()
         self.dense_range = DenseRange()
-        self.n_late = 0
         self.on_move: Callable[[Slots, int], None] | None = None
 
     @property
@@ -137,8 +138,9 @@ class SliceStore:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes reserved for state."""
-        return self._book.nbytes + self._index.nbytes + sum(a.nbytes for a in self._arrays())
+        """Bytes of state; arenas count as far as they were ever touched."""
+        touched = (array[: self._n_touched] for array in self._arrays())
+        return self._book.nbytes + self._index.nbytes + sum(array.nbytes for array in touched)
 
     @property
     def slice_size(self) -> int:
@@ -226,7 +228,7 @@ class SliceStore:
     def slices_below(self, limit: int) -> tuple[Ints, Ints]:
         """Return numbers and regions of the open slices below ``limit``, in slice order."""
         if self.n_slices == 0 or self.least_slice >= limit:
-            return _NONE, _NONE
+            return NONE, NONE
         numbers = np.empty(self.n_slices, dtype=np.int64)
         regions = np.empty(self.n_slices, dtype=np.int64)
         n_found = key_regions.listed_regions(self._book, min(limit, 2**63 - 1), numbers, regions)
@@ -361,11 +363,11 @@ class SliceStore:
     def _move(self, old: npt.NDArray[np.uint32]) -> None:
         """Move slots together; lay out their regions afresh."""
         n_slots, slots_end = old.shape[0], self.slots_end
-        soon = max(n_slots, int(self._book[key_table.PEAK_HELD]))
-        capacity = kept_capacity(self._keys.shape[0], 2 * soon + self._spare_entries)
-        arrays, packed = self._arrays(), self._empty_arrays(capacity)
-        for array, target in zip(arrays, packed, strict=True):
-            np.take(array, old, axis=0, out=target[1 : n_slots + 1])
+        needed = 2 * max(n_slots, int(self._book[key_table.PEAK_HELD])) + self._spare_entries
+        arrays = packed = self._arrays()
+        if needed > self._keys.shape[0] or self._n_touched > 4 * needed:
+            packed = self._empty_arrays(needed)
+        move(arrays, old, packed, self._allocator)
         self._keys, self.rows, *self.words = packed
         self._open_up(n_slots + 1, 2 * n_slots + self._spare_entries)
         places = self._places(int(self._book[key_table.DIRECT_BITS]))
@@ -459,6 +461,7 @@ class SliceStore:
         for spec, array in zip(self._specs, self.words, strict=True):
             array[:1] = array[start:stop] = spec.identity
         self._book[key_table.ENTRY_CAPACITY] = stop
+        self._n_touched = max(self._n_touched, stop)
 
     def _announce_dense(self) -> None:
         """Let the next slices be dense for the range of keys that is decided on."""
@@ -488,7 +491,7 @@ class SliceStore:
             return None
         n_left = self.n_regions - len(closing) + 1
         mean_count = int(self._fields(listed, key_table.COUNT).sum()) // len(listed)
-        layout = self._direct_layout(_NONE, n_left, n_left * mean_count)
+        layout = self._direct_layout(NONE, n_left, n_left * mean_count)
         if layout is None:
             self._patience.lost()
         return layout
@@ -513,7 +516,7 @@ class SliceStore:
         if bits and is_sparse(bits, n_regions, n_entries):
             self._patience.lost()
             self._reindex(0, 0)
-        elif bits or not self._patience.is_over(0) or not self._widen(_NONE):
+        elif bits or not self._patience.is_over(0) or not self._widen(NONE):
             self._grow_index(2 * self._index.shape[0] + size, keep=True)
 
     def _widen(self, words: Ints) -> bool:
@@ -567,18 +570,17 @@ class SliceStore:
 
     def _grow_entries(self, capacity: int, size: int) -> None:
         """Enlarge the arenas, and let ``size`` more slots, or a quarter, be given out."""
-        end = self.slots_end
-        arrays, grown = self._arrays(), self._empty_arrays(capacity)
-        for array, target in zip(arrays, grown, strict=True):
-            used = min(end, array.shape[0])
-            target[:used] = array[:used]
+        end, arrays, grown = self.slots_end, self._arrays(), self._empty_arrays(capacity)
+        carry(arrays, end, grown)
         self._keys, self.rows, *self.words = grown
         self._open_up(min(end, arrays[0].shape[0]), end + max(size, end >> 2))
 
     def _arrays(self) -> list[npt.NDArray[Any]]:
         return [self._keys, self.rows, *self.words]
 
-    def _empty_arrays(self, capacity: int) -> list[npt.NDArray[Any]]:
+    def _empty_arrays(self, needed: int) -> list[npt.NDArray[Any]]:
+        self._n_touched = 0
+        capacity = needed if self._is_wide else roomy(needed)
         kinds = [self._keys.dtype, self.rows.dtype, *(word.kind for word in self._specs)]
         return [self._allocator.empty(capacity, kind) for kind in kinds]
 
@@ -591,6 +593,3 @@ class SliceStore:
 
     def _resize_book(self, regions: int = 0, chunks: int = 0, directory: int = 0) -> None:
         self._book = resized_book(self._book, regions, chunks, directory)
-
-
-_NONE: Ints = np.zeros(0, dtype=np.int64)

@@ -4,6 +4,10 @@ A wide word is a row of an array of shape ``(slots, width)``. It lies in the are
 slot like any other: it is given out, moved, merged and cleared with it; no slice is dense then,
 since slots without rows would cost too much. A copy of it, as
 snapshots hold it, is one record of bytes an entry, so that no reader of these need know of it.
+
+A page that is touched for the first time costs many times the copy of what lies on it (the
+kernel clears it; a virtual machine may have to ask its host for it), so arenas that grow are
+to be copied seldom, and to be packed where they are. Address space costs nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from hpcstream.state.book import Book, region_at
 
 Values = npt.NDArray[Any]
 
+_MANY_ENTRIES = 1 << 18
+_ENTRIES_AHEAD = 1 << 23  # address space of 64 MiB an array
 _NARROW_BYTES = 64
 """What an entry without wide words takes, about."""
 
@@ -73,3 +79,32 @@ def scattered(copy: Values, slots: Slots, array: Values) -> None:
         snapshots.scatter_words(read_only(copy).view(np.uint64), slots, array.view(np.uint64))
     else:
         array[slots] = items_of(copy, array)
+
+
+def roomy(needed: int) -> int:
+    """Return how many entries arenas are made for: if they are many, for many more to come."""
+    return needed if needed < _MANY_ENTRIES else max(needed, _ENTRIES_AHEAD)
+
+
+def carry(arrays: Sequence[Values], n_slots: int, grown: Sequence[Values]) -> None:
+    """Copy the first slots of arenas to larger ones."""
+    for array, target in zip(arrays, grown, strict=True):
+        carried = array[:n_slots]
+        target[: len(carried)] = carried
+
+
+def move(
+    arrays: Sequence[Values], old: Slots, packed: Sequence[Values], allocator: Allocator
+) -> None:
+    """Move what lies at ``old[i]`` in arenas to slot ``i + 1`` of others, or of the same."""
+    for array, target in zip(arrays, packed, strict=True):
+        moved = target[1 : len(old) + 1]
+        if array is target:
+            moved[:] = np.take(array, old, axis=0, out=allocator.empty(len(old), _kind(array)))
+        else:
+            np.take(array, old, axis=0, out=moved)
+
+
+def _kind(array: Values) -> np.dtype[Any]:
+    """Return the type of what an entry holds in an array, several numbers of a wide word."""
+    return array.dtype if array.ndim == 1 else np.dtype((array.dtype, array.shape[1:]))
