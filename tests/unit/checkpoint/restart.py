@@ -78,7 +78,8 @@ def visible(out: Path) -> pa.Table:
     """Return the committed rows, in an order of their own."""
     parts = [pq.read_table(path) for path in sorted(out.glob("part-*.parquet"))]
     table = pa.concat_tables(parts)
-    return table.sort_by([(name, "ascending") for name in table.schema.names])
+    flat = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
+    return table.sort_by([(name, "ascending") for name in flat])
 
 
 def unfailed(build: Build, folder: Path, n_ranks: int) -> tuple[pa.Table, int]:
