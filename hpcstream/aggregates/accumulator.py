@@ -12,10 +12,10 @@ sketch. Its state is an array of shape ``(slots, width)``.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -196,25 +196,39 @@ def merge_at(accumulator: Accumulator, state: Words, slots: Slots | range, parts
     accumulator.merge(state, targets, parts)
 
 
+class Taken(NamedTuple):
+    """What some accumulators of the same columns take of rows."""
+
+    values: bool
+    slots: bool
+
+    @classmethod
+    def by(cls, accumulators: Iterable[Accumulator]) -> Taken:
+        """Return what any of the accumulators takes."""
+        kinds = {accumulator.takes for accumulator in accumulators}
+        return cls("values" in kinds, kinds != {"nulls"})
+
+
 def input_rows(
-    arrays: tuple[pa.Array, ...], slots: Slots, when: RowTimes, takes: frozenset[str]
+    arrays: tuple[pa.Array, ...], slots: Slots, when: RowTimes, taken: Taken
 ) -> InputRows:
-    """Return columns of a batch as accumulators take them; ``takes``: what these take of rows."""
-    valid = _all_valid(arrays)
+    """Return columns of a batch as accumulators take them."""
+    is_one = len(arrays) == 1
+    valid = validity(arrays[0]) if is_one else _all_valid(arrays)
     valid_slots = slots
-    if valid is not None and takes != {"nulls"}:
+    if valid is not None and taken.slots:
         valid_slots = np.empty_like(slots)
         word_kernels().mask_slots(slots, valid, valid_slots)
-    columns = tuple(word_values(array) for array in arrays) if "values" in takes else ()
+    columns: tuple[Values, ...] = ()
+    if taken.values:
+        columns = (word_values(arrays[0]),) if is_one else tuple(map(word_values, arrays))
     return InputRows(arrays, columns, valid, valid_slots, slots, when)
 
 
 def _all_valid(arrays: tuple[pa.Array, ...]) -> npt.NDArray[np.bool_] | None:
     """Return which rows have no null, read-only; None: all."""
     found = [valid for valid in map(validity, arrays) if valid is not None]
-    if len(found) < 2:
-        return found[0] if found else None
-    return frozen(np.logical_and.reduce(found))
+    return frozen(np.logical_and.reduce(found)) if found else None
 
 
 def word_values(array: pa.Array) -> Values:

@@ -214,6 +214,12 @@ class AggregateCall:
             raise PlanError(
                 f"aggregate {self.aggregate.name!r} reads {wanted} columns; got {given}"
             )
+        for each in self.inputs:
+            if each is None or isinstance(each, str | bytes | int | float):
+                raise TypeError(
+                    f"aggregate {self.aggregate.name!r} of {each!r}: takes expressions, as "
+                    "hs.col('name')"
+                )
 
     def __format__(self, spec: str) -> str:
         refuse_format(self)

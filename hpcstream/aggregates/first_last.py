@@ -165,7 +165,7 @@ def edges_of_groups(keys: tuple[Ints, ...], values: pa.Array, n_groups: int, *, 
     """
     in_order = np.lexsort(keys)
     if len(in_order) and _has_ties(keys, in_order):
-        in_order = np.lexsort((_ranks(values), *keys))
+        in_order = np.lexsort((value_ranks(values), *keys))
     groups = keys[-1][in_order]
     is_edge = np.ones(len(groups), dtype=np.bool_)
     changes = groups[1:] != groups[:-1]
@@ -186,7 +186,7 @@ def _has_ties(keys: Sequence[Ints], order: Ints) -> bool:
     return bool(agree.any())
 
 
-def _ranks(values: pa.Array) -> Ints:
+def value_ranks(values: pa.Array) -> Ints:
     """Return numbers in the order of values; of types without one, in that of their texts."""
     if pa.types.is_nested(values.type) or pa.types.is_interval(values.type):
         values = pa.array([repr(value) for value in values.to_pylist()])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +69,31 @@ class NamedAggregate:
             return True
         return self.aggregate.is_order_free(inputs)
 
-    def finish(self, schema: pa.Schema, entries: Entries) -> pa.Array:
+    def bound(self, schema: pa.Schema) -> BoundAggregate:
+        """Return it with what it needs of a schema."""
+        inputs, output_type = self.inputs_in(schema), self.result_type(schema)
+        return BoundAggregate(self, inputs, output_type, self.accumulators(schema) is None)
+
+
+@dataclass(frozen=True)
+class BoundAggregate:
+    """An aggregate of the columns of one schema: it makes results.
+
+    Attributes
+    ----------
+    named : NamedAggregate
+    inputs : Inputs
+    output_type : pa.DataType
+    keeps_values : bool
+        Results come from values, not from words.
+    """
+
+    named: NamedAggregate
+    inputs: Inputs
+    output_type: pa.DataType
+    keeps_values: bool
+
+    def finish(self, entries: Entries) -> pa.Array:
         """Return the results from the words of some entries.
 
         Raises
@@ -78,21 +101,20 @@ class NamedAggregate:
         OverflowInAggregate
             A result does not fit its type.
         """
-        with self._named_errors():
-            return self.aggregate.finish(entries, self.inputs_in(schema), self.result_type(schema))
-
-    def finish_values(self, schema: pa.Schema, rows: GroupedValues) -> pa.Array:
-        """Return the results from the values of groups."""
-        with self._named_errors():
-            return self.aggregate.from_values(rows).cast(self.result_type(schema))
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        """Say of which aggregate a result does not fit."""
         try:
-            yield
+            return self.named.aggregate.finish(entries, self.inputs, self.output_type)
         except OverflowInAggregate as error:
-            raise OverflowInAggregate(f"aggregate {self}: {error}") from None
+            raise self._named(error) from None
+
+    def finish_values(self, rows: GroupedValues) -> pa.Array:
+        """Return the results from the values of groups, as `finish` does."""
+        try:
+            return self.named.aggregate.from_values(rows).cast(self.output_type)
+        except OverflowInAggregate as error:
+            raise self._named(error) from None
+
+    def _named(self, error: OverflowInAggregate) -> OverflowInAggregate:
+        return OverflowInAggregate(f"aggregate {self.named}: {error}")
 
 
 def shared_accumulators(

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from hpcstream.aggregates.base import Aggregate, AggregateCall, AggregateInput
+from hpcstream.aggregates.by_other import ArgMax, ArgMin
+from hpcstream.aggregates.comoments import Corr, Covar
 from hpcstream.aggregates.counts_sums import Count, CountRows, Mean, Sum
 from hpcstream.aggregates.extremes import Max, Min
 from hpcstream.aggregates.first_last import First, Last
@@ -19,7 +21,7 @@ AGGREGATES: dict[str, type[Aggregate]] = {
     family.name: family
     for family in (
         *(CountRows, Count, Sum, Mean, Min, Max, Var, Std, First, Last),
-        *(CountDistinct, Median, Quantile),
+        *(CountDistinct, Median, Quantile, ArgMin, ArgMax, Corr, Covar),
     )
 }
 

@@ -336,6 +336,22 @@ class Expression:
         """
         return call_of("quantile", self, q=float(q))
 
+    def arg_min(self, by: Expression) -> AggregateCall:
+        """Return the value where ``by`` is least, of several rows the first; nulls as in `corr`."""
+        return call_of("arg_min", self, by)
+
+    def arg_max(self, by: Expression) -> AggregateCall:
+        """Return the value where ``by`` is greatest, as in `arg_min`; NaN is the greatest."""
+        return call_of("arg_max", self, by)
+
+    def covar(self, other: Expression, ddof: int = 1) -> AggregateCall:
+        """Return the covariance, divided by ``n - ddof``; nulls as in `corr`."""
+        return call_of("covar", self, other, ddof=ddof)
+
+    def corr(self, other: Expression) -> AggregateCall:
+        """Return Pearson's correlation, of the rows that have a null in neither."""
+        return call_of("corr", self, other)
+
     # Python's operators.
 
     def __add__(self, other: Any) -> Expression:

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from hpcstream.aggregates.accumulator import word_array, words_of_array
-from hpcstream.aggregates.transport import WINDOW_COLUMN, list_columns, values_of_lists
+from hpcstream.aggregates.kept_columns import WINDOW_COLUMN, list_columns, values_of_lists
 from hpcstream.columns.arrays import fixed_values, words_to_array
 from hpcstream.columns.ownership import Ownership, owners
 from hpcstream.operators.base import Emitted, Operator, SideOutput

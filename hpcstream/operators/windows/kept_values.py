@@ -19,7 +19,6 @@ import pyarrow as pa
 
 from hpcstream.aggregates.grouped_values import GroupedValues
 from hpcstream.aggregates.kept_columns import KeptColumns
-from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.columns.ownership import Ownership
 from hpcstream.columns.row_order import NO_PLACES, RowTimes
 from hpcstream.columns.selection import taken
@@ -217,7 +216,6 @@ class HolisticRows(StateTable):
         self._prefix = prefix
         self._slices = slices
         slices.slots_of_parts = {}
-        self._schema = spec.input_schema
         self._store = store
         self.buffers = {kept.inputs: ColumnBuffer(kept) for kept in spec.kept_columns}
         self._sources: tuple[int, Ints] | None = None
@@ -272,12 +270,6 @@ class HolisticRows(StateTable):
         new_of_old[slots] = 0
         for buffer in self.buffers.values():
             buffer.move(new_of_old)
-
-    def results(
-        self, aggregate: NamedAggregate, selected: Mapping[tuple[str, ...], GroupedValues]
-    ) -> pa.Array:
-        """Return an aggregate's results for the groups of `select`."""
-        return aggregate.finish_values(self._schema, selected[aggregate.inputs])
 
     def head(self) -> dict[str, npt.NDArray[Any]]:
         """Return all values; entries are named by their place among those of all slices."""

@@ -15,13 +15,14 @@ import pyarrow as pa
 
 from hpcstream.aggregates.accumulator import (
     Accumulator,
+    Taken,
     input_rows,
     merge_at,
     word_array,
     words_of_array,
 )
 from hpcstream.columns.arrays import fixed_values
-from hpcstream.columns.event_time import TIME_COLUMN, WORD_PREFIX
+from hpcstream.columns.event_time import TIME_COLUMN
 from hpcstream.columns.row_order import RowTimes
 from hpcstream.columns.selection import gathered, taken
 from hpcstream.operators.windows.kept_values import HolisticRows
@@ -118,9 +119,10 @@ class WindowState:
         words, valid = self.codec.encode(batch)
         rows = fixed_values(batch.column(ROWS_COLUMN))
         slots = self.store.resolve(times, words, valid, first_open=first_open, counts=rows)
+        columns = batch.columns[-len(self.spec.words) :] if self.spec.words else []
         parts = [
-            words_of_array(batch.column(f"{WORD_PREFIX}{word.name}"), word.dtype, word.width)
-            for word in self.spec.words
+            words_of_array(column, word.dtype, word.width)
+            for column, word in zip(columns, self.spec.words, strict=True)
         ]
         self.merge_words(slots, parts)
         return slots
@@ -157,14 +159,14 @@ class WindowState:
         spec = self.spec
         entries = self.entries(slots)
         if self.holistic is None:
-            return [a.finish(spec.input_schema, entries) for a in spec.aggregates]
+            return [each.finish(entries) for each in spec.bound_aggregates]
         once, again = np.unique(slots, return_inverse=True)  # windows may share what they hold
         values = self.holistic.select(once)
         return [
-            a.finish(spec.input_schema, entries)
-            if a in spec.word_aggregates
-            else taken(self.holistic.results(a, values), pa.array(again))
-            for a in spec.aggregates
+            taken(each.finish_values(values[each.named.inputs]), pa.array(again))
+            if each.keeps_values
+            else each.finish(entries)
+            for each in spec.bound_aggregates
         ]
 
     def partials(self, numbers: Ints, regions: Ints) -> Iterator[pa.RecordBatch]:
@@ -214,8 +216,8 @@ class WindowState:
     def _update(self, batch: pa.RecordBatch, slots: Slots, when: RowTimes) -> None:
         state = self.store.words
         for group in self._updates:
-            arrays = tuple(batch.column(column) for column in group.columns)
-            rows = input_rows(arrays, slots, when, group.takes)
+            arrays = tuple(map(batch.column, group.columns))
+            rows = input_rows(arrays, slots, when, group.taken)
             for accumulator, at, end in group.accumulators:
                 accumulator.update(state[at:end], rows)
 
@@ -224,7 +226,7 @@ class _Updates(NamedTuple):
     """The accumulators that read the same columns, with the place of the words of each."""
 
     columns: tuple[int, ...]
-    takes: frozenset[str]
+    taken: Taken
     accumulators: list[tuple[Accumulator, int, int]]
 
 
@@ -238,7 +240,7 @@ def _grouped_by_columns(spec: WindowAggregateSpec) -> list[_Updates]:
     return [
         _Updates(
             tuple(map(spec.input_schema.get_field_index, columns)),
-            frozenset(accumulator.takes for accumulator, _, _ in group),
+            Taken.by(accumulator for accumulator, _, _ in group),
             group,
         )
         for columns, group in groups.items()

@@ -12,9 +12,8 @@ import pyarrow as pa
 
 from hpcstream.aggregates.accumulator import Accumulator, arrow_type
 from hpcstream.aggregates.base import value_type
-from hpcstream.aggregates.kept_columns import KeptColumns
-from hpcstream.aggregates.named import NamedAggregate, shared_accumulators
-from hpcstream.aggregates.transport import WINDOW_COLUMN, list_fields
+from hpcstream.aggregates.kept_columns import WINDOW_COLUMN, KeptColumns, list_fields
+from hpcstream.aggregates.named import BoundAggregate, NamedAggregate, shared_accumulators
 from hpcstream.columns.event_time import TIME_COLUMN, WORD_PREFIX
 from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.columns.row_order import key_orders, order_fields
@@ -64,15 +63,19 @@ class WindowAggregateSpec:
         return Slicing.of(self.assigner)
 
     @cached_property
+    def bound_aggregates(self) -> tuple[BoundAggregate, ...]:
+        """The aggregates with what each needs of the input's schema."""
+        return tuple(each.bound(self.input_schema) for each in self.aggregates)
+
+    @cached_property
     def word_aggregates(self) -> tuple[NamedAggregate, ...]:
         """The aggregates whose state is a few words."""
-        schema = self.input_schema
-        return tuple(a for a in self.aggregates if a.accumulators(schema) is not None)
+        return tuple(each.named for each in self.bound_aggregates if not each.keeps_values)
 
     @cached_property
     def holistic_aggregates(self) -> tuple[NamedAggregate, ...]:
         """The aggregates that need the values themselves when a window closes."""
-        return tuple(a for a in self.aggregates if a not in self.word_aggregates)
+        return tuple(each.named for each in self.bound_aggregates if each.keeps_values)
 
     @cached_property
     def accumulators(self) -> tuple[Accumulator, ...]:
@@ -98,7 +101,7 @@ class WindowAggregateSpec:
     @cached_property
     def output_schema(self) -> pa.Schema:
         """Keys, ``window_start``, ``window_end``, the aggregates, and the event time."""
-        results = [pa.field(a.name, a.result_type(self.input_schema)) for a in self.aggregates]
+        results = [pa.field(a.named.name, a.output_type) for a in self.bound_aggregates]
         window = [pa.field(name, self.time_type) for name in ("window_start", "window_end")]
         time = pa.field(TIME_COLUMN, pa.int64())
         order = order_fields(placed=True) if self.ordered_output else []
