@@ -71,7 +71,7 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_all(_NO_JOIN, "join", "window_join", "interval_join", "join_asof", "merge", "connect"),
         **_all(_NO_PROCESS, "process", "reduce", "fold", "scan", "stateful_map", "with_state"),
         **_all(_MAP, "map", "apply", "transform", "assign", "eval", "pipe", "mapPartitions"),
-        **_all(_SAY_WINDOW, "agg", "aggregate", "count", *_AGGREGATES, "describe"),
+        **_all(_SAY_WINDOW, "agg", "aggregate", "describe"),
         **_all(_BESIDE_ROWS, "rolling", "shift", "diff", "cumsum", "over", "resample"),
         **_all(
             f"{_ROWS}.to_pandas()", "to_pandas", "toPandas", "to_arrow", "to_polars", "to_pydict"
@@ -113,7 +113,7 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
     },
     "KeyedStream": {
         **_all(_NO_PROCESS, "process", "reduce", "fold", "map", "apply", "flat_map", "scan"),
-        **_all(_SAY_WINDOW, "aggregate", "count", "size", "nunique", *_AGGREGATES),
+        **_all(_SAY_WINDOW, "aggregate", "size", "nunique"),
         **_all(
             "a keyed stream only goes on to windows; do this before key_by()",
             *("filter", "select", "with_columns", "map_batches", "collect", "print", "sink"),
@@ -126,7 +126,7 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         "window_all": "window_all() is for a stream without a key; here it is window()",
     },
     "WindowedStream": {
-        **_all(_IN_AGG, "aggregate", "count", "size", "nunique", *_AGGREGATES, "apply", "map"),
+        **_all(_IN_AGG, "aggregate", "size", "nunique", "apply", "map"),
         **_all(_NO_PROCESS, "process", "reduce", "fold", "trigger", "evictor"),
         **_called(sideOutputLateData="late(), on the result of agg()", lateness="allowed_lateness"),
         **_all(
@@ -220,10 +220,15 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
 }
 
 
-def absent(owner: str, name: str, known: Iterable[str]) -> str:
-    """Return the text of an `AttributeError`: what to write instead, where that is known."""
+def absent(owner: str, name: str, known: Iterable[str], aggregates: Iterable[str] = ()) -> str:
+    """Return the text of an `AttributeError`: what to write instead, where that is known.
+
+    ``aggregates`` are methods of expressions, which are looked for elsewhere.
+    """
     said = f"module {owner!r}" if owner == "hpcstream" else f"{owner!r} object"
     instead = _INSTEAD.get(owner, {}).get(name)
+    if instead is None and name in aggregates:
+        instead = _IN_AGG if owner == "WindowedStream" else _SAY_WINDOW
     return f"{said} has no attribute {name!r}{f': {instead}' if instead else near(name, known)}"
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hpcstream.aggregates.base import AggregateCall
+from hpcstream.aggregates.registry import AGGREGATES
 from hpcstream.api.collected import Collected
 from hpcstream.api.dataflow import Dataflow
 from hpcstream.api.file_writing import FileWriting
@@ -68,7 +69,7 @@ class Stream(RowTransforms, FileWriting):
                     f"'Stream' object has no attribute {name!r}: columns are named in "
                     f"expressions, as hs.col({name!r}); .select({name!r}) is the stream of it alone"
                 )
-            raise AttributeError(absent("Stream", name, dir(type(self))))
+            raise AttributeError(absent("Stream", name, dir(type(self)), AGGREGATES))
 
         def __getitem__(self, item: Any) -> Any:
             raise TypeError(_not_indexed(item))
@@ -279,7 +280,7 @@ class KeyedStream:
     if not TYPE_CHECKING:  # or every name would be one, of any type
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(absent("KeyedStream", name, dir(type(self))))
+            raise AttributeError(absent("KeyedStream", name, dir(type(self)), AGGREGATES))
 
     def __repr__(self) -> str:
         return f"KeyedStream by {', '.join(self._keys)} of a {self._stream!r}"
@@ -318,7 +319,7 @@ class WindowedStream:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(absent("WindowedStream", name, dir(type(self))))
+            raise AttributeError(absent("WindowedStream", name, dir(type(self)), AGGREGATES))
 
     def __repr__(self) -> str:
         by = f" by {', '.join(self._keys)}" if self._keys else ""

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pyarrow as pa
 
 from hpcstream.aggregates.base import AggregateCall, AggregateInput
+from hpcstream.aggregates.kept_columns import WINDOW_COLUMN
 from hpcstream.aggregates.named import NamedAggregate
-from hpcstream.aggregates.transport import WINDOW_COLUMN
 from hpcstream.columns.event_time import HIDDEN_COLUMNS
 from hpcstream.errors import PlanError
 from hpcstream.exchange.partitioning import ForwardPartitioning, HashPartitioning

@@ -91,6 +91,7 @@ class WindowState:
             self.tables.append(self.holistic)
         self._time = spec.input_schema.get_field_index(TIME_COLUMN)
         self.batch_rows = entries_of_size(spec.words, MAX_BATCH_ROWS)
+        self._words_of = list(_words_of_each(spec))
         self._updates = _grouped_by_columns(spec)
 
     def times(self, batch: pa.RecordBatch) -> Ints:
@@ -137,11 +138,9 @@ class WindowState:
 
     def merge_words(self, places: Places, parts: list[npt.NDArray[Any]]) -> None:
         """Merge words, given in the order of the specification, into entries."""
-        at = 0
-        for accumulator in self.spec.accumulators:
-            end = at + len(accumulator.words)
-            merge_at(accumulator, self.store.words[at:end], places, parts[at:end])
-            at = end
+        words = self.store.words
+        for accumulator, at, end in self._words_of:
+            merge_at(accumulator, words[at:end], places, parts[at:end])
 
     def entries(self, slots: Slots) -> dict[str, npt.NDArray[Any]]:
         """Return the words of entries by name, and their ``"rows"``."""
@@ -230,13 +229,19 @@ class _Updates(NamedTuple):
     accumulators: list[tuple[Accumulator, int, int]]
 
 
-def _grouped_by_columns(spec: WindowAggregateSpec) -> list[_Updates]:
-    groups: dict[tuple[str, ...], list[tuple[Accumulator, int, int]]] = {}
+def _words_of_each(spec: WindowAggregateSpec) -> Iterator[tuple[Accumulator, int, int]]:
+    """Yield each accumulator and from where to where its words are."""
     at = 0
     for accumulator in spec.accumulators:
         end = at + len(accumulator.words)
-        groups.setdefault(accumulator.columns, []).append((accumulator, at, end))
+        yield accumulator, at, end
         at = end
+
+
+def _grouped_by_columns(spec: WindowAggregateSpec) -> list[_Updates]:
+    groups: dict[tuple[str, ...], list[tuple[Accumulator, int, int]]] = {}
+    for accumulator, at, end in _words_of_each(spec):
+        groups.setdefault(accumulator.columns, []).append((accumulator, at, end))
     return [
         _Updates(
             tuple(map(spec.input_schema.get_field_index, columns)),
