@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hpcstream.aggregates.accumulator import Accumulator
 from hpcstream.aggregates.grouped_values import GroupedValues
 from hpcstream.calls import answers_wrong_calls, refuse_format
-from hpcstream.columns.arrays import is_word_type, stored_type
+from hpcstream.columns.arrays import is_word_type, stored_type, words_to_array
 from hpcstream.errors import PlanError
 from hpcstream.stable_keys import Key, key_text, value_key
 
@@ -300,6 +302,20 @@ class AggregateCall:
 
     def __hash__(self) -> int:
         return hash(key_text(self.key()))
+
+
+def result_array(
+    values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], output_type: pa.DataType
+) -> pa.Array:
+    """Return 8-byte values as an array of the output type."""
+    mask = None if valid.all() else valid
+    if not pa.types.is_floating(output_type):
+        words = values.view(np.int64)
+        return words_to_array(
+            words if mask is None else np.where(mask, words, 0), mask, output_type
+        )
+    array = pa.array(values, mask=None if mask is None else ~mask)
+    return array if output_type == pa.float64() else pc.cast(array, output_type, safe=False)
 
 
 def value_type(data_type: pa.DataType) -> pa.DataType:

@@ -19,12 +19,11 @@ from hpcstream.aggregates.accumulator import (
     frozen,
     word_kernels,
 )
-from hpcstream.aggregates.base import Aggregate, Entries, Inputs, is_nested
+from hpcstream.aggregates.base import Aggregate, Entries, Inputs, is_nested, result_array
 from hpcstream.aggregates.first_last import edges_of_groups, value_ranks
+from hpcstream.aggregates.float_order import float_order
 from hpcstream.aggregates.grouped_values import GroupedValues, Ints, as_floats
-from hpcstream.aggregates.results import result_array
 from hpcstream.columns.event_time import MAX_TIME
-from hpcstream.columns.float_order import float_order
 from hpcstream.state.arrays import Word
 
 _LARGEST = 2**63 - 1

@@ -10,10 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from hpcstream.aggregates.accumulator import Accumulator, InputRows, Values, Words
-from hpcstream.aggregates.base import Aggregate, Entries, Inputs
+from hpcstream.aggregates.base import Aggregate, Entries, Inputs, result_array
 from hpcstream.aggregates.counts_sums import number_type
 from hpcstream.aggregates.grouped_values import GroupedValues, as_floats
-from hpcstream.aggregates.results import result_array
 from hpcstream.state.arrays import Slots, Word
 
 _PARTS = ("n", "mean_x", "mean_y", "square_x", "square_y", "product")

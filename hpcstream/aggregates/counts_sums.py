@@ -21,9 +21,15 @@ from hpcstream.aggregates.accumulator import (
     frozen,
     word_kernels,
 )
-from hpcstream.aggregates.base import Aggregate, AggregateCall, Entries, Inputs, word_dtype
+from hpcstream.aggregates.base import (
+    Aggregate,
+    AggregateCall,
+    Entries,
+    Inputs,
+    result_array,
+    word_dtype,
+)
 from hpcstream.aggregates.grouped_values import Floats, GroupedValues, as_floats
-from hpcstream.aggregates.results import result_array
 from hpcstream.calls import answers_wrong_call
 from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.errors import OverflowInAggregate

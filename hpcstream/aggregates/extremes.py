@@ -21,10 +21,16 @@ from hpcstream.aggregates.accumulator import (
     frozen,
     word_kernels,
 )
-from hpcstream.aggregates.base import Aggregate, Entries, Inputs, is_nested, word_dtype
+from hpcstream.aggregates.base import (
+    Aggregate,
+    Entries,
+    Inputs,
+    is_nested,
+    result_array,
+    word_dtype,
+)
 from hpcstream.aggregates.float_order import float_of_order, float_order
 from hpcstream.aggregates.grouped_values import GroupedValues
-from hpcstream.aggregates.results import result_array
 from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.state.arrays import Word
 

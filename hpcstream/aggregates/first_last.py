@@ -18,9 +18,8 @@ from hpcstream.aggregates.accumulator import (
     Words,
     word_kernels,
 )
-from hpcstream.aggregates.base import Aggregate, Entries, Inputs
+from hpcstream.aggregates.base import Aggregate, Entries, Inputs, result_array
 from hpcstream.aggregates.grouped_values import GroupedValues, Ints
-from hpcstream.aggregates.results import result_array
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
 from hpcstream.state.arrays import Word
 

@@ -19,10 +19,9 @@ from hpcstream.aggregates.accumulator import (
     frozen,
     word_kernels,
 )
-from hpcstream.aggregates.base import Aggregate, Entries, Inputs
+from hpcstream.aggregates.base import Aggregate, Entries, Inputs, result_array
 from hpcstream.aggregates.counts_sums import number_type
 from hpcstream.aggregates.grouped_values import GroupedValues
-from hpcstream.aggregates.results import result_array
 from hpcstream.state.arrays import Word
 
 
