@@ -15,7 +15,7 @@ without state that waits for nothing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, Final, TypeAlias, final
@@ -47,10 +47,27 @@ PAUSE: Final = Turn.PAUSE
 WAIT: Final = Turn.WAIT
 """Nothing can be done now: ask again when something else has moved, or a little later."""
 
+PAUSE_ROWS = 16_384
+"""Rows that take about 0.5 ms to make, and to hand through the operators that follow."""
+
 Emitted: TypeAlias = pa.RecordBatch | SideOutput | Turn
 
 Marks: TypeAlias = tuple[int | None, ...]
-"""A watermark of each input; None: the input is idle."""
+"""The watermark of each input; None: the input is idle."""
+
+
+def with_pauses(emitted: Iterable[Emitted]) -> Iterator[Emitted]:
+    """Yield what is given, with a `PAUSE` wherever `PAUSE_ROWS` rows have left and more follow."""
+    n_rows = 0
+    for out in emitted:
+        if isinstance(out, Turn):
+            n_rows = 0
+        elif n_rows >= PAUSE_ROWS:
+            n_rows = 0
+            yield PAUSE
+        yield out
+        if isinstance(out, pa.RecordBatch):
+            n_rows += out.num_rows
 
 
 class Operator(ABC):
@@ -72,11 +89,20 @@ class Operator(ABC):
     """Whether `release` and `catch_up` are called: the class has its own `release`."""
     derives_watermark: ClassVar[bool] = False
     """Whether `output_watermark` is called: the class has its own."""
+    notes_watermarks: ClassVar[bool] = False
+    """Whether `note_watermarks` is called: the class has its own."""
+    uses_clock: ClassVar[bool] = False
+    """Whether `process_clock` is called: the class has its own. Results then depend on the run."""
+    may_be_pending: ClassVar[bool] = False
+    """Whether `has_pending` is asked: the class has its own."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.holds_back = cls.release is not Operator.release
         cls.derives_watermark = cls.output_watermark is not Operator.output_watermark
+        cls.notes_watermarks = cls.note_watermarks is not Operator.note_watermarks
+        cls.uses_clock = cls.process_clock is not Operator.process_clock
+        cls.may_be_pending = cls.has_pending is not Operator.has_pending
 
     def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
         """Return the schema of the main output for that of the input."""
@@ -87,6 +113,35 @@ class Operator(ABC):
     @abstractmethod
     def process_batch(self, batch: pa.RecordBatch, input_index: int = 0) -> Iterable[Emitted]:
         """Take in one batch of one input; yield what can be emitted at once."""
+
+    def note_watermarks(self, marks: Marks) -> None:  # noqa: B027  a default
+        """Note the watermark of each input, before `process_watermark` in every round.
+
+        Each is the greatest that the input has promised, and never goes back; None while the
+        input is idle. A row before it, but not before that of the operator, may still come
+        from a split that was idle.
+        """
+
+    def process_clock(self, now_us: int) -> Iterable[Emitted]:
+        """Yield what is due by the time of day, before any row of a round.
+
+        Parameters
+        ----------
+        now_us : int
+            Microseconds since the epoch, a multiple of 50 ms: the greatest clock of all ranks,
+            and the same on all of them in the same round. It never goes back in a run, and is
+            read anew after a restart, in which rows are replayed at another time.
+        """
+        return ()
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether results are still to come when the input has ended: the job waits for them.
+
+        The operator gets rounds without rows as long as this is so. It must hold
+        `output_watermark` below `MAX_TIME` while it may still emit rows.
+        """
+        return False
 
     def process_watermark(self, watermark: int) -> Iterable[Emitted]:
         """Yield what is complete now that no row before ``watermark`` will come."""

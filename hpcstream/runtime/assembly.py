@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -137,6 +138,7 @@ def set_up(
     comm: Communicator,
     clock: Clock,
     start: Start,
+    time_of_day: Clock = time.time,
 ) -> Generator[None, None, Setup]:
     """Make communicators, edges, operators and tasks, in one order on all ranks. Collective.
 
@@ -145,7 +147,7 @@ def set_up(
     Exception
         What failed here, or `RemoteError`; nothing is left open on any rank.
     """
-    builder = _Builder(graph, config, comm, clock, start)
+    builder = _Builder(graph, config, comm, clock, start, time_of_day)
     builder.nearby = yield from find_nearby(comm, allowed=config.shared_memory)
     builder.bell = yield from open_doorbell(comm)
     setup, error = None, None
@@ -171,8 +173,10 @@ class _Builder:
         comm: Communicator,
         clock: Clock,
         start: Start,
+        time_of_day: Clock,
     ) -> None:
         self.start = start
+        self.time_of_day = time_of_day
         self.graph = graph
         self.config = config
         self.comm = comm
@@ -209,7 +213,9 @@ class _Builder:
             self.tasks.append(self._task(plan, dealt))
         self._restore(plans)
         edges, timeout_s = list(self.edges.values()), self.config.abort_timeout_s
-        worker = Worker(self.tasks, edges, self.gate, self.waking, self.clock, timeout_s)
+        worker = Worker(
+            self.tasks, edges, self.gate, self.waking, self.clock, timeout_s, self.time_of_day
+        )
         if self._discovered:
             worker.discovery = self._discovery(plans, dealt)
         parts = Parts(self.tasks, [plan.number for plan in plans], list(self.sinks.values()))
@@ -328,6 +334,8 @@ class _Builder:
         operators = []
         for operator_plan in plan.operators:
             operator = operator_plan.make()
+            if operator.uses_clock and self.config.reproducible:
+                raise _not_reproducible(operator_plan.describe())
             operators.append((operator_plan.describe(), operator))
             if isinstance(operator, SinkOperator):
                 self._open_sink(operator, plan)
@@ -360,6 +368,13 @@ class _Builder:
             rounds_in_flight=self.config.rounds_in_flight,
             pacer=pacer,
         )
+
+
+def _not_reproducible(label: str) -> PlanError:
+    return PlanError(
+        f"reproducible=True: {label!r} goes by the time of day, and its results would differ from "
+        "run to run; leave it out, or reproducible=True"
+    )
 
 
 def _refuse_to_replace(operator: SinkOperator) -> None:

@@ -1,7 +1,8 @@
 """Control rounds: what all ranks agree on, without stopping.
 
 At control round *c(i)* every rank posts its status. What all statuses say
-together takes effect at *c(i+1)*, which no rank starts before it is in. The same
+together takes effect at *c(i+1)*, which no rank starts before it is in: so the time of
+day, the greatest of all ranks, is the same for all of them in each round. The same
 outcome fixes *c(i+2)*, 1 to 64 rounds later, aiming at 50 ms by the slowest
 rank's measure. So a decision costs no waiting, and is the same on every rank.
 """
@@ -16,6 +17,8 @@ from hpcstream.exchange.communicator import Communicator, Request
 
 AIM_US = 50_000
 MOST_ROUNDS = 64
+CLOCK_US = 50_000
+"""What the time that the ranks agree on is a multiple of."""
 
 
 class Status(NamedTuple):
@@ -24,7 +27,8 @@ class Status(NamedTuple):
     ``busy``: a bounded source has rows, which no live one may keep waiting. ``stop`` is the
     exit status to stop with, ``checkpoint`` the kind of checkpoint that is due, ``unready``
     puts it off: see `hpcstream.runtime.checkpoints.coordinator`. ``splits``: rank 0 has found
-    new splits.
+    new splits. ``pending``: an operator has results to come although no source has rows.
+    ``clock_us`` is the time of day of a rank with operators that use it; others have 0.
     """
 
     has_input: int = 0
@@ -36,6 +40,8 @@ class Status(NamedTuple):
     busy: int = 0
     splits: int = 0
     round_us: int = 0
+    pending: int = 0
+    clock_us: int = 0
 
 
 N_FIELDS = len(Status._fields)
@@ -55,6 +61,11 @@ class ControlGate:
     ----------
     comm : Communicator
         Private to control.
+
+    Attributes
+    ----------
+    now_us : int
+        The time of day that the ranks agree on from the last boundary on; 0: nobody needs it.
     """
 
     def __init__(self, comm: Communicator) -> None:
@@ -65,6 +76,7 @@ class ControlGate:
         self._outcome: Status | None = None
         self.boundary = 0
         self.end_round: int | None = None
+        self.now_us = 0
 
     def open(self, status: Status) -> None:
         """Post the status of control round 0. Collective."""
@@ -99,9 +111,11 @@ class ControlGate:
         """
         outcome = self._outcome
         assert outcome is not None, "the outcome of the last control round is not in yet"
-        if outcome.failed or outcome.stop or not outcome.has_input:
+        self.now_us = max(self.now_us, outcome.clock_us // CLOCK_US * CLOCK_US)
+        is_over = not (outcome.has_input or outcome.pending)
+        if outcome.failed or outcome.stop or is_over:
             self.end_round = self.boundary
             return outcome
         self._post(status)
-        self.boundary += rounds_until_next(outcome.round_us)
+        self.boundary += rounds_until_next(outcome.round_us) if outcome.has_input else 1
         return outcome

@@ -90,6 +90,8 @@ class JobRun:
         Writes checkpoints.
     begin_discovery : callable
         How sources are asked for new splits.
+    time_of_day : callable
+        Seconds since the epoch.
     """
 
     name: str
@@ -100,6 +102,7 @@ class JobRun:
     stop: StopRequest = field(default_factory=AskedToStop)
     writer: Writer = field(default_factory=BackgroundWriter)
     begin_discovery: Begin = in_thread
+    time_of_day: Clock = time.time
     setup: Setup | None = field(default=None, init=False)
     _physical: PhysicalGraph | None = field(default=None, init=False)
     _stage: str = field(default="making the plan", init=False)
@@ -306,7 +309,7 @@ class JobRun:
         dealt = yield from _waiting(deal_splits(physical, self.config, self.comm, start.restored))
         self._stage = "opening sources and sinks"
         self.setup = yield from _waiting(
-            set_up(physical, dealt, self.config, self.comm, self.clock, start)
+            set_up(physical, dealt, self.config, self.comm, self.clock, start, self.time_of_day)
         )
         setup, checkpoints = self.setup, self._checkpoints
         setup.worker.stop = self.stop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -112,6 +113,8 @@ class Task:
         self._finished = False
         self._taken = [-1] * len(inputs)
         self._was_idle = False
+        self._times: deque[tuple[int, int]] = deque()
+        self._notes_inputs = bool(inputs and operators and operators[0][1].notes_watermarks)
         self._doing = ""
 
     @property
@@ -128,6 +131,16 @@ class Task:
     def finished(self) -> bool:
         """Whether the last round is closed."""
         return self._finished
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether the job is to go on for an operator although no source has rows."""
+        return not self.draining and self.chain.has_pending
+
+    def set_clock(self, round_number: int, now_us: int) -> None:
+        """Let it be this time from a round on that is not begun yet."""
+        if self.chain.clocked:
+            self._times.append((round_number, now_us))
 
     def step(self) -> bool:
         """Go on with the current round, or start the next; return whether anything moved."""
@@ -184,6 +197,8 @@ class Task:
 
     def _round(self) -> Iterator[bool]:
         """Take the round; look at MPI between two batches, but not before the results."""
+        if self._times:
+            yield from self._process_clock()
         busy = has_pushed = False
         for index, edge in enumerate(self.inputs):
             part = edge.take(self.next_round)
@@ -199,9 +214,17 @@ class Task:
         self.tracker.advance()
         yield from self._end_round(self.tracker.watermark, self.tracker.mark, busy)
 
+    def _process_clock(self) -> Iterator[bool]:
+        """Tell operators the time that is in force from this round on, if it is another."""
+        if self._times[0][0] <= self.next_round:
+            _, now_us = self._times.popleft()
+            self._doing = f"time of day {now_us} us"
+            yield from _moving(self.chain.push_clock(now_us))
+
     def _end_round(self, watermark: int, mark: int | None, busy: bool) -> Iterator[bool]:
         self._doing = f"watermark {watermark}"
-        yield from _moving(self.chain.push_watermark(watermark, mark))
+        of_inputs = self.tracker.watermarks if self._notes_inputs else None
+        yield from _moving(self.chain.push_watermark(watermark, mark, of_inputs))
         self._was_idle = mark is None
         marks = self.chain.marks
         yield from _moving(
@@ -304,6 +327,8 @@ class SourceTask(Task):
         return self._rounds_in_flight - 1
 
     def _round(self) -> Iterator[bool]:
+        if self._times:
+            yield from self._process_clock()
         self._doing = "reading"
         had_rows = False
         for batch in self._batches():

@@ -9,6 +9,8 @@ Pure deciders: no I/O, and a clock only as an argument.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, least_mark
 
 
@@ -21,16 +23,27 @@ class WatermarkTracker:
         It never goes back, and is `MAX_TIME` only when every input has ended.
     mark : int or None
         Of all inputs in the last round: what the task may promise others.
+    greatest : list of int
+        The greatest mark of each input so far.
     """
 
     def __init__(self, n_inputs: int) -> None:
         self._of_input: list[int | None] = [MIN_TIME] * n_inputs
+        self.greatest = [MIN_TIME] * n_inputs
         self.mark: int | None = MIN_TIME
         self.watermark = MIN_TIME
 
     def receive(self, input_index: int, mark: int | None) -> None:
         """Note the mark of one input in this round."""
         self._of_input[input_index] = mark
+        if mark is not None and mark > self.greatest[input_index]:
+            self.greatest[input_index] = mark
+
+    @property
+    def watermarks(self) -> tuple[int | None, ...]:
+        """The watermark of each input, which never goes back; None while the input is idle."""
+        inputs = zip(self._of_input, self.greatest, strict=True)
+        return tuple(None if mark is None else greatest for mark, greatest in inputs)
 
     def advance(self) -> bool:
         """Take what all inputs said in this round; return whether the watermark moved.
@@ -43,9 +56,10 @@ class WatermarkTracker:
         self.watermark = self.mark
         return True
 
-    def restore(self, watermark: int) -> None:
-        """Go on from the watermark of a snapshot."""
+    def restore(self, watermark: int, greatest: Sequence[int]) -> None:
+        """Go on from the watermark of a snapshot, and those of its inputs, if it has them."""
         self.watermark = watermark
+        self.greatest[: len(greatest)] = greatest
 
 
 class SplitWatermark:

@@ -13,14 +13,17 @@ from hpcstream.exchange.edges.base import Edge
 from hpcstream.process.family import end_if_child
 from hpcstream.process.stop_signals import AskedToStop, StopRequest
 from hpcstream.runtime.checkpoints.coordinator import Checkpointing
-from hpcstream.runtime.control import ControlGate, Status
+from hpcstream.runtime.control import CLOCK_US, ControlGate, Status
 from hpcstream.runtime.sources.discovery import Discovery
-from hpcstream.runtime.sources.pacing import BUSY_ROUNDS
+from hpcstream.runtime.sources.pacing import BUSY_ROUNDS, MOST_STRETCHED_S
 from hpcstream.runtime.task import SourceTask, Task
 from hpcstream.runtime.telemetry import Telemetry
 from hpcstream.runtime.waking import Waking, is_quiet
 
 Clock = Callable[[], float]
+
+PENDING_ROUND_S = 0.005
+"""Time between rounds in which operators only wait for what is to come."""
 
 
 class Worker:
@@ -38,6 +41,8 @@ class Worker:
         Seconds, monotonic.
     abort_timeout_s : float
         How long the ranks may take to agree on a failure.
+    time_of_day : callable
+        Seconds since the epoch.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class Worker:
         waking: Waking,
         clock: Clock,
         abort_timeout_s: float,
+        time_of_day: Clock = time.time,
     ) -> None:
         self.tasks = list(tasks)
         self.edges = list(edges)
@@ -66,7 +72,10 @@ class Worker:
         self.waking = waking
         self.at_work: Task | None = None
         self._clock = clock
+        self._time_of_day = time_of_day
         self._abort_timeout_s = abort_timeout_s
+        self._clocked = [task for task in tasks if task.chain.clocked]
+        self._now_us = 0
         self._failed_s: float | None = None
         self._boundary_s = clock()
         self._boundary_round = 0
@@ -124,7 +133,7 @@ class Worker:
             self._drain()
 
     def _step(self, task: Task) -> bool:
-        if self.checkpoints is not None and self._awaits_control(task):
+        if (self.checkpoints or self._clocked) and self._awaits_control(task):
             return False
         self.at_work = task
         try:
@@ -140,7 +149,10 @@ class Worker:
             return True
 
     def _awaits_control(self, task: Task) -> bool:
-        """Whether the next round may be that of a cut which this rank has not heard of yet."""
+        """Whether the next round may be one from which on this rank has not heard something yet.
+
+        A checkpoint may begin with it, or another time of day.
+        """
         gate = self.gate
         return (
             gate.end_round is None
@@ -200,7 +212,7 @@ class Worker:
 
     def _progress_control(self) -> bool:
         gate = self.gate
-        if gate.is_closed or not gate.poll():
+        if gate.is_closed or not gate.poll() or self._only_waits():
             return False
         for task in self._sources:
             if task.next_round < gate.boundary:
@@ -210,19 +222,35 @@ class Worker:
         self._take_wakes()
         if self.outcome.busy:
             self._stay_busy(gate.boundary)
+        within_s = CLOCK_US / 1e6 if self.outcome.clock_us else MOST_STRETCHED_S
         for pacer in self._pacers:
-            pacer.closer.agree_after(gate.boundary - cut_round)
+            pacer.closer.agree_after(gate.boundary - cut_round, within_s)
         if gate.end_round is not None:
             self._end_at(gate.end_round)
-        elif self.outcome.checkpoint and self.checkpoints is not None:
-            self.checkpoints.begin(self.outcome, cut_round, self.tasks)
-        if gate.end_round is None and self.outcome.splits and self.discovery is not None:
-            self.discovery.begin()
+        else:
+            self._begin_at(cut_round)
         if self.on_control is not None:
             self.on_control(self.outcome)
         if self.telemetry is not None:
             self.telemetry.at_control(self.outcome, is_last=gate.end_round is not None)
         return True
+
+    def _begin_at(self, round_number: int) -> None:
+        """Let what the ranks have agreed on be in force from a round on that none has begun."""
+        if self.outcome.checkpoint and self.checkpoints is not None:
+            self.checkpoints.begin(self.outcome, round_number, self.tasks)
+        if self.outcome.splits and self.discovery is not None:
+            self.discovery.begin()
+        if self.gate.now_us > self._now_us:
+            self._now_us = self.gate.now_us
+            for task in self._clocked:
+                task.set_clock(round_number, self._now_us)
+
+    def _only_waits(self) -> bool:
+        """Whether the next rounds, which nobody has rows for, are not in a hurry."""
+        if self.outcome.has_input or not self.outcome.pending:
+            return False
+        return self._clock() - self._boundary_s < PENDING_ROUND_S
 
     def _end_at(self, end_round: int) -> None:
         if self.outcome.failed and self.error is None:
@@ -246,6 +274,8 @@ class Worker:
             busy=int(any(task.pacer is None and task.has_input for task in self._sources)),
             splits=int(self.discovery is not None and self.discovery.has_news()),
             round_us=round_us,
+            pending=int(any(task.has_pending for task in self.tasks)),
+            clock_us=max(1, int(1e6 * self._time_of_day())) if self._clocked else 0,
         )
 
     def _stop_status(self) -> int:

@@ -182,8 +182,10 @@ def start_ranks(
     """
     config = JobConfig(**options)
     world = Simulation(n_ranks, seed=seed, max_delay=max_delay)
+    time_of_day: Clock = time.time
     if isinstance(clock, ManualClock):
         world.on_turn = clock.end_turn
+        time_of_day = clock
     built = [build() for _ in range(n_ranks)]
     pairs = [one if isinstance(one, tuple) else (one, None) for one in built]
     runs = []
@@ -198,6 +200,7 @@ def start_ranks(
             clock,
             writer=InlineWriter(),
             begin_discovery=Outcome.run,
+            time_of_day=time_of_day,
         )
         runs.append(run)
     return Ranks(world, runs, [handle for _, handle in pairs], faults)
@@ -228,7 +231,7 @@ def run_ranks(
         How many turns a message may take longer than it must.
     clock : callable
         Seconds, monotonic; ``ManualClock(turn_s=1e-5)`` runs live sources in
-        virtual time.
+        virtual time, and is the time of day, too.
     faults : sequence of Fail, Stall or Kill
         What goes wrong, and where.
     wrap : callable, optional

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.runtime.control import AIM_US, MOST_ROUNDS, ControlGate, Status, rounds_until_next
+from hpcstream.runtime.control import (
+    AIM_US,
+    CLOCK_US,
+    MOST_ROUNDS,
+    ControlGate,
+    Status,
+    rounds_until_next,
+)
 from hpcstream.testing.simulation import Simulation, Turns
 
 
@@ -70,6 +79,37 @@ def test_one_rank_can_end_the_job_of_all(flag):
     ends = {rank.gate.end_round for rank in ranks}
     assert len(ends) == 1
     assert 5 < ends.pop() <= 8
+
+
+def test_the_job_goes_on_one_round_at_a_time_while_an_operator_has_results_to_come():
+    def waiting(now):
+        return Status(has_input=int(now < 20), pending=int(now < 50), round_us=AIM_US // 8)
+
+    ranks = run([input_until(10, round_us=AIM_US // 8), waiting], seed=4)
+
+    assert {rank.gate.end_round for rank in ranks} == {51}
+    steps = [after - before for before, after in pairwise(ranks[0].boundaries)]
+    assert steps[:-1] == [8, 8, 8, *[1] * (50 - 33), 1]
+
+
+def test_the_time_of_day_is_the_greatest_of_all_ranks_and_never_goes_back():
+    times = [iter([7, 9 * CLOCK_US, CLOCK_US] + 99 * [0]), iter(102 * [5 * CLOCK_US + 1])]
+    heard = [[], []]
+
+    def status_of(rank):
+        return lambda now: Status(has_input=int(now < 6), clock_us=next(times[rank]))
+
+    def noting(rank):
+        for _ in rank[0].program():
+            rank[1].append(rank[0].gate.now_us)
+            yield True
+
+    simulation = Simulation(2)
+    pairs = [(Rank(simulation.communicator(i), status_of(i)), heard[i]) for i in range(2)]
+    simulation.run([noting(pair) for pair in pairs])
+
+    for own in heard:
+        assert [now_us for now_us in dict.fromkeys(own) if now_us] == [5 * CLOCK_US, 9 * CLOCK_US]
 
 
 def test_an_outcome_takes_effect_only_after_the_next_boundary():

@@ -12,6 +12,7 @@ import hpcstream as hs
 from hpcstream import col
 from hpcstream.columns.event_time import TIME_COLUMN
 from hpcstream.errors import PlanError
+from hpcstream.operators.base import PAUSE
 from hpcstream.operators.joins.table import JoinTable, check_join_keys
 from hpcstream.operators.joins.table_index import KeyIndex
 
@@ -189,8 +190,10 @@ def test_many_matches_come_in_batches_of_bounded_size():
     stream, table = stream_of(k=np.zeros(300, np.int64)), table_of(k=np.zeros(1000, np.int64))
     operator = JoinTable(table, ["k"], ["k"])
 
-    batches = list(operator.process_batch(stream))
+    emitted = list(operator.process_batch(stream))
+    batches = emitted[::2]
 
+    assert emitted[1::2] == [PAUSE] * (len(batches) - 1)
     assert max(batch.num_rows for batch in batches) <= 65_536
     assert sum(batch.num_rows for batch in batches) == 300_000
     assert batches[0]["entry"][:3].to_pylist() == [0, 1, 2]

@@ -31,7 +31,7 @@ from hpcstream.columns.row_order import CHILD_BITS, nested_places, places_of
 from hpcstream.columns.selection import Rows, gathered, picked_column, taken, true_rows
 from hpcstream.errors import PlanError
 from hpcstream.expressions.binding import unknown_column
-from hpcstream.operators.base import Operator
+from hpcstream.operators.base import Emitted, Operator, with_pauses
 from hpcstream.operators.spec import Columns, OperatorContext, OperatorSpec, Schemas
 from hpcstream.stable_keys import Key, schema_key
 
@@ -167,9 +167,7 @@ class JoinTable(Operator):
         """
         return self._layout_of(input_schema).output_schema
 
-    def process_batch(
-        self, batch: pa.RecordBatch, input_index: int = 0
-    ) -> Iterator[pa.RecordBatch]:
+    def process_batch(self, batch: pa.RecordBatch, input_index: int = 0) -> Iterator[Emitted]:
         """Yield the joined rows."""
         rows: Rows | None = None
         if self._where is not None:
@@ -184,7 +182,7 @@ class JoinTable(Operator):
         if index.is_unique:
             yield from self._join_unique(batch, rows, codes, layout)
         else:
-            yield from self._join_repeated(batch, rows, codes, layout)
+            yield from with_pauses(self._join_repeated(batch, rows, codes, layout))
 
     def key(self) -> Key:
         """Return what is joined how, and the columns and rows of the table, as plain data."""

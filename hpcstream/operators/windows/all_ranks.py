@@ -26,7 +26,7 @@ from hpcstream.aggregates.accumulator import word_array, words_of_array
 from hpcstream.aggregates.kept_columns import WINDOW_COLUMN, list_columns, values_of_lists
 from hpcstream.columns.arrays import fixed_values, words_to_array
 from hpcstream.columns.ownership import Ownership, owners
-from hpcstream.operators.base import Emitted, Operator, SideOutput
+from hpcstream.operators.base import Emitted, Operator, SideOutput, Turn, with_pauses
 from hpcstream.operators.windows.kept_values import HolisticRows
 from hpcstream.operators.windows.merge import Entries, WindowMerger
 from hpcstream.operators.windows.progress import WindowProgress, progress_fields
@@ -101,7 +101,7 @@ class WindowAllLocal(Operator):
         progress = self._progress
         watermark = max(watermark, progress.watermark)
         if progress.is_due(watermark, self._state.store.least_slice):
-            return self._fire(watermark)
+            return with_pauses(self._fire(watermark))
         if watermark > progress.watermark:
             progress.advance(watermark)
         return _NOTHING
@@ -119,7 +119,7 @@ class WindowAllLocal(Operator):
         if len(rows) and self._progress.again:
             self._corrections.add_rows(batch.take(pa.array(rows)), self._progress.first_open)
 
-    def _fire(self, watermark: int) -> Iterator[pa.RecordBatch]:
+    def _fire(self, watermark: int) -> Iterator[Emitted]:
         progress = self._progress
         stop, first_open = progress.due(watermark)
         fired, again = progress.next_window, sorted(progress.again)
@@ -131,7 +131,9 @@ class WindowAllLocal(Operator):
         self._merger.close_below(first_open)
         progress.advance(watermark)
 
-    def _partial_rows(self, state: WindowState, found: Entries) -> pa.RecordBatch:
+    def _partial_rows(self, state: WindowState, found: Entries | Turn) -> Emitted:
+        if isinstance(found, Turn):
+            return found
         windows, slots, _ = found
         entries = state.entries(slots)
         columns = [pa.array(windows), pa.array(entries["rows"])]
@@ -204,7 +206,8 @@ class WindowAllFinal(Operator):
 
     def process_watermark(self, watermark: int) -> Iterable[Emitted]:
         """Yield a row for each window that got a partial row since the last watermark."""
-        return self._emit(watermark) if self._touched or self.n_entries else _NOTHING
+        due = self._touched or self.n_entries
+        return with_pauses(self._emit(watermark)) if due else _NOTHING
 
     def _owns(self, windows: Ints, owned: Ownership) -> Bools:
         """Return the windows whose partial rows come to an instance."""

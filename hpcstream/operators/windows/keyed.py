@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from hpcstream.columns.arrays import words_to_array
 from hpcstream.errors import HpcstreamError
-from hpcstream.operators.base import Emitted, Operator, SideOutput
+from hpcstream.operators.base import Emitted, Operator, SideOutput, Turn, with_pauses
 from hpcstream.operators.windows.changed_keys import ChangedKeys
 from hpcstream.operators.windows.merge import WindowMerger
 from hpcstream.operators.windows.progress import WindowProgress, progress_fields
@@ -95,7 +95,7 @@ class WindowAggregate(Operator):
         progress = self._progress
         watermark = max(watermark, progress.watermark)
         if progress.is_due(watermark, self._state.store.least_slice):
-            return self._fire(watermark)
+            return with_pauses(self._fire(watermark))
         if watermark > progress.watermark:
             progress.advance(watermark)
             self._changed.clear()
@@ -137,16 +137,17 @@ class WindowAggregate(Operator):
         late = np.flatnonzero(slots == 0)
         return (SideOutput("late", batch.take(pa.array(late))),)
 
-    def _fire(self, watermark: int) -> Iterator[pa.RecordBatch]:
+    def _fire(self, watermark: int) -> Iterator[Emitted]:
         progress = self._progress
         stop, first_open = progress.due(watermark)
         fired = progress.next_window
         for entries in self._merger.windows(fired, fired, sorted(progress.again)):
-            changed = self._changed.of(entries)
-            if changed is not None:
+            if isinstance(entries, Turn):
+                yield entries
+            elif (changed := self._changed.of(entries)) is not None:
                 yield self._results(*changed)
         for entries in self._merger.windows(fired, stop, ()):
-            yield self._results(*entries)
+            yield entries if isinstance(entries, Turn) else self._results(*entries)
         self._changed.clear()
         self._merger.close_below(first_open)
         progress.advance(watermark)

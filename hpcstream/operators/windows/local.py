@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from hpcstream.columns.event_time import MIN_TIME
-from hpcstream.operators.base import Emitted, Operator, SideOutput
+from hpcstream.operators.base import Emitted, Operator, SideOutput, with_pauses
 from hpcstream.operators.windows.slices import WindowState
 from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.state.arrays import Allocator
@@ -212,6 +212,6 @@ class LocalWindowAggregate(Operator):
         self._all_shipped += limit == _ALL
         numbers, regions = self._state.store.slices_below(limit)
         if len(numbers):
-            yield from self._state.partials(numbers, regions)
+            yield from with_pauses(self._state.partials(numbers, regions))
             self._state.close(regions)
         self._state.store.forget_below(limit)

@@ -26,6 +26,7 @@ from itertools import groupby
 
 import numpy as np
 
+from hpcstream.operators.base import PAUSE, Turn
 from hpcstream.operators.windows.assigners import Slicing
 from hpcstream.operators.windows.slices import WindowState
 from hpcstream.state.arrays import Bools, Ints, Slots, values_at
@@ -43,12 +44,13 @@ class WindowMerger:
         self._slicing = state.spec.slicing
         self._nodes: dict[tuple[int, int], int] = {}  # (level, number) -> region
         self._slices = _Slices([], [])  # those that the windows being made are made from
+        self._n_merged = 0  # entries, since the last pause
 
-    def windows(self, first: int, stop: int, again: Sequence[int]) -> Iterator[Entries]:
+    def windows(self, first: int, stop: int, again: Sequence[int]) -> Iterator[Entries | Turn]:
         """Yield the entries of the windows ``[first, stop)`` and ``again``, in window order.
 
         At most `WindowState.batch_rows` entries at a time, of one or more windows;
-        windows without rows are left out.
+        windows without rows are left out. `PAUSE` when as many entries were merged.
         """
         if self._slicing.is_tumbling:
             yield from self._tumbling(first, stop, again)
@@ -79,13 +81,16 @@ class WindowMerger:
             fires |= np.isin(numbers, again)
         yield from self._state.entry_groups(numbers[fires], regions[fires])
 
-    def _sliding(self, first: int, stop: int, again: Sequence[int]) -> Iterator[Entries]:
+    def _sliding(self, first: int, stop: int, again: Sequence[int]) -> Iterator[Entries | Turn]:
         limit = stop * self._slicing.per_slide + self._slicing.per_window
         numbers, regions = self._store.slices_below(limit)
         self._slices = _Slices(numbers.tolist(), regions.tolist())
         pending = _Pending(self._state)
         for windows, low, high in self._runs(first, stop, again):
             region, is_temporary = self._merged(low, high)
+            if self._n_merged >= self._state.batch_rows:
+                self._n_merged = 0
+                yield PAUSE
             for part in pending.parts_of(windows, region):
                 if self._state.holistic is not None:
                     self._state.holistic.set_sources(region, regions[low:high])
@@ -155,6 +160,7 @@ class WindowMerger:
             for source, slots in self._store.merge(merged, region):
                 parts = [values_at(array, source) for array in self._store.words]
                 self._state.merge_words(slots, parts)
+                self._n_merged += len(slots)
         return merged
 
     def _drop(self, nodes: Sequence[tuple[int, int]]) -> None:

@@ -14,6 +14,7 @@ def task_facts(task: Task) -> dict[str, Any]:
     """Return what a task is at besides the state of its operators, for JSON."""
     facts: dict[str, Any] = {
         "watermark": task.tracker.watermark,
+        "watermarks": task.tracker.greatest.copy(),
         "counters": [[one.rows_in, one.rows_out] for one in task.chain.counters],
         "row_bytes": [
             edge.snapshot() if hasattr(edge, "snapshot") else None for edge in task.outputs.edges
@@ -67,7 +68,7 @@ def commit_notice(task: Task) -> Callable[[], None] | None:
 
 def restore_facts(task: Task, facts: Mapping[str, Any], first_round: int) -> None:
     """Go on as the same task of the same plan."""
-    task.tracker.restore(facts["watermark"])
+    task.tracker.restore(facts["watermark"], facts.get("watermarks", ()))
     for counters, (rows_in, rows_out) in zip(task.chain.counters, facts["counters"], strict=True):
         counters.rows_in, counters.rows_out = rows_in, rows_out
     for edge, row_bytes in zip(task.outputs.edges, facts["row_bytes"], strict=True):

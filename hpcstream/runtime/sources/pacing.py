@@ -85,12 +85,13 @@ class RoundCloser:
         pause_s = self._closed_s - self._busy_s
         return min(max(_ROUNDS_SHARE * pause_s, STRETCHED_S), self._most_stretched_s)
 
-    def agree_after(self, n_rounds: int) -> None:
+    def agree_after(self, n_rounds: int, within_s: float = MOST_STRETCHED_S) -> None:
         """Note after how many rounds the ranks agree again.
 
-        Stretched, all of them take no longer than one may: a request is heard as soon.
+        Stretched, all of them take no longer than one may, or ``within_s``: a request is heard
+        as soon.
         """
-        self._most_stretched_s = MOST_STRETCHED_S / max(n_rounds, 1)
+        self._most_stretched_s = within_s / max(n_rounds, 1)
 
     def look_after_s(self, now_s: float, n_splits: int) -> float:
         """Return how long after now a source that has no rows is to be asked again."""
