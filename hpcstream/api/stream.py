@@ -389,13 +389,8 @@ class WindowedStream:
             time_type=before.data_type,
             allowed_lateness=self._lateness,
         )
-        source = stream._node
-        schema = spec.output_schema([source.schema])
-        check_result_names(self._keys, schema.names)
-        time = spec.output_time([before], [source.schema])
-        node = OperatorNode(
-            inputs=(source,), schema=schema, time=time, ranks=stream._ranks, spec=spec
-        )
+        node = OperatorNode.of(spec, stream._node, ranks=stream._ranks)
+        check_result_names(self._keys, node.schema.names)
         return Stream(stream._job, node, stream._ranks)
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from hpcstream.columns.event_time import duration_text
+from hpcstream.columns.event_time import TIME_COLUMN, duration_text
 from hpcstream.columns.hidden import time_field, visible_schema
 from hpcstream.connectors.adapt import own_identity
 from hpcstream.connectors.base import Sink, Source
+from hpcstream.errors import PlanError
 from hpcstream.expressions.expression import Expression, col
 from hpcstream.operators.spec import Columns, OperatorSpec, Traits
 from hpcstream.operators.stateless import ProjectSpec
@@ -130,10 +131,21 @@ class OperatorNode(Node):
     def of(
         cls, spec: OperatorSpec, *inputs: Node, ranks: tuple[int, ...] | None = None
     ) -> OperatorNode:
-        """Return the node of an operator behind others; its definition says what leaves."""
+        """Return the node of an operator behind others; its definition says what leaves.
+
+        Raises
+        ------
+        PlanError
+            The inputs do not fit, or the definition contradicts itself.
+        """
         schemas = [_with_time(node) for node in inputs]
         schema = spec.output_schema(schemas)
         time = spec.output_time([node.time for node in inputs], schemas)
+        if time is not None and TIME_COLUMN not in schema.names:
+            raise PlanError(
+                f"{spec.describe()}: output_time() gives the rows an event time, but "
+                f"output_schema() has no column {TIME_COLUMN!r} of it"
+            )
         return cls(inputs=inputs, schema=visible_schema(schema), time=time, ranks=ranks, spec=spec)
 
     @property
@@ -153,7 +165,11 @@ class OperatorNode(Node):
         schemas = zip(self.input_schemas, new.input_schemas, strict=True)
         if spec is self.spec and all(len(before) == len(now) for before, now in schemas):
             return new
-        return replace(new, schema=visible_schema(spec.output_schema(new.input_schemas)))
+        if spec.emits_only_needed:
+            schema = pa.schema([field for field in self.schema if field.name in needed])
+        else:
+            schema = visible_schema(spec.output_schema(new.input_schemas))
+        return replace(new, schema=schema)
 
     def describe(self) -> str:
         return self.spec.describe()
@@ -180,9 +196,11 @@ class SideNode(Node):
         KeyError
             It has none of this name.
         """
-        schema = node.spec.side_outputs(node.input_schemas)[output]
-        time = node.inputs[0].time
-        return cls(inputs=(node,), schema=schema, time=time, ranks=ranks, output=output)
+        schemas = [_with_time(one) for one in node.inputs]
+        schema = node.spec.side_outputs(schemas)[output]
+        time = node.inputs[0].time if TIME_COLUMN in schema.names else None
+        visible = visible_schema(schema)
+        return cls(inputs=(node,), schema=visible, time=time, ranks=ranks, output=output)
 
     def describe(self) -> str:
         return f"{self.output} rows"

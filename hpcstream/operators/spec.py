@@ -220,6 +220,8 @@ class OperatorSpec(ABC):
         """Return the same, emitting ``needed``; its inputs may get fewer columns than now."""
         return self
 
+    emits_only_needed: ClassVar[bool] = False
+    """Whether what `pruned` returns emits, of its columns, exactly those that are needed."""
     needs_equal_inputs: ClassVar[bool] = False
     """Whether all inputs must have exactly the columns that are required."""
 

@@ -112,6 +112,7 @@ class FilterSpec(OperatorSpec):
     predicate: Expression
     kept: Columns | None = None
     kind = "filter"
+    emits_only_needed = True
 
     def key(self) -> Key:
         return self.predicate.key()
@@ -133,7 +134,7 @@ class FilterSpec(OperatorSpec):
 
     def pruned(self, needed: Columns, inputs: Schemas) -> FilterSpec:
         kept = needed.intersection(inputs[0].names)
-        return replace(self, kept=None if len(kept) == len(inputs[0]) else kept)
+        return self if len(kept) == len(inputs[0]) else replace(self, kept=kept)
 
     def below_filter(
         self, predicate: Expression, inputs: Schemas
@@ -208,6 +209,7 @@ class ProjectSpec(OperatorSpec):
     columns: NamedExpressions
     label: str = ""
     kind = "select"
+    emits_only_needed = True
 
     def key(self) -> Key:
         return [[name, expression.key()] for name, expression in self.columns]
@@ -223,6 +225,9 @@ class ProjectSpec(OperatorSpec):
 
     def output_schema(self, inputs: Schemas) -> pa.Schema:
         return Project(self.columns).output_schema(inputs[0])
+
+    def planned_schema(self, context: OperatorContext) -> pa.Schema:
+        return pa.schema([*context.output, *hidden_fields(context.inputs[0])])
 
     def output_time(self, times: Sequence[EventTime | None], inputs: Schemas) -> EventTime | None:
         return None if times[0] is None else times[0].behind(self.columns)

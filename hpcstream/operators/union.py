@@ -70,6 +70,7 @@ class UnionSpec(OperatorSpec):
 
     n_inputs: int
     kind = "union"
+    emits_only_needed = True
     needs_equal_inputs = True
 
     def key(self) -> Key:

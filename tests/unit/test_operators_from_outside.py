@@ -217,6 +217,24 @@ def test_a_side_output_of_another_name_is_refused_by_the_names_there_are():
         rows.side("late")
 
 
+def test_rows_that_leave_without_event_time_have_none():
+    rows = matched(hs.Job("match"))
+
+    for stream in (rows, rows.side(UNMATCHED)):
+        with pytest.raises(hs.PlanError, match="windows need event time"):
+            stream.window_all(hs.tumbling("1s")).agg(n=hs.count())
+
+
+def test_an_event_time_that_no_column_holds_is_refused():
+    class Contradicting(MatchSpec):
+        def output_time(self, times, inputs):
+            return times[0]
+
+    rows = hs.Job("match").from_batches(batches(ORDERS), event_time="t", event_time_unit="s")
+    with pytest.raises(hs.PlanError, match=r"output_schema\(\) has no column '__event_time'"):
+        OperatorNode.of(Contradicting("user", "t", "amount"), rows._node, rows._node)
+
+
 class Running(Operator):
     """The number of rows of each key so far."""
 

@@ -349,6 +349,7 @@ class JoinTableSpec(OperatorSpec):
     where: Expression | None = None
     path: str = ""
     kind = "join_table"
+    emits_only_needed = True
 
     def key(self) -> Key:
         where = None if self.where is None else self.where.key()

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from hpcstream.aggregates.base import AggregateCall, value_type
 from hpcstream.columns.event_time import TimeUnit, duration_text
+from hpcstream.columns.hidden import time_field
 from hpcstream.operators.base import Operator
 from hpcstream.operators.spec import (
     Anywhere,
@@ -88,7 +89,7 @@ class WindowSpec(OperatorSpec):
         fields = [pa.field(name, value_type(source.field(name).type)) for name in self.keys]
         fields += [pa.field(name, self.time_type) for name in ("window_start", "window_end")]
         fields += [pa.field(call.name, call.type_in(source)) for call in self.aggregates]
-        return pa.schema(fields)
+        return pa.schema([*fields, time_field()])
 
     def output_time(self, times: Sequence[EventTime | None], inputs: Schemas) -> EventTime | None:
         return EventTime("window_end", self.unit, self.time_type, shift=-1)
