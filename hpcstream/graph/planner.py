@@ -144,7 +144,11 @@ class _Planner(PlanBuilder):
         ports = [self.ports[id(one)] for one in node.inputs]
         if len(ports) > 1:
             task = self.joined(ports, requirements, ranks)
-            origin, offsets = united([port.origin for port in ports])
+            stay = [isinstance(one, Anywhere) for one in requirements]
+            origins = [
+                p.origin if s else p.origin.mixed() for p, s in zip(ports, stay, strict=True)
+            ]
+            origin, offsets = united(origins)
             moved = [Port(task, (-1, MAIN), port.schema) for port in ports]
             by = requirements[0].columns if isinstance(requirements[0], ByKey) else None
         else:
@@ -173,13 +177,14 @@ class _Planner(PlanBuilder):
         """Return a port on ``ranks`` where rows are as an operator wants them."""
         if isinstance(requirement, Anywhere):
             return self.moved(port, ranks)
-        by = port.partitioned_by
+        by, origin = port.partitioned_by, port.origin.mixed()  # on one rank, too: results are equal
         if self.is_placed(port, requirement, ranks):
-            return replace(port, partitioned_by=None if isinstance(requirement, Spread) else by)
+            by = None if isinstance(requirement, Spread) else by
+            return replace(port, partitioned_by=by, origin=origin)
         task = self.new_task(ranks)
         self.connect(port, task, partitioning=partitioning_of(requirement))
         by = requirement.columns if isinstance(requirement, ByKey) else None
-        return Port(task, (-1, MAIN), port.schema, by, origin=port.origin.mixed())
+        return Port(task, (-1, MAIN), port.schema, by, origin=origin)
 
     def joined(
         self, ports: Sequence[Port], requirements: Sequence[Requirement], ranks: tuple[int, ...]
