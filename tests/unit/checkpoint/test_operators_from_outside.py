@@ -20,6 +20,7 @@ from hpcstream.operators.base import Operator
 from hpcstream.operators.spec import ByKey, OperatorContext, OperatorSpec, Requirement, Schemas
 from hpcstream.operators.stream_time import EventTime
 from hpcstream.stable_keys import Key
+from hpcstream.state.table import StateTable
 
 sys.path.insert(0, str(Path(__file__).parent))
 from restart import generated, visible
@@ -40,15 +41,27 @@ class Numbering(Operator):
             row["number"] = self.counts[key] = self.counts.get(key, 0) + 1
         yield pa.RecordBatch.from_pylist(rows, self.output)
 
-    def snapshot(self):
+    def tables(self) -> Sequence[StateTable]:
+        return (Counts(self.counts),)
+
+
+class Counts(StateTable):
+    """The count of each key, as JSON."""
+
+    name = "counts"
+
+    def __init__(self, counts: dict[str, int]) -> None:
+        self.counts = counts
+
+    def head(self):
         return {"counts": np.frombuffer(json.dumps(self.counts).encode(), np.uint8)}
 
-    def restore(self, snapshot):
-        self.counts.update(json.loads(snapshot["counts"].tobytes()))
+    def restore(self, arrays):
+        self.counts.update(json.loads(np.asarray(arrays["counts"]).tobytes()))
 
-    def restore_share(self, snapshots, share):
-        for snapshot in snapshots:  # keys of others do not come here
-            self.restore(snapshot)
+    def merge(self, parts, owned):
+        for part in parts:  # keys of others do not come here
+            self.restore(part.arrays)
 
 
 @dataclass(frozen=True, eq=False)
