@@ -66,7 +66,7 @@ def test_capitals_and_underscores_do_not_count(typed, meant):
         (lambda s: s._job.read_kafka, "job.source"),
         (lambda s: s._job.from_pandas, "from_batches"),
         (lambda s: s.key_by("x").sum, "which windows"),
-        (lambda s: s.arg_max, "which windows"),
+        (lambda s: s.arg_max, "say over which windows first"),
         (lambda s: s.key_by("x").process, "map_batches"),
         (lambda s: s.with_event_time("x", unit="s").window_all(hs.tumbling("1s")).mean, r"agg\("),
         (lambda s: s.collect().to_pandas, r"\.table\.to_pandas"),
