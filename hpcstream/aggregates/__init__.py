@@ -1,1 +1,1 @@
-"""Aggregates: their accumulators, results, and form on the way between ranks."""
+"""Defines the aggregates: what each accumulates of its rows, and how it makes results of that."""

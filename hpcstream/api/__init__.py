@@ -1,1 +1,1 @@
-"""What users import: jobs, streams, sources, sinks and windows."""
+"""Builds the logical graph from what users write: jobs, streams, windows, readers, writers."""

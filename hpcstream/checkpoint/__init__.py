@@ -1,1 +1,1 @@
-"""Checkpoints: what one consists of, its copies, and the files that hold it."""
+"""Turns copies of state into checkpoint files and back; `runtime.checkpoints` decides when."""

@@ -1,4 +1,4 @@
-"""The ``hpcstream`` command: run a script on ranks, explain its plan, look at the machine."""
+"""Answers the ``hpcstream`` command: run, explain, checkpoints, doctor, compile, bench."""
 
 from hpcstream.cli.command import main
 

@@ -1,1 +1,1 @@
-"""Arrow columns: their types, values, keys, order, and the hidden ones of the engine."""
+"""Handles columns of batches: types, values, keys, order, and the engine's hidden ones."""

@@ -1,1 +1,1 @@
-"""Sources and sinks."""
+"""Connects jobs to the outside: the contract of sources and sinks, and the built-in ones."""

@@ -1,1 +1,1 @@
-"""Communicators, and how batches get from rank to rank."""
+"""Moves batches between ranks: communicators, partitionings, shared messages."""

@@ -1,1 +1,1 @@
-"""Expressions over columns: building, checking, binding and evaluating them."""
+"""Builds, checks, binds and evaluates expressions over columns."""

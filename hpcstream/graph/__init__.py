@@ -1,1 +1,1 @@
-"""The dataflow graph: logical nodes, rewrites, and the physical plan."""
+"""Plans a job: the logical graph, its rewrites, and the physical graph of tasks and edges."""

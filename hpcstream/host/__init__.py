@@ -1,1 +1,1 @@
-"""What a host offers and what a process uses of it: facts and the doctor."""
+"""Finds out what a host offers a job, and what a process uses of it."""

@@ -1,1 +1,1 @@
-"""Starting a job: launchers, restarts, and the first compilation of kernels."""
+"""Starts and supervises the ranks of a job, restarts it, and compiles kernels before it."""

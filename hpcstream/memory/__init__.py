@@ -1,1 +1,1 @@
-"""Memory: NUMA-aware arenas, shared blocks, pools and the topology of cores."""
+"""Allocates memory: NUMA-aware arenas, blocks that ranks share, and pools."""

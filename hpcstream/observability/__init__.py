@@ -1,1 +1,1 @@
-"""Metrics, summaries, progress lines, and doubts about event time."""
+"""Reports on a job: metrics, progress, the summary, and what holds the watermark back."""

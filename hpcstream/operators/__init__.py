@@ -1,1 +1,1 @@
-"""Operators: what a task does with its batches."""
+"""Defines the operators: batches and watermarks in, batches out."""

@@ -1,1 +1,1 @@
-"""Runs a physical plan: tasks, rounds, control, telemetry."""
+"""Runs a physical plan on one rank, in rounds."""

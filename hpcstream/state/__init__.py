@@ -1,1 +1,1 @@
-"""State of operators: tables of slices, interned keys, growing arrays."""
+"""Holds the state of operators in tables that checkpoints copy, restore and deal."""

@@ -92,13 +92,21 @@ def test_folders_stay_small():
     assert not crowded, f"make rooms of what has more than {FOLDER_FILES} files"
 
 
-def test_each_package_says_its_job():
-    silent = [
-        file.shown
-        for file in package_files()
-        if file.path.name == "__init__.py" and not ast.get_docstring(file.tree)
-    ]
-    assert not silent
+def test_each_package_says_its_one_job_in_a_sentence():
+    packages = [file for file in package_files() if file.path.name == "__init__.py"]
+    first = {file.shown: (ast.get_docstring(file.tree) or "").split("\n\n")[0] for file in packages}
+    assert packages
+    assert {where: text for where, text in first.items() if not is_one_sentence(text)} == {}
+    assert len(set(first.values())) == len(packages)
+
+
+def is_one_sentence(text: str) -> bool:
+    return text.endswith(".") and ". " not in text.replace("\n", " ") and len(text.split()) > 2
+
+
+def test_what_one_sentence_is():
+    assert is_one_sentence("Reads and writes CSV.")
+    assert not any(map(is_one_sentence, ["", "CSV.", "Joins tables", "Reads files. Writes files."]))
 
 
 def test_kernels_know_numpy_and_numba_and_nothing_else_of_ours():

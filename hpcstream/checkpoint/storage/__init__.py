@@ -1,1 +1,1 @@
-"""Checkpoint directories: files, manifests, locks, and writing in the background."""
+"""Keeps checkpoint directories: names, manifests, staging, and writing in the background."""

@@ -1,1 +1,1 @@
-"""Files as sources: finding, identifying and slicing them."""
+"""Reads files as sources, whatever their format: finds, identifies and slices them."""

@@ -1,1 +1,1 @@
-"""File formats: files to batches, and batches to files."""
+"""Translates between files and batches, with a folder for each format."""

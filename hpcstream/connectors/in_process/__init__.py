@@ -1,1 +1,1 @@
-"""Sources and sinks in memory: batches, generated rows, callbacks."""
+"""Reads and writes without files: batches in memory, generated rows, printing."""

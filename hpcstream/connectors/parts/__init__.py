@@ -1,1 +1,1 @@
-"""Sinks that write a directory of part files, exactly once."""
+"""Writes directories of part files, exactly once, for every file format."""

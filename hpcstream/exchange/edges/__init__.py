@@ -1,1 +1,1 @@
-"""Edges: rounds of batches over nonblocking collectives."""
+"""Carries rounds of batches over nonblocking collectives."""

@@ -1,1 +1,1 @@
-"""The wire format: batches to bytes and back."""
+"""Encodes batches as bytes for other ranks, and decodes them."""

@@ -1,1 +1,1 @@
-"""The functions that expressions call, by the type of their values."""
+"""Binds each function of an expression to Arrow's kernels, by the types of its arguments."""

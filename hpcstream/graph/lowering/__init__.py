@@ -1,1 +1,1 @@
-"""How operators that have several physical forms are divided into stages."""
+"""Divides operators that have several physical forms into stages."""

@@ -1,1 +1,1 @@
-"""Joins."""
+"""Joins a stream with a table."""

@@ -1,1 +1,1 @@
-"""Windowed aggregates."""
+"""Aggregates rows by key and window."""

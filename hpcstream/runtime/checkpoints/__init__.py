@@ -1,1 +1,1 @@
-"""Checkpoints of a running job, and its restart from one."""
+"""Takes checkpoints of a running job, and restarts a job from one."""

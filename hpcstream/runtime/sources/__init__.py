@@ -1,1 +1,1 @@
-"""Reading sources: readers, pacing of rounds, turns."""
+"""Reads splits and closes rounds."""

@@ -1,1 +1,1 @@
-"""CSV."""
+"""Reads and writes CSV."""

@@ -1,1 +1,1 @@
-"""HDF5."""
+"""Reads and writes HDF5, also files that still grow."""

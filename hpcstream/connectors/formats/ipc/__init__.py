@@ -1,1 +1,1 @@
-"""Arrow IPC."""
+"""Reads and writes Arrow IPC files."""

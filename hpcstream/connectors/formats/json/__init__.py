@@ -1,1 +1,1 @@
-"""JSON lines."""
+"""Reads JSON, one object a line."""

@@ -1,1 +1,1 @@
-"""Parquet."""
+"""Reads Parquet, and marks the files that the engine writes."""
