@@ -29,7 +29,7 @@ import hpcstream as hs
 from hpcstream import col
 from hpcstream.checkpoint.storage.directory import CheckpointStore
 from hpcstream.checkpoint.storage.manifest import Manifest, read_manifest
-from hpcstream.graph.identity import LOCAL
+from hpcstream.graph.physical import LOCAL
 
 KEYS = 1000
 ROWS_A_SECOND = 1_000_000  # of event time
