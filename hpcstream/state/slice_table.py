@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcstream.columns.ownership import KeyGroups, Ownership
+from hpcstream.columns.selection import gathered
 from hpcstream.state.arrays import NO_NULLS, Arrays, Bools, Ints, Slots, read_only
 from hpcstream.state.group_order import entries_at, in_group_order, out_of_group_order
 from hpcstream.state.slice_store import SliceStore
@@ -144,15 +145,18 @@ class SliceTable(StateTable):
 
     def restore(self, arrays: Arrays) -> None:
         """Take over slices, entries as they were."""
-        state = self._own(arrays)
+        state, entries = self._own(arrays), None
         if self.order is not None:
-            counts = arrays[counts_name(self.name)]
-            entries = entries_at(state.pop("places"), counts)
-            for name in self._entry_arrays:
-                state[name] = out_of_group_order(state[name], entries)
-        self._restore_entries(state)
+            entries = entries_at(state["places"], state["counts"])
+            state |= {name: out_of_group_order(state[name], entries) for name in _ENTRIES}
+        slots = self._resolve_all(state)
+        if entries is not None:
+            slots = gathered(slots, entries)  # of the words, which are as they were written
+        for name, array in zip(self._store.word_arrays, self._store.words, strict=True):
+            scattered(state[name], slots, array)
 
-    def _restore_entries(self, state: Arrays) -> None:
+    def _resolve_all(self, state: Arrays) -> Slots:
+        """Open slices, and return the slots of entries in their first order."""
         store, numbers, counts = self._store, state["slice_numbers"], state["slice_counts"]
         store.restore_dense(state["dense_range"])
         store.expect(numbers, counts, state["slice_lows"], state["slice_widths"])
@@ -160,9 +164,7 @@ class SliceTable(StateTable):
         is_null = state["is_null"].view(np.bool_)
         valid = read_only(~is_null) if is_null.any() else NO_NULLS
         keys, rows = read_only(state["keys"]), read_only(state["rows"])
-        slots = store.resolve(read_only(times), keys, valid, counts=rows)
-        for name, array in zip(store.word_arrays, store.words, strict=True):
-            scattered(state[name], slots, array)
+        return store.resolve(read_only(times), keys, valid, counts=rows)
 
     def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
         """Merge the entries that an instance owns, in the order of parts."""

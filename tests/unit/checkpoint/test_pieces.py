@@ -136,8 +136,8 @@ def test_what_is_written_follows_what_has_changed(tmp_path):
 
     last, before = (read_manifest(one.path) for one in store.stored()[:2])
     assert last.shared
-    (state,) = (one.state_bytes for one in last.operators if "sliding" in one.id)
-    (state_before,) = (one.state_bytes for one in before.operators if "sliding" in one.id)
+    (state,) = (one.state_bytes for one in last.operators if "sliding" in one.label)
+    (state_before,) = (one.state_bytes for one in before.operators if "sliding" in one.label)
     entry_bytes = 8 + 8 + 1  # key, rows, is_null
     assert state - state_before < last.facts["copied_bytes"]
     assert last.facts["copied_bytes"] < state - state_before + 260 * entry_bytes + 2000
