@@ -13,6 +13,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,7 +22,6 @@ from hpcstream.connectors.scan import Scan, plain_schema, relabel
 from hpcstream.stable_keys import function_name
 
 _SOURCE = ("schema", "list_splits", "open")
-_SINK = ("begin", "write", "prepare", "commit", "abort")
 
 
 def as_source(source: Any) -> Source:
@@ -57,8 +57,7 @@ def as_sink(sink: Any) -> Sink:
         raise TypeError(
             f"sink {type(sink).__name__} has no write(batch) and cannot be called with a batch"
         )
-    whole: Sink = sink
-    return whole if all(hasattr(sink, name) for name in _SINK) else CompletedSink(sink)
+    return sink if isinstance(sink, Sink) else CompletedSink(sink)
 
 
 def own_identity(connector: Any) -> str:
@@ -206,23 +205,36 @@ class _Function:
     def __init__(self, function: Callable[[pa.RecordBatch], object]) -> None:
         self.write = function
 
+    def describe(self) -> str:
+        return function_name(self.write)
+
     def identity(self) -> str:
         return function_name(self.write)
 
 
-class CompletedSink:
-    """A user's sink with the defaults of `as_sink`."""
+class CompletedSink(Sink):
+    """A user's sink, with the defaults of `Sink` for the methods that it leaves out."""
 
     def __init__(self, sink: Any) -> None:
         self._sink = sink
+
+    def describe(self) -> str:
+        """Return the sink's own description, else the name of its class."""
+        return str(self._own("describe", lambda: type(self._sink).__name__)())
 
     def identity(self) -> str:
         """Return the sink's own identity, else its description, else the name of its class."""
         return own_identity(self._sink)
 
+    @property
+    def target(self) -> str | None:
+        """What the sink says that only one may write to."""
+        own: str | None = getattr(self._sink, "target", None)
+        return own
+
     def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:
         """Tell the sink, if it wants to know."""
-        self._call("begin", schema, rank, size, attempt)
+        self._own("begin", super().begin)(schema, rank, size, attempt)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Pass the batch on."""
@@ -230,16 +242,50 @@ class CompletedSink:
 
     def prepare(self) -> list[Part]:
         """Return the sink's parts; none if it has no such notion."""
-        return list(self._call("prepare") or ())
+        return list(self._own("prepare", super().prepare)() or ())
 
     def commit(self, parts: Sequence[Part]) -> None:
         """Tell the sink, if it wants to know."""
-        self._call("commit", parts)
+        self._own("commit", super().commit)(parts)
 
     def abort(self) -> None:
         """Tell the sink, if it wants to know."""
-        self._call("abort")
+        self._own("abort", super().abort)()
 
-    def _call(self, method: str, *arguments: Any) -> Any:
-        own = getattr(self._sink, method, None)
-        return own(*arguments) if own else None
+    @property
+    def commits_in_background(self) -> bool:
+        """Whether the sink has a `cut` of its own."""
+        return hasattr(self._sink, "cut")
+
+    def cut(self) -> Callable[[], Sequence[Part]]:
+        """Let the sink set aside what was written, or make it durable now."""
+        made_durable: Callable[[], Sequence[Part]] = self._own("cut", super().cut)()
+        return made_durable
+
+    def position(self) -> JSON:
+        """Return where the sink is."""
+        position: JSON = self._own("position", super().position)()
+        return position
+
+    def resume(
+        self, schema: pa.Schema, rank: int, size: int, attempt: int, stored: Mapping[str, Any]
+    ) -> None:
+        """Let the sink go on from a checkpoint, or begin and commit what that has."""
+        self._own("resume", super().resume)(schema, rank, size, attempt, stored)
+
+    def superseded(self, listed: Sequence[Part]) -> None:
+        """Tell the sink, if it wants to know."""
+        self._own("superseded", super().superseded)(listed)
+
+    def snapshot(self) -> Mapping[str, np.ndarray]:
+        """Return what the sink keeps in memory."""
+        kept: Mapping[str, np.ndarray] = self._own("snapshot", super().snapshot)()
+        return kept
+
+    def restore(self, snapshots: Sequence[Mapping[str, Any]]) -> None:
+        """Give the sink its snapshots."""
+        self._own("restore", super().restore)(snapshots)
+
+    def _own(self, method: str, default: Callable[..., Any]) -> Callable[..., Any]:
+        found: Callable[..., Any] = getattr(self._sink, method, default)
+        return found

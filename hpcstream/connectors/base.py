@@ -26,10 +26,11 @@ and ``stream.sink`` call them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -268,38 +269,28 @@ class Source(ABC):
         return None
 
 
-class Sink(Protocol):
+class Sink(ABC):
     """Where rows go: one instance on each rank that runs it; usable again after a run.
 
     A sink is a description until `begin`; before that it may be copied with
-    `copy.copy` to give each rank an instance.
-
-    Notes
-    -----
-    With checkpoints, `prepare` and `commit` are called for each of them. Optional
-    methods make more of it; a sink without them is asked to `prepare` between two
-    rounds, and a restart calls `begin` and then `commit` with the checkpoint's parts:
-
-    ``cut() -> callable``
-        Set aside what was written. What it returns makes that durable, and returns its
-        parts; it, and `commit`, may be called in another thread while `write` goes on.
-    ``position() -> JSON``
-        What `resume` needs to know; asked after `cut`.
-    ``resume(schema, rank, size, attempt, stored)``
-        In place of `begin`: go on from a checkpoint. ``stored["parts"]`` are those it
-        commits, ``stored["positions"]`` the positions of all instances, by rank.
-        Publish this rank's share, and remove what was written after the checkpoint.
-    ``superseded(listed)``
-        A newer attempt has begun, so nothing of this one will be committed any more: remove
-        what this instance wrote, but for the parts ``listed``, which a checkpoint has.
-    ``identity() -> str``
-        What is written to. A checkpoint finds the sink again by it; if absent, by
-        ``describe()``, or the name of the class.
-    ``snapshot() -> mapping of str to array``, ``restore(snapshots)``
-        For a sink that keeps its rows in memory; one instance gets all snapshots.
+    `copy.copy` to give each rank an instance. Only `write` has to be written. With
+    checkpoints, `prepare` (or `cut`) and `commit` are called for each of them.
     """
 
-    def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:
+    def describe(self) -> str:
+        """Return one line for ``explain()``."""
+        return type(self).__name__
+
+    def identity(self) -> str:
+        """Return what is written to: by this a checkpoint finds the sink again."""
+        return self.describe()
+
+    @property
+    def target(self) -> str | None:
+        """What only one sink of a job may write to; None: any number may."""
+        return None
+
+    def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:  # noqa: B027
         """Get ready to write.
 
         Parameters
@@ -313,6 +304,7 @@ class Sink(Protocol):
             wrote to the same checkpoint directory; 0 without one.
         """
 
+    @abstractmethod
     def write(self, batch: pa.RecordBatch) -> None:
         """Take rows in. They must not become visible to readers of the output."""
 
@@ -321,8 +313,9 @@ class Sink(Protocol):
 
         Still invisible. Rows written after it belong to the next `prepare`.
         """
+        return []
 
-    def commit(self, parts: Sequence[Part]) -> None:
+    def commit(self, parts: Sequence[Part]) -> None:  # noqa: B027
         """Make parts visible.
 
         Parameters
@@ -333,5 +326,55 @@ class Sink(Protocol):
             already committed does nothing.
         """
 
-    def abort(self) -> None:
+    def abort(self) -> None:  # noqa: B027
         """Remove what is not committed. May follow `begin` at any time, also twice."""
+
+    # -- checkpoints -------------------------------------------------------------------
+
+    @property
+    def commits_in_background(self) -> bool:
+        """Whether what `cut` returns, and `commit`, may be called in another thread.
+
+        So it is with a sink that has a `cut` of its own.
+        """
+        return type(self).cut is not Sink.cut
+
+    def cut(self) -> Callable[[], Sequence[Part]]:
+        """Set aside what was written; what this returns makes it durable, and returns its parts.
+
+        A sink without one is asked to `prepare` between two rounds.
+        """
+        parts = list(self.prepare())
+        return lambda: parts
+
+    def position(self) -> JSON:
+        """Return what `resume` needs to know; asked after `cut`."""
+        return None
+
+    def resume(
+        self, schema: pa.Schema, rank: int, size: int, attempt: int, stored: Mapping[str, Any]
+    ) -> None:
+        """Go on from a checkpoint, in place of `begin`.
+
+        Publish this rank's share, and remove what was written after the checkpoint.
+
+        Parameters
+        ----------
+        stored : mapping
+            ``"parts"``: those that it commits; ``"positions"``: those of all instances, by rank.
+        """
+        self.begin(schema, rank, size, attempt)
+        self.commit(stored["parts"])
+
+    def superseded(self, listed: Sequence[Part]) -> None:  # noqa: B027
+        """Remove what this instance wrote, but for the parts ``listed``, which a checkpoint has.
+
+        A newer attempt has begun, so that nothing of this one will be committed any more.
+        """
+
+    def snapshot(self) -> Mapping[str, np.ndarray]:
+        """Return the rows that the sink keeps in memory, as named arrays."""
+        return {}
+
+    def restore(self, snapshots: Sequence[Mapping[str, Any]]) -> None:  # noqa: B027
+        """Take over the snapshots of all instances, in one of them."""

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from hpcstream.columns.event_time import TIME_COLUMN, duration_text
 from hpcstream.columns.hidden import time_field, visible_schema
-from hpcstream.connectors.adapt import own_identity
 from hpcstream.connectors.base import Sink, Source
 from hpcstream.errors import PlanError
 from hpcstream.expressions.expression import Expression, col
@@ -226,11 +225,10 @@ class SinkNode(Node):
 
     def key(self) -> Key:
         """Return what is written to, by which a checkpoint knows the sink."""
-        return own_identity(self.sink)
+        return self.sink.identity()
 
     def describe(self) -> str:
-        describe = getattr(self.sink, "describe", None)
-        return f"-> {describe() if describe else type(self.sink).__name__}"
+        return f"-> {self.sink.describe()}"
 
 
 def _only(node: Node, names: Columns) -> Node:

@@ -67,7 +67,7 @@ def _check_targets(graph: LogicalGraph) -> None:
     """Refuse two sinks that would write over each other."""
     seen: dict[str, str] = {}
     for node in graph.sinks:
-        target = getattr(node.sink, "target", None)
+        target = node.sink.target
         if target is None:
             continue
         if target in seen:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from hpcstream.columns.ownership import Ownership
-from hpcstream.connectors.base import Part, Sink
+from hpcstream.connectors.base import Sink
 from hpcstream.operators.base import Emitted, Operator
 from hpcstream.state.arrays import Arrays
 from hpcstream.state.scalars import Field, Scalars, Values, total
@@ -48,14 +48,10 @@ class SinkOperator(Operator):
         stored : mapping, optional
             ``parts`` and ``positions`` of the checkpoint that the job goes on from.
         """
-        resume = getattr(self.sink, "resume", None)
         if stored is None:
             self.sink.begin(self._schema, rank, size, attempt)
-        elif resume is not None:
-            resume(self._schema, rank, size, attempt, stored)
         else:
-            self.sink.begin(self._schema, rank, size, attempt)
-            self.sink.commit(stored["parts"])
+            self.sink.resume(self._schema, rank, size, attempt, stored)
 
     def process_batch(self, batch: pa.RecordBatch, input_index: int = 0) -> Iterable[Emitted]:
         """Write the user's columns."""
@@ -64,25 +60,6 @@ class SinkOperator(Operator):
         self.rows_out += batch.num_rows
         self.sink.write(batch)
         return ()
-
-    def cut(self) -> Callable[[], Sequence[Part]]:
-        """Set aside what was written; the function makes it durable, perhaps in another thread."""
-        cut = getattr(self.sink, "cut", None)
-        if cut is not None:
-            made_durable: Callable[[], Sequence[Part]] = cut()
-            return made_durable
-        parts = list(self.sink.prepare())
-        return lambda: parts
-
-    @property
-    def commits_in_background(self) -> bool:
-        """Whether `Sink.commit` may be called in another thread."""
-        return hasattr(self.sink, "cut")
-
-    def position(self) -> Any:
-        """Return what the sink needs to go on from here; JSON."""
-        position = getattr(self.sink, "position", None)
-        return None if position is None else position()
 
     def tables(self) -> Sequence[StateTable]:
         """Return the rows counted, and what the sink keeps in memory."""
@@ -107,8 +84,7 @@ class SinkTable(StateTable):
 
     def head(self) -> dict[str, np.ndarray]:
         """Return the arrays of the sink."""
-        keep = getattr(self._sink, "snapshot", None)
-        return {} if keep is None else {f"{_SINK}{name}": a for name, a in keep().items()}
+        return {f"{_SINK}{name}": array for name, array in self._sink.snapshot().items()}
 
     def restore(self, arrays: Arrays) -> None:
         """Give the sink its arrays."""
@@ -120,9 +96,7 @@ class SinkTable(StateTable):
             self._restore([part.arrays for part in parts])
 
     def _restore(self, snapshots: Sequence[Arrays]) -> None:
-        restore = getattr(self._sink, "restore", None)
-        if restore is not None:
-            restore([_of_sink(one) for one in snapshots])
+        self._sink.restore([_of_sink(one) for one in snapshots])
 
 
 def _of_sink(arrays: Arrays) -> dict[str, np.ndarray]:

@@ -175,9 +175,7 @@ def take_back(sinks: Iterable[SinkOperator], store: CheckpointStore, attempt: in
     except CheckpointError:  # it may list any of them
         return
     for operator in sinks:
-        superseded = getattr(operator.sink, "superseded", None)
-        if superseded is not None:
-            superseded(listed)
+        operator.sink.superseded(listed)
 
 
 def _listed_parts(store: CheckpointStore) -> Sequence[Part]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from hpcstream.connectors.base import Part
+from hpcstream.connectors.base import Part, Sink
 
 
-class ListSink:
+class ListSink(Sink):
     """Keeps rows in lists: as written, and as committed.
 
     One object may serve all simulated ranks, so that a test sees the rows of all

@@ -268,6 +268,64 @@ def test_functions_are_not_nested_deep():
     assert not deep, f"flatten what is nested deeper than {NESTING}:\n" + "\n".join(deep)
 
 
+PROBED = {
+    "hpcstream/__init__.py": "names are imported when they are asked for",
+    "hpcstream/aggregates/base.py": "fields of a dataclass, by name",
+    "hpcstream/aggregates/registry.py": "what a user gives as an aggregate",
+    "hpcstream/api/misuse.py": "values of users, and of an interactive Python",
+    "hpcstream/api/stream.py": "what a user gives as a window",
+    "hpcstream/checkpoint/format.py": "members of an HDF5 file",
+    "hpcstream/cli/command.py": "options that only some commands have",
+    "hpcstream/config.py": "fields of a dataclass, by name",
+    "hpcstream/connectors/adapt.py": "sources and sinks of users, completed once",
+    "hpcstream/connectors/files/listing.py": "what a user gives as paths",
+    "hpcstream/connectors/formats/hdf5/paths.py": "links of an HDF5 file",
+    "hpcstream/connectors/in_process/batches.py": "tables of other libraries",
+    "hpcstream/connectors/in_process/sinks.py": "streams of Python",
+    "hpcstream/connectors/parts/sink.py": "writers of Arrow, and our own, for the same parts",
+    "hpcstream/exchange/agree.py": "attributes of errors",
+    "hpcstream/expressions/binding.py": "functions of Arrow, by name",
+    "hpcstream/expressions/functions/times.py": "types of Arrow",
+    "hpcstream/expressions/types.py": "types of Arrow",
+    "hpcstream/expressions/zones.py": "types of Arrow",
+    "hpcstream/launch/run.py": "attributes of errors; an interactive Python",
+    "hpcstream/log.py": "streams of Python",
+    "hpcstream/memory/arena.py": "what this Python's mmap has",
+    "hpcstream/memory/pool.py": "a function, or an object, that makes arenas",
+    "hpcstream/operators/user_functions.py": "what a user's function returns",
+    "hpcstream/process/early_exit.py": "attributes of errors",
+    "hpcstream/process/family.py": "an interactive Python",
+    "hpcstream/process/heap.py": "what this C library has",
+    "hpcstream/process/launcher_facts.py": "what this C library has",
+    "hpcstream/process/leaving.py": "attributes of errors; an interactive Python",
+    "hpcstream/process/tracebacks.py": "attributes of errors",
+    "hpcstream/runtime/job.py": "attributes of errors",
+    "hpcstream/stable_keys.py": "functions of users",
+}
+"""Files that look for an attribute by its name, each with whose it is: never our protocols'."""
+
+
+def probes_of(tree: ast.AST) -> list[ast.Call]:
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [
+        call
+        for call in calls
+        if isinstance(call.func, ast.Name) and call.func.id in {"getattr", "hasattr"}
+    ]
+
+
+def test_nobody_guesses_what_methods_an_object_has():
+    probing = {
+        file.shown for file in package_files() if file.part != "kernels" and probes_of(file.tree)
+    }
+    assert probing == PROBED.keys(), "a base class with defaults says the contract"
+
+
+def test_a_guess_is_found():
+    assert probes_of(ast.parse("if hasattr(sink, 'cut'): getattr(sink, 'cut')()"))
+    assert not probes_of(ast.parse("sink.cut()"))
+
+
 ALLOCATING = {"sort_groups"}
 """Kernels that cannot do without memory of their own; all others are `lean_njit`."""
 

@@ -28,10 +28,7 @@ class FileListing(NamedTuple):
 
 
 class FileFormat(Protocol):
-    """How files of one format are read.
-
-    Optional attribute ``bounded`` (True if absent): False for files that still grow.
-    """
+    """How files of one format are read."""
 
     @property
     def name(self) -> str:
@@ -40,6 +37,10 @@ class FileFormat(Protocol):
     @property
     def extensions(self) -> tuple[str, ...]:
         """Names of files that count when a directory is given, as in ``(".csv",)``."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a file ends: not if it still grows."""
 
     def read_schema(self, path: str) -> pa.Schema:
         """Return the schema of a file; raises `ConnectorError`."""
@@ -88,7 +89,7 @@ class FileSource(Source):
     ) -> None:
         self._patterns = as_patterns(paths)
         self._format = file_format
-        self.bounded: bool = getattr(file_format, "bounded", True)
+        self.bounded = file_format.bounded
         self._event_time = event_time
         if schema is None:
             schema = file_format.read_schema(first_file(self._patterns, file_format.extensions))

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from hpcstream.columns.shown_rows import heading, line_of, shown_rows
-from hpcstream.connectors.base import Part
+from hpcstream.connectors.base import Part, Sink
 from hpcstream.log import OUT
 
 SHOWN_ROWS = 20
 """Rows that `Stream.print` shows if it is not told."""
 
 
-class MemorySink:
+class MemorySink(Sink):
     """Keeps committed rows of this rank in `batches`, as `Sink`.
 
     Attributes
@@ -112,7 +112,7 @@ def _stream_of(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Buffe
     return sink.getvalue()
 
 
-class PrintSink:
+class PrintSink(Sink):
     """Prints rows as they come, one line each, as `Sink`; for looking at a stream, not for output.
 
     Rows are shown at once, so after a restart some are shown again. The names of the

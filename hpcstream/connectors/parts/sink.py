@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from hpcstream.connectors.base import Part
+from hpcstream.connectors.base import Part, Sink
 from hpcstream.connectors.coalesce import BLOCK_BYTES, Coalescer
 from hpcstream.connectors.files.listing import local_path, native
 from hpcstream.connectors.parts import directory as part_directory
@@ -117,7 +117,7 @@ class _OpenPart:
     n_rows: int = 0
 
 
-class FileSink:
+class FileSink(Sink):
     """Writes ``part-<sequence>-<rank>.<extension>`` files to a directory, as `Sink`.
 
     A part is written under a hidden name, fsynced by `prepare` and renamed by `commit`.

@@ -119,6 +119,16 @@ class Edge(Protocol):
     def free(self) -> None:
         """Give the communicators back, after the end. Collective over the edge's ranks."""
 
+    def snapshot(self) -> float | None:
+        """Return the measured bytes of a row, if they decide what is sent when."""
+
+    def restore(self, row_bytes: float, first_round: int) -> None:
+        """Go on as the edge that a snapshot was taken of; call before the first round."""
+
+    @property
+    def behind(self) -> list[int]:
+        """Producers, by their numbers on the edge, whose next step it waits for, if it knows."""
+
     @property
     def finished(self) -> bool:
         """Whether nothing is under way, nor will be, on any rank."""
@@ -186,6 +196,16 @@ class LocalEdge:
 
     def free(self) -> None:
         """Nothing is held."""
+
+    def snapshot(self) -> None:
+        """Return nothing: no bytes are sent."""
+
+    def restore(self, row_bytes: float, first_round: int) -> None:
+        """Nothing depends on the bytes of a row."""
+
+    @property
+    def behind(self) -> list[int]:
+        return []
 
     @property
     def finished(self) -> bool:

@@ -133,6 +133,17 @@ class ReduceEdge:
         """Give the communicator back. Collective."""
         self._calls.free()
 
+    def snapshot(self) -> None:
+        """Return nothing: a round is one step."""
+
+    def restore(self, row_bytes: float, first_round: int) -> None:
+        """Nothing depends on the bytes of a row."""
+
+    @property
+    def behind(self) -> list[int]:
+        """Nobody in particular: a reduction takes all ranks at once."""
+        return []
+
     def _reduce(
         self, batches: list[pa.RecordBatch], end: RoundEnd
     ) -> Generator[None, None, RoundInput]:

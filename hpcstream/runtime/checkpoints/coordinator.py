@@ -216,8 +216,8 @@ class Checkpointing:
         number = self._numbers[id(task)]
         for operator in task.chain.operators:
             if isinstance(operator, SinkOperator):
-                cut.durable[operator.number] = operator.cut()
-                cut.positions[operator.number] = operator.position()
+                cut.durable[operator.number] = operator.sink.cut()
+                cut.positions[operator.number] = operator.sink.position()
         cut.tasks[str(number)] = facts = task_facts(task)
         notice = commit_notice(task)
         if notice is not None:
@@ -306,7 +306,7 @@ class Checkpointing:
                 before = cut.durable[number]
                 parts = list(sink.sink.prepare())
                 cut.durable[number] = _joined(before, parts)
-                cut.positions[number] = sink.position()
+                cut.positions[number] = sink.sink.position()
         failed = failed or (yield from self.drain())
         if failed is not None:
             raise failed
@@ -387,7 +387,7 @@ class Checkpointing:
         background: list[tuple[SinkOperator, list[Part]]] = []
         for number, sink in self._sinks.items():
             parts = parts_of(number, reports)
-            if sink.commits_in_background:
+            if sink.sink.commits_in_background:
                 background.append((sink, parts))
             else:
                 self.session.store.check_attempt(self.session.attempt)

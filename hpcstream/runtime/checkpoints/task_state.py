@@ -16,9 +16,7 @@ def task_facts(task: Task) -> dict[str, Any]:
         "watermark": task.tracker.watermark,
         "watermarks": task.tracker.greatest.copy(),
         "counters": [[one.rows_in, one.rows_out] for one in task.chain.counters],
-        "row_bytes": [
-            edge.snapshot() if hasattr(edge, "snapshot") else None for edge in task.outputs.edges
-        ],
+        "row_bytes": [edge.snapshot() for edge in task.outputs.edges],
     }
     if isinstance(task, SourceTask):
         facts["source"] = source_facts(task)
@@ -73,7 +71,7 @@ def restore_facts(task: Task, facts: Mapping[str, Any], first_round: int) -> Non
         counters.rows_in, counters.rows_out = rows_in, rows_out
     for edge, row_bytes in zip(task.outputs.edges, facts["row_bytes"], strict=True):
         if row_bytes is not None:
-            edge.restore(row_bytes, first_round)  # type: ignore[attr-defined]
+            edge.restore(row_bytes, first_round)
     if isinstance(task, SourceTask):
         restore_source(task, facts["source"])
 

@@ -54,8 +54,7 @@ def _behind_on(task: Task, graph: PhysicalGraph) -> tuple[int, ...]:
 def _behind(edge: Edge, graph: PhysicalGraph) -> tuple[int, ...]:
     """Return the producers whose part is missing, as ranks of the job."""
     plan = next((one for one in graph.edges if one.name == edge.name), None)
-    places = getattr(edge, "behind", [])
-    return tuple(_members(plan)[place] for place in places) if plan else ()
+    return tuple(_members(plan)[place] for place in edge.behind) if plan else ()
 
 
 def _members(plan: EdgePlan) -> list[int]:

@@ -117,3 +117,61 @@ def test_a_whole_sink_stays_itself():
 def test_what_is_no_sink_is_refused():
     with pytest.raises(TypeError, match=r"no write\(batch\)"):
         as_sink(5)
+
+
+def test_a_small_sink_is_heard_in_every_method_that_it_has():
+    class Small:
+        target = "there"
+
+        def __init__(self):
+            self.calls = []
+
+        def write(self, batch):
+            self.calls.append("write")
+
+        def cut(self):
+            return lambda: [{"name": "cut"}]
+
+        def position(self):
+            return 7
+
+        def resume(self, schema, rank, size, attempt, stored):
+            self.calls.append(("resume", stored["parts"]))
+
+        def superseded(self, listed):
+            self.calls.append(("superseded", listed))
+
+    sink = as_sink(Small())
+    sink.resume(pa.schema({}), 0, 1, 1, {"parts": [], "positions": []})
+    sink.superseded([{"name": "x"}])
+
+    assert sink.commits_in_background
+    assert (sink.target, sink.position(), sink.cut()()) == ("there", 7, [{"name": "cut"}])
+    assert sink._sink.calls == [("resume", []), ("superseded", [{"name": "x"}])]
+    assert (sink.describe(), sink.snapshot()) == ("Small", {})
+
+
+def test_a_sink_without_a_cut_prepares_and_one_without_resume_begins_and_commits():
+    class Plain:
+        def __init__(self):
+            self.calls = []
+
+        def write(self, batch):
+            """Rows are not looked at."""
+
+        def begin(self, schema, rank, size, attempt):
+            self.calls.append(("begin", attempt))
+
+        def prepare(self):
+            self.calls.append("prepare")
+            return [{"name": "a"}]
+
+        def commit(self, parts):
+            self.calls.append(("commit", parts))
+
+    sink = as_sink(Plain())
+    sink.resume(pa.schema({}), 0, 1, 3, {"parts": [{"name": "b"}], "positions": [None]})
+
+    assert (sink.commits_in_background, sink.position()) == (False, None)
+    assert sink.cut()() == [{"name": "a"}]
+    assert sink._sink.calls == [("begin", 3), ("commit", [{"name": "b"}]), "prepare"]

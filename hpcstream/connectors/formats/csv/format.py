@@ -43,6 +43,7 @@ class CsvFormat:
 
     name = "csv"
     extensions = with_compressed(".csv")
+    bounded = True
 
     def __init__(self, options: CsvOptions) -> None:
         self.options = options

@@ -64,6 +64,7 @@ class Hdf5Format:
 
     name = "hdf5"
     extensions = EXTENSIONS
+    bounded = True
 
     def __init__(self, spec: TableSpec, split_rows: int = SPLIT_ROWS) -> None:
         self._spec = spec

@@ -68,6 +68,7 @@ class IpcFormat:
 
     name = "ipc"
     extensions = (".arrow", ".feather", ".ipc", ".arrows")
+    bounded = True
 
     def __init__(self, split_rows: int = SPLIT_ROWS) -> None:
         self._split_rows = split_rows

@@ -65,6 +65,7 @@ class JsonFormat:
 
     name = "json"
     extensions = with_compressed(".json", ".jsonl", ".ndjson")
+    bounded = True
 
     def __init__(
         self,

@@ -63,6 +63,7 @@ class ParquetFormat:
 
     name = "parquet"
     extensions = (".parquet", ".pq")
+    bounded = True
 
     def __init__(self, dictionary_columns: tuple[str, ...] = (), int96_unit: str = "us") -> None:
         self._dictionary_columns = dictionary_columns
