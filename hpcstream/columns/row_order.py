@@ -7,7 +7,7 @@
     place   0, then for each operator that makes several rows of one: its number among these
 
 Rows of equal event time go by (order, place, value). None of the three knows of ranks or of
-arrival. Numbers beyond their bits begin again at zero: then such rows go by their values.
+arrival. No two rows that are read have one order: numbers beyond their bits are refused.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ from hpcstream.columns.arrays import (
     validity,
 )
 from hpcstream.columns.event_time import ORDER_COLUMN, PLACE_COLUMN, TIME_COLUMN
+from hpcstream.errors import ConnectorError
 
 Ints = npt.NDArray[np.int64]
 
 _SOURCE_BITS, _SPLIT_BITS, _ROW_BITS = 7, 20, 36
+MOST_SOURCES, MOST_SPLITS, MOST_ROWS = 1 << _SOURCE_BITS, 1 << _SPLIT_BITS, 1 << _ROW_BITS
+"""How many sources of a job, splits of a source and rows of a split are told apart."""
 CHILD_BITS = 18
 """How many rows that one row becomes are told apart, as a power of two."""
 BATCH_BITS = 16
@@ -66,19 +69,35 @@ NO_PLACES.setflags(write=False)
 
 
 def orders_of_rows(source: int, split: int, start: int, n_rows: int) -> Ints:
-    """Return the orders of rows that were read one after the other."""
-    number = source % (1 << _SOURCE_BITS)
-    number = (number << _SPLIT_BITS) + split % (1 << _SPLIT_BITS)
-    first = start % (1 << _ROW_BITS)
-    rows = np.arange(first, first + n_rows, dtype=np.int64) % (1 << _ROW_BITS)
-    return rows + (number << _ROW_BITS)
+    """Return the orders of rows that were read one after the other.
+
+    Raises
+    ------
+    ConnectorError
+        The source, split or row has a number that is not told apart from others.
+    """
+    if split >= MOST_SPLITS or start + n_rows > MOST_ROWS or source >= MOST_SOURCES:
+        raise ConnectorError(_too_many(source, split, start + n_rows))
+    first = (((source << _SPLIT_BITS) + split) << _ROW_BITS) + start
+    return np.arange(first, first + n_rows, dtype=np.int64)
+
+
+def _too_many(source: int, split: int, n_rows: int) -> str:
+    if source >= MOST_SOURCES:
+        what, most = f"source number {source:,} of a job", MOST_SOURCES
+    elif split >= MOST_SPLITS:
+        what, most = f"split number {split:,} of a source", MOST_SPLITS
+    else:
+        what, most = f"row number {n_rows - 1:,} of a split", MOST_ROWS
+    return (
+        f"{what} has no place in the order of rows, which tells {most:,} apart; a plan needs that "
+        "order for first(), last() and other results that depend on it, and for reproducible=True"
+    )
 
 
 def of_later_sources(orders: Ints, offset: int) -> Ints:
-    """Return orders with numbers of sources that are greater by ``offset``."""
-    above = _SPLIT_BITS + _ROW_BITS
-    offset %= 1 << _SOURCE_BITS
-    return (orders + (offset << above)) & ((1 << (above + _SOURCE_BITS)) - 1)
+    """Return orders with numbers of sources that are greater by ``offset``; the plan has room."""
+    return orders + (offset << (_SPLIT_BITS + _ROW_BITS))
 
 
 def runs_of_splits(orders: Ints) -> list[tuple[int, int]]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hpcstream.columns.row_order import MOST_SOURCES
+from hpcstream.errors import PlanError
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -42,3 +45,14 @@ def united(inputs: Sequence[Origin]) -> tuple[Origin, tuple[int, ...]]:
         offsets.append(offset)
         sources |= {number + offset for number in one.sources}
     return Origin(all(one.in_order for one in inputs), sources), tuple(offsets)
+
+
+def refuse_too_many(origin: Origin) -> None:
+    """Raise `PlanError` if rows of some source cannot be told apart from those of another."""
+    number = max(origin.sources, default=0)
+    if number >= MOST_SOURCES:
+        raise PlanError(
+            f"the plan orders rows of {number + 1:,} sources, a stream that is joined to itself by "
+            f"union counted each time; {MOST_SOURCES} can be told apart: read several paths with "
+            "one source, or write results in between"
+        )

@@ -25,7 +25,7 @@ from hpcstream.graph.logical import (
     SinkNode,
     SourceNode,
 )
-from hpcstream.graph.origins import Origin, united
+from hpcstream.graph.origins import Origin, refuse_too_many, united
 from hpcstream.graph.physical import OperatorPlan, PhysicalGraph, TaskPlan
 from hpcstream.graph.plan_builder import PlanBuilder, Port
 from hpcstream.graph.rewrites import optimized
@@ -105,6 +105,8 @@ class _Planner(PlanBuilder):
         task.has_order = self.hidden_needs.has_order(node)
         task.source_ordinal = sum(one.source is not None for one in self.tasks) - 1
         origin = Origin(in_order=True, sources=frozenset((task.source_ordinal,)))
+        if task.has_order:
+            refuse_too_many(origin)
         fields = list(node.schema)
         if node.time is not None:
             fields.append(pa.field(TIME_COLUMN, pa.int64()))
@@ -149,6 +151,8 @@ class _Planner(PlanBuilder):
                 p.origin if s else p.origin.mixed() for p, s in zip(ports, stay, strict=True)
             ]
             origin, offsets = united(origins)
+            if any(offsets) and self.hidden_needs.has_order(node):
+                refuse_too_many(origin)
             moved = [Port(task, (-1, MAIN), port.schema) for port in ports]
             by = requirements[0].columns if isinstance(requirements[0], ByKey) else None
         else:

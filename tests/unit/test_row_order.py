@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hpcstream as hs
 from hpcstream.columns.row_order import (
     key_orders,
     nested_places,
@@ -16,6 +17,7 @@ from hpcstream.columns.row_order import (
     orders_of_rows,
     runs_of_splits,
 )
+from hpcstream.errors import ConnectorError, PlanError
 
 KEYS = {
     pa.int8(): st.integers(-128, 127),
@@ -88,8 +90,58 @@ def test_runs_of_splits_are_rows_of_one_source_and_split():
     assert runs_of_splits(orders[:0]) == [(0, 0)]
 
 
-@pytest.mark.parametrize(("offset", "source"), [(0, 3), (2, 5), (126, 1)])
+@pytest.mark.parametrize(("offset", "source"), [(0, 3), (2, 5), (124, 127)])
 def test_sources_are_told_apart_in_a_union_and_nothing_else_changes(offset, source):
     moved = of_later_sources(orders_of_rows(3, 7, 11, 4), offset)
 
     assert moved.tolist() == orders_of_rows(source, 7, 11, 4).tolist()
+
+
+@pytest.mark.parametrize(
+    ("last", "beyond", "what"),
+    [
+        ((127, 0, 0, 1), (128, 0, 0, 1), "source number 128"),
+        ((0, 2**20 - 1, 0, 1), (0, 2**20, 0, 1), "split number 1,048,576"),
+        ((0, 0, 2**36 - 2, 2), (0, 0, 2**36 - 2, 3), "row number 68,719,476,736"),
+    ],
+)
+def test_what_has_no_place_in_the_order_is_refused_not_taken_for_another(last, beyond, what):
+    assert orders_of_rows(*last)[-1] >= 0
+
+    with pytest.raises(ConnectorError, match=what):
+        orders_of_rows(*beyond)
+
+
+@given(
+    rows=st.sets(
+        st.tuples(
+            st.sampled_from([0, 1, 127]),
+            st.sampled_from([0, 1, 2**20 - 1]),
+            st.sampled_from([0, 1, 2**36 - 1]),
+        ),
+        min_size=2,
+    ).map(sorted)
+)
+def test_no_two_rows_have_one_order_which_is_that_of_source_split_and_row(rows):
+    orders = [int(orders_of_rows(*row, 1)[0]) for row in rows]
+
+    assert orders == sorted(set(orders))
+
+
+def test_a_plan_that_orders_rows_of_more_sources_than_are_told_apart_is_refused():
+    def planned(n_sources, way):
+        job = hs.Job("many")
+        one = pa.table({"t": [1], "k": [1]})
+        times = {"event_time": "t", "event_time_unit": "ms"}
+        streams = [
+            job.from_batches(one, **times) for _ in range(n_sources if way == "apart" else 1)
+        ]
+        streams *= n_sources // len(streams)
+        windows = streams[0].union(*streams[1:]).key_by("k").window(hs.tumbling("1s"))
+        windows.agg(last=hs.col("t").last()).collect()
+        return job.explain()
+
+    for way in ("apart", "itself"):
+        planned(128, way)
+        with pytest.raises(PlanError, match="128 can be told apart"):
+            planned(129, way)

@@ -86,11 +86,17 @@ class RowStamper:
         if spec.time is not None:
             columns = [*columns, self._times(batch, split, start)]
         if spec.has_order:
-            order = orders_of_rows(spec.ordinal, number, start, batch.num_rows)
+            order = self._orders(split, number, start, batch.num_rows)
             columns = [*columns, pa.array(order)]
         if not columns:
             return batch.select([])
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+
+    def _orders(self, split: Split, number: int, start: int, n_rows: int) -> np.ndarray:
+        try:
+            return orders_of_rows(self._spec.ordinal, number, start, n_rows)
+        except ConnectorError as error:
+            raise ConnectorError(f"{split.id}: {error}") from None
 
     def _times(self, batch: pa.RecordBatch, split: Split, start: int) -> pa.Array:
         time = self._spec.time
