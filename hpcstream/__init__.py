@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from hpcstream.aggregates.accumulator import Accumulator, InputRows
     from hpcstream.aggregates.base import Aggregate, AggregateCall, Inputs
     from hpcstream.aggregates.counts_sums import count
+    from hpcstream.api.branches import split_dead_letters
     from hpcstream.api.collected import Collected
     from hpcstream.api.job import Job
     from hpcstream.api.stream import KeyedStream, Stream, WindowedStream
     from hpcstream.api.windows import hopping, sliding, tumbling
-    from hpcstream.connectors.base import Sink, Source
+    from hpcstream.connectors.base import Chunk, Sink, Source, Split, SplitReader
+    from hpcstream.connectors.dead_letters import MessageRows
+    from hpcstream.connectors.formats.csv.decoder import CsvDecoder
+    from hpcstream.connectors.formats.json.decoder import JsonDecoder
     from hpcstream.connectors.in_process import generators
+    from hpcstream.connectors.polling import Poller
     from hpcstream.errors import (
         ConnectorError,
         EarlyExit,
@@ -43,7 +48,12 @@ _HOMES = {
     "hpcstream.api.stream": ("KeyedStream", "Stream", "WindowedStream"),
     "hpcstream.api.windows": ("hopping", "sliding", "tumbling"),
     "hpcstream.connectors.in_process": ("generators",),
-    "hpcstream.connectors.base": ("Sink", "Source"),
+    "hpcstream.connectors.base": ("Chunk", "Sink", "Source", "Split", "SplitReader"),
+    "hpcstream.connectors.dead_letters": ("MessageRows",),
+    "hpcstream.connectors.formats.csv.decoder": ("CsvDecoder",),
+    "hpcstream.connectors.formats.json.decoder": ("JsonDecoder",),
+    "hpcstream.connectors.polling": ("Poller",),
+    "hpcstream.api.branches": ("split_dead_letters",),
     "hpcstream.errors": (
         "ConnectorError",
         "EarlyExit",
@@ -68,8 +78,10 @@ __all__ = [
     "Accumulator",
     "Aggregate",
     "AggregateCall",
+    "Chunk",
     "Collected",
     "ConnectorError",
+    "CsvDecoder",
     "EarlyExit",
     "Expression",
     "HpcstreamError",
@@ -78,13 +90,18 @@ __all__ = [
     "Job",
     "JobResult",
     "JobStopped",
+    "JsonDecoder",
     "KeyedStream",
     "LauncherError",
+    "MessageRows",
     "OverflowInAggregate",
     "PlanError",
+    "Poller",
     "RemoteError",
     "Sink",
     "Source",
+    "Split",
+    "SplitReader",
     "StallError",
     "Stream",
     "WindowedStream",
@@ -96,6 +113,7 @@ __all__ = [
     "hopping",
     "lit",
     "sliding",
+    "split_dead_letters",
     "tumbling",
     "when",
 ]

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from hpcstream.aggregates.base import AggregateCall
 from hpcstream.aggregates.registry import AGGREGATES
+from hpcstream.api.branches import check_same_rows
 from hpcstream.api.collected import Collected
 from hpcstream.api.dataflow import Dataflow
 from hpcstream.api.file_writing import FileWriting
 from hpcstream.api.notebook import preformatted, schema_text
 from hpcstream.api.row_transforms import RowTransforms
-from hpcstream.api.union_inputs import check_same_rows
 from hpcstream.api.window_checks import (
     aggregate_named,
     check_key_type,

@@ -221,7 +221,8 @@ class Source(ABC):
     def discover(self) -> list[Split] | None:
         """Return all splits that exist now, of a live source that gets more while it runs.
 
-        Asked on rank 0, in a thread beside the rounds, once in ``discover_every``. Splits that
+        Asked on rank 0, in a thread beside the rounds, when the job starts and once in
+        ``discover_every``. Splits that
         were not there before begin at their beginning. Splits that have ended, and are not in
         the list any more, are forgotten: their ids must not come again. None: there will be no
         further splits, so that the source ends with those it has. A source that leaves this

@@ -233,12 +233,8 @@ class _Builder:
         for plan in self._discovered:
             assert plan.source is not None
             every_s = plan.source.discover_s
-            one = Discovered(
-                plan.number, plan.source.source, plan.ranks, every_s, pacers.get(plan.number)
-            )
-            if self.start.restored is None:
-                one.due_s = self.clock() + every_s
-            sources.append(one)
+            pacer = pacers.get(plan.number)
+            sources.append(Discovered(plan.number, plan.source.source, plan.ranks, every_s, pacer))
         numbers = {
             plan.number: {one.split.id: one.number for one in dealt.get(plan.number, ())}
             for plan in self._discovered

@@ -168,12 +168,13 @@ def test_row_order_tells_source_split_and_row_apart():
     assert other > orders_of_rows(0, (1 << 20) - 1, (1 << 36) - 1, 1)
 
 
-def test_numbers_too_large_for_the_row_order_begin_again():
-    orders = orders_of_rows((1 << 7) + 1, (1 << 20) + 3, (1 << 36) - 2, 4)
+def test_a_split_without_a_place_in_the_row_order_is_refused_by_name():
+    source = ListSource([[rows(1)]], schema=SCHEMA)
+    progress = SplitProgress(1 << 20, Split("one too many", source.list_splits()[0].info))
+    reader = BoundedReader(spec_of(source, has_order=True), [progress])
 
-    assert orders.tolist() == (
-        orders_of_rows(1, 3, (1 << 36) - 2, 2).tolist() + orders_of_rows(1, 3, 0, 2).tolist()
-    )
+    with pytest.raises(ConnectorError, match=r"one too many: split number 1,048,576"):
+        list(reader.read_round(1))
 
 
 def test_a_null_event_time_is_named_with_its_split_and_row():

@@ -24,7 +24,7 @@ from hpcstream.checkpoint.storage.background import Outcome
 from hpcstream.connectors.base import Source, Split
 from hpcstream.errors import ConnectorError
 from hpcstream.exchange.communicator import Communicator, gather_bytes
-from hpcstream.log import say
+from hpcstream.log import warn
 from hpcstream.runtime.sources.pacing import Pacer
 from hpcstream.runtime.sources.reader import SplitProgress
 
@@ -105,12 +105,8 @@ class Discovery:
 
     def has_news(self) -> bool:
         """Return, on rank 0, whether ranks are to be told of something: for the next status."""
-        if self._comm.rank or self._queue or self._is_told:
+        if self._is_told:
             return False
-        now_s = self._clock()
-        for one in self._sources.values():
-            if one.is_open and one.news is None:
-                self._look(one, now_s)
         self._is_told = any(one.news is not None for one in self._sources.values())
         return self._is_told
 
@@ -119,8 +115,10 @@ class Discovery:
         self._queue.append(self._exchange())
 
     def progress(self) -> bool:
-        """Go on with the oldest exchange under way; return whether anything moved."""
+        """Ask sources if it is time, or go on with an exchange; return whether anything moved."""
         if not self._queue:
+            if self._comm.rank == 0:
+                self._ask()
             return False
         try:
             next(self._queue[0])
@@ -139,6 +137,12 @@ class Discovery:
 
     # -- on rank 0 ---------------------------------------------------------------------
 
+    def _ask(self) -> None:
+        now_s = self._clock()
+        for one in self._sources.values():
+            if one.is_open and one.news is None:
+                self._look(one, now_s)
+
     def _look(self, one: Discovered, now_s: float) -> None:
         """Ask a source if it is time, or take its answer."""
         if one.asked is None:
@@ -153,7 +157,7 @@ class Discovery:
         try:
             one.news = _news(one, asked.result())
         except Exception as error:
-            say(
+            warn(
                 f"{one.source.describe()}: discover() failed, {type(error).__name__}: {error}; "
                 f"asking again in {one.every_s:g} s"
             )

@@ -16,9 +16,9 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
+from hpcstream.checkpoint.format import CheckpointFile
 from hpcstream.checkpoint.pending import TASKS
 from hpcstream.checkpoint.storage.directory import CheckpointStore
-from hpcstream.checkpoint.storage.file import CheckpointFile
 from hpcstream.checkpoint.storage.manifest import read_manifest
 from hpcstream.connectors.base import Chunk, Split
 from hpcstream.testing import ManualClock, start_ranks

@@ -50,7 +50,7 @@ class CsvBlocks:
         ConnectorError
             What is wrong, with line and column.
         """
-        once, twice = self._passes(wanted)
+        once, twice = passes(self._options, self._types, wanted)
         n_done = 0
         try:
             for batch in self._side_by_side(once):
@@ -76,17 +76,6 @@ class CsvBlocks:
         except (pa.ArrowException, OSError) as error:
             raise located(self._path, self._options, error) from error
 
-    def _passes(self, wanted: Sequence[str]) -> tuple[list[Pass], list[Pass]]:
-        """Return the first way to read, and the one to try if that fails, if there is one."""
-        of_text, of_others = self._options.null_rules
-        texts = [name for name in wanted if is_text(read_as(self._types[name]))]
-        others = [name for name in wanted if name not in texts]
-        if of_text == of_others or not others:
-            return [(wanted, of_text)], []
-        if not texts:
-            return [(wanted, of_others)], []
-        return [(wanted, of_text)], [(texts, of_text), (others, of_others)]
-
     def _side_by_side(self, passes: Sequence[Pass]) -> Iterator[pa.RecordBatch]:
         with ExitStack() as opened:
             files = [opened.enter_context(closing(self._file())) for _ in passes]
@@ -97,7 +86,7 @@ class CsvBlocks:
             for parts in zip(*readers, strict=True):  # the blocks of all end at the same rows
                 for part in parts:
                     self._check_line_breaks(files[0], part)
-                yield self._joined(parts)
+                yield joined(parts, self._types)
             if files[0].n_quotes % 2:
                 fault = unclosed_quote(self._path, self._options)
                 if fault is not None:
@@ -107,41 +96,7 @@ class CsvBlocks:
         return TextFile(self._path, "CSV", self._options.encoding)
 
     def _reader(self, file: TextFile, one: Pass) -> Any:
-        from pyarrow import csv
-
-        columns, rule = one
-        return csv.open_csv(
-            file,
-            read_options=csv.ReadOptions(
-                use_threads=False,
-                block_size=self._options.block_bytes,
-                column_names=self._beginning.names,
-                skip_rows=self._beginning.n_lines,
-            ),
-            parse_options=csv.ParseOptions(
-                delimiter=self._options.delimiter,
-                # Else a value whose line break falls on the end of a block is misread. The
-                # option of this name is a check of ours.
-                newlines_in_values=True,
-                ignore_empty_lines=not self._beginning.keeps_blank_lines,
-            ),
-            convert_options=csv.ConvertOptions(
-                column_types={name: read_as(self._types[name]) for name in self._types},
-                include_columns=columns,
-                null_values=rule.spellings,
-                strings_can_be_null=rule.in_text,
-                quoted_strings_can_be_null=rule.quoted,
-            ),
-        )
-
-    def _joined(self, parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-        """Return the columns of several batches as one, each of its type."""
-        names = [name for part in parts for name in part.schema.names]
-        columns = [column for part in parts for column in part.columns]
-        for i, name in enumerate(names):
-            if columns[i].type != self._types.get(name, columns[i].type):
-                columns[i] = as_type(columns[i], self._types[name])
-        return pa.RecordBatch.from_arrays(columns, names)
+        return open_reader(file, self._options, self._beginning, self._types, one)
 
     def _check_line_breaks(self, file: TextFile, batch: pa.RecordBatch) -> None:
         if self._options.newlines_in_values or not (file.n_quotes and file.is_longer):
@@ -150,6 +105,66 @@ class CsvBlocks:
             values = column.dictionary if pa.types.is_dictionary(column.type) else column
             if is_text(values.type) and _holds_line_break(values):
                 raise line_break_in_value(self._path, self._options)
+
+
+def passes(
+    options: CsvOptions, types: Mapping[str, pa.DataType], wanted: Sequence[str]
+) -> tuple[list[Pass], list[Pass]]:
+    """Return the first way to read columns, and the one to try if that fails, if there is one."""
+    of_text, of_others = options.null_rules
+    texts = [name for name in wanted if is_text(read_as(types[name]))]
+    others = [name for name in wanted if name not in texts]
+    if of_text == of_others or not others:
+        return [(wanted, of_text)], []
+    if not texts:
+        return [(wanted, of_others)], []
+    return [(wanted, of_text)], [(texts, of_text), (others, of_others)]
+
+
+def open_reader(
+    file: Any,
+    options: CsvOptions,
+    beginning: Beginning,
+    types: Mapping[str, pa.DataType],
+    one: Pass,
+) -> Any:
+    """Return Arrow's reader of some columns of a file, or of text that lies in memory."""
+    from pyarrow import csv
+
+    columns, rule = one
+    return csv.open_csv(
+        file,
+        read_options=csv.ReadOptions(
+            use_threads=False,
+            block_size=options.block_bytes,
+            column_names=beginning.names,
+            skip_rows=beginning.n_lines,
+        ),
+        parse_options=csv.ParseOptions(
+            delimiter=options.delimiter,
+            # Else a value whose line break falls on the end of a block is misread. The
+            # option of this name is a check of ours.
+            newlines_in_values=True,
+            ignore_empty_lines=not beginning.keeps_blank_lines,
+        ),
+        convert_options=csv.ConvertOptions(
+            column_types={name: read_as(types[name]) for name in types},
+            include_columns=columns,
+            null_values=rule.spellings,
+            strings_can_be_null=rule.in_text,
+            quoted_strings_can_be_null=rule.quoted,
+        ),
+    )
+
+
+def joined(parts: Sequence[pa.RecordBatch], types: Mapping[str, pa.DataType]) -> pa.RecordBatch:
+    """Return the columns of several batches as one, each of its type."""
+    names = [name for part in parts for name in part.schema.names]
+    columns = [column for part in parts for column in part.columns]
+    for i, name in enumerate(names):
+        if columns[i].type != types.get(name, columns[i].type):
+            columns[i] = as_type(columns[i], types[name])
+    return pa.RecordBatch.from_arrays(columns, names)
 
 
 def _holds_line_break(values: pa.Array) -> bool:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from hpcstream.connectors.formats.json.types import as_text
 from hpcstream.connectors.formats.text_file import UTF8, TextFile
+from hpcstream.connectors.scan import one_batch
 from hpcstream.errors import ConnectorError
 
 _LINES_TRIED_AT_ONCE = 4_096
@@ -149,22 +150,28 @@ def _longest_good_prefix(lines: Sequence[bytes], shape: JsonShape) -> int:
 
 
 def _fault(lines: Sequence[bytes], shape: JsonShape) -> str | None:
-    from pyarrow import json as arrow_json
-
     text = b"\n".join(line for line in lines if line.strip())
-    if not text:
-        return None
-    whole = arrow_json.ReadOptions(use_threads=False, block_size=len(text) + 1)
     try:
-        table = arrow_json.read_json(
-            io.BytesIO(text), read_options=whole, parse_options=shape.options()
-        )
-        known = [name for name in shape.schema.names if name in table.schema.names]
-        for batch in table.select(known).to_batches():
-            shape.cast(batch)
+        if text:
+            parsed_lines(text, shape)
     except pa.ArrowException as error:
         return _ROW_IN_BLOCK.sub("", str(error))
     return None
+
+
+def parsed_lines(text: bytes, shape: JsonShape) -> pa.RecordBatch:
+    """Return the rows of JSON lines that lie in memory. Raises Arrow's errors.
+
+    No line may be ``null``: see `JsonFile`.
+    """
+    from pyarrow import json as arrow_json
+
+    whole = arrow_json.ReadOptions(use_threads=False, block_size=len(text) + 1)
+    table = arrow_json.read_json(
+        io.BytesIO(text), read_options=whole, parse_options=shape.options()
+    )
+    known = [name for name in shape.schema.names if name in table.schema.names]
+    return shape.cast(one_batch(table.select(known)))
 
 
 def _lines(path: str, encoding: str) -> Iterator[bytes]:
