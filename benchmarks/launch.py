@@ -17,7 +17,8 @@ from benchmarks.contestant import MARK
 from benchmarks.memory import MemorySampler
 from benchmarks.trial import Trial
 from hpcstream.launch import mpiexec
-from hpcstream.launch.supervise import kill_tree, remove_session
+from hpcstream.launch.quirks.openmpi import remove_session
+from hpcstream.launch.supervise import kill_tree
 from hpcstream.process.launcher_facts import may_use_several_hosts
 
 ROOT = Path(__file__).parents[1]

@@ -1,16 +1,15 @@
 """hpcstream: a stream processing engine for HPC, on MPI.
 
-The public names. Importing this starts no MPI and compiles nothing; each name is
-loaded when it is first used, so that the command line starts at once.
+The public names. Importing this starts no MPI, compiles nothing, and changes nothing in the
+process, unless HPCSTREAM_EXIT_HOOKS=1 asks for it; each name is loaded when it is first used, so
+that the command line starts at once.
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from hpcstream._version import __version__
-from hpcstream.process.leaving import watch_exit
-from hpcstream.process.tracebacks import install_excepthook
-from hpcstream.process.world import World, reach_by
 
 if TYPE_CHECKING:
     from hpcstream.aggregates.accumulator import Accumulator, InputRows
@@ -119,15 +118,10 @@ __all__ = [
 ]
 
 
-def _world() -> World:
-    from hpcstream.exchange import mpi
+if os.environ.get("HPCSTREAM_EXIT_HOOKS") == "1":  # `hpcstream run` sets it for its ranks
+    from hpcstream.launch.exit_hooks import install
 
-    return mpi.world()
-
-
-reach_by(_world)
-watch_exit()
-install_excepthook()
+    install()
 
 
 if not TYPE_CHECKING:  # or every name would be one, of any type

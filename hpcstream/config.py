@@ -16,6 +16,9 @@ EXPLAIN = "HPCSTREAM_EXPLAIN"
 """Environment variable: print the plan instead of running (``hpcstream explain``)."""
 
 
+EXIT_HOOKS = "HPCSTREAM_EXIT_HOOKS"
+"""Environment variable: watch how the script ends from ``import hpcstream`` on."""
+
 STOP_GRACE = "HPCSTREAM_STOP_GRACE"
 """Environment variable: ``stop_grace_s`` of runs that are not told."""
 

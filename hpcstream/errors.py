@@ -11,6 +11,7 @@
     ├── EarlyExit                   a function of the job called ``sys.exit()``
     └── RemoteError                 another rank failed; its own error is shown there
     JobStopped (SystemExit)         the job was asked to stop, and did
+    RanksEnded (SystemExit)         all simulated ranks were ended
 
 A wrong argument is a plain `TypeError` or `ValueError` at the call.
 """
@@ -80,3 +81,7 @@ class JobStopped(SystemExit):
     """
 
     result: Any = None
+
+
+class RanksEnded(SystemExit):
+    """All ranks were ended, where that does not end the process: simulated ones."""

@@ -12,6 +12,7 @@ from hpcstream.errors import RemoteError
 from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import gather_bytes, wait_for
 from hpcstream.exchange.renewal import RenewedCommunicator
+from hpcstream.process.failure import failure_of
 
 Program = Callable[[Any], Generator[None, None, Any]]
 
@@ -238,7 +239,7 @@ class CommunicatorContract:
             error = ValueError("mine") if comm.rank == last else None
             with pytest.raises((ValueError, RemoteError), match="mine") as caught:
                 yield from raise_together(error, comm)
-            assert caught.value.agreed_by_all_ranks
+            assert failure_of(caught.value).is_agreed
             if comm.rank == last:
                 assert caught.value is error
             else:

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from hpcstream.launch import mpiexec
-from hpcstream.launch.supervise import kill_tree, remove_session
-from hpcstream.process.launcher_facts import quick_start
+from hpcstream.launch.quirks.openmpi import quick_start, remove_session
+from hpcstream.launch.supervise import kill_tree
 
 UNDER_MPIEXEC = "HPCSTREAM_TEST_RANKS" in os.environ
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hpcstream.api.misuse import Reminder
 from hpcstream.graph.logical import SinkNode
+from hpcstream.launch import exit_hooks
 
 if TYPE_CHECKING:
     from hpcstream.observability.result import JobResult
@@ -24,11 +24,12 @@ class Dataflow:
     """
 
     def __init__(self, name: str) -> None:
+        exit_hooks.install()
         self.name = name
         self.has_begun = False
         self.last_result: JobResult | None = None
         self._sinks: list[SinkNode] = []
-        self._reminder = Reminder(name)
+        self._reminder = exit_hooks.Reminder(name)
 
     def _add_sink(self, node: SinkNode) -> None:
         self._sinks.append(node)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import sys
 import types
 import warnings
@@ -17,9 +15,7 @@ from hpcstream.calls import example
 from hpcstream.expressions.expression import Expression, col, to_expression
 from hpcstream.expressions.zones import moments_taken_as_local
 from hpcstream.hints import near
-from hpcstream.log import launched_rank, warn
-
-_MOST_NAMED = 3
+from hpcstream.log import launched_rank
 
 _CALLED = {
     **dict.fromkeys(("sep", "separator", "delim"), "delimiter"),
@@ -160,41 +156,3 @@ def _level_of_user() -> int:
     while frame.f_back and str(frame.f_globals.get("__name__")).startswith("hpcstream."):
         level, frame = level + 1, frame.f_back
     return level
-
-
-class Reminder:
-    """Of a job that has sinks: unless it is run, the end of the script names it.
-
-    It does not keep the job, which may be gone by then.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def set(self) -> None:
-        """Name the job at the end."""
-        _reminders[self] = os.getpid()
-
-    def clear(self) -> None:
-        """Forget it: the job is run, or looked at."""
-        _reminders.pop(self, None)
-
-
-_reminders: dict[Reminder, int] = {}
-"""With the process that built the job: its children only have copies."""
-
-
-@atexit.register
-def _remind() -> None:
-    """Name the jobs that were never run; not after an error, nor where it may be meant so."""
-    failed, interactive = hasattr(sys, "last_type"), hasattr(sys, "ps1")
-    if failed or interactive or launched_rank() or "pytest" in sys.modules:
-        return
-    processes = sys.modules.get("multiprocessing.process")
-    if processes is not None and processes.parent_process() is not None:
-        return  # it imported the script for the sake of a function
-    names = sorted({one.name for one, process in _reminders.items() if process == os.getpid()})
-    if names:
-        others = f" and {len(names) - _MOST_NAMED} others" if len(names) > _MOST_NAMED else ""
-        shown = ", ".join(map(repr, names[:_MOST_NAMED])) + others
-        warn(f"the script ended without job.run() of {shown}")

@@ -9,7 +9,10 @@ import sys
 from dataclasses import replace
 
 from hpcstream.cli.run import start
-from hpcstream.process.launcher_facts import Launch, launches, mpi_of_library, quick_start
+from hpcstream.launch.quirks.openmpi import quick_start
+from hpcstream.launch.quirks.registry import describe
+from hpcstream.log import OUT
+from hpcstream.process.launcher_facts import Launch, launches, mpi_of_library
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -20,7 +23,7 @@ def doctor(options: argparse.Namespace) -> int:
     os.environ.update(quick_start(os.environ) if not launches(os.environ) else {})
     report = _report()
     if report is not None:
-        print(report, end="")
+        OUT.write(report)
     return 0
 
 
@@ -49,7 +52,8 @@ def _report() -> str | None:
         n_ranks=facts["world_size"],
         started_ranks=launch.size if launch else None,
     )
-    return report(mpi, [pickle.loads(rank) for rank in seen])
+    found = report(mpi, [pickle.loads(rank) for rank in seen])
+    return f"{found}\n{describe(mpi_of_library(facts['library']))}"
 
 
 def _own_launch(library: str) -> Launch | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hpcstream.config import (
     CHECKPOINT_DIR,
+    EXIT_HOOKS,
     EXPLAIN,
     LOST_HOST,
     SCRATCH_DIR,
@@ -158,6 +159,7 @@ def _launch(program: Sequence[str], ranks: int, wanted: str, environ: dict[str, 
         slots = max(slots, ranks)  # whether they are crowded there is not known
     crowded = f", {ranks} ranks on {slots} cores" if ranks > slots else ""
     say(f"{ranks} ranks by {launcher.path} ({launcher.version}{crowded})")
+    environ.setdefault(EXIT_HOOKS, "1")
     environ.setdefault(TERMINAL, str(_terminal_width()))
     # A launcher may give ranks a terminal; colours of compiler errors would then end up in files.
     environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")

@@ -9,6 +9,7 @@ from typing import Any
 from hpcstream.errors import RemoteError
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.process.early_exit import as_error
+from hpcstream.process.failure import exit_status_of, failure_of, mark_agreed, mark_shown
 
 _MOST_OTHERS = 4
 """Errors of other ranks that a traceback names."""
@@ -30,10 +31,10 @@ def raise_together(error: BaseException | None, comm: Communicator) -> Generator
         return
     if error is None:
         error = _of_another_rank(failed)
-        error.shown_by_hpcstream = True  # type: ignore[attr-defined]
+        mark_shown(error)
     elif texts.index(own) < comm.rank:
-        error.shown_by_hpcstream = True  # type: ignore[attr-defined]  # by that rank
-    error.agreed_by_all_ranks = True  # type: ignore[attr-defined]
+        mark_shown(error)  # by that rank
+    mark_agreed(error)
     raise error
 
 
@@ -41,7 +42,7 @@ def _report(error: BaseException | None) -> bytes:
     if error is None:
         return b""
     report: dict[str, Any] = {"text": f"{type(error).__name__}: {error}"}
-    report["status"] = getattr(error, "exit_status", 1)
+    report["status"] = exit_status_of(error)
     if isinstance(error, SystemExit):
         report["code"] = error.code
     return json.dumps(report).encode()
@@ -63,14 +64,14 @@ def let_one_speak(error: BaseException, comm: Communicator) -> Generator[None, N
     Ranks that stumble over different rows have different errors, of one cause mostly.
     ``error`` is what `raise_together` raised here.
     """
-    is_silent = getattr(error, "shown_by_hpcstream", False) or not isinstance(error, Exception)
+    is_silent = failure_of(error).is_shown or not isinstance(error, Exception)
     own = "" if is_silent else f"{type(error).__name__}: {error}".splitlines()[0]
     texts = yield from gather_bytes(comm, own.encode(errors="backslashreplace"))
     failed = [rank for rank, text in enumerate(texts) if text]
     if not own:
         return
     if comm.rank != failed[0]:
-        error.shown_by_hpcstream = True  # type: ignore[attr-defined]  # by that rank
+        mark_shown(error)  # by that rank
         return
     for rank in failed[1 : 1 + _MOST_OTHERS]:
         error.add_note(f"also failed on rank {rank}: {texts[rank].decode()}")

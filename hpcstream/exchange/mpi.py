@@ -20,7 +20,7 @@ import mpi4py
 from hpcstream.errors import PlanError
 from hpcstream.exchange.communicator import NOTE_BYTES, Communicator, Request
 from hpcstream.log import flush
-from hpcstream.process import farewell, tracebacks
+from hpcstream.process import farewell
 from hpcstream.process.launcher_facts import check_before_start
 from hpcstream.process.world import World
 
@@ -208,8 +208,6 @@ def communicator(comm: Any = None) -> MPICommunicator:
         raise PlanError(
             f"comm must be an mpi4py intracommunicator with this rank in it; got {comm!r}"
         )
-    if MPI.COMM_WORLD.Get_size() > 1:
-        tracebacks.install_excepthook(around_others=True)
     _World.open(comm)
     return MPICommunicator(_duplicate(comm))
 

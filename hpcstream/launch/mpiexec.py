@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcstream.errors import LauncherError
+from hpcstream.launch.quirks.openmpi import quick_start
 from hpcstream.memory.host_share import read_host_share
 from hpcstream.process.launcher_facts import (
     MPICH,
@@ -22,7 +23,6 @@ from hpcstream.process.launcher_facts import (
     UNKNOWN,
     may_use_several_hosts,
     mpi_of_library,
-    quick_start,
     short_version,
 )
 

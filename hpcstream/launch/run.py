@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator
 from typing import Any
 
 from hpcstream.config import JobConfig
@@ -16,49 +14,44 @@ from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.local_ranks import count_local_ranks
 from hpcstream.exchange.solo import SoloCommunicator
 from hpcstream.graph.logical import LogicalGraph
+from hpcstream.launch import exit_hooks
 from hpcstream.launch.kernel_cache import compile_kernels
-from hpcstream.log import flush, occupy_closed_streams, say, show_summary, warn
+from hpcstream.log import flush, say, show_summary, warn
 from hpcstream.memory.host_share import read_host_share
 from hpcstream.memory.pool import process_pool
 from hpcstream.observability.result import JobResult
 from hpcstream.observability.summary import doubts_of
+from hpcstream.process import effects
+from hpcstream.process.failure import failure_of
 from hpcstream.process.family import job_of_this_process
-from hpcstream.process.heap import give_back_freed_memory, keep_freed_memory
 from hpcstream.process.launcher_facts import is_launched
 from hpcstream.process.spawned import known_to_children
 from hpcstream.process.stop_signals import SignalledStop
 from hpcstream.process.tracebacks import shorten
 from hpcstream.runtime.driver import Backoff, drive
 from hpcstream.runtime.job import JobRun
-from hpcstream.runtime.sources.time_slice import long_turns
 
 
 def run_job(
     name: str, graph: LogicalGraph, config: JobConfig, comm: Any, *, show: bool
 ) -> JobResult:
     """Run a graph on all ranks of ``comm``; see `hpcstream.Job.run`. Collective."""
-    occupy_closed_streams()
-    own = find_communicator(comm)
-    keep_freed_memory()
-    try:
-        with (
-            job_of_this_process(),
-            known_to_children(),
-            SignalledStop(
-                has_checkpoints=config.checkpoint_dir is not None,
-                grace_s=config.stop_grace_s,
-                rank=own.rank,
-                abort=own.abort,
-                is_interactive=_is_interactive(),
-            ) as stop,
-        ):
-            run = JobRun(name, graph, config, own, stop=stop)
-            stop.doing = run.doing
-            result = _run(run, own, stop, is_bounded=not graph.has_live_source)
-    finally:
-        shared_messages.trim()
-        process_pool().trim()
-        give_back_freed_memory()
+    with effects.during_run() as undone:
+        own = find_communicator(comm)
+        undone.callback(process_pool().trim)
+        undone.callback(shared_messages.trim)
+        undone.enter_context(job_of_this_process())
+        undone.enter_context(known_to_children())
+        stop = SignalledStop(
+            has_checkpoints=config.checkpoint_dir is not None,
+            grace_s=config.stop_grace_s,
+            rank=own.rank,
+            abort=own.abort,
+            is_interactive=_is_interactive(),
+        )
+        run = JobRun(name, graph, config, own, stop=undone.enter_context(stop))
+        stop.doing = run.doing
+        result = _run(run, own, stop, is_bounded=not graph.has_live_source)
     if show and own.rank == 0 and not result.was_finished:  # which was said when it began
         show_summary(str(result))
     if not show and own.rank == 0:
@@ -72,7 +65,7 @@ def _run(run: JobRun, own: Communicator, stop: SignalledStop, *, is_bounded: boo
     backoff = Backoff(shares_cores=shares_cores)
     try:
         _compile(run, own, stop, backoff)
-        with _frozen_modules(), long_turns() if shares_cores and is_bounded else nullcontext():
+        with effects.during_rounds(takes_turns=shares_cores and is_bounded):
             result = drive(run.run(), backoff, run)
     except JobStopped as stopped:
         own.free()
@@ -81,7 +74,7 @@ def _run(run: JobRun, own: Communicator, stop: SignalledStop, *, is_bounded: boo
         partial: JobResult = stopped.result
         return partial
     except BaseException as error:
-        if getattr(error, "agreed_by_all_ranks", False):
+        if failure_of(error).is_agreed:
             own.free()
         raise shorten(error)  # noqa: B904  it is the same error
     own.free()
@@ -101,24 +94,6 @@ def _compile(run: JobRun, own: Communicator, stop: SignalledStop, backoff: Backo
             own.abort(int(stopped.code or 0))
         stopped.result = JobResult(run.name, own.size, status="stopped", rank=own.rank)
         raise
-
-
-@contextmanager
-def _frozen_modules() -> Iterator[None]:
-    """Leave what is there before a job out of Python's search for garbage.
-
-    With the compiler and Arrow loaded that is 150,000 objects: looking through them stops
-    a rank, and those that wait for it, for 60 ms. Garbage that is among them stays until
-    the job ends.
-    """
-    if gc.get_freeze_count():  # somebody else's to end
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _is_interactive() -> bool:
@@ -150,6 +125,8 @@ def find_communicator(comm: Any) -> Communicator:
         facts = mpi.mpi_facts()
         check_launcher(facts["world_size"], os.environ, facts["library"])
         die_with_parent()
+    if mpi.mpi_facts()["world_size"] > 1:
+        exit_hooks.install_excepthook(around_others=True)
     return mpi.communicator(comm)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,14 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from hpcstream.launch.early_end import (
+from hpcstream.launch.launcher_output import LauncherOutput
+from hpcstream.launch.quirks import openmpi
+from hpcstream.launch.quirks.missing_rank import (
     LOOK_EVERY_S,
     WAITED_FOR_S,
     EarlyEnd,
     has_ranks,
     has_started_mpi,
 )
-from hpcstream.launch.launcher_output import LauncherOutput
 from hpcstream.log import complain
 from hpcstream.process.launcher_facts import (
     MPICH,
@@ -43,9 +43,6 @@ from hpcstream.process.launcher_facts import (
 
 KILL_AFTER_S = 5.0
 """How long a job that was told to end at once may take before it is killed."""
-
-STUCK_AFTER_S = 10.0
-"""How long a launcher may go on when all that it started has ended, before it is killed."""
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 _TRY_AGAIN = 75
@@ -104,7 +101,7 @@ def supervise(
                 if output:
                     output.end(show_held=not requests.has_any)
                 if mpi == OPEN_MPI:
-                    remove_session(launcher.pid, environ)
+                    openmpi.remove_session(launcher.pid, environ)
         return requests.outcome(_by_signal(returned, output))
 
 
@@ -188,12 +185,14 @@ class _StopRequests:
 
 def _wait(launcher: subprocess.Popen[bytes], requests: _StopRequests, early: EarlyEnd) -> int:
     """Return what the launcher returned; 1 if it had to be killed because it was stuck."""
-    ranks = _Ranks(launcher.pid)
+    stuck = openmpi.StuckLauncher(
+        lambda: bool(descendants(launcher.pid)), lambda: has_ranks(launcher.pid)
+    )
     asked = False
     while True:
         try:
             often = early.is_watching
-            return launcher.wait(timeout=LOOK_EVERY_S if often else ranks.look_every_s())
+            return launcher.wait(timeout=LOOK_EVERY_S if often else stuck.look_every_s())
         except subprocess.TimeoutExpired:
             if early.look():
                 _end_waiting(launcher)
@@ -204,43 +203,9 @@ def _wait(launcher: subprocess.Popen[bytes], requests: _StopRequests, early: Ear
                     requests.end_at_once()
             if requests.kill_at is not None and time.monotonic() > requests.kill_at:
                 kill_descendants()
-            if ranks.have_gone():
+            if stuck.is_stuck():
                 _end_stuck(launcher)
                 return 128 + signal.SIGKILL if requests.has_any else 1
-
-
-class _Ranks:
-    """Whether what a launcher has started is still there.
-
-    A launcher that hands the work to others (``srun``) may never have had a child here.
-    """
-
-    def __init__(self, launcher: int) -> None:
-        self._launcher = launcher
-        self._begun_s = self._looked_s = self._seen_s = time.monotonic()
-        self._seen = self._has_ranks = False
-        self._ranks_s = self._begun_s
-
-    def _starts(self) -> bool:
-        return not self._seen and time.monotonic() - self._begun_s < 2.0
-
-    def look_every_s(self) -> float:
-        """Return how long to wait until the next look; ranks that fail may live for 0.1 s."""
-        return 0.05 if self._starts() else 0.5
-
-    def have_gone(self) -> bool:
-        """Return whether there were ranks, and none for longer than a launcher needs to end."""
-        now = time.monotonic()
-        if not self._starts() and now - self._looked_s < STUCK_AFTER_S / 5:
-            return False  # looking through all processes is not for nothing
-        self._looked_s = now
-        if descendants(self._launcher):
-            self._seen, self._seen_s = True, now
-        if has_ranks(self._launcher):
-            self._has_ranks, self._ranks_s = True, now
-        # What is left may be the ways to other hosts, which cannot be reached any more.
-        are_gone = self._has_ranks and now - self._ranks_s > 1.5 * STUCK_AFTER_S
-        return are_gone or (self._seen and now - self._seen_s > STUCK_AFTER_S)
 
 
 def _end_waiting(launcher: subprocess.Popen[bytes]) -> None:
@@ -254,14 +219,11 @@ def _end_waiting(launcher: subprocess.Popen[bytes]) -> None:
 
 
 def _end_stuck(launcher: subprocess.Popen[bytes]) -> None:
-    """Kill a launcher that waits for nothing.
-
-    Seen with Open MPI 5.0.11, where one rank fails while another connects to the launcher: it
-    uses a lock that it has destroyed, and aborts or, rarely, waits on it for ever.
-    """
+    """Kill a launcher that waits for nothing."""
     complain(
         f"all ranks ended, but {launcher.args[0]!r} (process {launcher.pid}) has not "  # type: ignore[index]
-        f"for {STUCK_AFTER_S:g} s or more: killed it; whether the job succeeded is not known"
+        f"for {openmpi.STUCK_AFTER_S:g} s or more: killed it; whether the job succeeded is not "
+        "known"
     )
     launcher.kill()
     launcher.wait()
@@ -333,17 +295,4 @@ def _before_start(environ: Mapping[str, str], mpi: str) -> None:
     """Run in the launcher's process before it starts: it shall end if we are killed."""
     signal_on_parent_death(signal.SIGTERM)
     if mpi == OPEN_MPI:
-        remove_session(os.getpid(), environ)
-
-
-def remove_session(launcher: int, environ: Mapping[str, str]) -> None:
-    """Remove what a killed launcher with this process number has left of its session.
-
-    Open MPI 5.0.11's does not start where another of its number was killed: "The PMIx server's
-    listener thread failed to start", exit status 213.
-    """
-    folder = next(filter(None, map(environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp")
-    session = os.path.join(folder, f"ompi.{launcher}")
-    with contextlib.suppress(OSError):
-        if os.lstat(session).st_uid == os.geteuid():
-            shutil.rmtree(session, ignore_errors=True)
+        openmpi.remove_session(os.getpid(), environ)

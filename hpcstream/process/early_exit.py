@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from hpcstream.errors import EarlyExit, JobStopped
+from hpcstream.errors import EarlyExit, JobStopped, RanksEnded
 from hpcstream.process.family import exit_number
 
 _PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
@@ -20,10 +20,8 @@ _LIBRARIES = tuple(
 
 def as_error(error: BaseException) -> BaseException:
     """Return an error as it is, and an exit from a function of the job as an error."""
-    is_exit = isinstance(error, SystemExit) and not isinstance(error, JobStopped)
-    if not is_exit or getattr(error, "is_abort", False):
+    if not isinstance(error, SystemExit) or isinstance(error, JobStopped | RanksEnded):
         return error
-    assert isinstance(error, SystemExit)
     code = "" if error.code is None else repr(error.code)
     early = EarlyExit(
         f"{_place(error.__traceback__)} called sys.exit({code}) before the job was done: its "

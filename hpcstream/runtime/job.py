@@ -41,6 +41,7 @@ from hpcstream.observability.result import JobResult, collect_result
 from hpcstream.operators.windows.definition import LATE
 from hpcstream.process import tracebacks
 from hpcstream.process.early_exit import as_error
+from hpcstream.process.failure import failure_of, mark_agreed, mark_shown
 from hpcstream.process.family import end_if_child
 from hpcstream.process.stop_signals import AskedToStop, StopRequest
 from hpcstream.runtime.assembly import (
@@ -140,7 +141,7 @@ class JobRun:
             return result
         except BaseException as error:
             end_if_child(error)
-            if getattr(error, "agreed_by_all_ranks", False):
+            if failure_of(error).is_agreed:
                 yield from _waiting(let_one_speak(error, self.comm))
                 raise
             raise as_error(error)  # noqa: B904  the same, unless it is an exit
@@ -223,7 +224,7 @@ class JobRun:
             yield from _waiting(self._end(setup))
         except BaseException as error:
             self._take_back(setup)
-            if getattr(error, "agreed_by_all_ranks", False):
+            if failure_of(error).is_agreed:
                 setup.close()
             raise
         report = rank_report(setup, self.clock() - started_s, rows_before)
@@ -379,8 +380,8 @@ class JobRun:
             say(f"stopped, {text}")
         stopped = JobStopped(0 if stop == STOP_AFTER_SAVEPOINT else stop)
         stopped.result = result
-        stopped.agreed_by_all_ranks = True  # type: ignore[attr-defined]
-        stopped.shown_by_hpcstream = True  # type: ignore[attr-defined]
+        mark_agreed(stopped)
+        mark_shown(stopped)
         raise stopped
 
     def _work(self, setup: Setup) -> Generator[bool, None, None]:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from hpcstream.errors import HpcstreamError
+from hpcstream.errors import HpcstreamError, RanksEnded
 from hpcstream.exchange.communicator import Communicator, Request
 
 _T = TypeVar("_T")
@@ -319,9 +319,7 @@ class _SimulatedCommunicator:
 
     def abort(self, code: int) -> None:
         self._world.aborted = code
-        error = SystemExit(code)
-        error.is_abort = True  # type: ignore[attr-defined]  # of the rank, not of a function
-        raise error
+        raise RanksEnded(code)
 
 
 Parts = list[tuple[Any, ...]]

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpcstream.launch import mpiexec
-from hpcstream.launch.supervise import descendants, kill_tree, remove_session
+from hpcstream.launch.quirks.openmpi import remove_session
+from hpcstream.launch.supervise import descendants, kill_tree
 from hpcstream.testing import assert_same_rows
 
 RUNS = int(os.environ.get("HPCSTREAM_CHAOS_RUNS", "4"))

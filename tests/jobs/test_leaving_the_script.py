@@ -1,4 +1,7 @@
-"""Real ranks that leave their script once MPI has started: before a job, between two, after."""
+"""Real ranks that leave their script once MPI has started: before a job, between two, after.
+
+Before a rank has built a job it is only watched where `HPCSTREAM_EXIT_HOOKS` is set.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ def leave(place):
 def run(name):
     job = hs.Job(name)
     job.generate(lambda start, n: {"t": range(n)}, rows=9).collect()
+    leave(f"built {name}")
     job.run(show=False)
 
 leave("before")
@@ -29,6 +33,8 @@ ERROR = "raise ValueError('no such setting')"
 CASES = [
     ("before", "0", ERROR, 1, "no such setting"),
     ("before", "1", "sys.exit(4)", 4, "rank 1 left the script with status 4"),
+    ("built one", "1", ERROR, 1, "no such setting"),
+    ("built one", "0", "sys.exit(4)", 4, "rank 0 left the script with status 4"),
     ("between", "0", "sys.exit(0)", 1, "rank 1 waits in job.run(), but rank 0 has left"),
     ("between", "1", "sys.exit(4)", 4, "rank 1 left the script with status 4"),
     ("between", "01", "sys.exit('no rows')", 1, "no rows"),
@@ -48,7 +54,9 @@ def test_a_rank_that_leaves_ends_the_others_with_its_status(
     script = tmp_path / "job.py"
     script.write_text(SCRIPT)
 
-    run = run_ranks(2, [script, place, ranks, statement], timeout=60)
+    environ = {"HPCSTREAM_EXIT_HOOKS": "1"} if place == "before" else {}
+
+    run = run_ranks(2, [script, place, ranks, statement], timeout=60, env=environ)
 
     assert run.returncode == status, run.stdout
     assert said in run.stdout

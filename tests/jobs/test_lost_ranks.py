@@ -13,7 +13,8 @@ from subprocess import DEVNULL
 import pytest
 
 from hpcstream.launch import mpiexec
-from hpcstream.launch.supervise import descendants, remove_session
+from hpcstream.launch.quirks.openmpi import remove_session
+from hpcstream.launch.supervise import descendants
 
 LIMIT_S = 10
 

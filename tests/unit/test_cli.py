@@ -207,7 +207,8 @@ def test_a_rank_that_dies_before_mpi_starts_ends_the_job(environ, script):
 def test_a_launcher_that_goes_on_without_ranks_is_killed(environ):
     """As Open MPI's does, rarely, where one rank fails while another connects to it."""
     launcher = "sleep 0.3 & wait; exec sleep 1000"
-    watch = "from hpcstream.launch import supervise as s; s.STUCK_AFTER_S = 0.5; import os, sys\n"
+    watch = "from hpcstream.launch.quirks import openmpi; openmpi.STUCK_AFTER_S = 0.5\n"
+    watch += "from hpcstream.launch import supervise as s; import os, sys\n"
     command = ["/bin/sh", "-c", launcher]
     watch += f"sys.exit(s.supervise({command}, os.environ, 'Open MPI').status)"
 
@@ -223,7 +224,7 @@ def test_what_a_killed_launcher_left_does_not_hinder_the_next_of_its_number(envi
     """As Open MPI's, which does not start then."""
     launcher = "mkdir -p $TMPDIR/ompi.$$/1 $TMPDIR/ompi.1; kill -9 $$"
     watch = "from hpcstream.launch import supervise as s; import os, sys\n"
-    watch += "s.remove_session(7, os.environ)\n"
+    watch += "s.openmpi.remove_session(7, os.environ)\n"
     watch += (
         f"sys.exit(s.supervise(['/bin/sh', '-c', {launcher!r}], os.environ, 'Open MPI').status)"
     )
@@ -239,7 +240,8 @@ def test_what_a_killed_launcher_left_does_not_hinder_the_next_of_its_number(envi
 
 def test_a_launcher_that_never_has_ranks_here_is_left_alone(environ):
     """As ``srun``, which has other hosts start them."""
-    watch = "from hpcstream.launch import supervise as s; s.STUCK_AFTER_S = 0.2; import os, sys\n"
+    watch = "from hpcstream.launch.quirks import openmpi; openmpi.STUCK_AFTER_S = 0.2\n"
+    watch += "from hpcstream.launch import supervise as s; import os, sys\n"
     watch += "sys.exit(s.supervise(['/bin/sleep', '2.5'], os.environ, 'Open MPI').status)"
 
     run = subprocess.run([sys.executable, "-c", watch], env=environ, timeout=60)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import hpcstream as hs
 from hpcstream import col
 from hpcstream.errors import EarlyExit, PlanError, RemoteError
+from hpcstream.process.failure import failure_of
 from hpcstream.testing import (
     Fail,
     InjectedFailure,
@@ -106,7 +107,7 @@ def test_of_ranks_that_fail_by_themselves_one_shows_it_and_names_the_others():
     errors = errors_of(7, build)
 
     assert {type(error) for error in errors.values()} == {pa.ArrowInvalid}
-    assert [rank for rank in range(7) if not hasattr(errors[rank], "shown_by_hpcstream")] == [0]
+    assert [rank for rank in range(7) if not failure_of(errors[rank]).is_shown] == [0]
     notes = [note for note in errors[0].__notes__ if note.startswith("also failed on")]
     assert len(notes) == 5
     assert notes[0].startswith("also failed on rank 1: ArrowInvalid: Failed to parse string: 'c")
@@ -282,7 +283,7 @@ def test_an_exit_in_a_users_function_is_an_error_with_a_status_on_all_ranks(code
     assert "leaves (test_failing_together.py, line" in str(own)
     assert "on rank" in own.__notes__[0]
     assert {error.exit_status for error in errors.values()} == {status}
-    assert all(error.agreed_by_all_ranks for error in errors.values())
+    assert all(failure_of(error).is_agreed for error in errors.values())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from hpcstream.errors import LauncherError
+from hpcstream.launch.quirks.openmpi import quick_start
 from hpcstream.process import launcher_facts as launcher
 
 OPEN_MPI = "Open MPI v5.0.11, package: Open MPI user@localhost Distribution, ident: 5.0.11\0"
@@ -171,11 +172,11 @@ def test_libraries_are_known_by_what_they_say(library, mpi, short):
     ids=["slurm", "pbs", "hostfile"],
 )
 def test_a_fabric_transport_is_left_on_where_ranks_may_be_on_several_hosts(environ):
-    assert launcher.quick_start(environ) == {}
+    assert quick_start(environ) == {}
 
 
 def test_a_transport_that_the_user_chose_is_left_alone():
-    assert "OMPI_MCA_btl" not in launcher.quick_start({"OMPI_MCA_btl": "self,tcp"})
+    assert "OMPI_MCA_btl" not in quick_start({"OMPI_MCA_btl": "self,tcp"})
 
 
 RANK = """

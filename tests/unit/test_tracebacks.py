@@ -16,7 +16,9 @@ import pytest
 import hpcstream as hs
 from hpcstream.errors import EarlyExit, PlanError
 from hpcstream.expressions import expression as expressions
-from hpcstream.process import leaving, tracebacks
+from hpcstream.launch import exit_hooks
+from hpcstream.launch.quirks import mpich
+from hpcstream.process.failure import mark_agreed
 from hpcstream.process.tracebacks import FULL, shorten
 from hpcstream.testing import run_ranks
 
@@ -241,13 +243,13 @@ def test_a_rank_that_fails_before_mpi_starts_ends_the_others_where_the_launcher_
     environ, waits, monkeypatch, capsys
 ):
     ended = []
-    monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
-    monkeypatch.setattr(tracebacks, "let_earlier_ranks_speak", lambda rank: None)
+    monkeypatch.setattr(mpich, "end_all_ranks", lambda status, end: ended.append(status))
+    monkeypatch.setattr(exit_hooks, "wait_for_word", lambda environ: None)
     monkeypatch.setattr(os, "environ", environ)
 
-    monkeypatch.setattr(leaving, "mpi_has_started", lambda: False)
+    monkeypatch.setattr(exit_hooks, "mpi_has_started", lambda: False)
 
-    tracebacks.Hook(sys.__excepthook__)(ValueError, ValueError("of the script"), None)
+    exit_hooks.Hook(sys.__excepthook__)(ValueError, ValueError("of the script"), None)
 
     assert bool(ended) is waits
     assert "of the script" in capsys.readouterr().err
@@ -261,13 +263,13 @@ def test_an_error_on_one_rank_ends_the_others_once_mpi_has_started(
     error, agreed, status, monkeypatch, capsys
 ):
     shown, ended = [], []
-    monkeypatch.setattr(leaving, "end_after_error", ended.append)
-    monkeypatch.setattr(tracebacks, "let_earlier_ranks_speak", lambda rank: None)
+    monkeypatch.setattr(exit_hooks, "end_after_error", ended.append)
+    monkeypatch.setattr(exit_hooks, "wait_for_word", lambda environ: None)
     raised = error("of the script")
     if agreed:
-        raised.agreed_by_all_ranks = True
+        mark_agreed(raised)
 
-    tracebacks.Hook(lambda *arguments: shown.append(arguments[1]))(error, raised, None)
+    exit_hooks.Hook(lambda *arguments: shown.append(arguments[1]))(error, raised, None)
 
     assert shown == [raised], "a hook of somebody else's shows it"
     assert ended == ([] if status is None else [raised])
@@ -275,10 +277,11 @@ def test_an_error_on_one_rank_ends_the_others_once_mpi_has_started(
 
 def test_the_status_that_a_function_has_asked_for_is_that_of_the_process(capsys):
     raised = EarlyExit("f called sys.exit(7)")
-    raised.exit_status, raised.agreed_by_all_ranks = 7, True
+    raised.exit_status = 7
+    mark_agreed(raised)
 
     with pytest.raises(SystemExit) as left:
-        tracebacks.Hook(sys.__excepthook__)(EarlyExit, raised, None)
+        exit_hooks.Hook(sys.__excepthook__)(EarlyExit, raised, None)
 
     assert left.value.code == 7
     assert "f called sys.exit(7)" in capsys.readouterr().err

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from hpcstream.launch import early_end
-from hpcstream.launch.early_end import LOOK_EVERY_S, WAITED_FOR_S, EarlyEnd
+from hpcstream.launch.quirks import missing_rank as looking
+from hpcstream.launch.quirks.missing_rank import LOOK_EVERY_S, WAITED_FOR_S, EarlyEnd
 from hpcstream.process import launcher_facts as launcher
 
 
@@ -19,10 +19,10 @@ class Host:
     def __init__(self, monkeypatch):
         self.now_s = 0.0
         self.ranks: dict[int, bool] = {}
-        monkeypatch.setattr(early_end.time, "monotonic", lambda: self.now_s)
-        monkeypatch.setattr(early_end, "_ranks_below", lambda launcher: list(self.ranks))
-        monkeypatch.setattr(early_end, "is_in_mpi", lambda process: self.ranks[int(process.name)])
-        monkeypatch.setattr(early_end, "parent_of", lambda pid: 1 if pid in self.unlisted else None)
+        monkeypatch.setattr(looking.time, "monotonic", lambda: self.now_s)
+        monkeypatch.setattr(looking, "_ranks_below", lambda launcher: list(self.ranks))
+        monkeypatch.setattr(looking, "is_in_mpi", lambda process: self.ranks[int(process.name)])
+        monkeypatch.setattr(looking, "parent_of", lambda pid: 1 if pid in self.unlisted else None)
         self.unlisted: set[int] = set()
         self.early = EarlyEnd(1)
 
@@ -78,9 +78,9 @@ def test_a_rank_that_a_list_of_children_misses_is_not_gone(host):
 def test_who_is_alive():
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert early_end.parent_of(process.pid) is None  # ended, though nobody has asked how
-    assert early_end.parent_of(os.getpid()) == os.getppid()
-    assert early_end.parent_of(process.pid) is None
+        assert looking.parent_of(process.pid) is None  # ended, though nobody has asked how
+    assert looking.parent_of(os.getpid()) == os.getppid()
+    assert looking.parent_of(process.pid) is None
 
 
 def test_children_of_processes_and_threads_that_end_meanwhile(monkeypatch):
@@ -108,6 +108,6 @@ def test_ranks_are_found_below_what_the_launcher_started():
         [sys.executable, "-c", proxy], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         process.stdout.readline()
-        (found,) = early_end._ranks_below(os.getpid())
+        (found,) = looking._ranks_below(os.getpid())
         assert found != process.pid
         process.stdin.close()

@@ -3,7 +3,7 @@ import errno
 import pytest
 
 from hpcstream.memory.syscalls import Scheduling, SystemCalls
-from hpcstream.runtime.sources.time_slice import TURN_NS, long_turns
+from hpcstream.process.scheduling import TURN_NS, long_turns
 
 
 class Kernel:

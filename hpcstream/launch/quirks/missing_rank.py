@@ -1,8 +1,8 @@
 """Whether a rank has ended before it started MPI, where the other ranks now wait for it.
 
 MPICH's launcher takes such a rank for a program without MPI, and lets the others wait for ever. A
-rank that has imported hpcstream sees to that itself (`hpcstream.process.leaving`); this is for
-one that does not come so far.
+rank that has built a job sees to that itself (`hpcstream.launch.exit_hooks`); this is for one that
+does not come so far.
 
 ::
 

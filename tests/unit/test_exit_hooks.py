@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcstream.process import farewell, leaving, siblings
+from hpcstream.launch import exit_hooks
+from hpcstream.launch.quirks import mpich
+from hpcstream.process import farewell, siblings
 
 UNDER_MPICH = {"PMI_SIZE": "3", "PMI_RANK": "1"}
 
@@ -24,8 +26,8 @@ def at_exit(monkeypatch):
     monkeypatch.setattr(atexit, "register", lambda *call: registered.append(call))
     monkeypatch.setattr(sys, "exit", sys.exit)  # put back after the test
     monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
-    leaving.watch_exit(UNDER_MPICH)
-    leaving.watch_exit(UNDER_MPICH)  # watched once only
+    exit_hooks.watch_exit(UNDER_MPICH)
+    exit_hooks.watch_exit(UNDER_MPICH)  # watched once only
     ((call, *arguments),) = registered
     return lambda: call(*arguments)
 
@@ -37,7 +39,7 @@ def test_the_status_of_an_exit_ends_the_others_unless_it_is_success(
     status, ends_with, at_exit, monkeypatch
 ):
     ended = []
-    monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
+    monkeypatch.setattr(mpich, "end_all_ranks", lambda status, end: ended.append(status))
     monkeypatch.setattr(siblings, "others_here", list)
 
     with pytest.raises(SystemExit) as left:
@@ -51,10 +53,10 @@ def test_the_status_of_an_exit_ends_the_others_unless_it_is_success(
 @pytest.mark.parametrize("started", [True, False])
 def test_once_mpi_is_loaded_the_rules_of_mpi_s_time_hold(started, at_exit, monkeypatch):
     ended, left = [], []
-    monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
-    monkeypatch.setattr(leaving, "leave_together", ended.append)
-    monkeypatch.setattr(leaving, "mpi_has_started", lambda: started)
-    monkeypatch.setattr(leaving, "reached", lambda: None)
+    monkeypatch.setattr(mpich, "end_all_ranks", lambda status, end: ended.append(status))
+    monkeypatch.setattr(exit_hooks, "leave_together", ended.append)
+    monkeypatch.setattr(exit_hooks, "mpi_has_started", lambda: started)
+    monkeypatch.setattr(exit_hooks, "_world", lambda: None)
     monkeypatch.setattr(farewell, "leave", lambda world, status: left.append(status))
     monkeypatch.setitem(sys.modules, "mpi4py.MPI", object())
 
@@ -148,15 +150,15 @@ def test_elsewhere_exit_is_left_alone(environ, monkeypatch):
     before = sys.exit
     monkeypatch.setattr(sys, "exit", before)
 
-    leaving.watch_exit(environ)
+    exit_hooks.watch_exit(environ)
 
     assert sys.exit is before
 
 
 def test_who_leaves_with_success_waits_until_all_have_left(at_exit, monkeypatch):
     ended, seen = [], [["other"], ["other"], []]
-    monkeypatch.setattr(leaving, "end_all_ranks", ended.append)
-    monkeypatch.setattr(leaving, "_LOOK_EVERY_S", 0)
+    monkeypatch.setattr(mpich, "end_all_ranks", lambda status, end: ended.append(status))
+    monkeypatch.setattr(exit_hooks, "_LOOK_EVERY_S", 0)
     monkeypatch.setattr(siblings, "others_here", lambda: seen.pop(0))
     monkeypatch.setattr(siblings, "is_in_mpi", lambda other: False)
 
@@ -170,10 +172,10 @@ def test_who_leaves_with_success_ends_those_that_wait_in_mpi(at_exit, monkeypatc
     class Ended(Exception):
         pass
 
-    def end(status):
+    def end(status, end_world):
         raise Ended(status)
 
-    monkeypatch.setattr(leaving, "end_all_ranks", end)
+    monkeypatch.setattr(mpich, "end_all_ranks", end)
     monkeypatch.setattr(siblings, "others_here", lambda: ["other"])
     monkeypatch.setattr(siblings, "is_in_mpi", lambda other: True)
 
@@ -185,11 +187,11 @@ def test_who_leaves_with_success_ends_those_that_wait_in_mpi(at_exit, monkeypatc
 @pytest.mark.parametrize("reason", ["an error", "singletons"])
 def test_who_is_not_waited_for_does_not_wait(reason, at_exit, monkeypatch):
     waited = []
-    monkeypatch.setattr(leaving, "leave_together", waited.append)
+    monkeypatch.setattr(exit_hooks, "leave_together", waited.append)
     if reason == "an error":
         monkeypatch.setattr(sys, "last_type", ValueError, raising=False)
     else:
-        monkeypatch.setitem(UNDER_MPICH, leaving.ALLOW_SINGLETONS, "1")
+        monkeypatch.setitem(UNDER_MPICH, exit_hooks.ALLOW_SINGLETONS, "1")
 
     at_exit()
 
@@ -218,11 +220,11 @@ def test_only_what_a_launcher_started_as_a_rank_is_another_rank():
 def test_the_launcher_is_asked_in_its_own_words(monkeypatch):
     """Answered as MPICH's does; that it does what is asked is shown in tests/jobs."""
     ours, launchers = socket.socketpair()
-    monkeypatch.setattr(leaving, "_ANSWER_S", 0.01)
+    monkeypatch.setattr(mpich, "_ANSWER_S", 0.01)
     launchers.sendall(b"cmd=response_to_init rc=0 pmi_version=1 pmi_subversion=2\n")
 
     with ours, launchers:
-        leaving._ask_launcher(7, {"PMI_FD": str(ours.fileno())})
+        mpich.ask_launcher(7, {"PMI_FD": str(ours.fileno())})
         said = launchers.recv(1000).decode().splitlines()
 
     assert said == ["cmd=init pmi_version=1 pmi_subversion=1", "cmd=abort exitcode=7"]
@@ -230,4 +232,4 @@ def test_the_launcher_is_asked_in_its_own_words(monkeypatch):
 
 @pytest.mark.parametrize("environ", [{}, {"PMI_FD": "none"}, {"PMI_FD": "999999"}])
 def test_a_launcher_that_cannot_be_asked_is_passed_over(environ):
-    leaving._ask_launcher(7, environ)
+    mpich.ask_launcher(7, environ)

@@ -1,0 +1,1 @@
+"""Workarounds for single versions of single MPIs; `registry` lists them all."""

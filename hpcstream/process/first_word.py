@@ -1,0 +1,62 @@
+"""Which rank shows an error of the script that may be the same on all: the first to fail.
+
+The first rank of a host that fails takes a name in the system, shows its error and ends the job;
+the others find the name taken and wait to be ended. The name is a socket's in Linux's abstract
+namespace, so nothing of it stays when the process is gone. On other hosts than the first a rank
+waits before it takes the word.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+from hpcstream.log import launched_rank
+
+_LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
+_JOBS = (("PMIX_NAMESPACE",), ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+
+TO_BE_ENDED_S = 3.0
+"""How long a rank waits to be ended by the one that speaks, before it speaks, too."""
+
+_OTHER_HOST_S = 2.0
+
+_held: list[socket.socket] = []
+"""The name that this process has taken: until it ends."""
+
+
+def wait_for_word(environ: Mapping[str, str]) -> None:
+    """Return when this rank may show its error: at once, unless another one does."""
+    rank = launched_rank(environ)
+    locals_ = [environ[name] for name in _LOCAL_RANKS if environ.get(name, "").isdecimal()]
+    if not locals_:
+        if rank:  # of one launcher or another: the first rank is left to speak
+            time.sleep(TO_BE_ENDED_S)
+        return
+    if not _takes(_name(environ)):
+        time.sleep(TO_BE_ENDED_S)
+    elif int(locals_[0]) != rank:  # perhaps of another host
+        time.sleep(_OTHER_HOST_S)
+
+
+def _takes(name: str) -> bool:
+    """Take a name for this process; False if another one has it."""
+    own = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        own.bind(f"\0{name}")
+    except OSError:
+        own.close()
+        return False
+    _held.append(own)
+    return True
+
+
+def _name(environ: Mapping[str, str]) -> str:
+    """Return a name that the ranks of this job on this host share."""
+    for variables in _JOBS:
+        if all(variable in environ for variable in variables):
+            job = "-".join(environ[variable] for variable in variables)
+            return f"hpcstream-error-{os.getuid()}-{job}"
+    return f"hpcstream-error-{os.getuid()}-{os.getppid()}"

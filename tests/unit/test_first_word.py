@@ -1,0 +1,93 @@
+"""One rank of a host shows an error of the script."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from hpcstream.process import first_word
+
+SPEAKER = """
+import os, sys
+from hpcstream.process import first_word
+first_word.wait_for_word(os.environ)
+print("speaks", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """What this process has waited, instead of waiting; what it holds is let go."""
+    found = []
+    monkeypatch.setattr(first_word.time, "sleep", found.append)
+    monkeypatch.setattr(first_word, "_held", held := [])
+    yield found
+    for one in held:
+        one.close()
+
+
+def rank(number, local, job):
+    return {
+        "OMPI_COMM_WORLD_RANK": f"{number}",
+        "OMPI_COMM_WORLD_LOCAL_RANK": f"{local}",
+        "PMIX_NAMESPACE": f"prterun-{job}@1",
+    }
+
+
+@pytest.fixture
+def job():
+    return uuid.uuid4().hex
+
+
+@pytest.mark.parametrize("number", [0, 1, 7])
+def test_the_first_to_fail_speaks_at_once_whatever_its_number(number, job, waits):
+    first_word.wait_for_word(rank(number, number, job))
+
+    assert waits == []
+
+
+def test_the_others_wait_to_be_ended_as_long_as_it_is_there(job, waits):
+    environ = {**os.environ, **rank(5, 5, job)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", SPEAKER], env=environ, stdin=pipe, stdout=pipe, text=True
+    ) as speaker:
+        assert speaker.stdout.readline() == "speaks\n"
+        first_word.wait_for_word(rank(0, 0, job))
+        first_word.wait_for_word(rank(0, 0, f"{job}-another"))
+        speaker.stdin.close()
+
+    assert waits == [first_word.TO_BE_ENDED_S]
+    first_word.wait_for_word(rank(0, 0, job))
+    assert len(waits) == 1, "nothing of the name stays"
+
+
+def test_a_rank_of_another_host_leaves_the_word_to_the_first_host(job, waits):
+    first_word.wait_for_word(rank(3, 1, job))
+
+    assert len(waits) == 1
+    assert 0 < waits[0] < first_word.TO_BE_ENDED_S
+
+
+@pytest.mark.parametrize(
+    ("environ", "n_waits"), [({}, 0), ({"PMI_RANK": "0"}, 0), ({"PMI_RANK": "2"}, 1)]
+)
+def test_where_a_launcher_does_not_number_the_ranks_of_a_host_the_first_speaks(
+    environ, n_waits, waits
+):
+    first_word.wait_for_word(environ)
+
+    assert len(waits) == n_waits
+
+
+@pytest.mark.parametrize("local", ["MPI_LOCALRANKID", "SLURM_LOCALID"])
+def test_ranks_without_a_job_s_name_share_their_launcher_s(local, waits):
+    first_word.wait_for_word({"PMI_RANK": "1", local: "1"})
+    first_word.wait_for_word({"PMI_RANK": "0", local: "0"})
+
+    assert waits == [first_word.TO_BE_ENDED_S]
