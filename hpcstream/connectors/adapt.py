@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from hpcstream.connectors.base import JSON, Chunk, Part, Sink, Source, Split, SplitReader
 from hpcstream.connectors.scan import Scan, plain_schema, relabel
+from hpcstream.metric import MetricsOf
 from hpcstream.stable_keys import function_name
 
 _SOURCE = ("schema", "list_splits", "open")
@@ -71,6 +72,8 @@ def own_identity(connector: Any) -> str:
 
 class CompletedSource(Source):
     """A user's source with the defaults of `Source`, projected after reading."""
+
+    measured = MetricsOf("_source")
 
     def __init__(self, source: Any) -> None:
         self._source = source
@@ -214,6 +217,8 @@ class _Function:
 
 class CompletedSink(Sink):
     """A user's sink, with the defaults of `Sink` for the methods that it leaves out."""
+
+    measured = MetricsOf("_sink")
 
     def __init__(self, sink: Any) -> None:
         self._sink = sink

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hpcstream.metric import Measurement, together
 from hpcstream.observability.time_doubts import EventTimes
 from hpcstream.observability.watermarks import Hold, JumpReport
 
 EXPLAINED = "explained"
 """Status of a job whose plan was printed, and that did not run."""
+
+
+_FIELDS = {
+    "rows in": "rows_in",
+    "rows out": "rows_out",
+    "late rows": "late_rows",
+    "state": "state_bytes",
+}
+"""Metrics that every operator declares, and where a report has them."""
 
 
 @dataclass
@@ -25,6 +36,8 @@ class OperatorReport:
     rows_in, rows_out, late_rows : int
     state_bytes : int
         The most that its state was seen to take.
+    metrics : dict of str to Measurement
+        The others that it declares, or its sink (`hpcstream.metric`).
     """
 
     task: int
@@ -33,9 +46,18 @@ class OperatorReport:
     rows_out: int = 0
     late_rows: int = 0
     state_bytes: int = 0
+    metrics: dict[str, Measurement] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, task: int, label: str, measured: Mapping[str, Measurement]) -> OperatorReport:
+        """Return the report of an operator from what it declares."""
+        own = {_FIELDS[name]: one.value for name, one in measured.items() if name in _FIELDS}
+        others = {name: one for name, one in measured.items() if name not in _FIELDS}
+        return cls(task, label, **own, metrics=others)
 
     def add(self, other: OperatorReport) -> None:
         """Add another rank's counts."""
+        self.metrics = together([*self.metrics.items(), *other.metrics.items()])
         self.rows_in += other.rows_in
         self.rows_out += other.rows_out
         self.late_rows += other.late_rows
@@ -60,6 +82,8 @@ class RankReport:
         Splits that were idle, and for how long at most.
     times : list of dict
         `EventTimes` of its sources.
+    metrics : dict of str to Measurement
+        Those that its sources, edges and tasks declare beside ``rounds`` and ``bytes_sent``.
     """
 
     rank: int
@@ -78,6 +102,7 @@ class RankReport:
     jumps: list[dict[str, Any]] = field(default_factory=list)
     idle_splits: dict[str, float] = field(default_factory=dict)
     times: list[dict[str, Any]] = field(default_factory=list)
+    metrics: dict[str, Measurement] = field(default_factory=dict)
 
     @property
     def waiting_s(self) -> float:
@@ -92,8 +117,10 @@ class RankReport:
     def from_json(cls, text: str) -> RankReport:
         """Return the report that `to_json` wrote."""
         values = json.loads(text)
-        operators = [OperatorReport(**one) for one in values.pop("operators")]
-        return cls(**values, operators=operators)
+        for one in (values, *values["operators"]):
+            one["metrics"] = {name: Measurement(**given) for name, given in one["metrics"].items()}
+        values["operators"] = [OperatorReport(**one) for one in values["operators"]]
+        return cls(**values)
 
 
 @dataclass(repr=False)
@@ -119,6 +146,13 @@ class JobFigures:
     operators: list[OperatorReport] = field(default_factory=list)
     rank: int = field(default=0, compare=False)
     event_times: list[EventTimes] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> dict[str, int]:
+        """What operators, sources, sinks and edges have declared and counted, all together."""
+        parts: list[OperatorReport | RankReport] = [*self.operators, *self.per_rank]
+        measured = together(item for part in parts for item in part.metrics.items())
+        return {name: one.value for name, one in measured.items()}
 
     @property
     def is_root(self) -> bool:

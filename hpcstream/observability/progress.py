@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -51,7 +51,8 @@ UNKNOWN = -1
 class RankProgress:
     """How far one rank has come: what it sends to all others about once a second.
 
-    ``rows_total`` is what ``rows_in`` will be at the end, or `UNKNOWN`.
+    ``rows_total`` is what ``rows_in`` will be at the end, or `UNKNOWN`; ``metrics`` are those that
+    the ranks have agreed on.
     """
 
     rows_in: int
@@ -60,6 +61,7 @@ class RankProgress:
     rounds: int
     sources: tuple[SourceTime, ...] = ()
     rows_total: int = UNKNOWN
+    metrics: tuple[int, ...] = ()
 
 
 class ProgressRecords:
@@ -69,10 +71,17 @@ class ProgressRecords:
     ----------
     n_sources : int
         Sources of the job.
+    n_metrics : int
     """
 
-    def __init__(self, n_sources: int) -> None:
-        self._dtype = np.dtype([("counts", np.int64, (5,)), ("sources", _SOURCE, (n_sources,))])
+    def __init__(self, n_sources: int, n_metrics: int = 0) -> None:
+        self._dtype = np.dtype(
+            [
+                ("counts", np.int64, (5,)),
+                ("sources", _SOURCE, (n_sources,)),
+                ("metrics", np.int64, (n_metrics,)),
+            ]
+        )
         self.n_bytes = self._dtype.itemsize
 
     def pack(self, progress: RankProgress) -> np.ndarray:
@@ -91,6 +100,7 @@ class ProgressRecords:
             ]  # the end of a long path says more
             times = int(one.still_s * 1e6), int(one.no_rows_s * 1e6)
             record["sources"][0, place] = (one.watermark, *times, one.state, split)
+        record["metrics"][0] = progress.metrics
         return record.view(np.uint8)
 
     def unpack(self, data: np.ndarray) -> list[RankProgress]:
@@ -110,7 +120,8 @@ def _unpacked(record: np.void) -> RankProgress:
         for one in record["sources"]
     )
     rows_in, rows_out, late_rows, rounds, rows_total = record["counts"].tolist()
-    return RankProgress(rows_in, rows_out, late_rows, rounds, sources, rows_total)
+    metrics = tuple(record["metrics"].tolist())
+    return RankProgress(rows_in, rows_out, late_rows, rounds, sources, rows_total, metrics)
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,8 @@ class JobProgress:
         Share of the rows that are read; None if it is not known how many there are.
     left_s : float or None
         Seconds until all are, if it goes on as on the whole until now.
+    metrics : dict of str to int
+        What operators, sources, sinks and edges declare (`hpcstream.metric`).
     """
 
     rows: int
@@ -133,6 +146,7 @@ class JobProgress:
     hold: Hold | None = None
     done: float | None = None
     left_s: float | None = None
+    metrics: Mapping[str, int] = field(default_factory=dict)
 
 
 class ProgressMeter:

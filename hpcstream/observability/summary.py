@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 
+from hpcstream.metric import BYTES, Measurement
 from hpcstream.observability.metrics import JobFigures, RankReport
 from hpcstream.observability.time_doubts import doubts
 from hpcstream.quantities import format_bytes, format_count, format_span
@@ -50,6 +52,7 @@ def _before(result: JobFigures) -> str:
 
 
 def _operators(result: JobFigures) -> list[str]:
+    others = _names(one.metrics for one in result.operators)
     rows = [
         (
             f"{one.task}: {one.label}",
@@ -57,14 +60,27 @@ def _operators(result: JobFigures) -> list[str]:
             f"{one.rows_out:,}",
             f"{one.late_rows:,}" if one.late_rows else "",
             format_bytes(one.state_bytes) if one.state_bytes else "",
+            *_cells(one.metrics, others),
         )
         for one in result.operators
     ]
-    return _table([("operator", "rows in", "rows out", "late", "state"), *rows])
+    return _table([("operator", "rows in", "rows out", "late", "state", *others), *rows])
+
+
+def _names(declared: Iterable[Mapping[str, Measurement]]) -> list[str]:
+    """Return the names of metrics that have counted anything, in the order they come in."""
+    return list(dict.fromkeys(name for all_ in declared for name, one in all_.items() if one.value))
+
+
+def _cells(metrics: Mapping[str, Measurement], names: Sequence[str]) -> list[str]:
+    found = [metrics.get(name, Measurement(0)) for name in names]
+    shown = [format_bytes(m.value) if m.unit == BYTES else f"{m.value:,}" for m in found]
+    return [text if one.value else "" for text, one in zip(shown, found, strict=True)]
 
 
 def _per_rank(result: JobFigures) -> list[str]:
     shown = _ranks_to_show(result.per_rank)
+    others = _names(one.metrics for one in shown)
     rows = [
         (
             str(one.rank),
@@ -74,11 +90,12 @@ def _per_rank(result: JobFigures) -> list[str]:
             f"{one.exchange_s:.3f}",
             format_bytes(one.bytes_sent),
             format_bytes(one.peak_bytes),
+            *_cells(one.metrics, others),
         )
         for one in shown
     ]
     head = ("rank", "rows in", "busy s", "waiting s", "exchange s", "sent", "peak memory")
-    lines = _table([head, *rows])
+    lines = _table([(*head, *others), *rows])
     if len(shown) < len(result.per_rank):
         lines.append(f"(the {len(shown)} busiest of {len(result.per_rank)} ranks)")
     return lines

@@ -23,6 +23,7 @@ from typing import ClassVar, Final, TypeAlias, final
 import pyarrow as pa
 
 from hpcstream.columns.ownership import Ownership
+from hpcstream.metric import BYTES, Counter, Gauge
 from hpcstream.state import table
 from hpcstream.state.table import Part, Snapshot, StateTable
 
@@ -83,7 +84,8 @@ class Operator(ABC):
         Rows that came too late for every result.
     """
 
-    late_rows: int = 0
+    late_rows = Counter("late rows")
+    state_held = Gauge("state", "state_bytes", unit=BYTES, is_peak=True)
 
     holds_back: ClassVar[bool] = False
     """Whether `release` and `catch_up` are called: the class has its own `release`."""

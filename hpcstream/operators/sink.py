@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from hpcstream.columns.ownership import Ownership
 from hpcstream.connectors.base import Sink
+from hpcstream.metric import MetricsOf
 from hpcstream.operators.base import Emitted, Operator
 from hpcstream.state.arrays import Arrays
 from hpcstream.state.scalars import Field, Scalars, Values, total
@@ -31,6 +32,8 @@ class SinkOperator(Operator):
     number : int
         Number of the sink in the job.
     """
+
+    measured = MetricsOf("sink")
 
     def __init__(self, sink: Sink, schema: pa.Schema, number: int) -> None:
         self.sink = sink

@@ -58,6 +58,7 @@ def job_of_this_process() -> Iterator[None]:
 
 def handle_signals(numbers: tuple[int, ...], put_back: Callable[[], None] | None) -> None:
     """Say which signals are handled here, and what puts a child's handlers back."""
+    watch_forks()
     _Process.handled, _Process.put_back = numbers, put_back
 
 

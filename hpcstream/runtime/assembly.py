@@ -162,6 +162,7 @@ def set_up(
         builder.undo()
         raise
     assert setup is not None
+    yield from setup.telemetry.agree()
     return setup
 
 
@@ -218,7 +219,9 @@ class _Builder:
         )
         if self._discovered:
             worker.discovery = self._discovery(plans, dealt)
-        parts = Parts(self.tasks, [plan.number for plan in plans], list(self.sinks.values()))
+        sources = [source_spec(plan).source for plan in plans if plan.source]
+        numbers = [plan.number for plan in plans]
+        parts = Parts(self.tasks, numbers, list(self.sinks.values()), edges, sources)
         facts = source_facts(self.graph)
         worker.telemetry = Telemetry(self.metrics, facts, parts, self.clock)
         return Setup(worker, worker.telemetry, plans, self.sinks, self.owned)

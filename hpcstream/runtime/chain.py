@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
 from hpcstream.columns.event_time import MAX_TIME
+from hpcstream.metric import Counter
 from hpcstream.operators.base import Emitted, Marks, Operator, SideOutput, Turn
 from hpcstream.operators.spec import MAIN
 from hpcstream.process.family import end_if_child
@@ -19,13 +19,14 @@ Emit = Callable[[tuple[int, str], pa.RecordBatch], Iterator[None]]
 """Hands a batch to the edges of an output; yields while an edge has no room."""
 
 
-@dataclass(slots=True)
 class OperatorCounters:
     """What one operator did on one rank."""
 
-    label: str
-    rows_in: int = 0
-    rows_out: int = 0
+    rows_in = Counter("rows in")
+    rows_out = Counter("rows out")
+
+    def __init__(self, label: str) -> None:
+        self.label = label
 
 
 class OperatorChain:

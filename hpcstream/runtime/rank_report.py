@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from hpcstream.metric import Measurement
 from hpcstream.observability.metrics import OperatorReport, RankReport
 from hpcstream.runtime.assembly import Setup
 from hpcstream.runtime.task import SourceTask
@@ -20,15 +21,16 @@ def rank_report(setup: Setup, seconds: float, rows_before: int = 0) -> RankRepor
     worker, telemetry = setup.worker, setup.telemetry
     telemetry.memory.sample()
     hold = telemetry.holds.now if worker.outcome.stop else telemetry.holds.longest
+    measured = telemetry.measured_beside()
     report = RankReport(
         rank=worker.rank,
         rows_in=rows_read(setup),
         rows_before=rows_before,
-        rounds=max((task.next_round for task in worker.tasks), default=0),
+        rounds=_value(measured.pop("rounds", None)),
         seconds=seconds,
         busy_s=sum(task.busy_ns for task in worker.tasks) / 1e9,
         exchange_s=worker.exchange_ns / 1e9,
-        bytes_sent=sum(edge.bytes_sent for edge in worker.edges),
+        bytes_sent=_value(measured.pop("sent", None)),
         peak_bytes=telemetry.memory.peak_bytes,
         rows_out=sum(sink.rows_out for sink in setup.sinks.values()),
         hold=None if hold is None else hold.to_json(),
@@ -36,13 +38,14 @@ def rank_report(setup: Setup, seconds: float, rows_before: int = 0) -> RankRepor
         idle_splits=telemetry.idle_splits(),
         times=[one.to_json() for one in telemetry.event_times()],
     )
+    report.metrics = measured
     for plan, task in zip(setup.plans, worker.tasks, strict=True):
-        operators = zip(task.chain.counters, task.chain.operators, strict=True)
-        for place, (counters, operator) in enumerate(operators):
-            one = OperatorReport(plan.number, counters.label, counters.rows_in, counters.rows_out)
-            one.late_rows = operator.late_rows
-            held = telemetry.most_state_bytes(plan.number, place)
-            one.state_bytes = max(held, operator.state_bytes())
-            report.late_rows += one.late_rows
-            report.operators.append(one)
+        for index, counters in enumerate(task.chain.counters):
+            measured = telemetry.measured(plan.number, index)
+            report.operators.append(OperatorReport.of(plan.number, counters.label, measured))
+    report.late_rows = sum(one.late_rows for one in report.operators)
     return report
+
+
+def _value(measured: Measurement | None) -> int:
+    return 0 if measured is None else measured.value

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
 from hpcstream.exchange.edges.base import Edge, RoundEnd
+from hpcstream.metric import Gauge
 from hpcstream.operators.base import PAUSE, Operator
 from hpcstream.runtime.chain import OperatorChain, Waiting
 from hpcstream.runtime.sources.pacing import Pacer
@@ -90,6 +91,8 @@ class Task:
     inputs : list of Edge
     outputs : Outputs
     """
+
+    rounds = Gauge("rounds", "next_round", over_ranks="max")
 
     def __init__(
         self,

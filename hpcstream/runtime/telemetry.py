@@ -8,15 +8,19 @@ when the rounds are over, so that none is left behind.
 
 from __future__ import annotations
 
+import json
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hpcstream.exchange.communicator import Communicator, Request
+from hpcstream.connectors.base import Source
+from hpcstream.exchange.communicator import Communicator, Request, gather_bytes
+from hpcstream.exchange.edges.base import Edge
 from hpcstream.host.process_memory import PeakMemory
+from hpcstream.metric import Measurement, measure, note_peaks, together
 from hpcstream.observability.progress import (
     UNKNOWN,
     ProgressLine,
@@ -55,11 +59,15 @@ class Parts:
     numbers : list of int
         Of the tasks, in the physical graph.
     sinks : list of SinkOperator
+    edges : list of Edge
+    sources : list of Source
     """
 
     tasks: Sequence[Task]
     numbers: Sequence[int]
     sinks: Sequence[SinkOperator]
+    edges: Sequence[Edge]
+    sources: Sequence[Source]
 
 
 class Telemetry:
@@ -96,12 +104,13 @@ class Telemetry:
         self._clock = clock
         self.line: ProgressLine | None = None
         self._facts = list(facts)
+        self._live: dict[str, Measurement] = {}
         self._records = ProgressRecords(len(self._facts))
         self._meter = ProgressMeter(now_s)
         self._under_way: deque[tuple[Request, np.ndarray]] = deque()
         self._due_s = now_s + EVERY_S
         self._sample_s = now_s
-        self._state_bytes: dict[tuple[int, int], int] = {}
+        self._peaks: defaultdict[tuple[int, int], dict[str, int]] = defaultdict(dict)
         by_number = {one.task: one for one in self._facts}
         self._watches = [
             SourceWatch(by_number[number], task, now_s)
@@ -109,6 +118,14 @@ class Telemetry:
             if isinstance(task, SourceTask)
         ]
         self._rows_total = _rows_of(parts.tasks)
+
+    def agree(self) -> Generator[None, None, None]:
+        """Have all ranks know the metrics that are declared on any. Collective, before rounds."""
+        own = {name: [one.unit, one.over_ranks] for name, one in self._all_measured().items()}
+        texts = yield from gather_bytes(self._comm, json.dumps(own).encode())
+        declared = {name: given for text in texts for name, given in json.loads(text).items()}
+        self._live = {name: Measurement(0, *declared[name]) for name in sorted(declared)}
+        self._records = ProgressRecords(len(self._facts), len(self._live))
 
     # -- in the loop -------------------------------------------------------------------
 
@@ -158,6 +175,7 @@ class Telemetry:
         now_s = self._clock()
         position = self.holds.see([rank.sources for rank in ranks], now_s)
         progress = self._meter.measure(ranks, position, self.holds.now, now_s)
+        progress = replace(progress, metrics=self._added_up(ranks))
         if self.line is not None:
             for times in self.event_times():
                 for doubt in doubts(times, has_ended=False):
@@ -172,9 +190,8 @@ class Telemetry:
             return
         self._sample_s = now_s + _SAMPLE_EVERY_S
         self.memory.sample()
-        for place, operator in self._operators():
-            held = self._state_bytes.get(place, 0)
-            self._state_bytes[place] = max(held, operator.state_bytes())
+        for key, operator in self._operators():
+            note_peaks(operator, self._peaks[key])
 
     def _operators(self) -> list[tuple[tuple[int, int], Operator]]:
         return [
@@ -183,21 +200,45 @@ class Telemetry:
             for place, operator in enumerate(task.chain.operators)
         ]
 
-    def most_state_bytes(self, number: int, place: int) -> int:
-        """Return the most state an operator was seen with: task number, place in its chain."""
-        return self._state_bytes.get((number, place), 0)
+    def measured(self, number: int, index: int) -> dict[str, Measurement]:
+        """Return what an operator declares, with its sink: task number, operator's number."""
+        chain = self._parts.tasks[self._parts.numbers.index(number)].chain
+        parts = chain.counters[index], chain.operators[index]
+        return measure(*parts, peaks=self._peaks[number, index])
+
+    def measured_beside(self) -> dict[str, Measurement]:
+        """Return what tasks, edges and sources declare."""
+        parts = self._parts
+        return measure(*parts.tasks, *parts.edges, *parts.sources)
+
+    def _all_measured(self) -> dict[str, Measurement]:
+        """Return all that is declared on this rank."""
+        of_operators = [self.measured(*key) for key, _ in self._operators()]
+        every = (*of_operators, self.measured_beside())
+        return together(item for one in every for item in one.items())
+
+    def _added_up(self, ranks: Sequence[RankProgress]) -> dict[str, int]:
+        """Return the metrics of all ranks."""
+        found = {}
+        for index, (name, one) in enumerate(self._live.items()):
+            for rank in ranks:
+                one = one.plus(replace(one, value=rank.metrics[index]))
+            found[name] = one.value
+        return found
 
     def progress(self) -> RankProgress:
         """Return how far this rank is."""
         tasks, now_s = self._parts.tasks, self._clock()
+        measured = self._all_measured()
         times = {watch.facts.task: watch.sample(now_s) for watch in self._watches}
         return RankProgress(
             rows_in=sum(task.reader.rows_scanned for task in tasks if isinstance(task, SourceTask)),
             rows_out=sum(sink.rows_out for sink in self._parts.sinks),
             late_rows=sum(one.late_rows for _, one in self._operators()),
-            rounds=max((task.next_round for task in tasks), default=0),
+            rounds=max((task.rounds for task in tasks), default=0),
             rows_total=self._rows_total,
             sources=tuple(times.get(one.task, SourceTime()) for one in self._facts),
+            metrics=tuple(measured.get(name, one).value for name, one in self._live.items()),
         )
 
     def idle_splits(self) -> dict[str, float]:

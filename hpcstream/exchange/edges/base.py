@@ -19,6 +19,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from hpcstream.columns.event_time import MIN_TIME
+from hpcstream.metric import BYTES, Counter
 
 
 @dataclass(slots=True)
@@ -141,7 +142,7 @@ class Edge(Protocol):
 class LocalEdge:
     """An edge within one rank: a queue of at most ``capacity`` rounds."""
 
-    bytes_sent = 0
+    bytes_sent = Counter("sent", unit=BYTES)
     abort_seen = False
 
     def __init__(self, name: str, capacity: int) -> None:

@@ -60,6 +60,7 @@ from hpcstream.exchange.edges.header import (
 from hpcstream.exchange.partitioning import Partitioning, encode_partitioned
 from hpcstream.exchange.wire.format import WireFormat
 from hpcstream.exchange.wire.message import Message
+from hpcstream.metric import BYTES, Gauge
 
 _MAX_PAYLOAD = 2**31 - 1
 
@@ -105,6 +106,8 @@ class CollectiveEdge:
         Where messages are built and received ones are kept.
     """
 
+    bytes_sent = Gauge("sent", "_calls.bytes_sent", unit=BYTES)
+
     def __init__(
         self,
         name: str,
@@ -149,11 +152,6 @@ class CollectiveEdge:
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self._abort_seen = False
-
-    @property
-    def bytes_sent(self) -> int:
-        """Bytes of rows sent to all consumers, this rank included."""
-        return self._calls.bytes_sent
 
     @property
     def calls_posted(self) -> int:

@@ -25,6 +25,7 @@ from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.exchange.communicator import Communicator, Waiting, wait_for
 from hpcstream.exchange.edges.base import RoundEnd, RoundInput
 from hpcstream.exchange.renewal import RenewedCommunicator
+from hpcstream.metric import BYTES, Counter
 
 _ROWS, _WATERMARK, _FLAGS = range(3)
 _IDLE, _BUSY, _ABORT = 1, 2, 4
@@ -46,6 +47,8 @@ class ReduceEdge:
         Rounds in flight.
     """
 
+    bytes_sent = Counter("sent", unit=BYTES)
+
     def __init__(
         self,
         name: str,
@@ -55,7 +58,6 @@ class ReduceEdge:
         capacity: int,
     ) -> None:
         self.name = name
-        self.bytes_sent = 0
         self.busy_round = -1
         self.abort_seen = False
         self._calls = RenewedCommunicator(comm)

@@ -1,0 +1,202 @@
+"""Counters and gauges: what an operator, a source, a sink or an edge declares of itself.
+
+One line in the class declares one, and it appears in the summary, in the report of each rank and
+in the numbers that ranks exchange while the job runs::
+
+    class Deduplicate(Operator):
+        duplicates = Counter("duplicates")
+        kept = Gauge("keys kept", "n_keys")
+
+        def process_batch(self, batch, input_index=0):
+            self.duplicates += n_duplicates(batch)
+
+A counter is an ordinary attribute that starts at 0: counting costs an addition a batch. A gauge is
+read only when somebody asks. Operators and edges begin at 0 in each run, and where a snapshot puts
+them; what a source or a sink counts goes on, if its job is run twice.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any, Literal, Self, overload
+
+BYTES = "bytes"
+OverRanks = Literal["sum", "max"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a metric was at some moment.
+
+    Attributes
+    ----------
+    value : int
+    unit : str
+        `BYTES`, or nothing for a number of things.
+    over_ranks : {"sum", "max"}
+        How it goes together with that of another instance, or rank.
+    """
+
+    value: int
+    unit: str = ""
+    over_ranks: OverRanks = "sum"
+
+    def plus(self, other: Measurement) -> Measurement:
+        """Return the metric of both together."""
+        together = max if self.over_ranks == "max" else sum
+        return replace(self, value=together((self.value, other.value)))
+
+
+class _Metric:
+    """A declaration: the class attribute, which reads as a number on an instance."""
+
+    is_peak = False
+
+    def __init__(self, name: str, unit: str, over_ranks: OverRanks) -> None:
+        self.name = name
+        self.unit = unit
+        self.over_ranks: OverRanks = over_ranks
+
+    def value(self, instance: Any) -> int:
+        """Return the number of an instance."""
+        raise NotImplementedError
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> int: ...
+    def __get__(self, instance: object | None, owner: type) -> Self | int:
+        return self if instance is None else self.value(instance)
+
+
+class Counter(_Metric):
+    """Something that is counted: an attribute that starts at 0 and is added to.
+
+    Parameters
+    ----------
+    name : str
+        As people read it.
+    unit : str
+        `BYTES`, or nothing for a number of things.
+    over_ranks : {"sum", "max"}
+    """
+
+    def __init__(self, name: str, *, unit: str = "", over_ranks: OverRanks = "sum") -> None:
+        super().__init__(name, unit, over_ranks)
+        self._attribute = ""
+
+    def __set_name__(self, owner: type, attribute: str) -> None:
+        self._attribute = attribute
+
+    def value(self, instance: Any) -> int:
+        """Return the count; once something was counted it hides this declaration."""
+        return int(vars(instance).get(self._attribute, 0))
+
+
+class Gauge(_Metric):
+    """Something that can be read at any moment.
+
+    Parameters
+    ----------
+    name : str
+    of : str
+        The attribute, or method without arguments, that says it; a path such as ``"_store.n"``.
+    unit : str
+    is_peak : bool
+        Of the values that were seen, about ten times a second, the greatest counts.
+    over_ranks : {"sum", "max"}
+    """
+
+    def __init__(
+        self,
+        name: str,
+        of: str,
+        *,
+        unit: str = "",
+        is_peak: bool = False,
+        over_ranks: OverRanks = "sum",
+    ) -> None:
+        super().__init__(name, unit, over_ranks)
+        self._read = attrgetter(of)
+        self.is_peak = is_peak
+
+    def value(self, instance: Any) -> int:
+        """Return what it is now."""
+        found = self._read(instance)
+        return int(found() if callable(found) else found)
+
+
+class MetricsOf:
+    """Declares that what another object declares counts as this one's.
+
+    Parameters
+    ----------
+    of : str
+        The attribute that is the other object.
+    """
+
+    def __init__(self, of: str) -> None:
+        self.part = attrgetter(of)
+
+
+@functools.cache
+def declared(kind: type) -> tuple[_Metric, ...]:
+    """Return the metrics that a class and those above it declare, the topmost first."""
+    found: dict[str, _Metric] = {}
+    for one in reversed(kind.__mro__):
+        found |= {name: value for name, value in vars(one).items() if isinstance(value, _Metric)}
+    return tuple(found.values())
+
+
+@functools.cache
+def _inner(kind: type) -> tuple[MetricsOf, ...]:
+    """Return the declarations of a class, and those above it, of other objects that count."""
+    return tuple(
+        value
+        for one in kind.__mro__
+        for value in vars(one).values()
+        if isinstance(value, MetricsOf)
+    )
+
+
+def _values(part: object) -> Iterator[tuple[_Metric, int]]:
+    """Yield the metrics of a part, and of what counts as its own, with their values."""
+    kind: type = type(part)
+    for metric in declared(kind):
+        yield metric, metric.value(part)
+    for inner in _inner(kind):
+        yield from _values(inner.part(part))
+
+
+def measure(*parts: object, peaks: Mapping[str, int] | None = None) -> dict[str, Measurement]:
+    """Return the metrics of parts by name, those of one name together.
+
+    Parameters
+    ----------
+    peaks : mapping, optional
+        The greatest values that were seen of some, by name: the least that these count.
+    """
+    values: list[tuple[str, Measurement]] = []
+    for part in parts:
+        for one, value in _values(part):
+            seen = peaks.get(one.name, 0) if one.is_peak and peaks is not None else value
+            values.append((one.name, Measurement(max(value, seen), one.unit, one.over_ranks)))
+    return together(values)
+
+
+def together(measured: Iterable[tuple[str, Measurement]]) -> dict[str, Measurement]:
+    """Return measurements by name, those of one name together."""
+    found: dict[str, Measurement] = {}
+    for name, one in measured:
+        found[name] = found[name].plus(one) if name in found else one
+    return found
+
+
+def note_peaks(part: object, peaks: dict[str, int]) -> None:
+    """Take down what the gauges of a part say whose greatest value counts."""
+    for one, value in _values(part):
+        if one.is_peak:
+            peaks[one.name] = max(peaks.get(one.name, 0), value)
