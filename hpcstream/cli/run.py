@@ -29,8 +29,8 @@ from hpcstream.launch.supervise import Ended, supervise
 from hpcstream.log import ERR, flush, say, warn
 from hpcstream.observability.progress import TERMINAL
 from hpcstream.process.launcher_facts import OPEN_MPI, launches
+from hpcstream.process.stop_signals import TRY_AGAIN
 
-TRY_AGAIN = 75
 LOST_HOST_S = 60.0
 OVERSUBSCRIBE = "HPCSTREAM_OVERSUBSCRIBE"
 """Environment variable: start as many ranks as are asked for, whatever the host holds."""

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 from hpcstream.log import say
+from hpcstream.process.stop_signals import TRY_AGAIN
 
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
-_TRY_AGAIN = 75
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 
 
 class _StoppedEarly(BaseException):
@@ -34,7 +34,7 @@ def ended_by_signals(
     """End what is done inside by the first signal, as long as nobody else handles it."""
     early = Early()
     before = {}
-    for number in _STOPS:
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a background job
             before[number] = signal.signal(number, _stop)
     try:
@@ -43,7 +43,7 @@ def ended_by_signals(
         say(f"stopped before {before_what}")
         is_interrupt = stopped.number == signal.SIGINT
         again = has_checkpoints and not is_interrupt
-        early.status = _TRY_AGAIN if again else 128 + stopped.number
+        early.status = TRY_AGAIN if again else 128 + stopped.number
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -51,7 +51,7 @@ def ended_by_signals(
 
 def leave_signals_alone() -> None:
     """Put the handlers back that a program has when it starts; before it takes our place."""
-    for number in _STOPS:
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) is _stop:
             usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, usual)

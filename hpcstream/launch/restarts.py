@@ -17,6 +17,7 @@ from hpcstream.checkpoint.storage.directory import SAVEPOINT, CheckpointStore
 from hpcstream.checkpoint.storage.manifest import Manifest, read_manifest
 from hpcstream.launch.supervise import Ended
 from hpcstream.log import complain, say, warn
+from hpcstream.process.stop_signals import TRY_AGAIN
 
 TRIES_AT_ONE_PLACE = 3
 """Starts that may die without a new checkpoint before the job is given up."""
@@ -26,8 +27,7 @@ ERRORS_AT_ONE_PLACE = 2
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 _ERROR = 1
-_TRY_AGAIN = 75
-_ASKED_TO_STOP = (_TRY_AGAIN, 129, 130, 143)
+_ASKED_TO_STOP = (TRY_AGAIN, 129, 130, 143)
 _WARNED = 128 + signal.SIGUSR2
 """Warned of the limit before the ranks could take a checkpoint: go on from the newest, later."""
 
@@ -107,7 +107,7 @@ def _cut_short(status: int, newest: Manifest | None, place: Manifest | None) -> 
     if status == _ERROR and _number(newest) == _number(place):
         return status
     say(f"told to stop, it ended before a last checkpoint: to go on from {_shown(newest)}")
-    return _TRY_AGAIN
+    return TRY_AGAIN
 
 
 def _why_not(

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from hpcstream.launch.early_signals import STOP_SIGNALS
 from hpcstream.launch.launcher_output import LauncherOutput
 from hpcstream.launch.quirks import openmpi
 from hpcstream.launch.quirks.missing_rank import (
@@ -40,12 +41,11 @@ from hpcstream.process.launcher_facts import (
     parent_of,
     signal_on_parent_death,
 )
+from hpcstream.process.stop_signals import TRY_AGAIN
 
 KILL_AFTER_S = 5.0
 """How long a job that was told to end at once may take before it is killed."""
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
-_TRY_AGAIN = 75
 _ONE_REQUEST_S = 0.5
 
 
@@ -143,7 +143,7 @@ class _StopRequests:
             self._launcher.send_signal(signal.SIGTERM)
 
     def __enter__(self) -> _StopRequests:
-        for number in (*_STOP_SIGNALS, signal.SIGUSR1):
+        for number in (*STOP_SIGNALS, signal.SIGUSR1):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a background job
                 self._replaced[number] = signal.signal(number, self._receive)
         return self
@@ -163,7 +163,7 @@ class _StopRequests:
         first = self._received[0]
         if first == signal.SIGINT or self.kill_at is not None:
             return 128 + first
-        return status if status in (1, _TRY_AGAIN) else 128 + first
+        return status if status in (1, TRY_AGAIN) else 128 + first
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         launcher, now_s = self._launcher, time.monotonic()

@@ -104,9 +104,9 @@ DURING_RUN = (
         "process/stop_signals.py",
     ),
     Effect(
-        "a thread `hpcstream-grace`, and one that writes checkpoints",
+        "threads: `hpcstream-grace`, one that writes checkpoints, one that looks for new splits",
         "the first ends a job that was asked to stop and whose function hangs",
-        "process/grace.py, checkpoint/storage/background.py",
+        "process/grace.py, checkpoint/storage/background.py, runtime/sources/discovery.py",
     ),
     Effect(
         "`HPCSTREAM_JOB_PROCESS` in the environment",

@@ -86,24 +86,41 @@ def test_an_error_of_the_script_itself_is_shown_once(run_ranks, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("leave", "status", "code"), [("1", 7, 7), ("1", 0, 1), ("02", 0, 1), ("012", 0, 0)]
+    ("watched_from", "leave", "status", "code"),
+    [
+        ("the first job", "1", 7, 7),
+        ("the first job", "1", 0, 1),
+        ("the first job", "02", 0, 1),
+        ("the first job", "012", 0, 0),
+        ("the import", "1", 0, 1),
+    ],
 )
 def test_ranks_that_leave_the_script_leave_no_other_waiting(
-    leave, status, code, run_ranks, tmp_path
+    watched_from, leave, status, code, run_ranks, tmp_path
 ):
     """Before MPI starts, where launchers let the others wait for one that is gone."""
+    lines = (
+        "job = hs.Job('waits')",
+        "if os.environ.get('OMPI_COMM_WORLD_RANK', os.environ.get('PMI_RANK')) in sys.argv[1]: "
+        "sys.exit(int(sys.argv[2]))",
+    )
+    environ = {}
+    if watched_from == "the import":
+        lines, environ = lines[::-1], {"HPCSTREAM_EXIT_HOOKS": "1"}
     path = tmp_path / "job.py"
     path.write_text(
-        "import os, sys\n"
-        "import hpcstream as hs\n"
-        "if os.environ.get('OMPI_COMM_WORLD_RANK', os.environ.get('PMI_RANK')) in sys.argv[1]:\n"
-        "    sys.exit(int(sys.argv[2]))\n"
-        "job = hs.Job('waits')\n"
-        "job.generate(lambda start, n: {'t': range(n)}, rows=9).collect()\n"
-        "job.run()\n"
+        "\n".join(
+            (
+                "import os, sys",
+                "import hpcstream as hs",
+                *lines,
+                "job.generate(lambda start, n: {'t': range(n)}, rows=9).collect()",
+                "job.run()",
+            )
+        )
     )
 
-    run = run_ranks(3, [path, leave, status], timeout=60)
+    run = run_ranks(3, [path, leave, status], timeout=60, env=environ)
 
     assert run.returncode == code, run.stdout
 

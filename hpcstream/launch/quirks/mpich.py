@@ -20,7 +20,7 @@ from hpcstream.process.launcher_facts import MPICH
 
 WAITS_FOR_GONE_RANK = Quirk(
     vendor=MPICH,
-    seen="3.4 to 5.0",
+    seen="5.0",
     symptom="a rank that ends before it starts MPI leaves the others waiting in MPI's start",
     remedy="the rank asks the launcher to end all ranks (launch/exit_hooks.py); `hpcstream run` "
     "looks for such ranks itself (launch/quirks/missing_rank.py)",
