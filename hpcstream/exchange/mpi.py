@@ -21,8 +21,8 @@ from hpcstream.errors import PlanError
 from hpcstream.exchange.communicator import NOTE_BYTES, Communicator, Request
 from hpcstream.log import flush
 from hpcstream.process import farewell
+from hpcstream.process.farewell import World
 from hpcstream.process.launcher_facts import check_before_start
-from hpcstream.process.world import World
 
 _STARTS = mpi4py.rc.initialize and "mpi4py.MPI" not in sys.modules
 if _STARTS:  # below, once it is known that the launcher is of the same MPI
@@ -229,7 +229,7 @@ def _duplicate(comm: MPI.Intracomm) -> MPI.Intracomm:
 
 
 class _World:
-    """`hpcstream.process.world.World` over ``COMM_WORLD``."""
+    """`hpcstream.process.farewell.World` over ``COMM_WORLD``."""
 
     comm: MPI.Intracomm | None = None
     """Of this process, once all ranks have met in a job: where they say that they leave."""

@@ -28,10 +28,10 @@ from hpcstream.launch.quirks import mpich
 from hpcstream.log import complain, flush, launched_rank, warn
 from hpcstream.process import family, farewell, siblings
 from hpcstream.process.failure import exit_status_of, failure_of
+from hpcstream.process.farewell import World, mpi_has_started
 from hpcstream.process.first_word import wait_for_word
 from hpcstream.process.launcher_facts import ALLOW_SINGLETONS
 from hpcstream.process.tracebacks import shorten
-from hpcstream.process.world import World, mpi_has_started
 
 _LOOK_EVERY_S = 0.5
 _MOST_NAMED = 3

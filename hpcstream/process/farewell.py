@@ -12,11 +12,12 @@ that, where the script itself has started MPI, a rank sees what the others of it
 
 from __future__ import annotations
 
+import sys
 import time
+from typing import Protocol
 
 from hpcstream.log import complain, flush
 from hpcstream.process import siblings
-from hpcstream.process.world import World
 
 GRACE_S = 2.0
 """How long the others may take to leave, too."""
@@ -30,6 +31,31 @@ _LOOK_AT_PROCESSES_EVERY_S = 0.5
 
 _ALL_ARE_TOLD = 64
 _MOST_TOLD = 8
+
+
+class World(Protocol):
+    """All ranks, as far as leaving goes."""
+
+    rank: int
+    size: int
+
+    def tell(self, status: int) -> None:
+        """Tell the other ranks that this one leaves, with this exit status."""
+
+    def who_left(self) -> dict[int, int] | None:
+        """Return the ranks that have said that they leave, with what status.
+
+        None if ranks cannot tell each other.
+        """
+
+    def abort(self, code: int) -> None:
+        """End all ranks. Does not return."""
+
+
+def mpi_has_started() -> bool:
+    """Whether MPI has started in this process, and not ended."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    return mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized()
 
 
 def leave(world: World, status: int) -> None:
