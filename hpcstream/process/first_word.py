@@ -1,9 +1,9 @@
 """Which rank shows an error of the script that may be the same on all: the first to fail.
 
 The first rank of a host that fails takes a name in the system, shows its error and ends the job;
-the others find the name taken and wait to be ended. The name is a socket's in Linux's abstract
-namespace, so nothing of it stays when the process is gone. On other hosts than the first a rank
-waits before it takes the word.
+the others find the name taken, or a rank gone, and wait to be ended. The name is a socket's in
+Linux's abstract namespace, so nothing of it stays when the process is gone. On other hosts than
+the first a rank waits before it takes the word.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import time
 from collections.abc import Mapping
 
 from hpcstream.log import launched_rank
+from hpcstream.process import siblings
 
 _LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
+_LOCAL_SIZES = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 _JOBS = (("PMIX_NAMESPACE",), ("SLURM_JOB_ID", "SLURM_STEP_ID"))
 
 TO_BE_ENDED_S = 3.0
@@ -35,10 +37,15 @@ def wait_for_word(environ: Mapping[str, str]) -> None:
         if rank:  # of one launcher or another: the first rank is left to speak
             time.sleep(TO_BE_ENDED_S)
         return
-    if not _takes(_name(environ)):
+    if not _takes(_name(environ)) or siblings.one_is_gone(_local_size(environ)):
         time.sleep(TO_BE_ENDED_S)
     elif int(locals_[0]) != rank:  # perhaps of another host
         time.sleep(_OTHER_HOST_S)
+
+
+def _local_size(environ: Mapping[str, str]) -> int:
+    found = [environ[name] for name in _LOCAL_SIZES if environ.get(name, "").isdecimal()]
+    return int(found[0]) if found else 0
 
 
 def _takes(name: str) -> bool:

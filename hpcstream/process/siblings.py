@@ -28,6 +28,14 @@ def others_here() -> list[Path]:
     return [one for one in _siblings() if not _has_left(one)]
 
 
+def one_is_gone(local_size: int) -> bool:
+    """Return whether a process of one of this host's ranks has ended; False if that is not known.
+
+    What the system tells of a process goes before the names that it holds are free.
+    """
+    return _launcher_is_parent() and len(_siblings()) < local_size - 1
+
+
 def _has_left(process: Path) -> bool:
     return _read(process / "comm").strip() == _LEFT
 
@@ -38,10 +46,14 @@ def _siblings() -> list[Path]:
     None if this process was not started by a launcher itself, but by a shell, or by a rank.
     """
     parent = os.getppid()
-    if _read(Path(f"/proc/{parent}/comm")).strip() not in _LAUNCHERS:
+    if not _launcher_is_parent():
         return []
     found = _read(Path(f"/proc/{parent}/task/{parent}/children")).split()
     return [one for pid in found if int(pid) != os.getpid() and is_rank(one := Path("/proc", pid))]
+
+
+def _launcher_is_parent() -> bool:
+    return _read(Path(f"/proc/{os.getppid()}/comm")).strip() in _LAUNCHERS
 
 
 def is_rank(process: Path) -> bool:

@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 
-from hpcstream.process import first_word
+from hpcstream.process import first_word, siblings
 
 SPEAKER = """
 import os, sys
@@ -91,3 +91,22 @@ def test_ranks_without_a_job_s_name_share_their_launcher_s(local, waits):
     first_word.wait_for_word({"PMI_RANK": "0", local: "0"})
 
     assert waits == [first_word.TO_BE_ENDED_S]
+
+
+@pytest.mark.parametrize(
+    ("size", "others", "n_waits"), [(3, 2, 0), (3, 1, 1), (3, 0, 1), (1, 0, 0)]
+)
+def test_who_comes_when_a_rank_has_ended_already_waits(
+    size, others, n_waits, job, waits, monkeypatch
+):
+    """The one that has spoken is gone, its name with it, and the launcher has not ended all yet."""
+    monkeypatch.setattr(siblings, "_launcher_is_parent", lambda: True)
+    monkeypatch.setattr(siblings, "_siblings", lambda: ["rank"] * others)
+
+    first_word.wait_for_word(rank(2, 2, job) | {"OMPI_COMM_WORLD_LOCAL_SIZE": f"{size}"})
+
+    assert waits == [first_word.TO_BE_ENDED_S] * n_waits
+
+
+def test_of_a_rank_that_no_launcher_started_nobody_is_gone():
+    assert not siblings.one_is_gone(5)
