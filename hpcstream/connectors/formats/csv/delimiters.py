@@ -30,8 +30,8 @@ def other_delimiter(header: list[str], first_row: list[str], options: CsvOptions
     row = options.delimiter.join(first_row)
     if options.header and options.delimiter == " " and len(header) > 1 and "" in header:
         return "  "
-    if len(header or first_row) != 1 or not row:
-        return None
+    if len(header or first_row) != 1 or not row or (header and header[0].startswith("#")):
+        return None  # a comment that is taken for the header is another mistake
     head = header[0] if header else None
     for one in _CHARACTERS if header else _WITHOUT_HEADER:
         if one != options.delimiter and _parts(head, row, row.count(one), one):
