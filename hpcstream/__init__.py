@@ -14,7 +14,7 @@ from hpcstream._version import __version__
 if TYPE_CHECKING:
     from hpcstream.aggregates.accumulator import Accumulator, InputRows
     from hpcstream.aggregates.base import Aggregate, AggregateCall, Inputs
-    from hpcstream.aggregates.counts_sums import count
+    from hpcstream.aggregates.families.counts_sums import count
     from hpcstream.api.branches import split_dead_letters
     from hpcstream.api.collected import Collected
     from hpcstream.api.job import Job
@@ -67,7 +67,7 @@ _HOMES = {
     "hpcstream.observability.result": ("JobResult",),
     "hpcstream.aggregates.accumulator": ("Accumulator", "InputRows"),
     "hpcstream.aggregates.base": ("Aggregate", "AggregateCall", "Inputs"),
-    "hpcstream.aggregates.counts_sums": ("count",),
+    "hpcstream.aggregates.families.counts_sums": ("count",),
     "hpcstream.state.arrays": ("Word",),
     "hpcstream.expressions.expression": ("Expression", "col", "lit", "when"),
 }

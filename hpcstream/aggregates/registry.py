@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from hpcstream.aggregates.base import Aggregate, AggregateCall, AggregateInput
-from hpcstream.aggregates.by_other import ArgMax, ArgMin
-from hpcstream.aggregates.comoments import Corr, Covar
-from hpcstream.aggregates.counts_sums import Count, CountRows, Mean, Sum
-from hpcstream.aggregates.extremes import Max, Min
-from hpcstream.aggregates.first_last import First, Last
-from hpcstream.aggregates.from_values import CountDistinct, Median, Quantile
-from hpcstream.aggregates.moments import Std, Var
+from hpcstream.aggregates.families.by_other import ArgMax, ArgMin
+from hpcstream.aggregates.families.comoments import Corr, Covar
+from hpcstream.aggregates.families.counts_sums import Count, CountRows, Mean, Sum
+from hpcstream.aggregates.families.extremes import Max, Min
+from hpcstream.aggregates.families.first_last import First, Last
+from hpcstream.aggregates.families.from_values import CountDistinct, Median, Quantile
+from hpcstream.aggregates.families.moments import Std, Var
 from hpcstream.errors import PlanError
 
 AGGREGATES: dict[str, type[Aggregate]] = {

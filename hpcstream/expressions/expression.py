@@ -25,12 +25,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.aggregates.base import AggregateCall
-from hpcstream.aggregates.counts_sums import count
-from hpcstream.aggregates.registry import call_of
+from hpcstream.aggregates.families.counts_sums import count
 from hpcstream.calls import answers_wrong_call, answers_wrong_calls, refuse_format
 from hpcstream.columns.arrays import stored
 from hpcstream.columns.plain_types import plain_column, plain_type
 from hpcstream.columns.type_names import type_of_name
+from hpcstream.expressions.aggregating import Aggregating
 from hpcstream.expressions.binding import Bound, bind
 from hpcstream.expressions.functions.numbers import RULES
 from hpcstream.expressions.namespaces import StringFunctions, TimeFunctions
@@ -74,7 +74,7 @@ _SCHEMAS_KEPT = 4
 
 
 @answers_wrong_calls
-class Expression:
+class Expression(Aggregating):
     """A column computed from the columns of a batch; immutable.
 
     Made by `col`, `lit`, `when` and the operators and methods here.
@@ -274,83 +274,6 @@ class Expression:
     def log(self) -> Expression:
         """Return the natural logarithm; -inf of 0, NaN of a negative number."""
         return self._call("log")
-
-    # Aggregates, for `agg` on a window.
-
-    def sum(self) -> AggregateCall:
-        """Return the sum; int64 for integers, and overflow raises."""
-        return call_of("sum", self)
-
-    def mean(self) -> AggregateCall:
-        """Return the arithmetic mean."""
-        return call_of("mean", self)
-
-    def min(self) -> AggregateCall:
-        """Return the least value that is not null; NaN is greater than any number."""
-        return call_of("min", self)
-
-    def max(self) -> AggregateCall:
-        """Return the greatest value that is not null; NaN is greater than any number."""
-        return call_of("max", self)
-
-    def var(self, ddof: int = 1) -> AggregateCall:
-        """Return the variance, divided by ``n - ddof``."""
-        return call_of("var", self, ddof=ddof)
-
-    def std(self, ddof: int = 1) -> AggregateCall:
-        """Return the standard deviation, from the variance divided by ``n - ddof``."""
-        return call_of("std", self, ddof=ddof)
-
-    def first(self) -> AggregateCall:
-        """Return the value, not null, with the least event time; null if all are null."""
-        return call_of("first", self)
-
-    def last(self) -> AggregateCall:
-        """Return the value, not null, with the greatest event time; null if all are null."""
-        return call_of("last", self)
-
-    def count(self) -> AggregateCall:
-        """Return the number of values that are not null."""
-        return call_of("count", self)
-
-    def count_distinct(self) -> AggregateCall:
-        """Return the number of different values that are not null; NaN is one of them."""
-        return call_of("count_distinct", self)
-
-    def median(self) -> AggregateCall:
-        """Return the median, exact, interpolated between the two middle values.
-
-        Nulls are left out; NaN is greater than any number.
-        """
-        return call_of("median", self)
-
-    def quantile(self, q: float) -> AggregateCall:
-        """Return the ``q``-quantile, exact, interpolated linearly.
-
-        Nulls are left out; NaN is greater than any number.
-
-        Raises
-        ------
-        ValueError
-            ``q`` is not between 0 and 1.
-        """
-        return call_of("quantile", self, q=float(q))
-
-    def arg_min(self, by: Expression) -> AggregateCall:
-        """Return the value where ``by`` is least, of several rows the first; nulls as in `corr`."""
-        return call_of("arg_min", self, by)
-
-    def arg_max(self, by: Expression) -> AggregateCall:
-        """Return the value where ``by`` is greatest, as in `arg_min`; NaN is the greatest."""
-        return call_of("arg_max", self, by)
-
-    def covar(self, other: Expression, ddof: int = 1) -> AggregateCall:
-        """Return the covariance, divided by ``n - ddof``; nulls as in `corr`."""
-        return call_of("covar", self, other, ddof=ddof)
-
-    def corr(self, other: Expression) -> AggregateCall:
-        """Return Pearson's correlation, of the rows that have a null in neither."""
-        return call_of("corr", self, other)
 
     # Python's operators.
 

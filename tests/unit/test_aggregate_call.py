@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 
 from hpcstream.aggregates.base import AggregateCall
-from hpcstream.aggregates.counts_sums import CountRows, count
+from hpcstream.aggregates.families.counts_sums import CountRows, count
 from hpcstream.errors import PlanError
 from hpcstream.expressions.expression import col
 

@@ -10,7 +10,7 @@ import pytest
 import hpcstream as hs
 from hpcstream import col
 from hpcstream.aggregates.accumulator import Accumulator
-from hpcstream.aggregates.comoments import CoMoments
+from hpcstream.aggregates.families.comoments import CoMoments
 from hpcstream.testing import run_ranks
 
 N_ROWS = 3000

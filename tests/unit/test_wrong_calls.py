@@ -14,13 +14,14 @@ from hpcstream import calls, col
 from hpcstream.api.file_reading import FileReading
 from hpcstream.api.file_writing import FileWriting
 from hpcstream.api.row_transforms import RowTransforms
+from hpcstream.expressions.aggregating import Aggregating
 from hpcstream.expressions.expression import When
 from hpcstream.expressions.namespaces import StringFunctions, TimeFunctions
 
 USED = [
     *(hs.Job, hs.Stream, hs.KeyedStream, hs.WindowedStream, hs.Collected, hs.Expression),
     *(hs.AggregateCall, When, StringFunctions, TimeFunctions),
-    *(FileReading, FileWriting, RowTransforms),
+    *(FileReading, FileWriting, RowTransforms, Aggregating),
 ]
 METHODS = [
     (owner, name)

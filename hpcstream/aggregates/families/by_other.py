@@ -20,7 +20,7 @@ from hpcstream.aggregates.accumulator import (
     word_kernels,
 )
 from hpcstream.aggregates.base import Aggregate, Entries, Inputs, is_nested, result_array
-from hpcstream.aggregates.first_last import edges_of_groups, value_ranks
+from hpcstream.aggregates.families.first_last import edges_of_groups, value_ranks
 from hpcstream.aggregates.float_order import float_order
 from hpcstream.aggregates.grouped_values import GroupedValues, Ints, as_floats
 from hpcstream.columns.event_time import MAX_TIME

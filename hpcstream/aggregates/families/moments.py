@@ -20,7 +20,7 @@ from hpcstream.aggregates.accumulator import (
     word_kernels,
 )
 from hpcstream.aggregates.base import Aggregate, Entries, Inputs, result_array
-from hpcstream.aggregates.counts_sums import number_type
+from hpcstream.aggregates.families.counts_sums import number_type
 from hpcstream.aggregates.grouped_values import GroupedValues
 from hpcstream.state.arrays import Word
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from hpcstream.aggregates.accumulator import Accumulator, InputRows, Values, Words
 from hpcstream.aggregates.base import Aggregate, Entries, Inputs, result_array
-from hpcstream.aggregates.counts_sums import number_type
+from hpcstream.aggregates.families.counts_sums import number_type
 from hpcstream.aggregates.grouped_values import GroupedValues, as_floats
 from hpcstream.state.arrays import Slots, Word
 

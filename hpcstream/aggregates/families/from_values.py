@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from hpcstream.aggregates.base import Aggregate, is_nested
-from hpcstream.aggregates.counts_sums import number_type
+from hpcstream.aggregates.families.counts_sums import number_type
 from hpcstream.aggregates.float_order import float_order
 from hpcstream.aggregates.grouped_values import GroupedValues
 

@@ -1,0 +1,1 @@
+"""Computes the built-in aggregates, with a file for each family."""

@@ -1,0 +1,89 @@
+"""The aggregates of an expression: methods whose results are what ``agg(...)`` takes."""
+
+from __future__ import annotations
+
+from hpcstream.aggregates.base import AggregateCall, AggregateInput
+from hpcstream.aggregates.registry import call_of
+from hpcstream.calls import answers_wrong_calls
+
+
+@answers_wrong_calls
+class Aggregating:
+    """Methods of `Expression` that aggregate it, one for each built-in aggregate."""
+
+    __slots__ = ()
+
+    def sum(self: AggregateInput) -> AggregateCall:
+        """Return the sum; int64 for integers, and overflow raises."""
+        return call_of("sum", self)
+
+    def mean(self: AggregateInput) -> AggregateCall:
+        """Return the arithmetic mean."""
+        return call_of("mean", self)
+
+    def min(self: AggregateInput) -> AggregateCall:
+        """Return the least value that is not null; NaN is greater than any number."""
+        return call_of("min", self)
+
+    def max(self: AggregateInput) -> AggregateCall:
+        """Return the greatest value that is not null; NaN is greater than any number."""
+        return call_of("max", self)
+
+    def var(self: AggregateInput, ddof: int = 1) -> AggregateCall:
+        """Return the variance, divided by ``n - ddof``."""
+        return call_of("var", self, ddof=ddof)
+
+    def std(self: AggregateInput, ddof: int = 1) -> AggregateCall:
+        """Return the standard deviation, from the variance divided by ``n - ddof``."""
+        return call_of("std", self, ddof=ddof)
+
+    def first(self: AggregateInput) -> AggregateCall:
+        """Return the value, not null, with the least event time; null if all are null."""
+        return call_of("first", self)
+
+    def last(self: AggregateInput) -> AggregateCall:
+        """Return the value, not null, with the greatest event time; null if all are null."""
+        return call_of("last", self)
+
+    def count(self: AggregateInput) -> AggregateCall:
+        """Return the number of values that are not null."""
+        return call_of("count", self)
+
+    def count_distinct(self: AggregateInput) -> AggregateCall:
+        """Return the number of different values that are not null; NaN is one of them."""
+        return call_of("count_distinct", self)
+
+    def median(self: AggregateInput) -> AggregateCall:
+        """Return the median, exact, interpolated between the two middle values.
+
+        Nulls are left out; NaN is greater than any number.
+        """
+        return call_of("median", self)
+
+    def quantile(self: AggregateInput, q: float) -> AggregateCall:
+        """Return the ``q``-quantile, exact, interpolated linearly.
+
+        Nulls are left out; NaN is greater than any number.
+
+        Raises
+        ------
+        ValueError
+            ``q`` is not between 0 and 1.
+        """
+        return call_of("quantile", self, q=float(q))
+
+    def arg_min(self: AggregateInput, by: AggregateInput) -> AggregateCall:
+        """Return the value where ``by`` is least, of several rows the first; nulls as in `corr`."""
+        return call_of("arg_min", self, by)
+
+    def arg_max(self: AggregateInput, by: AggregateInput) -> AggregateCall:
+        """Return the value where ``by`` is greatest, as in `arg_min`; NaN is the greatest."""
+        return call_of("arg_max", self, by)
+
+    def covar(self: AggregateInput, other: AggregateInput, ddof: int = 1) -> AggregateCall:
+        """Return the covariance, divided by ``n - ddof``; nulls as in `corr`."""
+        return call_of("covar", self, other, ddof=ddof)
+
+    def corr(self: AggregateInput, other: AggregateInput) -> AggregateCall:
+        """Return Pearson's correlation, of the rows that have a null in neither."""
+        return call_of("corr", self, other)
