@@ -35,7 +35,7 @@ Where slices hold most of the keys of a range, even looking in the index is too 
 the slot; it has rows, or it is vacant and no entry. Other keys, and the null key, are
 entries of the region like those of any other. Which regions are dense decides the order
 of their entries (keys of the range in their order, then the others as they came), so it
-must not depend on how much room there is: `hpcstream.state.dense_range` decides.
+must not depend on how much room there is: `hpcstream.state.slices.dense_range` decides.
 """
 
 import numpy as np

@@ -27,8 +27,8 @@ from hpcstream.kernels import key_bytes
 from hpcstream.state.arrays import NO_NULLS, Bools, Ints
 from hpcstream.state.key_dictionary import KeyDictionary
 from hpcstream.state.key_index import Bytes, KeyIndex
-from hpcstream.state.slice_store import SliceStore
-from hpcstream.state.slice_table import Grouping
+from hpcstream.state.slices.store import SliceStore
+from hpcstream.state.slices.table import Grouping
 from hpcstream.state.table import StateTable
 
 _SPARE_KEYS = 4096  # dead keys below this are not worth a rebuild

@@ -11,7 +11,7 @@ from naive_key_table import NaiveSlices
 
 from hpcstream.kernels import key_bytes, key_regions, key_resolve, key_table, snapshots
 from hpcstream.state.arrays import HeapAllocator
-from hpcstream.state.slice_store import SliceStore
+from hpcstream.state.slices.store import SliceStore
 
 
 @pytest.fixture(autouse=True, scope="module")

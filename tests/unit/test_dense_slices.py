@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hpcstream.kernels import key_table
 from hpcstream.operators.windows.keys import NoKeys
 from hpcstream.state.arrays import NO_NULLS, HeapAllocator, Word
-from hpcstream.state.dense_range import DenseRange
-from hpcstream.state.slice_store import SliceStore
-from hpcstream.state.slice_table import SliceTable
+from hpcstream.state.slices.dense_range import DenseRange
+from hpcstream.state.slices.store import SliceStore
+from hpcstream.state.slices.table import SliceTable
 from hpcstream.state.table import snapshot
 
 WORDS = (Word("greatest", "int64", -1),)

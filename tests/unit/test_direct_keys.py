@@ -8,9 +8,9 @@ from naive_key_table import NaiveSlices
 
 from hpcstream.kernels import key_table
 from hpcstream.state.arrays import HeapAllocator
-from hpcstream.state.direct_keys import direct_layout
-from hpcstream.state.patience import Patience
-from hpcstream.state.slice_store import SliceStore
+from hpcstream.state.slices.direct_keys import direct_layout
+from hpcstream.state.slices.patience import Patience
+from hpcstream.state.slices.store import SliceStore
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -12,8 +12,8 @@ from hpcstream.kernels import key_table
 from hpcstream.operators.windows.keys import WordKeys
 from hpcstream.state.arrays import NO_NULLS, HeapAllocator, Word
 from hpcstream.state.book import region_at
-from hpcstream.state.slice_store import SliceStore
-from hpcstream.state.slice_table import SliceTable
+from hpcstream.state.slices.store import SliceStore
+from hpcstream.state.slices.table import SliceTable
 from hpcstream.state.table import snapshot
 
 

@@ -9,7 +9,7 @@ import numpy.testing as npt
 import pytest
 
 from hpcstream.state.arrays import HeapAllocator, Word, read_only
-from hpcstream.state.slice_store import SliceStore
+from hpcstream.state.slices.store import SliceStore
 from hpcstream.state.word_arrays import move
 
 

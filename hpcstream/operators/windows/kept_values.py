@@ -23,8 +23,8 @@ from hpcstream.columns.ownership import Ownership
 from hpcstream.columns.row_order import NO_PLACES, RowTimes
 from hpcstream.columns.selection import taken
 from hpcstream.state.arrays import Ints, Slots
-from hpcstream.state.slice_store import SliceStore
-from hpcstream.state.slice_table import SliceTable
+from hpcstream.state.slices.store import SliceStore
+from hpcstream.state.slices.table import SliceTable
 from hpcstream.state.table import Part, StateTable
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pyarrow as pa
 from hpcstream.columns.arrays import is_word_type, key_words, validity, words_to_array
 from hpcstream.columns.ownership import Ownership, word_groups
 from hpcstream.state.arrays import NO_NULLS, Bools, Ints
-from hpcstream.state.slice_store import SliceStore
-from hpcstream.state.slice_table import Grouping, SliceKeys
+from hpcstream.state.slices.store import SliceStore
+from hpcstream.state.slices.table import Grouping, SliceKeys
 from hpcstream.state.table import StateTable
 
 if TYPE_CHECKING:

@@ -33,8 +33,8 @@ from hpcstream.operators.windows.spec import (
     WindowAggregateSpec,
 )
 from hpcstream.state.arrays import Allocator, Bools, Ints, Places, Slots
-from hpcstream.state.slice_store import SliceStore
-from hpcstream.state.slice_table import OwnerOfSlices, SliceTable
+from hpcstream.state.slices.store import SliceStore
+from hpcstream.state.slices.table import OwnerOfSlices, SliceTable
 from hpcstream.state.table import StateTable
 from hpcstream.state.word_arrays import entries_of_size
 

@@ -43,7 +43,7 @@ def small_blocks():
         patch.setattr(f"{dictionary}.BLOCK_KEYS", 8)
         patch.setattr(f"{dictionary}.KeyDictionary.order", Order("key_places", "key_index", 2))
         patch.setattr(f"{dictionary}.KeyBytes.order", Order("", "byte_index", 3))
-        patch.setattr("hpcstream.state.slice_table.STRIDE", 3)
+        patch.setattr("hpcstream.state.slices.table.STRIDE", 3)
         yield
 
 

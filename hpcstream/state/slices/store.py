@@ -37,9 +37,9 @@ from hpcstream.state.arrays import (
     as_range,
 )
 from hpcstream.state.book import kept_capacity, new_book, region_at, resized_book, times_outside
-from hpcstream.state.dense_range import DenseRange
-from hpcstream.state.direct_keys import direct_layout, is_sparse
-from hpcstream.state.patience import Patience
+from hpcstream.state.slices.dense_range import DenseRange
+from hpcstream.state.slices.direct_keys import direct_layout, is_sparse
+from hpcstream.state.slices.patience import Patience
 from hpcstream.state.word_arrays import carry, clear_words, copied, entries_of_size, move, roomy
 
 _LISTED, _MERGED = 1, 2  # the STATE of slices, and of regions that are merged from some

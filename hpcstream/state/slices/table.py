@@ -12,7 +12,7 @@ from hpcstream.columns.ownership import KeyGroups, Ownership
 from hpcstream.columns.selection import gathered
 from hpcstream.state.arrays import NO_NULLS, Arrays, Bools, Ints, Slots, read_only
 from hpcstream.state.group_order import entries_at, in_group_order, out_of_group_order
-from hpcstream.state.slice_store import SliceStore
+from hpcstream.state.slices.store import SliceStore
 from hpcstream.state.table import Order, Part, Segment, StateTable, TableCopy, counts_name
 from hpcstream.state.word_arrays import items_of, scattered
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hpcstream.state.patience import Patience
+from hpcstream.state.slices.patience import Patience
 
 Ints = npt.NDArray[np.int64]
 

@@ -1,0 +1,1 @@
+"""Holds words of state for each slice and key: the store, its layouts, and its table."""
