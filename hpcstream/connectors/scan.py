@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.columns.event_time import RESERVED_PREFIXES, TimeUnit
-from hpcstream.columns.plain_types import plain_batch, plain_column, plain_type
+from hpcstream.columns.types.plain import plain_batch, plain_column, plain_type
 from hpcstream.errors import ConnectorError, PlanError
 
 

@@ -28,8 +28,8 @@ from hpcstream.aggregates.base import AggregateCall
 from hpcstream.aggregates.families.counts_sums import count
 from hpcstream.calls import answers_wrong_call, answers_wrong_calls, refuse_format
 from hpcstream.columns.arrays import stored
-from hpcstream.columns.plain_types import plain_column, plain_type
-from hpcstream.columns.type_names import type_of_name
+from hpcstream.columns.types.names import type_of_name
+from hpcstream.columns.types.plain import plain_column, plain_type
 from hpcstream.expressions.aggregating import Aggregating
 from hpcstream.expressions.binding import Bound, bind
 from hpcstream.expressions.functions.numbers import RULES

@@ -26,7 +26,6 @@ import pyarrow as pa
 from hpcstream.columns.arrays import fixed_values
 from hpcstream.columns.event_time import ORDER_COLUMN, TIME_COLUMN, TimeUnit
 from hpcstream.columns.hidden import refuse_reserved_names, time_field
-from hpcstream.columns.plain_types import plain_type
 from hpcstream.columns.row_order import (
     BATCH_BITS,
     CHILD_BITS,
@@ -36,6 +35,7 @@ from hpcstream.columns.row_order import (
     runs_of_splits,
 )
 from hpcstream.columns.time_values import event_time_values
+from hpcstream.columns.types.plain import plain_type
 from hpcstream.errors import PlanError
 
 Ints = npt.NDArray[np.int64]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpcstream.columns.plain_types import plain_batch, plain_column, plain_type
+from hpcstream.columns.types.plain import plain_batch, plain_column, plain_type
 from hpcstream.errors import PlanError
 
 _INFERRED = "a call with 0 rows"

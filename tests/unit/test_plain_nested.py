@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcstream as hs
-from hpcstream.columns.plain_types import plain_column, plain_type
+from hpcstream.columns.types.plain import plain_column, plain_type
 
 FLAT = {pa.int8(): st.integers(-128, 127), pa.string_view(): st.text(max_size=20)}
 types = st.recursive(

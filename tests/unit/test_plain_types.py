@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpcstream as hs
-from hpcstream.columns.plain_types import plain_batch, plain_column, plain_table, plain_type
+from hpcstream.columns.types.plain import plain_batch, plain_column, plain_table, plain_type
 from hpcstream.testing import run_ranks
 
 VALUES = ["b", None, "a", None, "b"]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcstream import col
-from hpcstream.columns.type_names import type_of_name
+from hpcstream.columns.types.names import type_of_name
 
 UNITS = ["s", "ms", "us", "ns"]
 SIMPLE = [

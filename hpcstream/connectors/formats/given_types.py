@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pyarrow as pa
 
-from hpcstream.columns.plain_types import plain_type
+from hpcstream.columns.types.plain import plain_type
 from hpcstream.connectors.scan import plain_schema
 
 _ZONED = re.compile(r"timestamp\[(s|ms|us|ns), ?tz=([^\]]+)\]")

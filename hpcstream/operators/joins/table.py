@@ -26,9 +26,9 @@ from hpcstream.columns.hidden import (
     visible_positions,
     visible_schema,
 )
-from hpcstream.columns.plain_types import plain_table
 from hpcstream.columns.row_order import CHILD_BITS, nested_places, places_of
 from hpcstream.columns.selection import Rows, gathered, picked_column, taken, true_rows
+from hpcstream.columns.types.plain import plain_table
 from hpcstream.errors import PlanError
 from hpcstream.expressions.binding import unknown_column
 from hpcstream.operators.base import Emitted, Operator, with_pauses

@@ -19,9 +19,9 @@ import pyarrow as pa
 from hpcstream.checkpoint.json_text import JsonText
 from hpcstream.columns.arrays import fixed_row_bytes
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN, least_mark
-from hpcstream.columns.plain_types import plain_column
 from hpcstream.columns.row_order import orders_of_rows
 from hpcstream.columns.time_values import event_time_values
+from hpcstream.columns.types.plain import plain_column
 from hpcstream.connectors.adapt import as_reader
 from hpcstream.connectors.base import JSON, Chunk, Source, Split, SplitReader
 from hpcstream.errors import ConnectorError

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hpcstream.columns.plain_nested import nested_column
+from hpcstream.columns.types.plain_nested import nested_column
 from hpcstream.connectors.formats.parquet.written import has_dictionary
 
 

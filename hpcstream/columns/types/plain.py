@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.columns.arrays import LARGE_TYPE_OF_VIEW, fixed_values, validity
-from hpcstream.columns.plain_nested import nested_column, nested_type
+from hpcstream.columns.types.plain_nested import nested_column, nested_type
 
 _LEAST_INDEX = pa.int32()
 """What narrower indices of dictionaries become: batches are put together whose dictionaries
