@@ -158,11 +158,11 @@ def set_up(
         error = failure
     try:
         yield from raise_together(error, comm)
+        assert setup is not None
+        yield from setup.telemetry.agree()
     except BaseException:
         builder.undo()
         raise
-    assert setup is not None
-    yield from setup.telemetry.agree()
     return setup
 
 

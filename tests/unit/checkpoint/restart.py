@@ -131,7 +131,7 @@ def restarted(
     kills = 0
     while True:
         n_ranks = sizes()
-        last = n_ranks * (chance.randint(turns // 8, turns // 3) + kills * turns // 20)
+        last = n_ranks * (chance.randint(turns // 16, turns // 5) + kills * turns // 20)
         if run_until_killed(build, folder, n_ranks, last, seed + kills):
             return kills
         kills += 1
