@@ -61,6 +61,8 @@ LIVE_ROUND = RoundLimits(65_536, 16 << 20)
 BOUNDED_ROUND = RoundLimits(262_144, 16 << 20)
 REDUCED_ROUND = RoundLimits(2_097_152, 128 << 20)
 """Of jobs in which rows are aggregated before they go to other ranks."""
+OVERLAPPING_ROUND = RoundLimits(1_048_576, 128 << 20)
+"""The same where a row counts in several windows, which touch more memory in larger rounds."""
 
 _OF_ONE_RANK = ("progress", "stall_timeout_s", "stop_grace_s")
 _AT_LEAST_ONE = (
@@ -197,9 +199,12 @@ class JobConfig:
         if self.stop_after_savepoint and self.checkpoint_dir is None:
             raise ValueError("stop_after_savepoint needs a checkpoint_dir")
 
-    def round_limits(self, *, has_live_source: bool, is_reduced: bool) -> RoundLimits:
+    def round_limits(
+        self, *, has_live_source: bool, is_reduced: bool, overlaps: bool = False
+    ) -> RoundLimits:
         """Return what a source of such a job scans for one round."""
-        usual = REDUCED_ROUND if is_reduced else BOUNDED_ROUND
+        usual = OVERLAPPING_ROUND if overlaps else REDUCED_ROUND
+        usual = usual if is_reduced else BOUNDED_ROUND
         usual = LIVE_ROUND if has_live_source else usual
         return RoundLimits(self.batch_rows or usual.rows, self.round_bytes or usual.n_bytes)
 

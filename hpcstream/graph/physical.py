@@ -53,6 +53,8 @@ class OperatorPlan:
         A row may take it any time.
     reduces : bool
         What leaves is far less than what comes.
+    overlaps : bool
+        A row counts in several results.
     """
 
     kind: str
@@ -67,13 +69,14 @@ class OperatorPlan:
     clock: EventClock | None = None
     runs_user_code: bool = False
     reduces: bool = False
+    overlaps: bool = False
 
     @classmethod
     def of(cls, spec: OperatorSpec, make: Callable[[], Operator], **others: Any) -> OperatorPlan:
         """Return the plan of an operator, or of a stage of it, by its definition."""
         traits = spec.traits
         known = {"clock": traits.clock, "runs_user_code": traits.runs_user_code}
-        known["reduces"] = traits.reduces
+        known |= {"reduces": traits.reduces, "overlaps": traits.overlaps}
         return cls(spec.kind, spec.key(), spec.describe(), make, **(known | others))
 
     def describe(self) -> str:
@@ -177,6 +180,11 @@ class PhysicalGraph:
     def moves_rows(self) -> bool:
         """Whether rows go from rank to rank that nothing has reduced."""
         return any(edge.partitioning is not None and not edge.is_reduced for edge in self.edges)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a row counts in several results of an operator, as in sliding windows."""
+        return any(operator.overlaps for task in self.tasks for operator in task.operators)
 
     @property
     def runs_user_code(self) -> bool:

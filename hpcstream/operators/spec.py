@@ -75,6 +75,8 @@ class Traits:
         A row may take it any time.
     reduces : bool
         What leaves is far less than what comes.
+    overlaps : bool
+        A row counts in several results, which touch more memory than the row.
     needs_time, needs_order : bool
         It reads the event time of its rows, the order of those of equal event time.
     sets_time, sets_order : bool
@@ -90,6 +92,7 @@ class Traits:
 
     runs_user_code: bool = False
     reduces: bool = False
+    overlaps: bool = False
     needs_time: bool = False
     needs_order: bool = False
     sets_time: bool = False

@@ -38,6 +38,7 @@ def round_limits(graph: PhysicalGraph, config: JobConfig) -> RoundLimits:
     return config.round_limits(
         has_live_source=not all(source.bounded for source in sources),
         is_reduced=not (graph.runs_user_code or graph.moves_rows),
+        overlaps=graph.overlaps,
     )
 
 

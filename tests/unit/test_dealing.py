@@ -4,6 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpcstream as hs
+from hpcstream.config import OVERLAPPING_ROUND, REDUCED_ROUND, JobConfig
+from hpcstream.graph.planner import plan
+from hpcstream.runtime.assignment import round_limits
 from hpcstream.runtime.sources.runs import dealt_to
 from hpcstream.testing import ListSource, assert_same_rows, run_ranks
 
@@ -104,3 +107,17 @@ def test_runs_give_the_same_results_from_fewer_partial_ones(n_ranks, max_delay):
     assert_same_rows(in_runs.table, one_by_one.table)
     assert in_runs.result.late_rows == 0
     assert n_partials < n_more_partials
+
+
+@pytest.mark.parametrize(
+    ("window", "limits"),
+    [(hs.tumbling("1s"), REDUCED_ROUND), (hs.sliding("4s", "1s"), OVERLAPPING_ROUND)],
+)
+def test_a_round_is_smaller_where_a_row_counts_in_several_windows(window, limits):
+    job = hs.Job("rounds")
+    table = pa.table({"t": [1, 2], "k": [1, 2]})
+    stream = job.from_batches(table, event_time="t", event_time_unit="ms")
+    stream.key_by("k").window(window).agg(n=hs.count()).collect()
+
+    assert round_limits(plan(job._graph(), 2), JobConfig()) == limits
+    assert round_limits(plan(job._graph(), 2), JobConfig(batch_rows=7)).rows == 7

@@ -63,7 +63,13 @@ class WindowSpec(OperatorSpec):
     @property
     def traits(self) -> Traits:
         needs_order = any(call.aggregate.needs_order for call in self.aggregates)
-        return Traits(needs_time=True, needs_order=needs_order, sets_time=True, sets_order=True)
+        return Traits(
+            overlaps=self.assigner.slide < self.assigner.size,
+            needs_time=True,
+            needs_order=needs_order,
+            sets_time=True,
+            sets_order=True,
+        )
 
     def key(self) -> Key:
         windows = (self.assigner.size, self.assigner.slide, self.assigner.offset)
