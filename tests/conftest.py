@@ -37,6 +37,8 @@ if not UNDER_MPIEXEC:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell ignores it for what it starts in the background; tests send it to themselves.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # by nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SHARED_MEMORY = Path("/dev/shm")
 RunRanks = Callable[..., "subprocess.CompletedProcess[str]"]
