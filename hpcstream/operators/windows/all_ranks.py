@@ -26,55 +26,34 @@ from hpcstream.aggregates.accumulator import word_array, words_of_array
 from hpcstream.aggregates.kept_columns import WINDOW_COLUMN, list_columns, values_of_lists
 from hpcstream.columns.arrays import fixed_values, words_to_array
 from hpcstream.columns.ownership import Ownership, owners
-from hpcstream.operators.base import Emitted, Operator, SideOutput, Turn, with_pauses
+from hpcstream.operators.base import Emitted, Turn, with_pauses
 from hpcstream.operators.windows.kept_values import HolisticRows
 from hpcstream.operators.windows.merge import Entries, WindowMerger
-from hpcstream.operators.windows.progress import WindowProgress, progress_fields
 from hpcstream.operators.windows.slices import WindowState
 from hpcstream.operators.windows.spec import ROWS_COLUMN, WindowAggregateSpec
+from hpcstream.operators.windows.stage import NOTHING, FiringStage, WindowStage
 from hpcstream.state.arrays import Allocator, Bools, HeapAllocator, Ints, Slots
-from hpcstream.state.scalars import Field, Scalars, Values, total, union
-from hpcstream.state.table import Dealt, OfFinalStage, StateTable
+from hpcstream.state.scalars import Field, Scalars, Values, union
+from hpcstream.state.table import Dealt, OfFinalStage
 
 __all__ = ["WINDOW_COLUMN", "WindowAllFinal", "WindowAllLocal"]
 
-_NOTHING: tuple[Emitted, ...] = ()
 
-
-class WindowAllLocal(Operator):
+class WindowAllLocal(FiringStage):
     """The part of one rank in windows over all rows.
 
     Its watermark must be the global one: it judges lateness, and on all ranks
     the same windows must close. The main output has batches of
     ``spec.window_all_schema``.
-
-    Attributes
-    ----------
-    late_rows : int
-        Rows that came after all their windows had closed.
     """
 
     def __init__(self, spec: WindowAggregateSpec, allocator: Allocator) -> None:
-        self.late_rows = 0
-        self._spec = spec
-        self._state = WindowState(spec, allocator)
-        self._merger = WindowMerger(self._state)
-        self._progress = WindowProgress(spec.slicing, spec.allowed_lateness)
+        super().__init__(spec, allocator)
         # Rows that reached a fired window, since it last fired.
         self._corrections = WindowState(spec, allocator, prefix="corrections/")
         self._corrector = WindowMerger(self._corrections)
         slices = [Dealt(one) for one in [*self._state.tables, *self._corrections.tables]]
-        fields = [*progress_fields(self.describe(), "local"), Field("late_rows", total, "local")]
-        self._tables = [*slices, Scalars(fields, self._counts, self._restore_counts)]
-
-    @property
-    def n_entries(self) -> int:
-        """Number of open slices with rows."""
-        return self._state.store.n_entries
-
-    def tables(self) -> Sequence[StateTable]:
-        """Return open slices, corrections and progress."""
-        return self._tables
+        self._tables = [*slices, self._progress_table("local")]
 
     def describe(self) -> str:
         """Return what it does in one line."""
@@ -83,36 +62,14 @@ class WindowAllLocal(Operator):
     def process_batch(self, batch: pa.RecordBatch, input_index: int = 0) -> Iterable[Emitted]:
         """Add rows to their slices."""
         if batch.num_rows == 0:
-            return _NOTHING
+            return NOTHING
         progress, store = self._progress, self._state.store
         slots = self._state.add_rows(batch, progress.first_open)
-        n_late = store.n_late
-        self.late_rows += n_late
         if store.least_time < progress.fired_time:
             rows = progress.rows_behind(self._state.times(batch), slots)
             self._merger.repair(progress.look_back(self._state.times(batch)[rows]))
             self._correct(batch, rows)
-        if n_late == 0 or not self._spec.late_output:
-            return _NOTHING
-        return (SideOutput("late", batch.take(pa.array(np.flatnonzero(slots == 0)))),)
-
-    def process_watermark(self, watermark: int) -> Iterable[Emitted]:
-        """Yield a partial row for each window with rows that ends by ``watermark``."""
-        progress = self._progress
-        watermark = max(watermark, progress.watermark)
-        if progress.is_due(watermark, self._state.store.least_slice):
-            return with_pauses(self._fire(watermark))
-        if watermark > progress.watermark:
-            progress.advance(watermark)
-        return _NOTHING
-
-    def _counts(self) -> dict[str, object]:
-        return {**self._progress.values(), "late_rows": self.late_rows}
-
-    def _restore_counts(self, values: Values) -> None:
-        if values:
-            self._progress.restore(values["watermark"], values["fire_again"])
-            self.late_rows = int(values["late_rows"][0])
+        return self._late(batch, slots)
 
     def _correct(self, batch: pa.RecordBatch, rows: Ints) -> None:
         """Keep the rows for windows that have fired apart, too."""
@@ -149,7 +106,7 @@ class WindowAllLocal(Operator):
         return pa.RecordBatch.from_arrays(columns, schema=self._spec.window_all_schema)
 
 
-class WindowAllFinal(Operator):
+class WindowAllFinal(WindowStage):
     """Results of windows over all rows, from the partial rows of all ranks.
 
     Partial rows of one window come in one round; their order is the order in
@@ -157,11 +114,11 @@ class WindowAllFinal(Operator):
     """
 
     def __init__(self, spec: WindowAggregateSpec, allocator: Allocator | None = None) -> None:
-        self._spec = spec
         # Its slices are the windows: number w is "time" w.
-        self._state = WindowState(
+        state = WindowState(
             spec, allocator or HeapAllocator(), labels=True, owner_of_slices=self._owns
         )
+        super().__init__(spec, state)
         self._is_reduced = spec.reductions is not None
         self._touched: set[int] = set()
         touched = Field("touched", self._owned_windows)
@@ -171,15 +128,6 @@ class WindowAllFinal(Operator):
             Scalars([touched], lambda: {"touched": sorted(self._touched)}, self._restore_touched),
         ]
 
-    @property
-    def n_entries(self) -> int:
-        """Number of windows that are kept."""
-        return self._state.store.n_entries
-
-    def tables(self) -> Sequence[StateTable]:
-        """Return the windows that are kept, and those that are to be emitted."""
-        return self._tables
-
     def describe(self) -> str:
         """Return what it does in one line."""
         return f"final window aggregate: {self._spec.describe()}"
@@ -187,7 +135,7 @@ class WindowAllFinal(Operator):
     def process_batch(self, batch: pa.RecordBatch, input_index: int = 0) -> Iterable[Emitted]:
         """Merge partial rows."""
         if batch.num_rows == 0:
-            return _NOTHING
+            return NOTHING
         windows = fixed_values(batch.column(WINDOW_COLUMN))
         rows = fixed_values(batch.column(ROWS_COLUMN))
         parts = []
@@ -202,12 +150,12 @@ class WindowAllFinal(Operator):
         if self._state.holistic is not None:
             self._keep_values(self._state.holistic, batch, slots)
         self._touched.update(windows.tolist())
-        return _NOTHING
+        return NOTHING
 
     def process_watermark(self, watermark: int) -> Iterable[Emitted]:
         """Yield a row for each window that got a partial row since the last watermark."""
         due = self._touched or self.n_entries
-        return with_pauses(self._emit(watermark)) if due else _NOTHING
+        return with_pauses(self._emit(watermark)) if due else NOTHING
 
     def _owns(self, windows: Ints, owned: Ownership) -> Bools:
         """Return the windows whose partial rows come to an instance."""

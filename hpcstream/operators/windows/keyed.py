@@ -14,27 +14,20 @@ watermark: the keys that got some, with the whole result of each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-import numpy as np
 import pyarrow as pa
 
 from hpcstream.columns.arrays import words_to_array
 from hpcstream.errors import HpcstreamError
-from hpcstream.operators.base import Emitted, Operator, SideOutput, Turn, with_pauses
+from hpcstream.operators.base import Emitted, Turn
 from hpcstream.operators.windows.changed_keys import ChangedKeys
-from hpcstream.operators.windows.merge import WindowMerger
-from hpcstream.operators.windows.progress import WindowProgress, progress_fields
-from hpcstream.operators.windows.slices import WindowState
 from hpcstream.operators.windows.spec import WindowAggregateSpec
+from hpcstream.operators.windows.stage import NOTHING, FiringStage
 from hpcstream.state.arrays import Allocator, Bools, Ints, Slots
-from hpcstream.state.scalars import Field, Scalars, Values, total
-from hpcstream.state.table import StateTable
-
-_NOTHING: tuple[Emitted, ...] = ()
 
 
-class WindowAggregate(Operator):
+class WindowAggregate(FiringStage):
     """Windowed aggregates of the rows of this rank's keys.
 
     Parameters
@@ -42,32 +35,12 @@ class WindowAggregate(Operator):
     spec : WindowAggregateSpec
     allocator : Allocator
         Gives the arenas of the state.
-
-    Attributes
-    ----------
-    late_rows : int
-        Rows that came after all their windows had closed.
     """
 
     def __init__(self, spec: WindowAggregateSpec, allocator: Allocator) -> None:
-        self.late_rows = 0
-        self._spec = spec
-        self._state = WindowState(spec, allocator)
-        self._merger = WindowMerger(self._state)
-        self._progress = WindowProgress(spec.slicing, spec.allowed_lateness)
+        super().__init__(spec, allocator)
         self._changed = ChangedKeys(self._state)
-        fields = [*progress_fields(self.describe()), Field("late_rows", total)]
-        counts = Scalars(fields, self._counts, self._restore_counts)
-        self._tables = [*self._state.tables, self._changed, counts]
-
-    @property
-    def n_entries(self) -> int:
-        """Number of open (slice, key) pairs."""
-        return self._state.store.n_entries
-
-    def tables(self) -> Sequence[StateTable]:
-        """Return open slices, changed keys, late rows so far, and which windows have fired."""
-        return self._tables
+        self._tables = [*self._state.tables, self._changed, self._progress_table()]
 
     def describe(self) -> str:
         """Return what it does in one line."""
@@ -76,7 +49,7 @@ class WindowAggregate(Operator):
     def process_batch(self, batch: pa.RecordBatch, input_index: int = 0) -> Iterable[Emitted]:
         """Add rows (input 0) or partial results (input 1) to their slices."""
         if batch.num_rows == 0:
-            return _NOTHING
+            return NOTHING
         store = self._state.store
         progress = self._progress
         if input_index == 0:
@@ -86,28 +59,11 @@ class WindowAggregate(Operator):
             self._refuse_late_partials()
         if store.least_time < progress.fired_time:
             self._look_back(batch, slots)
-        if store.n_late == 0:
-            return _NOTHING
-        return self._put_aside(batch, slots)
+        return self._late(batch, slots)
 
-    def process_watermark(self, watermark: int) -> Iterable[Emitted]:
-        """Yield the results of the windows that end by ``watermark``, in window order."""
-        progress = self._progress
-        watermark = max(watermark, progress.watermark)
-        if progress.is_due(watermark, self._state.store.least_slice):
-            return with_pauses(self._fire(watermark))
-        if watermark > progress.watermark:
-            progress.advance(watermark)
-            self._changed.clear()
-        return _NOTHING
-
-    def _counts(self) -> dict[str, object]:
-        return {**self._progress.values(), "late_rows": self.late_rows}
-
-    def _restore_counts(self, values: Values) -> None:
-        if values:
-            self._progress.restore(values["watermark"], values["fire_again"])
-            self.late_rows = int(values["late_rows"][0])
+    def _advance(self, watermark: int) -> None:
+        super()._advance(watermark)
+        self._changed.clear()
 
     def _look_back(self, batch: pa.RecordBatch, slots: Slots) -> None:
         """Note what rows behind the last firing change."""
@@ -129,13 +85,6 @@ class WindowAggregate(Operator):
                 "this is a fault of hpcstream, please report it; local_aggregation=False in "
                 "job.run() goes around it"
             )
-
-    def _put_aside(self, batch: pa.RecordBatch, slots: Slots) -> Iterable[Emitted]:
-        self.late_rows += self._state.store.n_late
-        if not self._spec.late_output:
-            return _NOTHING
-        late = np.flatnonzero(slots == 0)
-        return (SideOutput("late", batch.take(pa.array(late))),)
 
     def _fire(self, watermark: int) -> Iterator[Emitted]:
         progress = self._progress

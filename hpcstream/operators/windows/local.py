@@ -19,18 +19,19 @@ active that is at most the own one, or what it was when the rank was idle last
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
 
 from hpcstream.columns.event_time import MIN_TIME
-from hpcstream.operators.base import Emitted, Operator, SideOutput, with_pauses
+from hpcstream.operators.base import Emitted, SideOutput, with_pauses
 from hpcstream.operators.windows.slices import WindowState
 from hpcstream.operators.windows.spec import WindowAggregateSpec
+from hpcstream.operators.windows.stage import NOTHING, WindowStage
 from hpcstream.state.arrays import Allocator
 from hpcstream.state.scalars import Field, Scalars, Values, greatest, least
-from hpcstream.state.table import HandedOn, StateTable
+from hpcstream.state.table import HandedOn
 
 MAX_ENTRIES = 1 << 20
 """With more entries than this, all slices are shipped."""
@@ -41,8 +42,6 @@ _PASS_FACTOR = 8  # so many times the sample goes raw before the next try, twice
 _MOST_PASSED = 64
 
 _ALL = 2**63 - 1  # above the number of every slice
-
-_NOTHING: tuple[Emitted, ...] = ()
 
 _FIELDS = (
     Field("watermark", least, "local"),
@@ -89,7 +88,7 @@ class ReductionJudge:
         return reduces
 
 
-class LocalWindowAggregate(Operator):
+class LocalWindowAggregate(WindowStage):
     """Partial aggregates per key and slice, on the rank where the rows are.
 
     The main output has batches of ``spec.partial_schema``; the side output
@@ -109,8 +108,7 @@ class LocalWindowAggregate(Operator):
         self, spec: WindowAggregateSpec, allocator: Allocator, *, max_entries: int = MAX_ENTRIES
     ) -> None:
         assert spec.supports_partials, f"no partials for {spec.holistic_aggregates}"
-        self._spec = spec
-        self._state = WindowState(spec, allocator, epoch=lambda: self._all_shipped)
+        super().__init__(spec, WindowState(spec, allocator, epoch=lambda: self._all_shipped))
         self._max_entries = max_entries
         self._judge = ReductionJudge()
         self._watermark = MIN_TIME
@@ -119,15 +117,6 @@ class LocalWindowAggregate(Operator):
         self._all_shipped = 0  # times; open slices may then come again, with as many rows
         slices = [HandedOn(table) for table in self._state.tables]
         self._tables = [*slices, Scalars(_FIELDS, self._counts, self._restore_counts)]
-
-    @property
-    def n_entries(self) -> int:
-        """Number of open (slice, key) pairs."""
-        return self._state.store.n_entries
-
-    def tables(self) -> Sequence[StateTable]:
-        """Return open slices, the watermark and the counts that decisions rest on."""
-        return self._tables
 
     def describe(self) -> str:
         """Return what it does in one line."""
@@ -138,7 +127,7 @@ class LocalWindowAggregate(Operator):
         judge = self._judge
         n_rows = batch.num_rows
         if n_rows == 0:
-            return _NOTHING
+            return NOTHING
         if not judge.aggregates:
             judge.note_passed(n_rows)
             return (SideOutput("rows", batch),)
@@ -146,24 +135,24 @@ class LocalWindowAggregate(Operator):
         store = self._state.store
         judge.rows_in += n_rows - store.n_late
         if store.n_late == 0 and store.n_entries <= self._max_entries:
-            return _NOTHING
+            return NOTHING
         behind = np.flatnonzero(slots == 0) if store.n_late else None
         return self._emit(batch, behind)
 
     def process_watermark(self, watermark: int) -> Iterable[Emitted]:
         """Yield the partials of the slices that end by ``watermark``."""
         if watermark <= self._watermark:
-            return _NOTHING
+            return NOTHING
         self._watermark = watermark
         ended = self._spec.slicing.first_unfinished_slice(watermark)
         self._first_open = max(self._first_open, ended)
         if self._state.store.least_slice >= ended:
-            return _NOTHING
+            return NOTHING
         return self._ship_and_judge(ended)
 
     def release(self) -> Iterable[Emitted]:
         """Yield the partials of all slices."""
-        return self._ship_and_judge(_ALL) if self.n_entries else _NOTHING
+        return self._ship_and_judge(_ALL) if self.n_entries else NOTHING
 
     def catch_up(self, watermark: int) -> None:
         """Let rows behind the watermark that the final stage may be at go on raw."""

@@ -1,0 +1,101 @@
+"""What the stages of windowed aggregates have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from hpcstream.operators.base import Emitted, Operator, SideOutput, with_pauses
+from hpcstream.operators.windows.merge import WindowMerger
+from hpcstream.operators.windows.progress import WindowProgress, progress_fields
+from hpcstream.operators.windows.slices import WindowState
+from hpcstream.operators.windows.spec import WindowAggregateSpec
+from hpcstream.state.arrays import Allocator, Slots
+from hpcstream.state.scalars import Field, Scalars, Stage, Values, total
+from hpcstream.state.table import StateTable
+
+NOTHING: tuple[Emitted, ...] = ()
+
+
+class WindowStage(Operator):
+    """A stage of a windowed aggregate: an operator whose state is a `WindowState`, mostly.
+
+    A subclass sets ``_tables``.
+    """
+
+    _tables: Sequence[StateTable]
+
+    def __init__(self, spec: WindowAggregateSpec, state: WindowState) -> None:
+        self._spec = spec
+        self._state = state
+
+    @property
+    def n_entries(self) -> int:
+        """Number of open (slice, key) pairs; without a key, of open slices or windows."""
+        return self._state.store.n_entries
+
+    def tables(self) -> Sequence[StateTable]:
+        """Return the open slices, and what else the stage keeps."""
+        return self._tables
+
+
+class FiringStage(WindowStage):
+    """A stage that judges lateness, and fires windows by its watermark.
+
+    Attributes
+    ----------
+    late_rows : int
+        Rows that came after all their windows had closed.
+    """
+
+    def __init__(self, spec: WindowAggregateSpec, allocator: Allocator) -> None:
+        super().__init__(spec, WindowState(spec, allocator))
+        self.late_rows = 0
+        self._merger = WindowMerger(self._state)
+        self._progress = WindowProgress(spec.slicing, spec.allowed_lateness)
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return what it does in one line."""
+
+    @abstractmethod
+    def _fire(self, watermark: int) -> Iterator[Emitted]:
+        """Yield what is due at a watermark, and advance to it."""
+
+    def process_watermark(self, watermark: int) -> Iterable[Emitted]:
+        """Yield what there is of the windows that end by ``watermark``, in window order."""
+        progress = self._progress
+        watermark = max(watermark, progress.watermark)
+        if progress.is_due(watermark, self._state.store.least_slice):
+            return with_pauses(self._fire(watermark))
+        if watermark > progress.watermark:
+            self._advance(watermark)
+        return NOTHING
+
+    def _advance(self, watermark: int) -> None:
+        """Note a watermark at which nothing is due."""
+        self._progress.advance(watermark)
+
+    def _late(self, batch: pa.RecordBatch, slots: Slots) -> Iterable[Emitted]:
+        """Count the rows of a batch that are late, and emit them if somebody reads them."""
+        n_late = self._state.store.n_late
+        self.late_rows += n_late
+        if n_late == 0 or not self._spec.late_output:
+            return NOTHING
+        return (SideOutput("late", batch.take(pa.array(np.flatnonzero(slots == 0)))),)
+
+    def _progress_table(self, stage: Stage = "final") -> Scalars:
+        """Return the table of late rows so far, and of which windows have fired."""
+        fields = [*progress_fields(self.describe(), stage), Field("late_rows", total, stage)]
+        return Scalars(fields, self._counts, self._restore_counts)
+
+    def _counts(self) -> dict[str, object]:
+        return {**self._progress.values(), "late_rows": self.late_rows}
+
+    def _restore_counts(self, values: Values) -> None:
+        if values:
+            self._progress.restore(values["watermark"], values["fire_again"])
+            self.late_rows = int(values["late_rows"][0])
