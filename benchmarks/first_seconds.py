@@ -58,11 +58,7 @@ def _cells(name: str, ranks: int, short: float, long: float, first: float) -> tu
 def _fitted(trial: Trial, options: argparse.Namespace) -> tuple[Trial, Trial]:
     """Return the trial with passes for a short and for a long part."""
     rate = _rate(trial)
-    short, long = (
-        replace(trial, passes=max(1, round(rate * seconds / trial.rows)))
-        for seconds in (options.short, options.long)
-    )
-    return short, long
+    return trial.lasting(options.short, rate), trial.lasting(options.long, rate)
 
 
 def _rate(trial: Trial) -> float:

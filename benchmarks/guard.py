@@ -124,8 +124,7 @@ def _fitted(trial: Trial, place: Place, seconds: float | None) -> Trial:
     """Return the trial with as many passes as the timed part needs to last so many seconds."""
     if seconds is None:
         return trial
-    rate = _rate(trial, place)
-    return replace(trial, passes=max(trial.passes, round(rate * seconds / trial.rows)))
+    return trial.lasting(seconds, _rate(trial, place), least=trial.passes)
 
 
 def _compare(trial: Trial, places: Sequence[Place], repeats: int) -> Comparison:

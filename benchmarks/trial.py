@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,10 @@ class Trial:
     threads: int = 1
     options: dict[str, Any] = field(default_factory=dict)
     weak: bool = False
+
+    def lasting(self, seconds: float, rate: float, *, least: int = 1) -> Trial:
+        """Return the trial with passes for so many seconds at ``rate`` rows a second."""
+        return replace(self, passes=max(least, round(rate * seconds / self.rows)))
 
     @property
     def query(self) -> Workload:
