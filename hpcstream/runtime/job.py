@@ -44,25 +44,25 @@ from hpcstream.process.early_exit import as_error
 from hpcstream.process.failure import failure_of, mark_agreed, mark_shown
 from hpcstream.process.family import end_if_child
 from hpcstream.process.stop_signals import AskedToStop, StopRequest
-from hpcstream.runtime.assembly import (
+from hpcstream.runtime.checkpoints.coordinator import STOP_AFTER_SAVEPOINT, Checkpointing
+from hpcstream.runtime.checkpoints.restoring import Restored, open_directory
+from hpcstream.runtime.loop.waking import IDLE_SLEEP_S
+from hpcstream.runtime.loop.worker import Clock
+from hpcstream.runtime.run.assembly import (
     Setup,
     Start,
     agree_on_plan,
     set_up,
     unharmed,
 )
-from hpcstream.runtime.assignment import deal_splits
-from hpcstream.runtime.checkpoints.coordinator import STOP_AFTER_SAVEPOINT, Checkpointing
-from hpcstream.runtime.checkpoints.restoring import Restored, open_directory
-from hpcstream.runtime.outputs import OutputClaims, claim, refuse_own_input, take_back
-from hpcstream.runtime.rank_report import rank_report, rows_read
+from hpcstream.runtime.run.assignment import deal_splits
+from hpcstream.runtime.run.output_claims import OutputClaims, claim, refuse_own_input, take_back
+from hpcstream.runtime.run.rank_report import rank_report, rows_read
+from hpcstream.runtime.run.sharing import share_collected
 from hpcstream.runtime.sources.discovery import Begin, in_thread
-from hpcstream.runtime.sources.sharing import share_collected
 from hpcstream.runtime.stall.heartbeat import Heartbeat, process_places
 from hpcstream.runtime.stall.monitor import StallMonitor
 from hpcstream.runtime.stall.waits import Wait, what_is_awaited, what_is_done
-from hpcstream.runtime.waking import IDLE_SLEEP_S
-from hpcstream.runtime.worker import Clock
 
 Running = Generator[bool, None, JobResult]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from hpcstream.errors import HpcstreamError
 from hpcstream.graph.physical import PhysicalGraph
 from hpcstream.observability.result import JobResult
-from hpcstream.runtime.assembly import Setup
 from hpcstream.runtime.job import JobRun
-from hpcstream.runtime.task import Task
+from hpcstream.runtime.run.assembly import Setup
+from hpcstream.runtime.tasks.task import Task
 
 
 class InjectedFailure(HpcstreamError):

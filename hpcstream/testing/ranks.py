@@ -14,8 +14,8 @@ from hpcstream.config import JobConfig
 from hpcstream.exchange.communicator import Communicator
 from hpcstream.observability.result import JobResult
 from hpcstream.runtime.job import JobRun
+from hpcstream.runtime.loop.worker import Clock, Worker
 from hpcstream.runtime.sources.pacing import STRETCHED_S
-from hpcstream.runtime.worker import Clock, Worker
 from hpcstream.testing.clock import ManualClock
 from hpcstream.testing.faults import Fault, FaultyRank
 from hpcstream.testing.simulation import PATIENCE, Deadlock, Simulation, Turns

@@ -213,7 +213,7 @@ LARGE_CLASSES = {
     "hpcstream.operators.joins.table.JoinTable": _TO_SPLIT,
     "hpcstream.runtime.checkpoints.coordinator.Checkpointing": _TO_SPLIT,
     "hpcstream.runtime.job.JobRun": _TO_SPLIT,
-    "hpcstream.runtime.worker.Worker": _TO_SPLIT,
+    "hpcstream.runtime.loop.worker.Worker": _TO_SPLIT,
     "hpcstream.state.slices.store.SliceStore": _TO_SPLIT,
 }
 """Classes beyond the limits, each with the reason."""

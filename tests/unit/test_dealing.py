@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 import hpcstream as hs
 from hpcstream.config import OVERLAPPING_ROUND, REDUCED_ROUND, JobConfig
 from hpcstream.graph.planner import plan
-from hpcstream.runtime.assignment import round_limits
+from hpcstream.runtime.run.assignment import round_limits
 from hpcstream.runtime.sources.runs import dealt_to
 from hpcstream.testing import ListSource, assert_same_rows, run_ranks
 

@@ -20,7 +20,7 @@ from hpcstream.operators.spec import MAIN, Anywhere, Gathered, OperatorSpec, Tra
 from hpcstream.runtime.checkpoints.task_state import restore_facts, task_facts
 from hpcstream.runtime.control import CLOCK_US
 from hpcstream.runtime.sources.pacing import MOST_STRETCHED_S
-from hpcstream.runtime.task import Outputs, Task
+from hpcstream.runtime.tasks.task import Outputs, Task
 from hpcstream.state.scalars import Field, Scalars, greatest
 from hpcstream.testing import ListSink, ListSource, ManualClock, StepSource, run_ranks, start_ranks
 

@@ -16,7 +16,7 @@ from hpcstream.runtime.sources.pacing import (
     Pacer,
     RoundCloser,
 )
-from hpcstream.runtime.task import Outputs, SourceTask
+from hpcstream.runtime.tasks.task import Outputs, SourceTask
 from hpcstream.testing import ManualClock
 
 LINGER_S = 0.001

@@ -9,8 +9,8 @@ from hpcstream.columns.event_time import MAX_TIME
 from hpcstream.exchange.edges.base import LocalEdge, RoundEnd
 from hpcstream.operators.base import PAUSE, WAIT, Operator, SideOutput
 from hpcstream.operators.spec import MAIN
-from hpcstream.runtime.chain import OperatorChain
-from hpcstream.runtime.task import Outputs, Task, coalesced
+from hpcstream.runtime.tasks.chain import OperatorChain
+from hpcstream.runtime.tasks.task import Outputs, Task, coalesced
 
 
 def batch(*values):

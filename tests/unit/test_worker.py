@@ -19,10 +19,10 @@ from hpcstream.runtime.driver import (
     Backoff,
     drive,
 )
+from hpcstream.runtime.loop.waking import FAR_SLEEP_S, IDLE_SLEEP_S, QUIET_SLEEP_S, Waking
+from hpcstream.runtime.loop.worker import Worker
 from hpcstream.runtime.sources.pacing import BUSY_ROUNDS, MOST_STRETCHED_S
-from hpcstream.runtime.task import Outputs, Task
-from hpcstream.runtime.waking import FAR_SLEEP_S, IDLE_SLEEP_S, QUIET_SLEEP_S, Waking
-from hpcstream.runtime.worker import Worker
+from hpcstream.runtime.tasks.task import Outputs, Task
 from hpcstream.testing import ListSink, ManualClock, StepSource, start_ranks
 
 SCHEMA = pa.schema({"x": pa.int64()})

@@ -49,7 +49,7 @@ from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.checkpoints.preparing import Preparation
 from hpcstream.runtime.checkpoints.task_state import commit_notice, task_facts
 from hpcstream.runtime.control import Status
-from hpcstream.runtime.task import Task
+from hpcstream.runtime.tasks.task import Task
 
 DUE, SAVEPOINT_DUE = 1, 2
 """Values of `Status.checkpoint`."""

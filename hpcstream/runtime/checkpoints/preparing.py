@@ -20,7 +20,7 @@ from hpcstream.checkpoint.copy_buffers import HEADROOM, Reserve, wanted_sizes
 from hpcstream.checkpoint.increments import SegmentMemory
 from hpcstream.checkpoint.storage.background import Outcome, Writer
 from hpcstream.operators.base import Operator
-from hpcstream.runtime.task import Task
+from hpcstream.runtime.tasks.task import Task
 
 _LOOK_AT = (0.5, 0.7, 0.9)  # parts of the interval
 _NEARLY_DUE_AT = 0.97  # before rank 0 asks, whose clock may be a little ahead

@@ -42,7 +42,7 @@ from hpcstream.runtime.checkpoints.task_state import (
     restore_redealt_source,
 )
 from hpcstream.runtime.sources.reader import SplitProgress
-from hpcstream.runtime.task import SourceTask, Task
+from hpcstream.runtime.tasks.task import SourceTask, Task
 from hpcstream.state.table import Part
 
 Facts = dict[str, Any]

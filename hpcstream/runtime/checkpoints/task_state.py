@@ -7,7 +7,7 @@ from typing import Any
 
 from hpcstream.runtime.sources.reader import BoundedReader, LiveReader, SplitProgress
 from hpcstream.runtime.sources.runs import dealt_to
-from hpcstream.runtime.task import SourceTask, Task
+from hpcstream.runtime.tasks.task import SourceTask, Task
 
 
 def task_facts(task: Task) -> dict[str, Any]:

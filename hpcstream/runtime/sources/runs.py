@@ -1,4 +1,4 @@
-"""Splits dealt to ranks in runs of neighbours; see `hpcstream.runtime.assignment`."""
+"""Splits dealt to ranks in runs of neighbours; see `hpcstream.runtime.run.assignment`."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from hpcstream.exchange.edges.base import Edge
 from hpcstream.graph.physical import EdgePlan, PhysicalGraph
-from hpcstream.runtime.task import SourceTask, Task
-from hpcstream.runtime.worker import Worker
+from hpcstream.runtime.loop.worker import Worker
+from hpcstream.runtime.tasks.task import SourceTask, Task
 
 
 class Wait(NamedTuple):

@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from hpcstream.metric import Measurement
 from hpcstream.observability.metrics import OperatorReport, RankReport
-from hpcstream.runtime.assembly import Setup
-from hpcstream.runtime.task import SourceTask
+from hpcstream.runtime.run.assembly import Setup
+from hpcstream.runtime.tasks.task import SourceTask
 
 
 def rows_read(setup: Setup) -> int:

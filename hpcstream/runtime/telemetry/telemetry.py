@@ -39,9 +39,9 @@ from hpcstream.observability.watermarks import (
 from hpcstream.operators.base import Operator
 from hpcstream.operators.sink import SinkOperator
 from hpcstream.runtime.control import Status
-from hpcstream.runtime.source_watch import SourceWatch
 from hpcstream.runtime.sources.reader import BoundedReader
-from hpcstream.runtime.task import SourceTask, Task
+from hpcstream.runtime.tasks.task import SourceTask, Task
+from hpcstream.runtime.telemetry.source_watch import SourceWatch
 
 EVERY_S = 1.0
 _SAMPLE_EVERY_S = 0.1

@@ -13,9 +13,9 @@ from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
 from hpcstream.exchange.edges.base import Edge, RoundEnd
 from hpcstream.metric import Gauge
 from hpcstream.operators.base import PAUSE, Operator
-from hpcstream.runtime.chain import OperatorChain, Waiting
 from hpcstream.runtime.sources.pacing import Pacer
 from hpcstream.runtime.sources.reader import BoundedReader, LiveReader
+from hpcstream.runtime.tasks.chain import OperatorChain, Waiting
 from hpcstream.runtime.watermark import WatermarkTracker
 
 _COALESCE_ROWS = 16_384

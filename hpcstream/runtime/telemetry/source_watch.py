@@ -19,7 +19,7 @@ from hpcstream.observability.watermarks import (
 )
 from hpcstream.operators.event_time import AssignEventTime
 from hpcstream.runtime.sources.reader import BoundedReader, LiveReader
-from hpcstream.runtime.task import SourceTask
+from hpcstream.runtime.tasks.task import SourceTask
 
 
 def source_facts(graph: PhysicalGraph) -> list[SourceFacts]:

@@ -26,18 +26,18 @@ from hpcstream.graph.logical import SourceNode
 from hpcstream.graph.physical import EdgePlan, PhysicalGraph, TaskPlan
 from hpcstream.memory.pool import process_pool
 from hpcstream.operators.sink import SinkOperator
-from hpcstream.runtime.assignment import Dealt, round_limits
 from hpcstream.runtime.checkpoints.restoring import Restored
 from hpcstream.runtime.checkpoints.task_state import commit_notice
 from hpcstream.runtime.control import ControlGate
-from hpcstream.runtime.source_watch import source_facts
+from hpcstream.runtime.loop.waking import Waking
+from hpcstream.runtime.loop.worker import Clock, Worker
+from hpcstream.runtime.run.assignment import Dealt, round_limits
 from hpcstream.runtime.sources.discovery import Begin, Discovered, Discovery, in_thread
 from hpcstream.runtime.sources.pacing import Pacer, RoundCloser
 from hpcstream.runtime.sources.reader import BoundedReader, LiveReader, SourceSpec
-from hpcstream.runtime.task import Outputs, SourceTask, Task
-from hpcstream.runtime.telemetry import Parts, Telemetry
-from hpcstream.runtime.waking import Waking
-from hpcstream.runtime.worker import Clock, Worker
+from hpcstream.runtime.tasks.task import Outputs, SourceTask, Task
+from hpcstream.runtime.telemetry.source_watch import source_facts
+from hpcstream.runtime.telemetry.telemetry import Parts, Telemetry
 
 
 @dataclass(frozen=True)

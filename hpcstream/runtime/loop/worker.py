@@ -14,11 +14,11 @@ from hpcstream.process.family import end_if_child
 from hpcstream.process.stop_signals import AskedToStop, StopRequest
 from hpcstream.runtime.checkpoints.coordinator import Checkpointing
 from hpcstream.runtime.control import CLOCK_US, ControlGate, Status
+from hpcstream.runtime.loop.waking import Waking, is_quiet
 from hpcstream.runtime.sources.discovery import Discovery
 from hpcstream.runtime.sources.pacing import BUSY_ROUNDS, MOST_STRETCHED_S
-from hpcstream.runtime.task import SourceTask, Task
-from hpcstream.runtime.telemetry import Telemetry
-from hpcstream.runtime.waking import Waking, is_quiet
+from hpcstream.runtime.tasks.task import SourceTask, Task
+from hpcstream.runtime.telemetry.telemetry import Telemetry
 
 Clock = Callable[[], float]
 

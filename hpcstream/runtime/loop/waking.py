@@ -14,7 +14,7 @@ from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.doorbell import Doorbell
 from hpcstream.exchange.edges.base import Edge
 from hpcstream.runtime.sources.pacing import BUSY_ROUNDS, Pacer
-from hpcstream.runtime.task import SourceTask, Task
+from hpcstream.runtime.tasks.task import SourceTask, Task
 
 IDLE_SLEEP_S = 0.001
 """How long a rank of a busy job sleeps at most."""

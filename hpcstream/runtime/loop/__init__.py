@@ -1,0 +1,1 @@
+"""Orders the work of one rank: edges, control, tasks, checkpoints, sleep."""

@@ -1,0 +1,1 @@
+"""Sets one run up, claims its outputs, and reports what it did."""

@@ -1,0 +1,1 @@
+"""Runs operators on the rounds of a task's inputs and closes rounds on its outputs."""

@@ -1,0 +1,1 @@
+"""Counts on one rank and gathers the counts of all ranks while the job runs."""
