@@ -196,31 +196,31 @@ def merge_at(accumulator: Accumulator, state: Words, slots: Slots | range, parts
     accumulator.merge(state, targets, parts)
 
 
-class Taken(NamedTuple):
-    """What some accumulators of the same columns take of rows."""
+class RequiredInput(NamedTuple):
+    """The attributes of `InputRows` that some accumulators of the same columns read."""
 
     values: bool
     slots: bool
 
     @classmethod
-    def by(cls, accumulators: Iterable[Accumulator]) -> Taken:
-        """Return what any of the accumulators takes."""
+    def of(cls, accumulators: Iterable[Accumulator]) -> RequiredInput:
+        """Return the union of what the accumulators read."""
         kinds = {accumulator.takes for accumulator in accumulators}
         return cls("values" in kinds, kinds != {"nulls"})
 
 
 def input_rows(
-    arrays: tuple[pa.Array, ...], slots: Slots, when: RowTimes, taken: Taken
+    arrays: tuple[pa.Array, ...], slots: Slots, when: RowTimes, required: RequiredInput
 ) -> InputRows:
-    """Return columns of a batch as accumulators take them."""
+    """Return columns of a batch as accumulators read them."""
     is_one = len(arrays) == 1
     valid = validity(arrays[0]) if is_one else _all_valid(arrays)
     valid_slots = slots
-    if valid is not None and taken.slots:
+    if valid is not None and required.slots:
         valid_slots = np.empty_like(slots)
         word_kernels().mask_slots(slots, valid, valid_slots)
     columns: tuple[Values, ...] = ()
-    if taken.values:
+    if required.values:
         columns = (word_values(arrays[0]),) if is_one else tuple(map(word_values, arrays))
     return InputRows(arrays, columns, valid, valid_slots, slots, when)
 

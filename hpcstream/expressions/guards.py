@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpcstream.columns.selection import taken
+from hpcstream.columns.selection import take
 from hpcstream.expressions.binding import Bound, Program, Value, call, constant
 
 _FAILURES = (pa.ArrowException, ArithmeticError, ValueError)
@@ -46,7 +46,7 @@ def fill(value: Bound, replacement: Bound) -> Bound:
         values = value.run(batch)
         if values.null_count == 0:
             return values
-        known = Bound(value.data_type, lambda rows: taken(values, rows.places), None)
+        known = Bound(value.data_type, lambda rows: take(values, rows.places), None)
         return _chosen(values.is_valid(), known, replacement, batch)
 
     return _guarded(whole, of_rows)
@@ -68,7 +68,7 @@ def logic(function: str, left: Bound, right: Bound) -> Bound:
     def of_rows(batch: pa.RecordBatch) -> Value:
         sides = left.run(batch)
         is_open = pc.not_equal(sides, decides).fill_null(True)
-        known = Bound(pa.bool_(), lambda rows: taken(sides, rows.places), None)
+        known = Bound(pa.bool_(), lambda rows: take(sides, rows.places), None)
         both = Bound(pa.bool_(), lambda rows: combine([known.run(rows), right.run(rows)]), None)
         return _chosen(is_open, both, known, batch)
 
@@ -89,7 +89,7 @@ class SomeRows:
     def column(self, position: int) -> pa.Array:
         """Return the values of a column in these rows."""
         if position not in self._columns:
-            self._columns[position] = taken(self._batch.column(position), self.places)
+            self._columns[position] = take(self._batch.column(position), self.places)
         return self._columns[position]
 
 

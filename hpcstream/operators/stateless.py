@@ -18,7 +18,7 @@ from hpcstream.columns.hidden import (
     refuse_repeated_names,
     refuse_reserved_names,
 )
-from hpcstream.columns.selection import picked
+from hpcstream.columns.selection import filter_rows
 from hpcstream.errors import PlanError
 from hpcstream.expressions.expression import Expression
 from hpcstream.operators.base import Operator
@@ -82,7 +82,7 @@ class Filter(Operator):
         if n_kept == 0:
             return ()
         batch = self._selected(batch)
-        return (batch if n_kept == batch.num_rows else picked(batch, mask),)
+        return (batch if n_kept == batch.num_rows else filter_rows(batch, mask),)
 
     def _selected(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the columns that leave, for all rows."""

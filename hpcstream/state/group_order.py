@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcstream.columns.ownership import N_KEY_GROUPS, KeyGroups
-from hpcstream.columns.selection import gathered
+from hpcstream.columns.selection import gather
 from hpcstream.kernels import snapshots
 from hpcstream.state.arrays import Ints, Slots
 from hpcstream.state.table import Order
@@ -55,10 +55,10 @@ def in_group_order(
     entries = entries_at(places, counts)
     for array in arrays.values():
         if array.ndim == 1 and array.dtype.kind != "V" and array.itemsize in _KERNEL_BYTES:
-            array[:] = gathered(array, entries)
+            array[:] = gather(array, entries)
         else:
             array[:] = array[entries]
-    index = gathered(groups, entries[:: order.stride].copy())
+    index = gather(groups, entries[:: order.stride].copy())
     return {**arrays, order.places: places, order.groups: index}
 
 

@@ -22,7 +22,7 @@ from hpcstream.columns.arrays import (
     words_to_array,
 )
 from hpcstream.columns.ownership import KeyGroups, Ownership, key_groups, null_group
-from hpcstream.columns.selection import gathered
+from hpcstream.columns.selection import gather
 from hpcstream.kernels import key_bytes
 from hpcstream.state.arrays import NO_NULLS, Bools, Ints
 from hpcstream.state.key_dictionary import KeyDictionary
@@ -151,7 +151,7 @@ class InternedKeys:
         assert self._last is not None
         ids = self._last[1]
         if valid is None and column.type.index_type == pa.int32():
-            return _read_only(gathered(ids, fixed_values(column.indices)))
+            return _read_only(gather(ids, fixed_values(column.indices)))
         indices = key_words(column.indices)
         if valid is not None:
             indices = np.where(valid, indices, 0)  # anything may stand under a null

@@ -14,7 +14,7 @@ from hpcstream.errors import HpcstreamError
 from hpcstream.operators.base import SideOutput
 from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows
 from hpcstream.operators.windows.keyed import WindowAggregate
-from hpcstream.operators.windows.local import LocalWindowAggregate, ReductionJudge
+from hpcstream.operators.windows.local import LocalWindowAggregate, PreaggregationPolicy
 from hpcstream.operators.windows.spec import SLICE_COLUMN, WindowAggregateSpec
 from hpcstream.state.arrays import HeapAllocator
 
@@ -106,7 +106,7 @@ def test_two_stages_give_the_results_of_one(events, assigner, max_entries, resta
         lambda: WindowAggregate(spec, HeapAllocator()),
         restart,
     )
-    # A single stage that takes the rows when the final stage could judge them: every
+    # A single stage that takes the rows when the final stage could policy them: every
     # row that is not late there must be counted in each of its open windows.
     late = [part.batch for part in results if isinstance(part, SideOutput)]
     rows_in = sum(len(event) for _, event in events if not isinstance(event, int))
@@ -182,7 +182,7 @@ def test_partial_results_behind_the_watermark_are_refused_by_name(lateness):
     [partial] = local.release()
     list(final.process_watermark(31))
 
-    with pytest.raises(HpcstreamError, match="partial results came behind watermark 31"):
+    with pytest.raises(HpcstreamError, match="partial results arrived after watermark 31"):
         list(final.process_batch(partial, 1))
 
     assert final.late_rows == 0
@@ -215,20 +215,20 @@ def test_distinct_keys_pass_raw_for_a_while_and_then_are_tried_again(restart):
     assert raw_batches == [is_raw for sample in samples for is_raw in sample]
 
 
-def test_the_judge_asks_for_a_sample_first():
-    judge = ReductionJudge()
-    judge.rows_in = 1000
-    assert judge.note_shipped(1000)
-    assert judge.aggregates
+def test_the_policy_takes_a_sample_first():
+    policy = PreaggregationPolicy()
+    policy.rows_in = 1000
+    assert policy.note_shipped(1000)
+    assert policy.aggregates
 
 
-def test_the_judge_waits_twice_as_long_each_time_and_afresh_after_a_success():
-    judge = ReductionJudge()
+def test_the_policy_doubles_its_wait_and_resets_it_after_a_success():
+    policy = PreaggregationPolicy()
     waits = []
     for n_entries in [N, N, N, N, N, 0, N]:
-        judge.rows_in = N
-        judge.note_shipped(n_entries)
-        waits.append(judge.rows_to_pass // N)
-        judge.note_passed(judge.rows_to_pass)
+        policy.rows_in = N
+        policy.note_shipped(n_entries)
+        waits.append(policy.rows_to_pass // N)
+        policy.note_passed(policy.rows_to_pass)
 
     assert waits == [8, 16, 32, 64, 64, 0, 8]

@@ -1,4 +1,4 @@
-"""Rows picked by a mask are those that Arrow's own filter picks."""
+"""`filter_rows` returns the rows that Arrow's own filter returns."""
 
 import numpy as np
 import pyarrow as pa
@@ -27,14 +27,14 @@ def _own_kernels_for_small_batches(monkeypatch):
 
 @pytest.mark.parametrize("text_type", [pa.string(), pa.large_string()])
 @given(rows=ROWS, start=st.integers(0, 5))
-def test_picked_rows_are_those_of_arrows_filter(text_type, rows, start):
+def test_filtered_rows_are_those_of_arrows_filter(text_type, rows, start):
     mask, *columns = zip(*rows, strict=True) if rows else ((), (), (), (), ())
     types = [text_type, pa.string(), pa.int64(), pa.float64()]
     arrays = [pa.array(c, t).slice(start) for c, t in zip(columns, types, strict=True)]
     batch = pa.record_batch(arrays, names=["text", "maybe", "number", "real"])
     flags = pa.array(mask, pa.bool_()).slice(start)
 
-    found = selection.picked(batch, flags)
+    found = selection.filter_rows(batch, flags)
 
     found.validate(full=True)
     assert found.equals(batch.filter(flags))
@@ -62,18 +62,18 @@ def test_rows_of_any_type_are_those_that_arrow_takes(data_type, values, start, d
         pa.month_day_nano_interval(): lambda n: (n, n, n),
     }
     column = pa.array(map(made.get(data_type, int), values), data_type).slice(start)
-    places = st.integers(0, len(column) - 1)
-    rows = data.draw(st.lists(places, max_size=20)) if len(column) else []
+    indices = st.integers(0, len(column) - 1)
+    rows = data.draw(st.lists(indices, max_size=20)) if len(column) else []
 
-    found = selection.picked_column(column, np.array(rows, np.int32))
+    found = selection.take_column(column, np.array(rows, np.int32))
 
     found.validate(full=True)
     assert found.type == data_type
     assert found.to_pylist() == [column[row].as_py() for row in rows]
 
 
-@pytest.mark.parametrize("place_type", [np.int32, np.uint32, np.int64])
-def test_places_may_be_numbers_of_any_width(place_type):
-    places = np.array([2, 0, 2], place_type)
+@pytest.mark.parametrize("index_type", [np.int32, np.uint32, np.int64])
+def test_indices_may_have_any_width(index_type):
+    indices = np.array([2, 0, 2], index_type)
 
-    assert selection.gathered(np.array([5.0, 6.0, 7.0]), places).tolist() == [7.0, 5.0, 7.0]
+    assert selection.gather(np.array([5.0, 6.0, 7.0]), indices).tolist() == [7.0, 5.0, 7.0]

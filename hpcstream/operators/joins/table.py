@@ -27,7 +27,7 @@ from hpcstream.columns.hidden import (
     visible_schema,
 )
 from hpcstream.columns.row_order import CHILD_BITS, nested_places, places_of
-from hpcstream.columns.selection import Rows, gathered, picked_column, taken, true_rows
+from hpcstream.columns.selection import Rows, gather, take, take_column, true_rows
 from hpcstream.columns.types.plain import plain_table
 from hpcstream.errors import PlanError
 from hpcstream.expressions.binding import unknown_column
@@ -259,7 +259,7 @@ class JoinTable(Operator):
             for name in self._layout.sources:
                 if isinstance(name, str):
                     column = _one_array(table[name])
-                    column = column if self._index.is_unique else taken(column, order)
+                    column = column if self._index.is_unique else take(column, order)
                     self._added[name] = column
             for output in self._all_outputs(self._layout.input_schema):
                 if output.name in self._encoded:
@@ -317,7 +317,7 @@ class JoinTable(Operator):
             if isinstance(source, str):
                 return _taken(self._added[source], matches)
             passed = batch.column(source)
-            return passed if rows is None else picked_column(passed, rows)
+            return passed if rows is None else take_column(passed, rows)
 
         arrays = [column(source) for source in layout.sources]
         if layout.output_schema.names[-1] == PLACE_COLUMN:
@@ -403,8 +403,8 @@ def _taken(column: pa.Array, matches: pa.Array) -> pa.Array:
     """Return the rows ``matches`` (int32 or int64, perhaps null) of a column."""
     is_short = matches.type == pa.int32() and matches.null_count == 0 == column.null_count
     if not is_short or not pa.types.is_dictionary(column.type):
-        return taken(column, matches)
-    indices = gathered(fixed_values(column.indices), fixed_values(matches))
+        return take(column, matches)
+    indices = gather(fixed_values(column.indices), fixed_values(matches))
     return pa.DictionaryArray.from_arrays(pa.array(indices), column.dictionary, safe=False)
 
 

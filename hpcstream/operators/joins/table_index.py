@@ -25,7 +25,7 @@ from hpcstream.columns.arrays import (
     stored,
     validity,
 )
-from hpcstream.columns.selection import Rows, picked_column
+from hpcstream.columns.selection import Rows, take_column
 from hpcstream.kernels import hashing, join, string_lookup
 
 Codes = npt.NDArray[np.int32]
@@ -86,7 +86,7 @@ class KeyIndex:
             index, column = self._columns[0], columns[0]
             if len(columns) == 1 and isinstance(index, _BinaryIndex) and _lies_ready(column):
                 return index.find_array(column, rows)
-            columns = [picked_column(column, rows) for column in columns]
+            columns = [take_column(column, rows) for column in columns]
         codes = _find(self._columns[0], columns[0])
         for pairs, index, column in zip(self._pairs, self._columns[1:], columns[1:], strict=True):
             words = _pair(codes, _find(index, column), index.n_codes)

@@ -40,19 +40,18 @@ __all__ = ["WINDOW_COLUMN", "WindowAllFinal", "WindowAllLocal"]
 
 
 class WindowAllLocal(FiringStage):
-    """The part of one rank in windows over all rows.
+    """The local stage of windows over all rows.
 
-    Its watermark must be the global one: it judges lateness, and on all ranks
-    the same windows must close. The main output has batches of
-    ``spec.window_all_schema``.
+    Its watermark must be the global one: it decides which rows are late, and all ranks must
+    close the same windows. The main output has batches of ``spec.window_all_schema``.
     """
 
     def __init__(self, spec: WindowAggregateSpec, allocator: Allocator) -> None:
         super().__init__(spec, allocator)
-        # Rows that reached a fired window, since it last fired.
+        # Rows of fired windows that came after the last firing.
         self._corrections = WindowState(spec, allocator, prefix="corrections/")
         self._corrector = WindowMerger(self._corrections)
-        slices = [Dealt(one) for one in [*self._state.tables, *self._corrections.tables]]
+        slices = [Dealt(table) for table in [*self._state.tables, *self._corrections.tables]]
         self._tables = [*slices, self._progress_table("local")]
 
     def describe(self) -> str:
@@ -72,7 +71,7 @@ class WindowAllLocal(FiringStage):
         return self._late(batch, slots)
 
     def _correct(self, batch: pa.RecordBatch, rows: Ints) -> None:
-        """Keep the rows for windows that have fired apart, too."""
+        """Add the rows of windows that have fired to the corrections as well."""
         if len(rows) and self._progress.again:
             self._corrections.add_rows(batch.take(pa.array(rows)), self._progress.first_open)
 
@@ -107,14 +106,14 @@ class WindowAllLocal(FiringStage):
 
 
 class WindowAllFinal(WindowStage):
-    """Results of windows over all rows, from the partial rows of all ranks.
+    """The final stage of windows over all rows: merges the partial rows of all ranks.
 
-    Partial rows of one window come in one round; their order is the order in
-    which they are merged.
+    The partial rows of one window arrive in one round and are merged in the order in which
+    they arrive.
     """
 
     def __init__(self, spec: WindowAggregateSpec, allocator: Allocator | None = None) -> None:
-        # Its slices are the windows: number w is "time" w.
+        # Each slice is a window: window number w serves as its time.
         state = WindowState(
             spec, allocator or HeapAllocator(), labels=True, owner_of_slices=self._owns
         )
@@ -158,7 +157,7 @@ class WindowAllFinal(WindowStage):
         return with_pauses(self._emit(watermark)) if due else NOTHING
 
     def _owns(self, windows: Ints, owned: Ownership) -> Bools:
-        """Return the windows whose partial rows come to an instance."""
+        """Return which windows an instance receives partial rows of."""
         if self._is_reduced:
             instances = (windows % owned.n_instances).astype(np.uint16)
         else:

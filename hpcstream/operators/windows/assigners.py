@@ -21,7 +21,7 @@ from typing import Protocol
 
 
 class WindowAssigner(Protocol):
-    """What windowed operators ask of an assigner. All answers are pure."""
+    """The interface of window assigners. All attributes are constant."""
 
     @property
     def size(self) -> int:
@@ -55,7 +55,7 @@ class TumblingWindows:
 
     @property
     def slide(self) -> int:
-        """The size: each window starts where the one before ends."""
+        """The size: each window starts where the previous one ends."""
         return self.size
 
 
@@ -155,7 +155,7 @@ class Slicing:
         return self.window_end(number // self.per_slide)
 
     def next_window(self, watermark: int) -> int:
-        """Return the first window that ends after ``watermark``: lesser ones are complete."""
+        """Return the first window that ends after ``watermark``: all earlier ones are complete."""
         return (watermark - self.offset - self.size) // self.slide + 1
 
     def first_open_slice(self, watermark: int) -> int:

@@ -1,7 +1,7 @@
-"""Which keys of which slices got rows after windows that hold them had fired.
+"""The (slice, key) pairs that received rows after a window with that slice fired.
 
-A window that fires again emits the keys that changed since it fired, and no others.
-What is noted lives until the next firing: a (slice, key) pair for each row at most.
+A window that fires again emits only the keys that changed since its last firing. The pairs
+are kept until the next firing: at most one for each row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hpcstream.columns.ownership import Ownership, owned_rows
-from hpcstream.columns.selection import picked_column
+from hpcstream.columns.selection import take_column
 from hpcstream.operators.windows.kept_values import array_bytes, array_of_bytes
 from hpcstream.operators.windows.merge import Entries
 from hpcstream.operators.windows.slices import WindowState
@@ -25,12 +25,12 @@ _NUMBERS, _KEYS = "changed_slices", "changed_keys"
 
 
 class ChangedKeys(StateTable):
-    """The (slice, key) pairs of one operator that got rows since its windows last fired.
+    """The (slice, key) pairs of one operator that received rows since its windows last fired.
 
     Parameters
     ----------
     state : WindowState
-        Whose keys they are: words of keys are its codec's.
+        The slices and keys of the operator; its codec encodes the keys as words.
     """
 
     name = "changed_keys"
@@ -41,19 +41,19 @@ class ChangedKeys(StateTable):
         self._parts: list[tuple[Ints, Ints, Bools]] = []  # slices, words of keys, which are null
 
     def note(self, batch: pa.RecordBatch, rows: Ints) -> None:
-        """Note the pairs of some rows of a batch."""
+        """Add the pairs of some rows of a batch."""
         slicing = self._slicing
         numbers = (self._state.times(batch)[rows] - slicing.offset) // slicing.slice_size
-        places = rows.astype(np.int32)
-        keys = {name: picked_column(batch.column(name), places) for name in self._state.spec.keys}
+        taken = rows.astype(np.int32)
+        keys = {name: take_column(batch.column(name), taken) for name in self._state.spec.keys}
         self._note_keys(numbers, pa.record_batch(keys))
 
     def clear(self) -> None:
-        """Forget all pairs: the windows that hold them have fired."""
+        """Remove all pairs: their windows have fired."""
         self._parts.clear()
 
     def of(self, entries: Entries) -> Entries | None:
-        """Return those entries of windows, which are in window order, that changed."""
+        """Return the entries that changed; ``entries`` are in window order."""
         windows, slots, is_null = entries
         numbers, words, nulls = self._sorted()
         keys = self._state.store.keys_of(slots)
@@ -62,7 +62,7 @@ class ChangedKeys(StateTable):
         lows = np.searchsorted(numbers, starts)
         highs = np.searchsorted(numbers, starts + self._slicing.per_window)
         is_first = (np.diff(lows, prepend=-1) != 0) | (np.diff(highs, prepend=-1) != 0)
-        firsts = np.flatnonzero(is_first).tolist()  # neighbours with the same pairs go together
+        firsts = np.flatnonzero(is_first).tolist()  # consecutive windows with the same pairs
         for first, stop in zip(firsts, [*firsts[1:], len(windows)], strict=True):
             pairs = slice(int(lows[first]), int(highs[first]))
             keep[first:stop] = np.isin(keys[first:stop], words[pairs][~nulls[pairs]])
@@ -74,18 +74,18 @@ class ChangedKeys(StateTable):
         return (windows[keep], slots[keep], kept) if keep.any() else None
 
     def head(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the pairs: numbers of slices, and the key columns as bytes of an Arrow stream."""
+        """Return the pairs: slice numbers, and the key columns as bytes of an Arrow stream."""
         numbers, words, nulls = self._sorted()
         columns = self._state.codec.decode(words, nulls if nulls.any() else None)
         keys = pa.StructArray.from_arrays(columns, fields=list(self._state.spec.key_fields))
         return {_NUMBERS: numbers, _KEYS: array_bytes(keys)}
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over the pairs, after the state has its keys."""
+        """Restore the pairs; the keys of the state are restored before."""
         self._note_keys(*self._stored(arrays))
 
     def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
-        """Take over the pairs of an instance's keys; local stages have none."""
+        """Add the pairs whose keys the instance owns; local stages have none."""
         for part in parts:
             if not part.is_local:
                 numbers, keys = self._stored(part.arrays)
@@ -105,7 +105,7 @@ class ChangedKeys(StateTable):
         self._parts.append((np.array(numbers), np.array(words), nulls))
 
     def _sorted(self) -> tuple[Ints, Ints, Bools]:
-        """Return all pairs in the order of slices."""
+        """Return all pairs, sorted by slice, without duplicates."""
         if not self._parts:
             none = np.zeros(0, dtype=np.int64)
             return none, none, np.zeros(0, dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""The definition of a windowed aggregate, as the user asked for it."""
+"""The definition of a windowed aggregate in the logical graph."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from hpcstream.operators.windows.assigners import WindowAssigner
 from hpcstream.stable_keys import Key
 
 LATE = "late"
-"""Side output of the rows that came too late."""
+"""Name of the side output with the late rows."""
 
 
 @dataclass(frozen=True, eq=False)
 class WindowSpec(OperatorSpec):
-    """Aggregates per key (or, without keys, over all rows) and window.
+    """Aggregates per window and key, or per window over all rows if there are no keys.
 
-    How it is divided into stages is decided by `hpcstream.graph.lowering.windows`.
+    `hpcstream.graph.lowering.windows` divides it into stages.
 
     Attributes
     ----------
     keys : tuple of str
     assigner : WindowAssigner
     aggregates : tuple of AggregateCall
-        Each under the name of its output column.
+        Each with the name of its output column.
     window : str
         The windows as the user wrote them.
     unit : TimeUnit

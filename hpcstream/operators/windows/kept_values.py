@@ -1,10 +1,10 @@
-"""Values kept until their window closes, for aggregates that a few words cannot hold.
+"""Buffers values until their window closes, for aggregates whose state is not a few words.
 
-For each input column there is a list of chunks: values that are not null, as
-they came, each with the slot of its entry. A slot is only a place; when the
-store packs, the chunks follow. A window that is merged from slices finds the values of
-their entries by slot, so it looks at no others. Where only distinct values matter (distinct
-counts, least, greatest), repeated ones are thrown away from time to time.
+Each input column has a list of chunks: values that are not null, in order of arrival, each
+with the slot of its entry. When the store moves entries to other slots, the chunks are
+updated. A window that is merged from slices finds the values of their entries by slot and
+reads no others. Where only distinct values matter (distinct counts, minimum, maximum),
+duplicates are removed from time to time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hpcstream.aggregates.grouped_values import GroupedValues
 from hpcstream.aggregates.kept_columns import KeptColumns
 from hpcstream.columns.ownership import Ownership
 from hpcstream.columns.row_order import NO_PLACES, RowTimes
-from hpcstream.columns.selection import taken
+from hpcstream.columns.selection import take
 from hpcstream.state.arrays import Ints, Slots
 from hpcstream.state.slices.store import SliceStore
 from hpcstream.state.slices.table import SliceTable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-_LEAST_REDUCTION = 1 << 18  # rows before repeated values are looked for
+_LEAST_REDUCTION = 1 << 18  # rows before duplicates are removed
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ _NO_TIMES = RowTimes(NO_PLACES, NO_PLACES, NO_PLACES)
 
 
 class ColumnBuffer:
-    """The kept values of one column, or of several together."""
+    """The kept values of one column, or of several columns combined."""
 
     def __init__(self, kept: KeptColumns) -> None:
         self.name = kept.name
@@ -71,18 +71,18 @@ class ColumnBuffer:
         return sum(chunk.values.nbytes + chunk.slots.nbytes for chunk in self._chunks)
 
     def add_rows(self, batch: pa.RecordBatch, slots: Slots, when: RowTimes) -> None:
-        """Keep a copy of the values of a batch that are not null and have a slot."""
+        """Copy the values of a batch that are not null and have a slot."""
         columns = [batch.column(name) for name in self._kept.inputs]
         is_kept = slots != 0
         for column in columns:
             if column.null_count:
                 is_kept &= column.is_valid().to_numpy(zero_copy_only=False)
         rows = np.flatnonzero(is_kept)
-        values = self._kept.values_of([taken(column, pa.array(rows)) for column in columns])
+        values = self._kept.values_of([take(column, pa.array(rows)) for column in columns])
         self._add(values, slots, when, rows)
 
     def add(self, values: pa.Array, slots: Slots, when: RowTimes) -> None:
-        """Keep a copy of values, of the type of the buffer, that have a slot."""
+        """Copy the values that have a slot; they have the buffer's type."""
         rows = np.flatnonzero(slots != 0)
         self._add(values.take(pa.array(rows)), slots, when, rows)
 
@@ -95,14 +95,14 @@ class ColumnBuffer:
             self._reduce()
 
     def move(self, new_of_old: Slots) -> None:
-        """Follow entries to new slots; 0 for those that are gone."""
+        """Move the values to the new slots of their entries; 0: the entry was removed."""
         moved = [replace(chunk, slots=new_of_old[chunk.slots]) for chunk in self._chunks]
         self._chunks = [self._without_dead(chunk) for chunk in moved if chunk.slots.any()]
         self._is_sorted = False
         self._n_rows = sum(len(chunk.slots) for chunk in self._chunks)
 
     def merge(self, state: Arrays, slots: Slots) -> None:
-        """Add the values of a snapshot whose entries have a slot here; 0: they have none."""
+        """Add the values of a snapshot; ``slots`` are those of its entries here, 0 for none."""
         chunk = self._stored(state, slots)
         own = chunk.filter(chunk.slots != 0)
         self._chunks.append(own)
@@ -110,7 +110,7 @@ class ColumnBuffer:
         self._n_rows += len(own.slots)
 
     def select(self, ordinals: Ints, n_groups: int) -> GroupedValues:
-        """Return the values of entries: ``ordinals[slot]`` is their group, -1 for none."""
+        """Return the values of entries; ``ordinals[slot]`` is the group, -1 for none."""
         parts = []
         for chunk in self._chunks:
             keep = ordinals[chunk.slots] >= 0
@@ -121,29 +121,29 @@ class ColumnBuffer:
         return GroupedValues(groups, chunk.values, chunk.when, n_groups)
 
     def select_of(self, slots: Slots, groups: Ints, n_groups: int) -> GroupedValues:
-        """Return the values of entries, each of the group given with it."""
+        """Return the values of entries; ``groups[i]`` is the group of ``slots[i]``."""
         chunk = self._sorted()
         firsts = np.searchsorted(chunk.slots, slots, "left")
         counts = np.searchsorted(chunk.slots, slots, "right") - firsts
         skipped = np.repeat(firsts - np.cumsum(counts) + counts, counts)
-        picked = chunk.take(skipped + np.arange(len(skipped)))
-        return GroupedValues(np.repeat(groups, counts), picked.values, picked.when, n_groups)
+        found = chunk.take(skipped + np.arange(len(skipped)))
+        return GroupedValues(np.repeat(groups, counts), found.values, found.when, n_groups)
 
     def _sorted(self) -> _Chunk:
-        """Return the values in the order of slots; those of one slot as they came."""
+        """Return the values sorted by slot; those of one slot keep their order of arrival."""
         if not self._is_sorted:
             chunk = self._joined(self._chunks)
             self._chunks = [chunk.take(np.argsort(chunk.slots, kind="stable"))]
             self._is_sorted = True
         return self._chunks[0]
 
-    def snapshot(self, place_of_slot: Ints) -> dict[str, npt.NDArray[Any]]:
-        """Return the values with the places of their entries in the store's snapshot."""
+    def snapshot(self, index_of_slot: Ints) -> dict[str, npt.NDArray[Any]]:
+        """Return the values and the indices of their entries in the store's snapshot."""
         alive = [chunk for chunk in self._chunks if len(chunk.slots)]
         chunk = self._joined(alive)
-        chunk = chunk.filter(place_of_slot[chunk.slots] >= 0)
+        chunk = chunk.filter(index_of_slot[chunk.slots] >= 0)
         return {
-            f"values:{self.name}:entries": place_of_slot[chunk.slots],
+            f"values:{self.name}:entries": index_of_slot[chunk.slots],
             f"values:{self.name}:times": chunk.when.times,
             f"values:{self.name}:orders": chunk.when.orders,
             f"values:{self.name}:places": chunk.when.places,
@@ -151,7 +151,7 @@ class ColumnBuffer:
         }
 
     def restore(self, state: Arrays, slots: Slots) -> None:
-        """Take over a snapshot; ``slots`` are those of the store's entries, in its order."""
+        """Restore a snapshot; ``slots`` are those of the store's entries, in snapshot order."""
         chunk = self._stored(state, slots)
         self._chunks = [chunk]
         self._is_sorted = False
@@ -168,7 +168,7 @@ class ColumnBuffer:
         )
 
     def _reduce(self) -> None:
-        """Keep each value once per entry."""
+        """Remove duplicate values of each entry."""
         chunk = self._joined(self._chunks)
         table = pa.table({"slot": chunk.slots, "value": chunk.values})
         distinct = table.group_by(["slot", "value"], use_threads=False).aggregate([])
@@ -197,14 +197,14 @@ class ColumnBuffer:
 
 
 class HolisticRows(StateTable):
-    """The kept values of all columns that the holistic aggregates read: a table, written whole.
+    """Table of the kept values of all columns that holistic aggregates read, always written whole.
 
     Parameters
     ----------
     spec : WindowAggregateSpec
     store : SliceStore
     slices : SliceTable
-        Of the store; it is restored before.
+        The table of the store; it is restored first.
     prefix : str
         Of the names of its arrays.
     """
@@ -232,13 +232,13 @@ class HolisticRows(StateTable):
             buffer.add_rows(batch, slots, when)
 
     def set_sources(self, region: int, sources: Ints) -> None:
-        """Say from which regions (int64[n]), whose values are kept, a region was merged."""
+        """Set the regions (int64[n]) that a region was merged from: the values are in those."""
         self._sources = (region, sources)
 
     def select(self, slots: Slots) -> dict[tuple[str, ...], GroupedValues]:
-        """Return the values of entries, in ascending order, grouped by their place in ``slots``.
+        """Return the values of entries, grouped by the index of their slot in ``slots``.
 
-        All of a merged region, where `set_sources` was called.
+        ``slots`` are in ascending order. After `set_sources` they are of the merged region.
         """
         if self._sources is not None:
             of, groups = self._source_entries(slots)
@@ -248,7 +248,7 @@ class HolisticRows(StateTable):
         return {n: buffer.select(ordinals, len(slots)) for n, buffer in self.buffers.items()}
 
     def _source_entries(self, slots: Slots) -> tuple[Slots, Ints]:
-        """Return the slots whose keys some entries of the merged region have, and which ones."""
+        """Return the source slots with a key of some merged entries, and the entry of each."""
         assert self._sources is not None
         region, sources = self._sources
         of, of_null = self._store.slots_of(sources)
@@ -260,11 +260,11 @@ class HolisticRows(StateTable):
         if null is not None and of_null is not None:
             target[of_null] = merged[null][0]
         groups = np.searchsorted(slots, target)
-        is_one = slots.take(groups, mode="clip") == target
-        return of[is_one], groups[is_one]
+        is_found = slots.take(groups, mode="clip") == target
+        return of[is_found], groups[is_found]
 
     def forget(self, regions: Ints) -> None:
-        """Drop the values of regions that are about to close."""
+        """Drop the values of regions before they are closed."""
         new_of_old = np.arange(self._store.slots_end, dtype=np.uint32)
         slots, _ = self._store.slots_of(regions)
         new_of_old[slots] = 0
@@ -272,23 +272,23 @@ class HolisticRows(StateTable):
             buffer.move(new_of_old)
 
     def head(self) -> dict[str, npt.NDArray[Any]]:
-        """Return all values; entries are named by their place among those of all slices."""
+        """Return all values, with the index of their entry among those of all slices."""
         slots = self._store.snapshot_slots()
-        places = np.full(self._store.slots_end, -1, dtype=np.int64)
-        places[slots] = np.arange(len(slots))
+        indices = np.full(self._store.slots_end, -1, dtype=np.int64)
+        indices[slots] = np.arange(len(slots))
         state: dict[str, npt.NDArray[Any]] = {}
         for buffer in self.buffers.values():
-            state.update(buffer.snapshot(places))
+            state.update(buffer.snapshot(indices))
         return {f"{self._prefix}{name}": array for name, array in state.items()}
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over all values, after the store has its entries."""
+        """Restore all values; the entries of the store are restored before."""
         slots = self._store.snapshot_slots()
         for buffer in self.buffers.values():
             buffer.restore(self._own(arrays), slots)
 
     def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
-        """Take over the values of the entries that the store took over."""
+        """Add the values of the entries that the store has merged."""
         for part, slots in (self._slices.slots_of_parts or {}).items():
             for buffer in self.buffers.values():
                 buffer.merge(self._own(parts[part].arrays), slots)
@@ -313,7 +313,7 @@ def _with_places(when: RowTimes) -> RowTimes:
 
 
 def array_bytes(values: pa.Array) -> npt.NDArray[np.uint8]:
-    """Return an array as the bytes of an Arrow stream."""
+    """Serialize an array as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
     batch = pa.RecordBatch.from_arrays([values], names=["values"])
     with pa.ipc.new_stream(sink, batch.schema) as writer:
@@ -322,6 +322,6 @@ def array_bytes(values: pa.Array) -> npt.NDArray[np.uint8]:
 
 
 def array_of_bytes(stored: npt.NDArray[np.uint8]) -> pa.Array:
-    """Return the array of `array_bytes`."""
+    """Deserialize the result of `array_bytes`."""
     with pa.ipc.open_stream(pa.py_buffer(np.ascontiguousarray(stored).tobytes())) as reader:
         return reader.read_all().column(0).combine_chunks()

@@ -4,12 +4,12 @@
 
     rows      input 0 ──┐
                         ├─> slices ──(watermark)──> windows ──> one row per key and window
-    partials  input 1 ──┘      └──> late rows: counted, and emitted as "late" if asked for
+    partials  input 1 ──┘      └──> late rows: counted, and emitted as "late" if requested
 
-A window ``[start, end)`` fires when the watermark reaches ``end``. A row joins
-every window that is still open, and is late only if there is none. With allowed
-lateness a fired window stays open; when rows reach it, it fires again, at the next
-watermark: the keys that got some, with the whole result of each.
+A window ``[start, end)`` fires when the watermark reaches ``end``. A row is added to
+every window of its time that is still open; it is late only if none is. With allowed
+lateness a fired window stays open. If it then receives rows, it fires again at the next
+watermark and emits the complete result of each key that received rows.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from hpcstream.state.arrays import Allocator, Bools, Ints, Slots
 
 
 class WindowAggregate(FiringStage):
-    """Windowed aggregates of the rows of this rank's keys.
+    """Windowed aggregates of the keys that this rank owns.
 
     Parameters
     ----------
     spec : WindowAggregateSpec
     allocator : Allocator
-        Gives the arenas of the state.
+        Allocates the arenas of the state.
     """
 
     def __init__(self, spec: WindowAggregateSpec, allocator: Allocator) -> None:
@@ -66,7 +66,7 @@ class WindowAggregate(FiringStage):
         self._changed.clear()
 
     def _look_back(self, batch: pa.RecordBatch, slots: Slots) -> None:
-        """Note what rows behind the last firing change."""
+        """Mark the windows and keys that rows before the last firing change."""
         times = self._state.times(batch)
         rows = self._progress.rows_behind(times, slots)
         self._merger.repair(self._progress.look_back(times[rows]))
@@ -74,16 +74,16 @@ class WindowAggregate(FiringStage):
             self._changed.note(batch, rows)
 
     def _refuse_late_partials(self) -> None:
-        """Raise if partial results came behind the watermark: local stages see to it that none do.
+        """Raise if partial results are late; local stages guarantee that none are.
 
-        Nothing can be made of them: late rows are handed out as they came.
+        Late partial results cannot be emitted: the side output has unaggregated rows.
         """
         store, progress = self._state.store, self._progress
         if store.n_late or store.least_time < progress.fired_time:
             raise HpcstreamError(
-                f"{self.describe()}: partial results came behind watermark {progress.watermark}; "
-                "this is a fault of hpcstream, please report it; local_aggregation=False in "
-                "job.run() goes around it"
+                f"{self.describe()}: partial results arrived after watermark "
+                f"{progress.watermark}; this is a bug of hpcstream, please report it; "
+                "local_aggregation=False in job.run() avoids it"
             )
 
     def _fire(self, watermark: int) -> Iterator[Emitted]:
@@ -102,7 +102,7 @@ class WindowAggregate(FiringStage):
         progress.advance(watermark)
 
     def _results(self, windows: Ints, slots: Slots, is_null: Bools | None) -> pa.RecordBatch:
-        """Return result rows of entries, each of the window given with it."""
+        """Return the result rows of entries; ``windows[i]`` is the window of entry ``i``."""
         spec = self._spec
         starts = windows * spec.slicing.slide + spec.slicing.offset
         ends = starts + spec.slicing.size

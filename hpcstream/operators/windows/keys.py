@@ -1,4 +1,4 @@
-"""The key columns of a windowed operator as one word per row, and back."""
+"""Encodes the key columns of a windowed operator as one word per row, and decodes them."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 class KeyCodec(SliceKeys, Protocol):
-    """Words for keys: equal keys, equal words."""
+    """Encodes keys as words: keys are equal if and only if their words are."""
 
     def encode(self, batch: pa.RecordBatch) -> tuple[Ints, Bools]:
-        """Return a word per row, and which are not null (empty if all)."""
+        """Return a word per row, and which keys are not null (empty if none is null)."""
 
     def decode(self, words: Ints, is_null: Bools | None) -> list[pa.Array]:
         """Return the key columns of entries."""
 
     def forget_dead(self, store: SliceStore) -> None:
-        """Give back what is kept for keys that no open slice holds, if that is much."""
+        """Free the memory of keys that are in no open slice, if it is worth it."""
 
     def tables(self) -> Sequence[StateTable]:
-        """Return the tables of what is kept for keys."""
+        """Return the tables with the codec's state."""
 
 
 class NoKeys:
-    """For windows over all rows: one key."""
+    """Codec of windows over all rows, which have a single key."""
 
     generation = 0
     has_groups = False
@@ -59,11 +59,11 @@ class NoKeys:
         return ()
 
     def grouping(self) -> Grouping:
-        """Return what says that there is one group."""
+        """Return a function that assigns every key to group 0."""
         return lambda words, is_null: np.zeros(len(words), dtype=np.uint16)
 
     def owned(self, part: int, words: Ints, is_null: Bools, owned: Ownership) -> Bools:
-        """Return all entries: who owns them does not rest on keys."""
+        """Return all entries: their owner does not depend on the key."""
         return np.ones(len(words), dtype=np.bool_)
 
     def translated(self, part: int, words: Ints) -> Ints:
@@ -72,7 +72,7 @@ class NoKeys:
 
 
 class WordKeys:
-    """One key column whose values are words already: integers, times, booleans."""
+    """Codec of one key column whose values fit in a word: integers, times, booleans."""
 
     generation = 0
     has_groups = True
@@ -99,7 +99,7 @@ class WordKeys:
         return ()
 
     def grouping(self) -> Grouping:
-        """Return what tells the key groups of words."""
+        """Return the function from words to key groups."""
         return word_groups
 
     def owned(self, part: int, words: Ints, is_null: Bools, owned: Ownership) -> Bools:
@@ -107,7 +107,7 @@ class WordKeys:
         return owned.owns(word_groups(words, is_null))
 
     def translated(self, part: int, words: Ints) -> Ints:
-        """Return the words: they mean the same everywhere."""
+        """Return the words: they are the same in every instance."""
         return words
 
 

@@ -2,19 +2,19 @@
 
 ::
 
-    rows ──> at or ahead of the own watermark? ── yes ──> slices ──> partials, main output
-                     │ no, or it would not reduce
+    rows ──> time >= local watermark? ── yes ──> slices ──> partials, main output
+                     │ no, or preaggregation does not pay
                      └──> raw rows, side output "rows"
 
-Only the final operator judges lateness: rows behind the own watermark go on
-raw. A slice's partials leave before the watermark that ends it, when there are
-too many entries, when the stage no longer reduces, and when the rank falls idle.
-What it decides depends on counts alone and is part of the snapshot, so that a
-restored run sends the same.
+Only the final stage decides which rows are late: rows before the local watermark are sent
+raw. The partials of a slice are sent before the watermark that ends it, when there are too
+many entries, when preaggregation stops, and when the rank becomes idle. These decisions
+depend on counts alone, which are part of the snapshot, so a restored run sends the same
+batches.
 
-No partial comes behind the watermark of the final operator: while the rank is
-active that is at most the own one, or what it was when the rank was idle last
-(`LocalWindowAggregate.catch_up`), and rows behind either go on raw.
+No partial is before the watermark of the final stage. While the rank is active, that
+watermark is at most the local one, or the one that the final stage reached while the rank
+was idle (`LocalWindowAggregate.catch_up`); rows before either of them are sent raw.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from hpcstream.state.scalars import Field, Scalars, Values, greatest, least
 from hpcstream.state.table import HandedOn
 
 MAX_ENTRIES = 1 << 20
-"""With more entries than this, all slices are shipped."""
+"""With more entries than this, all slices are sent."""
 
-_LEAST_SAMPLE = 1 << 17  # rows before it is judged whether the stage reduces
-_WORST_RATIO = 0.6  # entries per row beyond which aggregating does not pay
-_PASS_FACTOR = 8  # so many times the sample goes raw before the next try, twice that the time after
+_LEAST_SAMPLE = 1 << 17  # rows of a sample
+_WORST_RATIO = 0.6  # entries per row above which preaggregation does not pay
+_PASS_FACTOR = 8  # rows sent raw before the next sample, as a multiple of the last one; doubles
 _MOST_PASSED = 64
 
 _ALL = 2**63 - 1  # above the number of every slice
@@ -50,12 +50,12 @@ _FIELDS = (
 )
 
 
-class ReductionJudge:
-    """Decides from counts whether aggregating before the exchange pays.
+class PreaggregationPolicy:
+    """Decides from counts whether aggregation before the exchange pays.
 
-    Takes samples of at least 131,072 rows. If shipping them took more than 0.6
-    entries a row, eight times as many rows pass raw before the next sample; twice as
-    many after each further sample in vain, up to 64 times.
+    A sample has at least 131,072 rows. If it needs more than 0.6 entries per row, eight times
+    as many rows are sent raw before the next sample; each further failed sample doubles that
+    factor, up to 64.
     """
 
     def __init__(self) -> None:
@@ -66,15 +66,15 @@ class ReductionJudge:
 
     @property
     def aggregates(self) -> bool:
-        """Whether the next batch is to be aggregated."""
+        """Whether the next batch should be aggregated."""
         return self.rows_to_pass <= 0
 
     def note_passed(self, n_rows: int) -> None:
-        """Note rows that went on raw because of `aggregates`."""
+        """Count rows that were sent raw because `aggregates` is false."""
         self.rows_to_pass -= n_rows
 
     def note_shipped(self, n_entries: int) -> bool:
-        """Note entries that were shipped; return False if aggregating should stop."""
+        """Count entries that were sent; return False if aggregation should stop."""
         self.entries_out += n_entries
         if self.rows_in < _LEAST_SAMPLE:
             return True
@@ -89,19 +89,19 @@ class ReductionJudge:
 
 
 class LocalWindowAggregate(WindowStage):
-    """Partial aggregates per key and slice, on the rank where the rows are.
+    """Partial aggregates per key and slice, on the rank that has the rows.
 
-    The main output has batches of ``spec.partial_schema``; the side output
-    ``"rows"`` has rows of ``spec.input_schema`` as they came.
+    The main output has batches of ``spec.partial_schema``; the side output ``"rows"`` has
+    unaggregated rows of ``spec.input_schema``.
 
     Parameters
     ----------
     spec : WindowAggregateSpec
         Must support partials.
     allocator : Allocator
-        Gives the arenas of the state.
+        Allocates the arenas of the state.
     max_entries : int
-        Bound of the open (slice, key) pairs.
+        Most open (slice, key) pairs.
     """
 
     def __init__(
@@ -110,11 +110,11 @@ class LocalWindowAggregate(WindowStage):
         assert spec.supports_partials, f"no partials for {spec.holistic_aggregates}"
         super().__init__(spec, WindowState(spec, allocator, epoch=lambda: self._all_shipped))
         self._max_entries = max_entries
-        self._judge = ReductionJudge()
+        self._policy = PreaggregationPolicy()
         self._watermark = MIN_TIME
-        self._reached = MIN_TIME  # by the final stage while this rank was idle, at most
+        self._reached = MIN_TIME  # upper bound of what the final stage reached in idle rounds
         self._first_open = MIN_TIME
-        self._all_shipped = 0  # times; open slices may then come again, with as many rows
+        self._all_shipped = 0  # how often; a slice may then be opened again, with as many rows
         slices = [HandedOn(table) for table in self._state.tables]
         self._tables = [*slices, Scalars(_FIELDS, self._counts, self._restore_counts)]
 
@@ -123,17 +123,17 @@ class LocalWindowAggregate(WindowStage):
         return f"local window aggregate: {self._spec.describe()}"
 
     def process_batch(self, batch: pa.RecordBatch, input_index: int = 0) -> Iterable[Emitted]:
-        """Aggregate rows; yield those that go on raw, and partials if there are too many."""
-        judge = self._judge
+        """Aggregate rows; yield raw rows, and partials if there are too many entries."""
+        policy = self._policy
         n_rows = batch.num_rows
         if n_rows == 0:
             return NOTHING
-        if not judge.aggregates:
-            judge.note_passed(n_rows)
+        if not policy.aggregates:
+            policy.note_passed(n_rows)
             return (SideOutput("rows", batch),)
         slots = self._state.add_rows(batch, self._first_open)
         store = self._state.store
-        judge.rows_in += n_rows - store.n_late
+        policy.rows_in += n_rows - store.n_late
         if store.n_late == 0 and store.n_entries <= self._max_entries:
             return NOTHING
         behind = np.flatnonzero(slots == 0) if store.n_late else None
@@ -148,34 +148,34 @@ class LocalWindowAggregate(WindowStage):
         self._first_open = max(self._first_open, ended)
         if self._state.store.least_slice >= ended:
             return NOTHING
-        return self._ship_and_judge(ended)
+        return self._ship_and_review(ended)
 
     def release(self) -> Iterable[Emitted]:
         """Yield the partials of all slices."""
-        return self._ship_and_judge(_ALL) if self.n_entries else NOTHING
+        return self._ship_and_review(_ALL) if self.n_entries else NOTHING
 
     def catch_up(self, watermark: int) -> None:
-        """Let rows behind the watermark that the final stage may be at go on raw."""
+        """Send rows raw from now on that are before a watermark of the final stage."""
         self._reached = max(self._reached, watermark)
         self._set_first_open()
 
     def _counts(self) -> dict[str, int]:
-        judge = self._judge
+        policy = self._policy
         return {
             "watermark": self._watermark,
             "reached": self._reached,
-            "rows_in": judge.rows_in,
-            "entries_out": judge.entries_out,
-            "rows_to_pass": judge.rows_to_pass,
-            "pass_factor": judge.pass_factor,
+            "rows_in": policy.rows_in,
+            "entries_out": policy.entries_out,
+            "rows_to_pass": policy.rows_to_pass,
+            "pass_factor": policy.pass_factor,
         }
 
     def _restore_counts(self, values: Values) -> None:
         found = self._counts() | {name: int(value[0]) for name, value in values.items()}
-        judge = self._judge
+        policy = self._policy
         self._watermark, self._reached = found["watermark"], found["reached"]
-        judge.rows_in, judge.entries_out = found["rows_in"], found["entries_out"]
-        judge.rows_to_pass, judge.pass_factor = found["rows_to_pass"], found["pass_factor"]
+        policy.rows_in, policy.entries_out = found["rows_in"], found["entries_out"]
+        policy.rows_to_pass, policy.pass_factor = found["rows_to_pass"], found["pass_factor"]
         self._set_first_open()
 
     def _set_first_open(self) -> None:
@@ -187,14 +187,14 @@ class LocalWindowAggregate(WindowStage):
         if behind is not None:
             yield SideOutput("rows", batch.take(pa.array(behind)))
         if self._state.store.n_entries > self._max_entries:
-            yield from self._ship_and_judge(_ALL)
+            yield from self._ship_and_review(_ALL)
 
-    def _ship_and_judge(self, limit: int) -> Iterator[Emitted]:
-        """Ship the slices below ``limit``; all of them if aggregating does not pay."""
+    def _ship_and_review(self, limit: int) -> Iterator[Emitted]:
+        """Send the slices below ``limit``, or all slices if preaggregation does not pay."""
         n_before = self.n_entries
         yield from self._ship(limit)
         n_shipped = n_before - self.n_entries
-        if not self._judge.note_shipped(n_shipped):
+        if not self._policy.note_shipped(n_shipped):
             yield from self._ship(_ALL)
 
     def _ship(self, limit: int) -> Iterator[Emitted]:

@@ -1,21 +1,20 @@
-"""Windows from slices: which to fire, and the merged entries of each.
+"""Merges slices into windows: which windows fire, and the entries of each.
 
 A tumbling window is one slice. A sliding one is a union of *nodes*: node ``i``
 of level ``l`` holds the merged slices ``[i * 2**l, (i + 1) * 2**l)``, so a window of
-k slices needs at most ``2 * log2(k)`` of them, and neighbouring windows share
-them::
+k slices is a union of at most ``2 * log2(k)`` nodes, which overlapping windows share::
 
     level 2   |-----------0-----------|-----------1-----------|
     level 1   |-----0-----|-----1-----|-----2-----|-----3-----|
     slices    |  0  |  1  |  2  |  3  |  4  |  5  |  6  |  7  |
     window          |=====|===========|===========|=====|       1, (1,1), (1,2), 6
 
-Nodes are made when a window needs them, dropped when none will, and dropped
-too when a late row changes one of their slices. What a window holds is thus a
-function of its slices alone, order of entries and of float sums included.
+Nodes are created when a window first needs them, and dropped when no window will need
+them again or when a late row changes one of their slices. The content of a window is
+thus a function of its slices alone, including the order of entries and of float sums.
 
-Slices without rows are not there: neighbouring windows that hold the same slices are
-merged once, whatever lies between these, and nodes span the slices that are there.
+Slices without rows do not exist. Consecutive windows with the same slices are merged
+once, however far apart these slices are, and a node covers the existing slices only.
 """
 
 from __future__ import annotations
@@ -36,21 +35,21 @@ Entries = tuple[Ints, Slots, Bools | None]
 
 
 class WindowMerger:
-    """Makes the windows of one operator from the slices in its state."""
+    """Merges the slices of one operator into windows."""
 
     def __init__(self, state: WindowState) -> None:
         self._state = state
         self._store = state.store
         self._slicing = state.spec.slicing
         self._nodes: dict[tuple[int, int], int] = {}  # (level, number) -> region
-        self._slices = _Slices([], [])  # those that the windows being made are made from
-        self._n_merged = 0  # entries, since the last pause
+        self._slices = _Slices([], [])  # of the windows that are being merged
+        self._n_merged = 0  # entries since the last pause
 
     def windows(self, first: int, stop: int, again: Sequence[int]) -> Iterator[Entries | Turn]:
         """Yield the entries of the windows ``[first, stop)`` and ``again``, in window order.
 
-        At most `WindowState.batch_rows` entries at a time, of one or more windows;
-        windows without rows are left out. `PAUSE` when as many entries were merged.
+        At most `WindowState.batch_rows` entries at a time, of one or more windows.
+        Windows without rows are skipped. `PAUSE` after merging that many entries.
         """
         if self._slicing.is_tumbling:
             yield from self._tumbling(first, stop, again)
@@ -58,7 +57,7 @@ class WindowMerger:
             yield from self._sliding(first, stop, again)
 
     def repair(self, slices: Iterable[int]) -> None:
-        """Drop the nodes that contain slices which got more rows."""
+        """Drop the nodes of slices that received more rows."""
         stale = [
             (level, number >> level)
             for number in slices
@@ -67,7 +66,7 @@ class WindowMerger:
         self._drop([node for node in dict.fromkeys(stale) if node in self._nodes])
 
     def close_below(self, first_open: int) -> None:
-        """Forget the slices below ``first_open``, and the nodes that hold any of them."""
+        """Close the slices below ``first_open``, and drop the nodes that contain any of them."""
         _, regions = self._store.slices_below(first_open)
         if len(regions):
             self._drop([node for node in self._nodes if (node[1] << node[0]) < first_open])
@@ -95,7 +94,7 @@ class WindowMerger:
                 if self._state.holistic is not None:
                     self._state.holistic.set_sources(region, regions[low:high])
                 pending.add(part, region)
-                # Kept values know the entries of one run at a time.
+                # Kept values have the sources of one region at a time.
                 if pending.n_entries >= self._state.batch_rows or self._state.holistic is not None:
                     yield from pending.flush()
             if is_temporary:
@@ -105,9 +104,9 @@ class WindowMerger:
     def _runs(
         self, first: int, stop: int, again: Sequence[int]
     ) -> Iterator[tuple[Sequence[int], int, int]]:
-        """Yield windows that hold the same slices: numbers ``low`` to ``high`` of those there are.
+        """Yield windows with the same slices, as indices ``low`` to ``high`` of existing slices.
 
-        Gaps without slices cost nothing, and so do slices without rows.
+        Gaps between existing slices cost nothing.
         """
         slicing, numbers = self._slicing, self._slices.numbers
         before = (window for window in again if window < first)
@@ -123,14 +122,14 @@ class WindowMerger:
             if window >= stop:
                 return
             _, high = self._slices.of(slicing, window)
-            end = min(stop, slicing.windows_of(numbers[low]).stop)  # there the first one leaves
+            end = min(stop, slicing.windows_of(numbers[low]).stop)  # the first slice leaves
             if high < len(numbers):
-                end = min(end, slicing.windows_of(numbers[high]).start)  # there one enters
+                end = min(end, slicing.windows_of(numbers[high]).start)  # the next one enters
             yield range(window, end), low, high
             window = end
 
     def _merged(self, low: int, high: int) -> tuple[int, bool]:
-        """Return a region with some of the slices, and whether to close it after use."""
+        """Return a region of slices ``low`` to ``high``, and whether to close it after use."""
         numbers = self._slices.numbers
         nodes = aligned_nodes(numbers[low], numbers[high - 1] + 1)
         parts = [self._node(level, number) for level, number in nodes]
@@ -140,7 +139,7 @@ class WindowMerger:
         return self._merge(regions), True
 
     def _node(self, level: int, number: int) -> int | None:
-        """Return the region of a node, made if need be; None if it has no rows."""
+        """Return the region of a node, merging it first if necessary; None if it has no rows."""
         low, high = self._slices.between(number << level, (number + 1) << level)
         if high - low < 2:
             return self._slices.regions[low] if low < high else None
@@ -154,7 +153,7 @@ class WindowMerger:
         return self._nodes[node]
 
     def _merge(self, regions: Sequence[int]) -> int:
-        """Merge regions, in this order, into a new one, and return it."""
+        """Merge regions, in the given order, into a new region and return it."""
         merged = self._store.open_merged(np.array(regions, dtype=np.int64))
         for region in regions:
             for source, slots in self._store.merge(merged, region):
@@ -170,24 +169,24 @@ class WindowMerger:
 
 
 class _Slices:
-    """The slices that have rows, in order, and where they are."""
+    """The slices that have rows, in order, and their regions."""
 
     def __init__(self, numbers: list[int], regions: list[int]) -> None:
         self.numbers = numbers
         self.regions = regions
 
     def between(self, start: int, stop: int) -> tuple[int, int]:
-        """Return the places of the slices ``[start, stop)``."""
+        """Return the index range of the slices ``[start, stop)``."""
         return bisect_left(self.numbers, start), bisect_left(self.numbers, stop)
 
     def of(self, slicing: Slicing, window: int) -> tuple[int, int]:
-        """Return the places of the slices of a window."""
+        """Return the index range of the slices of a window."""
         slices = slicing.slices_of(window)
         return self.between(slices.start, slices.stop)
 
 
 class _Pending:
-    """Merged windows that wait to fill a batch."""
+    """Merged windows that are collected until they fill a batch."""
 
     def __init__(self, state: WindowState) -> None:
         self._state = state
@@ -197,9 +196,9 @@ class _Pending:
         self.n_entries = 0
 
     def parts_of(self, windows: Sequence[int], region: int) -> Iterator[Sequence[int]]:
-        """Yield windows that hold the same, as many at a time as a batch of results may have."""
+        """Yield windows of one region, as many at a time as a batch of results may have."""
         weight = self._entries_of(region)
-        if self._state.holistic is not None:  # their values may be sent, once for each window
+        if self._state.holistic is not None:  # values may be sent once for each window
             weight = max(weight, int(self._state.store.rows_of(np.array([region]))[0]))
         step = max(1, self._state.batch_rows // max(1, weight))
         for at in range(0, len(windows), step):
@@ -211,7 +210,7 @@ class _Pending:
         self.n_entries += len(windows) * self._entries_of(region)
 
     def close_later(self, region: int) -> None:
-        """Close a region once its windows have left."""
+        """Close a region at the next `flush`."""
         self._temporary.append(region)
 
     def flush(self) -> Iterator[Entries]:
@@ -220,7 +219,7 @@ class _Pending:
             counts = [len(part) for part in self._windows]
             regions = np.repeat(np.array(self._regions, dtype=np.int64), counts)
             yield from self._state.entry_groups(labels, regions)
-        # The last one first: its slots are at the end of the arena and can be used again.
+        # The last region first: its slots are at the end of the arena and can be reused.
         self._state.store.close(np.array(self._temporary[::-1], dtype=np.int64))
         self._windows, self._regions, self._temporary = [], [], []
         self.n_entries = 0
@@ -230,7 +229,7 @@ class _Pending:
 
 
 def aligned_nodes(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Yield the (level, number) of the largest aligned nodes that make up ``[start, stop)``."""
+    """Yield the (level, number) of the largest aligned nodes whose union is ``[start, stop)``."""
     while start < stop:
         level = (stop - start).bit_length() - 1
         if start:

@@ -1,4 +1,4 @@
-"""Which windows are due, which slices are open: decided from watermarks alone."""
+"""Decides from watermarks alone which windows are due and which slices are open."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from hpcstream.state.scalars import Common, Field, Stage, union
 
 
 class WindowProgress:
-    """How far a windowed operator has come in event time.
+    """The progress of a windowed operator in event time.
 
     Attributes
     ----------
     watermark : int
-        No row before it will come in time.
+        The watermark up to which all due windows have fired.
     next_window : int
-        Lesser windows have fired.
+        All windows before it have fired.
     first_open : int
-        Lesser slices are in no open window: their rows are late.
+        Slices before it belong to no open window: their rows are late.
     fired_time : int
-        Rows before it may be in a window that has fired but is still open, or in
-        a slice that was merged already; never more than `MIN_TIME` if that cannot be.
+        Rows before it may belong to a window that has fired but is still open, or to a slice
+        that is merged already; stays `MIN_TIME` if neither is possible.
     again : set of int
-        Windows that fired and got another row within the allowed lateness.
+        Windows that have fired and then received rows within the allowed lateness.
     """
 
     def __init__(self, slicing: Slicing, allowed_lateness: int) -> None:
@@ -39,12 +39,12 @@ class WindowProgress:
         self.again: set[int] = set()
 
     def due(self, watermark: int) -> tuple[int, int]:
-        """Return `next_window` and `first_open` as they are to be at a watermark."""
+        """Return `next_window` and `first_open` after everything due at a watermark has fired."""
         closed = self._slicing.first_open_slice(watermark - self._lateness)
         return self._slicing.next_window(watermark), max(closed, MIN_TIME)
 
     def is_due(self, watermark: int, least_slice: int) -> bool:
-        """Whether a watermark may complete anything, if no slice is below ``least_slice``."""
+        """Return whether a watermark may complete a window; no slice is below ``least_slice``."""
         if self.again:
             return True
         due = self.due(watermark)
@@ -53,7 +53,7 @@ class WindowProgress:
         return least_slice < self._slicing.slices_of(due[0] - 1).stop
 
     def advance(self, watermark: int) -> None:
-        """Note that everything due at a watermark has fired."""
+        """Advance to a watermark: everything due at it has fired."""
         self.watermark = watermark
         self.next_window, self.first_open = self.due(watermark)
         self.again.clear()
@@ -61,14 +61,14 @@ class WindowProgress:
             self.fired_time = max(self._slicing.window_end(self.next_window - 1), MIN_TIME)
 
     def rows_behind(self, times: Ints, slots: Slots) -> Ints:
-        """Return which rows that are not late fell behind `fired_time`."""
+        """Return the rows before `fired_time` that are not late."""
         return np.flatnonzero((slots != 0) & (times < self.fired_time))
 
     def look_back(self, times: Ints) -> list[int]:
-        """Return the slices of rows behind `fired_time`; note windows to fire again."""
+        """Return the slices of rows before `fired_time`; mark their windows to fire again."""
         numbers = (times - self._slicing.offset) // self._slicing.slice_size
         touched: list[int] = np.unique(numbers).tolist()
-        # Of the windows with a slice, those that have fired and are still open.
+        # Of the windows that contain a slice, those that have fired and are still open.
         first_open = self._slicing.next_window(self.watermark - self._lateness)
         for number in touched:
             windows = self._slicing.windows_of(number)
@@ -77,16 +77,16 @@ class WindowProgress:
         return touched
 
     def values(self) -> dict[str, object]:
-        """Return the watermark and the windows to fire again; the rest follows."""
+        """Return the watermark and the windows to fire again, which determine the rest."""
         return {"watermark": self.watermark, "fire_again": sorted(self.again)}
 
     def restore(self, watermark: Ints, fire_again: Ints) -> None:
-        """Take over what `values` returned."""
+        """Restore what `values` returned."""
         if int(watermark[0]) != MIN_TIME:
             self.advance(int(watermark[0]))
         self.again = {int(window) for window in fire_again}
 
 
 def progress_fields(operator: str, stage: Stage = "final") -> list[Field]:
-    """Return the fields of `WindowProgress.values`; ``operator``: whose they are."""
+    """Return the fields of `WindowProgress.values` of an operator."""
     return [Field("watermark", Common(operator), stage), Field("fire_again", union, stage)]

@@ -1,7 +1,7 @@
-"""Rows and partial results into slices, and slices out as columns.
+"""Adds rows and partial results to slices, and returns slices as columns.
 
-What `WindowAggregate` and `LocalWindowAggregate` share: neither watermarks nor
-windows are known here.
+All stages of windowed aggregates share this code. It is independent of watermarks and
+windows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hpcstream.aggregates.accumulator import (
     Accumulator,
-    Taken,
+    RequiredInput,
     input_rows,
     merge_at,
     word_array,
@@ -24,7 +24,7 @@ from hpcstream.aggregates.accumulator import (
 from hpcstream.columns.arrays import fixed_values
 from hpcstream.columns.event_time import TIME_COLUMN
 from hpcstream.columns.row_order import RowTimes
-from hpcstream.columns.selection import gathered, taken
+from hpcstream.columns.selection import gather, take
 from hpcstream.operators.windows.kept_values import HolisticRows
 from hpcstream.operators.windows.keys import key_codec
 from hpcstream.operators.windows.spec import (
@@ -39,7 +39,7 @@ from hpcstream.state.table import StateTable
 from hpcstream.state.word_arrays import entries_of_size
 
 MAX_BATCH_ROWS = 65_536
-"""Most rows of an emitted batch; fewer where entries have wide words."""
+"""Most rows of an emitted batch; fewer if entries have wide words."""
 
 
 class WindowState:
@@ -50,11 +50,11 @@ class WindowState:
     spec : WindowAggregateSpec
     allocator : Allocator
     labels : bool
-        Slices are mere labels, given to `add_words`; there are no rows.
+        Slices are labels given to `add_words` rather than spans of time; `add_rows` is not used.
     prefix : str
-        Of the names of its arrays, if an operator has several.
+        Of the names of its arrays, if an operator has several states.
     epoch, owner_of_slices : callable, optional
-        As for `SliceTable`.
+        As in `SliceTable`.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class WindowState:
         return times
 
     def add_rows(self, batch: pa.RecordBatch, first_open: int) -> Slots:
-        """Aggregate rows; return their slots (scratch), 0 for those before ``first_open``."""
+        """Aggregate rows; return their slots (scratch), 0 for rows before ``first_open``."""
         times = self.times(batch)
         words, valid = self.codec.encode(batch)
         slots = self.store.resolve(times, words, valid, first_open=first_open)
@@ -112,7 +112,7 @@ class WindowState:
         return slots
 
     def add_partials(self, batch: pa.RecordBatch, first_open: int) -> Slots:
-        """Merge partial results; return their slots, as `add_rows`."""
+        """Merge partial results; return their slots, as `add_rows` does."""
         slicing = self.spec.slicing
         numbers = fixed_values(batch.column(SLICE_COLUMN))
         times = numbers * slicing.slice_size + slicing.offset
@@ -147,7 +147,7 @@ class WindowState:
         store = self.store
         names = (word.name for word in self.spec.words)
         arrays = {**dict(zip(names, store.words, strict=True)), "rows": store.rows}
-        return {name: gathered(array, slots) for name, array in arrays.items()}
+        return {name: gather(array, slots) for name, array in arrays.items()}
 
     def key_columns(self, slots: Slots, is_null: Bools | None) -> list[pa.Array]:
         """Return the key columns of entries."""
@@ -159,10 +159,10 @@ class WindowState:
         entries = self.entries(slots)
         if self.holistic is None:
             return [each.finish(entries) for each in spec.bound_aggregates]
-        once, again = np.unique(slots, return_inverse=True)  # windows may share what they hold
+        once, again = np.unique(slots, return_inverse=True)  # windows may share entries
         values = self.holistic.select(once)
         return [
-            taken(each.finish_values(values[each.named.inputs]), pa.array(again))
+            take(each.finish_values(values[each.named.inputs]), pa.array(again))
             if each.keeps_values
             else each.finish(entries)
             for each in spec.bound_aggregates
@@ -183,7 +183,7 @@ class WindowState:
     def entry_groups(
         self, labels: Ints, regions: Ints
     ) -> Iterator[tuple[Ints, Slots, Bools | None]]:
-        """Yield the entries of regions, in order, at most `batch_rows` at a time.
+        """Yield the entries of regions, in order, in groups of at most `batch_rows`.
 
         Yields
         ------
@@ -206,7 +206,7 @@ class WindowState:
             first = last
 
     def close(self, regions: Ints) -> None:
-        """Forget slices."""
+        """Close slices and free their memory."""
         if self.holistic is not None:
             self.holistic.forget(regions)
         self.store.close(regions)
@@ -216,21 +216,21 @@ class WindowState:
         state = self.store.words
         for group in self._updates:
             arrays = tuple(map(batch.column, group.columns))
-            rows = input_rows(arrays, slots, when, group.taken)
+            rows = input_rows(arrays, slots, when, group.required)
             for accumulator, at, end in group.accumulators:
                 accumulator.update(state[at:end], rows)
 
 
 class _Updates(NamedTuple):
-    """The accumulators that read the same columns, with the place of the words of each."""
+    """The accumulators that read the same columns, and the index range of the words of each."""
 
     columns: tuple[int, ...]
-    taken: Taken
+    required: RequiredInput
     accumulators: list[tuple[Accumulator, int, int]]
 
 
 def _words_of_each(spec: WindowAggregateSpec) -> Iterator[tuple[Accumulator, int, int]]:
-    """Yield each accumulator and from where to where its words are."""
+    """Yield each accumulator and the index range of its words."""
     at = 0
     for accumulator in spec.accumulators:
         end = at + len(accumulator.words)
@@ -245,7 +245,7 @@ def _grouped_by_columns(spec: WindowAggregateSpec) -> list[_Updates]:
     return [
         _Updates(
             tuple(map(spec.input_schema.get_field_index, columns)),
-            Taken.by(accumulator for accumulator, _, _ in group),
+            RequiredInput.of(accumulator for accumulator, _, _ in group),
             group,
         )
         for columns, group in groups.items()

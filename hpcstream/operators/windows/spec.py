@@ -1,4 +1,4 @@
-"""What a windowed aggregate is to do: the value that planner and operators share."""
+"""Specification of a windowed aggregate, shared by planner and operators."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ ROWS_COLUMN = "__rows"
 
 @dataclass(frozen=True)
 class WindowAggregateSpec:
-    """A windowed aggregate.
+    """Specification of a windowed aggregate.
 
     Attributes
     ----------
     keys : tuple of str
         Key columns; empty for windows over all rows.
     assigner : WindowAssigner
-        In ticks of the stream's time unit, as all times here.
+        In ticks of the stream's time unit, as are all times here.
     aggregates : tuple of NamedAggregate
     allowed_lateness : int
-        How long after its end a window still takes rows, and fires again for their keys.
+        How long a window takes rows after its end, and fires again for their keys.
     input_schema : pa.Schema
-        Of the rows, with the hidden columns.
+        Schema of the rows, with the hidden columns.
     time_type : pa.DataType
         Type of ``window_start`` and ``window_end``.
     late_output : bool
         Whether late rows are emitted as the side output ``"late"``.
     ordered_output : bool
-        Whether results carry an order: that of their keys.
+        Whether results carry hidden order columns: the order of their keys.
     """
 
     keys: tuple[str, ...]
@@ -64,22 +64,22 @@ class WindowAggregateSpec:
 
     @cached_property
     def bound_aggregates(self) -> tuple[BoundAggregate, ...]:
-        """The aggregates with what each needs of the input's schema."""
+        """The aggregates, each bound to the input schema."""
         return tuple(each.bound(self.input_schema) for each in self.aggregates)
 
     @cached_property
     def word_aggregates(self) -> tuple[NamedAggregate, ...]:
-        """The aggregates whose state is a few words."""
+        """The aggregates whose state is a fixed number of words."""
         return tuple(each.named for each in self.bound_aggregates if not each.keeps_values)
 
     @cached_property
     def holistic_aggregates(self) -> tuple[NamedAggregate, ...]:
-        """The aggregates that need the values themselves when a window closes."""
+        """The aggregates that need all values when a window closes."""
         return tuple(each.named for each in self.bound_aggregates if each.keeps_values)
 
     @cached_property
     def accumulators(self) -> tuple[Accumulator, ...]:
-        """The accumulators of the word aggregates, each once."""
+        """The accumulators of the word aggregates, without duplicates."""
         return tuple(shared_accumulators(self.word_aggregates, self.input_schema))
 
     @cached_property
@@ -94,7 +94,7 @@ class WindowAggregateSpec:
 
     @cached_property
     def key_fields(self) -> tuple[pa.Field, ...]:
-        """The key columns as results carry them: dictionaries are decoded."""
+        """The key columns of results: dictionaries are decoded."""
         fields = (self.input_schema.field(name) for name in self.keys)
         return tuple(pa.field(field.name, value_type(field.type)) for field in fields)
 
@@ -108,7 +108,7 @@ class WindowAggregateSpec:
         return pa.schema([*self.key_fields, *window, *results, time, *order])
 
     def order_columns(self, keys: Sequence[pa.Array], n_rows: int) -> list[pa.Array]:
-        """Return the hidden columns that order results with these key columns."""
+        """Return the hidden order columns of results with these key columns."""
         if not self.ordered_output:
             return []
         ones = np.ones(n_rows, dtype=np.int64)
@@ -127,7 +127,7 @@ class WindowAggregateSpec:
 
     @cached_property
     def window_all_schema(self) -> pa.Schema:
-        """Window number, rows, and the columns in which accumulators travel between ranks."""
+        """Window number, rows, and the columns in which ranks exchange accumulators."""
         fields = [pa.field(WINDOW_COLUMN, pa.int64()), pa.field(ROWS_COLUMN, pa.int64())]
         for accumulator in self.accumulators:
             fields += [column.field for column in accumulator.transport.columns]
@@ -137,7 +137,7 @@ class WindowAggregateSpec:
 
     @cached_property
     def kept_columns(self) -> tuple[KeptColumns, ...]:
-        """The input columns whose values are kept, each once, for the aggregates that read them."""
+        """The input columns whose values are kept for holistic aggregates, without duplicates."""
         readers: dict[tuple[str, ...], list[NamedAggregate]] = {}
         for aggregate in self.holistic_aggregates:
             readers.setdefault(aggregate.inputs, []).append(aggregate)
@@ -145,10 +145,10 @@ class WindowAggregateSpec:
 
     @property
     def reductions(self) -> dict[str, ColumnReduction] | None:
-        """How each column after the window number is reduced elementwise over ranks.
+        """The elementwise reduction over ranks of each column after the window number.
 
-        None if some column cannot be: float sums and moments (their order counts),
-        first and last values, and kept values.
+        None if some column has none: float sums and moments (the result depends on the
+        order), first and last values, and kept values.
         """
         if self.holistic_aggregates:
             return None
@@ -167,7 +167,7 @@ class WindowAggregateSpec:
         return f"{text}, lateness {self.allowed_lateness}" if self.allowed_lateness else text
 
     def state_key(self) -> Key:
-        """Return what the state is made of: equal keys, and one can take over another's."""
+        """Return the layout of the state as plain data: equal layouts are compatible."""
         values = [[*kept.inputs, str(kept.type)] for kept in self.kept_columns]
         slicing = self.slicing
         return {
@@ -180,7 +180,7 @@ class WindowAggregateSpec:
         }
 
     def describe_state(self) -> str:
-        """Return what the state is made of, for people."""
+        """Return the layout of the state as text for error messages."""
         keys = ", ".join(f"{field.name} {field.type}" for field in self.key_fields)
         words = ", ".join(f"{word.name} {word.kind}" for word in self.words)
         kept = (name for columns in self.kept_columns for name in columns.inputs)
@@ -190,7 +190,7 @@ class WindowAggregateSpec:
 
 
 def _word_key(word: Word) -> Key:
-    """Return a word's name and type, and where a greatest float begins: once that was NaN."""
+    """Return a word's name and type; mark maxima that start at -inf, as older ones start at NaN."""
     key: list[Key] = [word.name, word.dtype]
     if word.width > 1:
         key.append(word.width)

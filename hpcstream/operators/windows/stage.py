@@ -1,4 +1,4 @@
-"""What the stages of windowed aggregates have in common."""
+"""Base classes of the stages of windowed aggregates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOTHING: tuple[Emitted, ...] = ()
 
 
 class WindowStage(Operator):
-    """A stage of a windowed aggregate: an operator whose state is a `WindowState`, mostly.
+    """A stage of a windowed aggregate: an operator with a `WindowState`.
 
     A subclass sets ``_tables``.
     """
@@ -38,17 +38,17 @@ class WindowStage(Operator):
         return self._state.store.n_entries
 
     def tables(self) -> Sequence[StateTable]:
-        """Return the open slices, and what else the stage keeps."""
+        """Return the tables of the open slices, and of the stage's other state."""
         return self._tables
 
 
 class FiringStage(WindowStage):
-    """A stage that judges lateness, and fires windows by its watermark.
+    """A stage that decides which rows are late, and fires windows.
 
     Attributes
     ----------
     late_rows : int
-        Rows that came after all their windows had closed.
+        Rows that arrived after all their windows had closed.
     """
 
     def __init__(self, spec: WindowAggregateSpec, allocator: Allocator) -> None:
@@ -63,10 +63,10 @@ class FiringStage(WindowStage):
 
     @abstractmethod
     def _fire(self, watermark: int) -> Iterator[Emitted]:
-        """Yield what is due at a watermark, and advance to it."""
+        """Yield the results that are due at a watermark, and advance to it."""
 
     def process_watermark(self, watermark: int) -> Iterable[Emitted]:
-        """Yield what there is of the windows that end by ``watermark``, in window order."""
+        """Yield the results of the windows that end by ``watermark``, in window order."""
         progress = self._progress
         watermark = max(watermark, progress.watermark)
         if progress.is_due(watermark, self._state.store.least_slice):
@@ -76,11 +76,11 @@ class FiringStage(WindowStage):
         return NOTHING
 
     def _advance(self, watermark: int) -> None:
-        """Note a watermark at which nothing is due."""
+        """Advance to a watermark at which nothing is due."""
         self._progress.advance(watermark)
 
     def _late(self, batch: pa.RecordBatch, slots: Slots) -> Iterable[Emitted]:
-        """Count the rows of a batch that are late, and emit them if somebody reads them."""
+        """Count the late rows of a batch, and emit them if the side output has a consumer."""
         n_late = self._state.store.n_late
         self.late_rows += n_late
         if n_late == 0 or not self._spec.late_output:
@@ -88,7 +88,7 @@ class FiringStage(WindowStage):
         return (SideOutput("late", batch.take(pa.array(np.flatnonzero(slots == 0)))),)
 
     def _progress_table(self, stage: Stage = "final") -> Scalars:
-        """Return the table of late rows so far, and of which windows have fired."""
+        """Return the table of the late rows' count, and of the progress."""
         fields = [*progress_fields(self.describe(), stage), Field("late_rows", total, stage)]
         return Scalars(fields, self._counts, self._restore_counts)
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpcstream.columns.selection import gathered
+from hpcstream.columns.selection import gather
 from hpcstream.kernels import key_regions, key_resolve, key_table, snapshots
 from hpcstream.state.arrays import (
     NO_COUNTS,
@@ -265,7 +265,7 @@ class SliceStore:
 
     def keys_of(self, slots: Slots) -> Ints:
         """Return the key words of entries."""
-        return gathered(self._keys, slots)
+        return gather(self._keys, slots)
 
     def close(self, regions: Ints) -> None:
         """Forget regions and their entries."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcstream.columns.ownership import KeyGroups, Ownership
-from hpcstream.columns.selection import gathered
+from hpcstream.columns.selection import gather
 from hpcstream.state.arrays import NO_NULLS, Arrays, Bools, Ints, Slots, read_only
 from hpcstream.state.group_order import entries_at, in_group_order, out_of_group_order
 from hpcstream.state.slices.store import SliceStore
@@ -151,7 +151,7 @@ class SliceTable(StateTable):
             state |= {name: out_of_group_order(state[name], entries) for name in _ENTRIES}
         slots = self._resolve_all(state)
         if entries is not None:
-            slots = gathered(slots, entries)  # of the words, which are as they were written
+            slots = gather(slots, entries)  # of the words, which are as they were written
         for name, array in zip(self._store.word_arrays, self._store.words, strict=True):
             scattered(state[name], slots, array)
 
