@@ -6,18 +6,19 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from benchmarks.campaign import VARIANTS, Campaign, Plan, say
-from benchmarks.endurance import measure_endurance
-from benchmarks.latency import measure_latency
-from benchmarks.launch import Place
-from benchmarks.machine import describe_machine
+from benchmarks.measure.launch import LaunchConfig
+from benchmarks.measure.machine import describe_machine
+from benchmarks.measure.progress import say
 from benchmarks.options import fill_in, parser
-from benchmarks.report import write_report
-from benchmarks.results import ResultFile, read_results, summarize
+from benchmarks.report.markdown import write_report
+from benchmarks.report.results import ResultFile, read_results, summarize
+from benchmarks.report.tables import HEADER, as_text, workload_rows
 from benchmarks.slurm import write_scripts
-from benchmarks.suites import measure_suites
-from benchmarks.sustained import measure_sustained
-from benchmarks.tables import HEADER, as_text, workload_rows
+from benchmarks.suites.core_suite import VARIANTS, CoreSuite, Plan
+from benchmarks.suites.endurance import measure_endurance
+from benchmarks.suites.latency import measure_latency
+from benchmarks.suites.programs import measure_suites
+from benchmarks.suites.sustained import measure_sustained
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,11 +32,11 @@ def _run(options: argparse.Namespace) -> int:
     fill_in(options)
     if options.slurm:
         return _write_slurm(options)
-    place = _place(options)
+    config = _config(options)
     results = ResultFile(options.out / f"{options.name}.jsonl")
-    results.add(describe_machine(place))
-    faults = _measure_core(options, place, results) if "core" in options.suites else []
-    faults += measure_suites(options.suites, _plan(options), place, results, quick=options.quick)
+    results.add(describe_machine(config))
+    faults = _measure_core(options, config, results) if "core" in options.suites else []
+    faults += measure_suites(options.suites, _plan(options), config, results, quick=options.quick)
     print_tables(results)
     print(f"\nreport: {write_report([results.path], options.out / options.name)}", flush=True)
     for fault in faults:
@@ -43,16 +44,18 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _measure_core(options: argparse.Namespace, place: Place, results: ResultFile) -> list[str]:
+def _measure_core(
+    options: argparse.Namespace, config: LaunchConfig, results: ResultFile
+) -> list[str]:
     data = options.data or options.out / "data"
-    campaign = Campaign(_plan(options), place, results, data)
-    campaign.run()
-    faults = campaign.faults
+    core = CoreSuite(_plan(options), config, results, data)
+    core.run()
+    faults = core.faults
     if options.latency_seconds > 0:
-        faults += _measure_paced(options, place, results)
+        faults += _measure_paced(options, config, results)
     if options.long_rows > 0:
         say(f"\nmemory: {options.long_rows:,} rows of tumbling")
-        faults += measure_endurance(options.long_rows, options.rows, place, results, data)
+        faults += measure_endurance(options.long_rows, options.rows, config, results, data)
     return faults
 
 
@@ -70,14 +73,16 @@ def _plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def _measure_paced(options: argparse.Namespace, place: Place, results: ResultFile) -> list[str]:
+def _measure_paced(
+    options: argparse.Namespace, config: LaunchConfig, results: ResultFile
+) -> list[str]:
     say("\nlatency: rows on a schedule")
     ranks, seconds, linger_s = options.latency_ranks, options.latency_seconds, options.linger_s
     faults = measure_latency(
         options.paced,
         options.rates,
         ranks,
-        place,
+        config,
         results,
         seconds=seconds,
         repeats=options.repeats,
@@ -86,7 +91,7 @@ def _measure_paced(options: argparse.Namespace, place: Place, results: ResultFil
     if options.sustained:
         say("\nsustained rate: the highest without growing lag")
         faults += measure_sustained(
-            options.paced, ranks, place, results, seconds=seconds, linger_s=linger_s
+            options.paced, ranks, config, results, seconds=seconds, linger_s=linger_s
         )
     return faults
 
@@ -130,6 +135,6 @@ def print_tables(results: ResultFile) -> None:
     print(f"\nrecords: {results.path}", flush=True)
 
 
-def _place(options: argparse.Namespace) -> Place:
+def _config(options: argparse.Namespace) -> LaunchConfig:
     allowed = sorted(os.sched_getaffinity(0))
-    return Place(options.launcher, tuple(allowed[: options.cores]))
+    return LaunchConfig(options.launcher, tuple(allowed[: options.cores]))

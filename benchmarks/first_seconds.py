@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.campaign import count_rows, say
-from benchmarks.datasets import build
-from benchmarks.launch import Place, run_trial
-from benchmarks.tables import as_text
-from benchmarks.trial import Trial
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure.launch import LaunchConfig, run_trial
+from benchmarks.measure.progress import say
+from benchmarks.measure.trial import Trial
+from benchmarks.report.tables import as_text
+from benchmarks.workloads.datasets import build, count_rows
+from benchmarks.workloads.workload import WORKLOADS
 
 HEADER = ("workload", "ranks", "short, M rows/s", "long, M rows/s", "short / long", "of the first")
 _SIZING_PASSES = 20
@@ -62,7 +62,7 @@ def _fitted(trial: Trial, options: argparse.Namespace) -> tuple[Trial, Trial]:
 
 
 def _rate(trial: Trial) -> float:
-    return float(run_trial(trial, Place())["rows_per_second"])
+    return float(run_trial(trial, LaunchConfig())["rows_per_second"])
 
 
 def _parser() -> argparse.ArgumentParser:

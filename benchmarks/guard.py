@@ -1,12 +1,12 @@
-"""Compares two commits in one interleaved run; fails if the newer is slower than it may be.
+"""Compares two commits in interleaved runs; fails if the newer is slower than ``--least`` allows.
 
     python -m benchmarks.guard OLD [NEW] --workloads tumbling skew --ranks 1 2
 
-Each commit is checked out into a worktree of its own and measured by *these* benchmarks, so
-that only the engine differs; every run says which engine it had. So what a trial imports uses
-public names of hpcstream only, which older commits have too. The figure of a repetition is
-the ratio of two runs, one after the other; what counts is the median of the ratios. Kernels of
-a worktree are compiled anew, before the timed parts.
+Each commit is checked out into its own worktree and measured by *these* benchmarks, so that
+only the engine differs; every run reports the engine it imported. A trial therefore imports only
+public names of hpcstream, which older commits have, too. A repetition yields the ratio of two
+consecutive runs; the median of the ratios decides. Kernels of a worktree are compiled before
+the timed parts.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.campaign import count_rows, say
-from benchmarks.datasets import build
-from benchmarks.launch import ROOT, Place, TrialError, run_trial
-from benchmarks.tables import as_text
-from benchmarks.trial import Trial
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure.launch import ROOT, LaunchConfig, TrialError, run_trial
+from benchmarks.measure.progress import say
+from benchmarks.measure.trial import Trial
+from benchmarks.report.tables import as_text
+from benchmarks.workloads.datasets import build, count_rows
+from benchmarks.workloads.workload import WORKLOADS
 
 LEAST_RATIO = 0.9
 HEADER = ("workload", "ranks", "old, M rows/s", "new, M rows/s", "new / old", "spread", "")
@@ -70,10 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A time limit sends this: worktrees and ranks must not stay.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with engine(options.old) as old, engine(options.new) as new:
-        places = [_place(folder) for folder in (old, new)]
+        configs = [_config(folder) for folder in (old, new)]
         try:
-            trials = [_fitted(trial, places[0], options.seconds) for trial in _trials(options)]
-            found = [_compare(trial, places, options.repeats) for trial in trials]
+            trials = [_fitted(trial, configs[0], options.seconds) for trial in _trials(options)]
+            found = [_compare(trial, configs, options.repeats) for trial in trials]
         except TrialError as error:
             say(f"nothing to compare: {error}")
             return 2
@@ -106,9 +106,11 @@ def _git(*arguments: str) -> None:
     subprocess.run(["git", "-C", str(ROOT), *arguments], check=True)
 
 
-def _place(folder: Path) -> Place:
-    """Return where an engine is imported from ``folder`` and the benchmarks from here."""
-    return replace(Place(), path=(str(folder), str(ROOT)), folder=Path(tempfile.gettempdir()))
+def _config(folder: Path) -> LaunchConfig:
+    """Return a configuration with the engine of ``folder`` and the benchmarks of this checkout."""
+    return replace(
+        LaunchConfig(), path=(str(folder), str(ROOT)), folder=Path(tempfile.gettempdir())
+    )
 
 
 def _trials(options: argparse.Namespace) -> list[Trial]:
@@ -120,25 +122,25 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
     return trials
 
 
-def _fitted(trial: Trial, place: Place, seconds: float | None) -> Trial:
+def _fitted(trial: Trial, config: LaunchConfig, seconds: float | None) -> Trial:
     """Return the trial with as many passes as the timed part needs to last so many seconds."""
     if seconds is None:
         return trial
-    return trial.lasting(seconds, _rate(trial, place), least=trial.passes)
+    return trial.lasting(seconds, _rate(trial, config), least=trial.passes)
 
 
-def _compare(trial: Trial, places: Sequence[Place], repeats: int) -> Comparison:
+def _compare(trial: Trial, configs: Sequence[LaunchConfig], repeats: int) -> Comparison:
     pairs = []
     for repetition in range(repeats):
-        in_turn = places if repetition % 2 == 0 else places[::-1]  # neither is always first
-        values = [_rate(trial, place) for place in in_turn]
+        in_turn = configs if repetition % 2 == 0 else configs[::-1]  # alternates
+        values = [_rate(trial, config) for config in in_turn]
         old, new = values if repetition % 2 == 0 else values[::-1]
         say(f"  {repetition + 1}/{repeats} {trial.workload}, {trial.label}: {new / old:.2f}")
         pairs.append((old, new))
     return Comparison(trial, tuple(pairs))
 
 
-def _rate(trial: Trial, place: Place) -> float:
+def _rate(trial: Trial, config: LaunchConfig) -> float:
     """Return the rows a second of one run.
 
     Raises
@@ -146,9 +148,9 @@ def _rate(trial: Trial, place: Place) -> float:
     TrialError
         It failed, or another engine was found than the one to measure.
     """
-    report = run_trial(trial, place)
-    if report["engine"] != place.path[0]:
-        raise TrialError(f"the engine in {report['engine']} ran, not that in {place.path[0]}")
+    report = run_trial(trial, config)
+    if report["engine"] != config.path[0]:
+        raise TrialError(f"the engine in {report['engine']} ran, not that in {config.path[0]}")
     return float(report["rows_per_second"])
 
 

@@ -7,11 +7,11 @@ import datetime
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.latency import LINGER_S
-from benchmarks.paced_queries import PACED
-from benchmarks.suites import SUITES
+from benchmarks.suites.latency import LINGER_S
+from benchmarks.suites.programs import SUITES
 from benchmarks.systems import SYSTEMS
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.paced_queries import PACED
+from benchmarks.workloads.workload import WORKLOADS
 
 OUT = Path("out/benchmarks")
 _PEERS = tuple(name for name in SYSTEMS if name != "hpcstream")

@@ -32,7 +32,7 @@ def write_scripts(
     """Write ``ranks-N.sbatch`` or ``weak-N.sbatch`` for each number of ranks; return the paths."""
     import sys
 
-    from benchmarks.launch import ROOT
+    from benchmarks.measure.launch import ROOT
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []

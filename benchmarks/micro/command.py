@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.launch import Place, run_module
-from benchmarks.machine import describe_machine
+from benchmarks.measure.launch import LaunchConfig, run_module
+from benchmarks.measure.machine import describe_machine
+from benchmarks.measure.trial import Trial
 from benchmarks.micro.kernels import CACHED, STREAM
-from benchmarks.results import Record, ResultFile, read_results
-from benchmarks.tables import as_text, spread_of
-from benchmarks.trial import Trial
+from benchmarks.report.results import Record, ResultFile, read_results
+from benchmarks.report.tables import as_text, spread_of
 
 EXCHANGE_HEADER = (
     "ranks, bytes of a rank in a round", "round", "Ialltoallv", "of it", "rounds in flight",
@@ -30,13 +30,13 @@ BUDGET_S, QUICK_BUDGET_S = 0.5, 0.1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the tables, and return the exit status."""
     options = _parser().parse_args(arguments)
-    place = Place(options.launcher, tuple(sorted(os.sched_getaffinity(0))))
+    config = LaunchConfig(options.launcher, tuple(sorted(os.sched_getaffinity(0))))
     results = ResultFile(options.out / f"{options.name}.jsonl")
-    results.add(describe_machine(place))
+    results.add(describe_machine(config))
     rows = options.rows or (QUICK_ROWS if options.quick else ROWS)
     budget_s = options.budget_s or (QUICK_BUDGET_S if options.quick else BUDGET_S)
     repeats = options.repeats or (3 if options.quick else 5)
-    measure(results, place, options.ranks, rows, budget_s=budget_s, repeats=repeats)
+    measure(results, config, options.ranks, rows, budget_s=budget_s, repeats=repeats)
     records = read_results([results.path])
     print(as_text(KERNEL_HEADER, kernel_rows(records)))
     print(as_text(EXCHANGE_HEADER, exchange_rows(records)))
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(
     results: ResultFile,
-    place: Place,
+    config: LaunchConfig,
     ranks: Sequence[int],
     rows: Sequence[int],
     *,
@@ -55,18 +55,18 @@ def measure(
     """Measure kernels on one core, then the exchange on each number of ranks; add records."""
     common = {"budget_s": budget_s, "repeats": repeats}
     kernels = {**common, "rows": 65_536, "scale": 128}
-    for record in _run("kernels", 1, kernels, place)["kernels"]:
+    for record in _run("kernels", 1, kernels, config)["kernels"]:
         results.add({"kind": "kernel", **record})
     for n_ranks in ranks:
-        found = _run("exchange", n_ranks, {**common, "rows": list(rows)}, place)
+        found = _run("exchange", n_ranks, {**common, "rows": list(rows)}, config)
         for record in found["sizes"]:
             results.add({"kind": "exchange", "ranks": n_ranks, **record})
 
 
-def _run(name: str, ranks: int, options: dict[str, Any], place: Place) -> dict[str, Any]:
+def _run(name: str, ranks: int, options: dict[str, Any], config: LaunchConfig) -> dict[str, Any]:
     trial = Trial("micro", "hpcstream", "", 0, ranks=ranks, options=options)
     report, _ = run_module(
-        f"benchmarks.micro.{name}", [trial.to_json()], trial, place, look_every_s=60.0
+        f"benchmarks.micro.{name}", [trial.to_json()], trial, config, sample_every_s=60.0
     )
     return report
 

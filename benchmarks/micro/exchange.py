@@ -22,8 +22,8 @@ import pyarrow as pa
 
 from mpi4py import MPI
 
-from benchmarks.contestant import MARK
-from benchmarks.trial import Trial
+from benchmarks.measure.trial import Trial
+from benchmarks.measure.trial_process import MARK
 from hpcstream.exchange.communicator import complete
 from hpcstream.exchange.edges.base import RoundEnd
 from hpcstream.exchange.edges.calls import EdgeGroup, EdgeMemory

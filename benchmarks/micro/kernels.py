@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from benchmarks.contestant import MARK
-from benchmarks.trial import Trial
+from benchmarks.measure.trial import Trial
+from benchmarks.measure.trial_process import MARK
 
 STREAM = "STREAM triad, from memory"
 CACHED = "STREAM triad, arrays as large as the kernels'"

@@ -98,7 +98,7 @@ class World:
 
 
 def measure(suite: str, query: Query, source: Input, plan: Plan, world: World) -> dict[str, Any]:
-    """Return a record of one query, in the form of `benchmarks.results`. Collective."""
+    """Return a record of one query, in the form of `benchmarks.report.results`. Collective."""
     sink = DigestSink()
     begin = time.perf_counter()
     _run(query, source, plan, lambda rows: rows.sink(sink))

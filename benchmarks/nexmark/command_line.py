@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.launch import Place
-from benchmarks.machine import describe_machine
+from benchmarks.measure.launch import LaunchConfig
+from benchmarks.measure.machine import describe_machine
 from benchmarks.nexmark.bench import Input, Plan, World, measure
 from benchmarks.nexmark.query import Query
 from benchmarks.nexmark.query_tables import HEADER, cells
-from benchmarks.results import Record, ResultFile
-from benchmarks.tables import as_text
+from benchmarks.report.results import Record, ResultFile
+from benchmarks.report.tables import as_text
 from hpcstream.cli.run import start
 from hpcstream.process.launcher_facts import is_launched
 
@@ -93,7 +93,7 @@ def _result_file(options: argparse.Namespace, world: World) -> ResultFile | None
     if options.json is None or world.rank > 0:
         return None
     results = ResultFile(options.json)
-    results.add(describe_machine(Place()))
+    results.add(describe_machine(LaunchConfig()))
     return results
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.answers import key_hashes, mix_rows
+from benchmarks.workloads.answers import key_hashes, mix_rows
 
 RELATIVE = 1e-9
 

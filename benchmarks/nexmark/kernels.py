@@ -177,7 +177,7 @@ def choices(in_events, seed, n, out_choices):
 def cut_offsets(first, seed, shortest, longest, period, out_offsets):
     """Write where texts begin in a pool that repeats after ``period`` bytes.
 
-    Row ``i`` has the bytes from ``place(i)`` to ``place(i + 1)``, where places are as far
+    Row ``i`` has the bytes from ``position(i)`` to ``position(i + 1)``; positions are as far
     apart as a text is long on average, give or take what the row draws: so texts need no
     copy. The first offset is below ``period``.
     """
@@ -185,7 +185,7 @@ def cut_offsets(first, seed, shortest, longest, period, out_offsets):
     start = np.int64(0)
     for i in range(len(out_offsets)):
         row = first + i
-        place = row * (shortest + longest) // 2 + _high_below(_bits(seed, row), spread)
+        position = row * (shortest + longest) // 2 + _high_below(_bits(seed, row), spread)
         if i == 0:
-            start = place // period * period
-        out_offsets[i] = place - start
+            start = position // period * period
+        out_offsets[i] = position - start

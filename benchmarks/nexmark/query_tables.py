@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from benchmarks.results import Record
-from benchmarks.tables import as_markdown, spread_of
+from benchmarks.report.results import Record
+from benchmarks.report.tables import as_markdown, spread_of
 
 HEADER = (
     "query",

@@ -67,7 +67,7 @@ def queries(rules: Rules, window_ms: int) -> Mapping[str, Query]:
     """Return the pipeline, without and with the payload of records in what crosses ranks.
 
     The state is that published: count, sum, first and last time, 32 bytes. A count window of
-    ``n`` records is to come; a window of event time takes its place.
+    ``n`` records is to come; a window of event time replaces it.
     """
     suite = Suite("shufflebench")
     instead = f"output for each window of {window_ms} ms instead of every n records; the sum is " \

@@ -49,7 +49,7 @@ class Sensors:
         return pool(self.seed)[: max(self.record_bytes - len("1739183658407,00,57.60"), 0)].copy()
 
     def columns(self) -> dict[str, g.ColumnGenerator]:
-        """Return the columns: the time of arrival, in the place of a broker's, and the line."""
+        """Return the columns: the time of arrival, as a broker would stamp it, and the line."""
         times = g.times(per_second=self.per_second, unit="ms", start=self.start_ms)
         return {"time": times, "line": _Lines(self)}
 
@@ -97,7 +97,7 @@ def draw_hundredths(rows, seed, out_hundredths):
 
 @njit(cache=True, nogil=True)
 def _write_number(value, digits, at, out_data):
-    """Write a number in so many digits at least; return the place behind it."""
+    """Write a number in so many digits at least; return the offset behind it."""
     length = digits
     rest = value // 10**digits
     while rest > 0:
@@ -140,7 +140,7 @@ def write_lines(times, sensors, hundredths, filler, out_offsets, out_data):
 
 @njit(cache=True, nogil=True)
 def _read_digits(data, at, stop, value):
-    """Return the number that digits go on with, and the place behind them."""
+    """Return the number that the digits continue, and the offset behind them."""
     while at < stop and 48 <= data[at] <= 57:
         value = value * 10 + (data[at] - 48)
         at += 1

@@ -10,8 +10,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Protocol
 
-from benchmarks.answers import Answer
-from benchmarks.trial import Trial
+from benchmarks.measure.trial import Trial
+from benchmarks.workloads.answers import Answer
 
 
 class System(Protocol):

@@ -14,11 +14,11 @@ import pyarrow as pa
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource, run_main
 
-from benchmarks.datasets import campaigns
-from benchmarks.json_lines import FIELDS
+from benchmarks.measure.trial import Trial
 from benchmarks.systems.tables import Repeated, mapped
-from benchmarks.trial import Trial
-from benchmarks.workloads import Workload
+from benchmarks.workloads.datasets import campaigns
+from benchmarks.workloads.json_lines import FIELDS
+from benchmarks.workloads.workload import Workload
 
 _PENDING = 8  # frames of slices that are kept before they are joined
 

@@ -12,10 +12,10 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import windowing
 from bytewax.testing import TestingSink, TestingSource, run_main
 
-from benchmarks.datasets import campaigns
+from benchmarks.measure.trial import Trial
 from benchmarks.systems.tables import Repeated, mapped
-from benchmarks.trial import Trial
-from benchmarks.workloads import Workload
+from benchmarks.workloads.datasets import campaigns
+from benchmarks.workloads.workload import Workload
 
 _BATCH = 10_000  # events a poll of the source; one by one, every key is looked at for each
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import duckdb
 
-from benchmarks.datasets import campaigns
+from benchmarks.measure.trial import Trial
 from benchmarks.systems.tables import Repeated, mapped
-from benchmarks.trial import Trial
-from benchmarks.workloads import Workload
+from benchmarks.workloads.datasets import campaigns
+from benchmarks.workloads.workload import Workload
 
 _PARSED = (
     "(SELECT ts, fields[1] AS ad_id, fields[2] AS event_type FROM "

@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 import hpcstream as hs
-from benchmarks import json_lines
-from benchmarks.answers import Answer, answer_of
-from benchmarks.datasets import campaigns
-from benchmarks.replay import TIME, ReplaySource
-from benchmarks.trial import Trial
-from benchmarks.workloads import Workload
+from benchmarks.measure.trial import Trial
+from benchmarks.workloads import json_lines
+from benchmarks.workloads.answers import Answer, answer_of
+from benchmarks.workloads.datasets import campaigns
+from benchmarks.workloads.replay import TIME, ReplaySource
+from benchmarks.workloads.workload import Workload
 from hpcstream import col
 
 

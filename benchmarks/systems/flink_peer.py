@@ -24,11 +24,11 @@ os.environ.setdefault("_python_worker_execution_mode", "process")
 import pyarrow as pa
 import pyarrow.csv
 
-from benchmarks.answers import Answer, answer_of
-from benchmarks.datasets import campaigns
+from benchmarks.measure.trial import Trial
 from benchmarks.systems.tables import mapped
-from benchmarks.trial import Trial
-from benchmarks.workloads import Workload
+from benchmarks.workloads.answers import Answer, answer_of
+from benchmarks.workloads.datasets import campaigns
+from benchmarks.workloads.workload import Workload
 
 with warnings.catch_warnings():  # of what it has deprecated itself
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
-from benchmarks.answers import Answer, key_hashes, mix_row
-from benchmarks.datasets import campaigns
-from benchmarks.json_lines import parse
-from benchmarks.trial import Trial
+from benchmarks.measure.trial import Trial
+from benchmarks.workloads.answers import Answer, key_hashes, mix_row
+from benchmarks.workloads.datasets import campaigns
+from benchmarks.workloads.json_lines import parse
 
 
 class OnePass:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 
-from benchmarks.datasets import campaigns
-from benchmarks.json_lines import FIELDS
+from benchmarks.measure.trial import Trial
 from benchmarks.systems.tables import Repeated, mapped
-from benchmarks.trial import Trial
-from benchmarks.workloads import Workload
+from benchmarks.workloads.datasets import campaigns
+from benchmarks.workloads.json_lines import FIELDS
+from benchmarks.workloads.workload import Workload
 
 
 def make(trial: Trial) -> Repeated:

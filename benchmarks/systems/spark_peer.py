@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
-from benchmarks.datasets import campaigns
+from benchmarks.measure.trial import Trial
 from benchmarks.systems.tables import Repeated, mapped
-from benchmarks.trial import Trial
-from benchmarks.workloads import Workload
+from benchmarks.workloads.datasets import campaigns
+from benchmarks.workloads.workload import Workload
 
 _TICKS = {"ms": 1_000, "us": 1_000_000}
 _FAR = 400 * 86_400  # seconds behind the last row
@@ -61,8 +61,8 @@ def _write(rows: pa.Table, folder: Path, trial: Trial) -> None:
         pq.write_table(rows.slice(k * each, each), folder / f"{k}.parquet", compression="none")
     last = rows.slice(len(rows) - 1, 1)
     if trial.query.counts_views:  # a filter must not drop it
-        place = last.schema.get_field_index("event_type")
-        last = last.set_column(place, "event_type", pa.array(["view"]))
+        index = last.schema.get_field_index("event_type")
+        last = last.set_column(index, "event_type", pa.array(["view"]))
     far = pa.array([last["ts"][0].as_py() + _FAR * _TICKS[trial.query.unit]])
     closing = last.set_column(last.schema.get_field_index("ts"), "ts", far)
     pq.write_table(closing, folder / "closing.parquet", compression="none")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from benchmarks.answers import Answer, answer_of
-from benchmarks.trial import Trial
+from benchmarks.measure.trial import Trial
+from benchmarks.workloads.answers import Answer, answer_of
 
 
 class Repeated:

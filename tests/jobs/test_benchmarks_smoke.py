@@ -13,25 +13,25 @@ from subprocess import PIPE
 import numpy as np
 import pytest
 
-from benchmarks import launch
-from benchmarks.answers import Answer
 from benchmarks.command import main
-from benchmarks.datasets import build
-from benchmarks.endurance import growth_of
 from benchmarks.guard import Comparison, engine
-from benchmarks.guard import _place as guard_place
-from benchmarks.launch import ROOT, Place, TrialError, run_trial
+from benchmarks.guard import _config as guard_config
+from benchmarks.measure import launch
+from benchmarks.measure.launch import ROOT, LaunchConfig, TrialError, run_trial
+from benchmarks.measure.paced import trend_of
+from benchmarks.measure.trial import Trial
 from benchmarks.micro import command as micro
-from benchmarks.paced import trend_of
-from benchmarks.plots import _PLOTS
-from benchmarks.report import write_report
-from benchmarks.results import ResultFile, read_results
-from benchmarks.sustained import STEP, is_sustained, search
+from benchmarks.report.markdown import write_report
+from benchmarks.report.plots import _PLOTS
+from benchmarks.report.results import ResultFile, read_results
+from benchmarks.report.targets import outcomes
+from benchmarks.suites.endurance import growth_of
+from benchmarks.suites.sustained import STEP, is_sustained, search
 from benchmarks.systems import SYSTEMS, is_installed, make
 from benchmarks.systems.one_pass import OnePass
-from benchmarks.targets import outcomes
-from benchmarks.trial import Trial
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.answers import Answer
+from benchmarks.workloads.datasets import build
+from benchmarks.workloads.workload import WORKLOADS
 
 ROWS = 20_000
 PASSES = 3
@@ -45,7 +45,7 @@ def data(tmp_path_factory):
 
 def answer_to(trial):
     if trial.system == "flink":  # leaves pipes of its JVM open, so not in this process
-        report = run_trial(replace(trial, passes=PASSES), Place())
+        report = run_trial(replace(trial, passes=PASSES), LaunchConfig())
         return Answer.from_json(report["answer"])
     return make(trial).run(PASSES)[1]
 
@@ -184,7 +184,9 @@ def test_memory_of_ranks_that_are_not_seen_is_not_given(tmp_path):
 
 
 def test_a_trial_that_takes_too_long_leaves_nothing_behind():
-    process = launch._start(["sleep", "1000"], Trial("sleep", "hpcstream", "", 0), Place(), PIPE)
+    process = launch._start(
+        ["sleep", "1000"], Trial("sleep", "hpcstream", "", 0), LaunchConfig(), PIPE
+    )
 
     with pytest.raises(TrialError, match="did not end within 0 s"):
         launch._ended(process, 0.1)
@@ -326,12 +328,12 @@ def test_the_guard_judges_by_the_median_of_ratios():
 def test_the_guard_finds_the_engine_of_a_commit_and_the_benchmarks_of_this_checkout():
     show = "import importlib.util as u; print(*(u.find_spec(n).origin for n in NAMES), sep='\\n')"
     with engine("HEAD") as folder:
-        place = guard_place(folder)
+        config = guard_config(folder)
         names = "('hpcstream', 'hpcstream.kernels', 'benchmarks')"
         program = [sys.executable, "-c", show.replace("NAMES", names)]
-        environ = place.environ(Trial("tumbling", "hpcstream", "", 1))
+        environ = config.environ(Trial("tumbling", "hpcstream", "", 1))
         found = subprocess.run(
-            program, env=environ, cwd=place.folder, capture_output=True, text=True, check=True
+            program, env=environ, cwd=config.folder, capture_output=True, text=True, check=True
         )
         package, kernels, benchmarks = found.stdout.splitlines()
         assert package.startswith(f"{folder}/")

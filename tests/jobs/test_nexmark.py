@@ -15,7 +15,7 @@ from benchmarks.nexmark.digest import digest
 from benchmarks.nexmark.events import TIME, columns, stream, table
 from benchmarks.nexmark.oracle import answer
 from benchmarks.nexmark.queries import MISSING, QUERIES
-from benchmarks.results import read_results
+from benchmarks.report.results import read_results
 from hpcstream.testing import assert_same_rows, run_ranks
 
 EVENTS = 6_000

@@ -16,7 +16,7 @@ class Workload:
     Attributes
     ----------
     dataset : str
-        Name of a builder in `benchmarks.datasets`.
+        Name of a builder in `benchmarks.workloads.datasets`.
     keys : tuple of str
     size, slide : int
         Of the window; equal if it is tumbling.

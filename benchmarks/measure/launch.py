@@ -1,4 +1,4 @@
-"""Starts one trial, watches its memory, and reads what it prints."""
+"""Launches one trial, samples its memory, and parses the report it prints."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contestant import MARK
-from benchmarks.memory import MemorySampler
-from benchmarks.trial import Trial
+from benchmarks.measure.memory import MemorySampler
+from benchmarks.measure.trial import Trial
+from benchmarks.measure.trial_process import MARK
 from hpcstream.launch import mpiexec
 from hpcstream.launch.quirks.openmpi import remove_session
 from hpcstream.launch.supervise import kill_tree
 from hpcstream.process.launcher_facts import may_use_several_hosts
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 1800.0
 
 
 class TrialError(Exception):
-    """A trial ended without a result; the message has what it printed."""
+    """A trial ended without a result; the message contains its output."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where trials run.
+class LaunchConfig:
+    """How trials are launched, and where.
 
     Attributes
     ----------
     launcher : str
-        ``auto``: the mpiexec that ``hpcstream run`` would take; else a command
-        to which the number of ranks is added, as ``srun --cpu-bind=cores -n``.
+        ``auto``: the mpiexec that ``hpcstream run`` would choose; else a command
+        that takes the number of ranks last, such as ``srun --cpu-bind=cores -n``.
     cores : tuple of int
-        All processes of a trial are kept on these.
+        CPU affinity of every process of a trial.
     path : tuple of str
-        For PYTHONPATH: where ``benchmarks`` and ``hpcstream`` are imported from.
+        PYTHONPATH: the folders of ``benchmarks`` and ``hpcstream``.
     folder : Path
         The working directory.
     """
@@ -52,7 +52,7 @@ class Place:
     folder: Path = ROOT
 
     def environ(self, trial: Trial) -> dict[str, str]:
-        """Return the environment of a trial: one core for each rank, all for a peer."""
+        """Return the config of a trial: one core for each rank, all for a peer."""
         inherited = os.environ.get("PYTHONPATH", "")
         path = [*self.path, *filter(None, [inherited])]
         one_thread = {} if trial.system != "hpcstream" else {"OMP_NUM_THREADS": "1"}
@@ -60,11 +60,16 @@ class Place:
 
 
 def run_module(
-    module: str, arguments: Sequence[str], trial: Trial, place: Place, *, look_every_s: float = 0.05
+    module: str,
+    arguments: Sequence[str],
+    trial: Trial,
+    config: LaunchConfig,
+    *,
+    sample_every_s: float = 0.05,
 ) -> tuple[dict[str, Any], MemorySampler]:
-    """Run a module of ours on the trial's ranks; return what it reports, and its memory.
+    """Run a benchmark module on the trial's ranks; return its report and its memory samples.
 
-    Looking at memory takes 2 ms of a core that the ranks want, too: ``look_every_s``.
+    A sample takes 2 ms of a core that the ranks need, too; hence ``sample_every_s``.
 
     Raises
     ------
@@ -72,8 +77,8 @@ def run_module(
         It failed, printed no result, or took longer than `TIMEOUT_S`.
     """
     program = [sys.executable, "-m", module, *arguments, repr(time.monotonic())]
-    process = _start(program, trial, place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    sampler = MemorySampler(process.pid, interval_s=look_every_s)
+    process = _start(program, trial, config, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    sampler = MemorySampler(process.pid, interval_s=sample_every_s)
     try:
         output = _ended(process, TIMEOUT_S)
     finally:
@@ -88,9 +93,9 @@ def run_module(
 
 
 def run_command(
-    module: str, arguments: Sequence[str], ranks: int, place: Place, timeout_s: float
+    module: str, arguments: Sequence[str], ranks: int, config: LaunchConfig, timeout_s: float
 ) -> int:
-    """Run a command of ours on so many ranks, its output shown; return its exit status.
+    """Run a benchmark command on ``ranks`` ranks, show its output, and return its exit status.
 
     Raises
     ------
@@ -98,7 +103,7 @@ def run_command(
         It took longer than ``timeout_s``.
     """
     trial = Trial(module, "hpcstream", "", 0, ranks=ranks)
-    process = _start([sys.executable, "-m", module, *arguments], trial, place)
+    process = _start([sys.executable, "-m", module, *arguments], trial, config)
     _ended(process, timeout_s)
     return int(process.returncode)
 
@@ -106,30 +111,30 @@ def run_command(
 def _start(
     program: list[str],
     trial: Trial,
-    place: Place,
+    config: LaunchConfig,
     stdout: int | None = None,
     stderr: int | None = None,
 ) -> subprocess.Popen[str]:
-    command, environ = _command(program, trial, place)
+    command, environ = _command(program, trial, config)
     return subprocess.Popen(
         command,
         env=environ,
-        cwd=place.folder,
+        cwd=config.folder,
         stdout=stdout,
         stderr=stderr,
         text=True,
-        preexec_fn=lambda: _before_start(place, environ),
+        preexec_fn=lambda: _before_start(config, environ),
     )
 
 
-def _before_start(place: Place, environ: Mapping[str, str]) -> None:
-    """Run in the process before it starts: its cores, and nothing of a killed one of its number."""
-    os.sched_setaffinity(0, place.cores)
+def _before_start(config: LaunchConfig, environ: Mapping[str, str]) -> None:
+    """Set the affinity, and remove the session folder that a killed process of this pid left."""
+    os.sched_setaffinity(0, config.cores)
     remove_session(os.getpid(), environ)
 
 
 def _ended(process: subprocess.Popen[str], timeout_s: float) -> str:
-    """Wait for a process and return its output; whatever happens, none of it stays."""
+    """Wait for a process and return its output; kill its process tree on a timeout or an error."""
     try:
         output, _ = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
@@ -150,22 +155,26 @@ def _kill(process: subprocess.Popen[str]) -> None:
         process.stdout.close()
 
 
-def run_trial(trial: Trial, place: Place) -> dict[str, Any]:
+def run_trial(trial: Trial, config: LaunchConfig) -> dict[str, Any]:
     """Return the record of one trial."""
-    report, sampler = run_module("benchmarks.contestant", [trial.to_json()], trial, place)
+    report, sampler = run_module(
+        "benchmarks.measure.trial_process", [trial.to_json()], trial, config
+    )
     return {**report, "memory_bytes": sorted(sampler.peaks.values()), "memory": sampler.series}
 
 
-def _command(program: list[str], trial: Trial, place: Place) -> tuple[list[str], dict[str, str]]:
-    environ = place.environ(trial)
-    if place.launcher != "auto":
-        return [*shlex.split(place.launcher), str(trial.ranks), *program], environ
+def _command(
+    program: list[str], trial: Trial, config: LaunchConfig
+) -> tuple[list[str], dict[str, str]]:
+    environ = config.environ(trial)
+    if config.launcher != "auto":
+        return [*shlex.split(config.launcher), str(trial.ranks), *program], environ
     if trial.ranks == 1:
         return program, environ
     launcher = mpiexec.find_launcher("auto", mpiexec.library_version(), environ)
     slots = mpiexec.count_slots(environ)
     if not may_use_several_hosts(environ):
-        slots = min(slots, len(place.cores))
+        slots = min(slots, len(config.cores))
     return (
         mpiexec.command(launcher, trial.ranks, program, slots),
         mpiexec.environment(launcher, environ),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from benchmarks.campaign import say
-from benchmarks.latency import paced_trial, run_paced
-from benchmarks.launch import Place, TrialError
-from benchmarks.results import Record, ResultFile
+from benchmarks.measure.launch import LaunchConfig, TrialError
+from benchmarks.measure.progress import say
+from benchmarks.report.results import Record, ResultFile
+from benchmarks.suites.latency import paced_trial, run_paced
 
 HEADER = ("workload", "sustained", "not sustained", "lag", "its growth", "p50", "p99")
 MOST_GROWTH = 0.02
@@ -53,7 +53,7 @@ def search(keeps_up: Callable[[int], bool], first: int = FIRST_RATE) -> tuple[in
 def measure_sustained(
     workloads: Sequence[str],
     ranks: int,
-    place: Place,
+    config: LaunchConfig,
     results: ResultFile,
     *,
     seconds: float,
@@ -66,7 +66,7 @@ def measure_sustained(
         def keeps_up(rate: int, workload: str = workload) -> bool:
             trial = paced_trial(workload, rate, ranks, seconds, linger_s)
             for _ in range(_TRIES):
-                record = run_paced(trial, place)
+                record = run_paced(trial, config)
                 held = is_sustained(record)
                 results.add({**record, "kind": "offered", "sustained": held})
                 say(

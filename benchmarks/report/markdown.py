@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.latency import HEADER as LATENCY_HEADER
-from benchmarks.latency import latency_row
 from benchmarks.micro.command import (
     EXCHANGE_HEADER,
     KERNEL_HEADER,
@@ -14,14 +12,16 @@ from benchmarks.micro.command import (
     kernel_rows,
 )
 from benchmarks.nexmark import query_tables
-from benchmarks.plots import draw_all
-from benchmarks.results import Record, Summary, read_results, summarize
-from benchmarks.rules import RULES, UNFAIR
-from benchmarks.sustained import DEFINITION, sustained_rows
-from benchmarks.sustained import HEADER as SUSTAINED_HEADER
-from benchmarks.tables import HEADER, as_markdown, workload_rows
-from benchmarks.targets import HEADER as TARGETS_HEADER
-from benchmarks.targets import outcomes
+from benchmarks.report.plots import draw_all
+from benchmarks.report.results import Record, Summary, read_results, summarize
+from benchmarks.report.rules import RULES, UNFAIR
+from benchmarks.report.tables import HEADER, as_markdown, workload_rows
+from benchmarks.report.targets import HEADER as TARGETS_HEADER
+from benchmarks.report.targets import outcomes
+from benchmarks.suites.latency import HEADER as LATENCY_HEADER
+from benchmarks.suites.latency import latency_row
+from benchmarks.suites.sustained import DEFINITION, sustained_rows
+from benchmarks.suites.sustained import HEADER as SUSTAINED_HEADER
 
 
 def write_report(paths: Sequence[Path], folder: Path) -> Path:

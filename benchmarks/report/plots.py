@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import Record, Summary, summarize
-from benchmarks.sustained import MOST_GROWTH, outcome, searches
+from benchmarks.report.results import Record, Summary, summarize
+from benchmarks.suites.sustained import MOST_GROWTH, outcome, searches
 
 _OURS, _THEIRS = "#c1440e", "#7a8b99"
 

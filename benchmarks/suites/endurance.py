@@ -6,18 +6,20 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.campaign import Reference, count_rows, record_of, say
-from benchmarks.datasets import build
-from benchmarks.launch import Place, TrialError, run_trial
-from benchmarks.results import ResultFile
-from benchmarks.trial import Trial
-from benchmarks.workloads import WORKLOADS
+from benchmarks.measure.launch import LaunchConfig, TrialError, run_trial
+from benchmarks.measure.progress import say
+from benchmarks.measure.trial import Trial
+from benchmarks.report.results import ResultFile
+from benchmarks.suites.core_suite import record_of
+from benchmarks.suites.reference import Reference
+from benchmarks.workloads.datasets import build, count_rows
+from benchmarks.workloads.workload import WORKLOADS
 
 RANKS = 2
 
 
 def measure_endurance(
-    long_rows: int, file_rows: int | None, place: Place, results: ResultFile, data: Path
+    long_rows: int, file_rows: int | None, config: LaunchConfig, results: ResultFile, data: Path
 ) -> list[str]:
     """Run about ``long_rows`` rows once, add a record, and return what went wrong."""
     workload = WORKLOADS["tumbling"]
@@ -26,7 +28,7 @@ def measure_endurance(
     passes = max(1, round(long_rows / rows))
     trial = Trial("tumbling", "hpcstream", str(path), rows, passes=passes, ranks=RANKS)
     try:
-        report = run_trial(trial, place)
+        report = run_trial(trial, config)
     except TrialError as error:
         return [f"memory over {long_rows:,} rows: {error}"]
     report["fault"] = Reference().fault(trial, report)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 import hpcstream as hs
-from benchmarks.datasets import campaigns
+from benchmarks.workloads.datasets import campaigns
 from hpcstream import Stream, col
 
 N_KEYS = 10_000

@@ -1,8 +1,8 @@
 """Runs one trial in a process of its own, or on the ranks of one job; prints one JSON line.
 
-Started by `benchmarks.launch`, never by hand::
+Started by `benchmarks.measure.launch`, never by hand::
 
-    python -m benchmarks.contestant '<a trial as JSON>' <monotonic time of the start>
+    python -m benchmarks.measure.trial_process '<a trial as JSON>' <monotonic time of the start>
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.trial import Trial
+from benchmarks.measure.trial import Trial
 
 MARK = "BENCHMARK "
 """Begins the line that holds the result."""

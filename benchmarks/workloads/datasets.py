@@ -12,16 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.json_lines import as_lines
-from benchmarks.workloads import Workload
+from benchmarks.workloads.json_lines import as_lines
+from benchmarks.workloads.workload import Workload
 from hpcstream import generators as g
 
 BATCH_ROWS = 262_144
 SEED = 7
 FLIGHTS = "HPCSTREAM_FLIGHTS"
-"""Environment variable: a Parquet file of flights larger than the one in examples/data."""
+"""LaunchConfig variable: a Parquet file of flights larger than the one in examples/data."""
 
-_SHIPPED_FLIGHTS = Path(__file__).parents[1] / "examples/data/flights-2001-01.parquet"
+_SHIPPED_FLIGHTS = Path(__file__).parents[2] / "examples/data/flights-2001-01.parquet"
 _N_ADS, _N_CAMPAIGNS = 1_000, 100
 
 Columns = Mapping[str, g.ColumnGenerator]
@@ -145,3 +145,10 @@ _BUILDERS: Mapping[str, Callable[[Workload], Iterator[pa.RecordBatch]]] = {
     "ysb-json": _ysb_json,
     "flights": _flights,
 }
+
+
+def count_rows(path: Path) -> int:
+    """Return the rows of an Arrow IPC file."""
+    with pa.memory_map(str(path)) as file:
+        reader = pa.ipc.open_file(file)
+        return sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))

@@ -1,13 +1,13 @@
-"""Latency over load: `benchmarks.paced` at several rates, percentiles of each."""
+"""Latency over load: `benchmarks.measure.paced` at several rates, percentiles of each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.campaign import say
-from benchmarks.launch import Place, TrialError, run_module
-from benchmarks.results import Record, ResultFile
-from benchmarks.trial import Trial
+from benchmarks.measure.launch import LaunchConfig, TrialError, run_module
+from benchmarks.measure.progress import say
+from benchmarks.measure.trial import Trial
+from benchmarks.report.results import Record, ResultFile
 
 LINGER_S = 0.0002
 HEADER = ("load", "p50", "p99", "p99.9", "max", "results", "rounds/s", "late rows")
@@ -17,7 +17,7 @@ def measure_latency(
     workloads: Sequence[str],
     rates: Sequence[int],
     ranks: int,
-    place: Place,
+    config: LaunchConfig,
     results: ResultFile,
     *,
     seconds: float,
@@ -31,7 +31,7 @@ def measure_latency(
             for rate in rates:
                 trial = paced_trial(workload, rate, ranks, seconds, linger_s)
                 try:
-                    record = {**run_paced(trial, place), "repetition": repetition}
+                    record = {**run_paced(trial, config), "repetition": repetition}
                 except TrialError as error:
                     faults.append(f"{workload} at {rate:,} rows/s: {error}")
                     continue
@@ -46,7 +46,7 @@ def paced_trial(workload: str, rate: int, ranks: int, seconds: float, linger_s: 
     return Trial(workload, "hpcstream", "", int(rate * seconds), ranks=ranks, options=options)
 
 
-def run_paced(trial: Trial, place: Place) -> Record:
+def run_paced(trial: Trial, config: LaunchConfig) -> Record:
     """Return what a paced run reports.
 
     Raises
@@ -54,7 +54,9 @@ def run_paced(trial: Trial, place: Place) -> Record:
     TrialError
         It failed, or not every row was counted.
     """
-    report, _ = run_module("benchmarks.paced", [trial.to_json()], trial, place, look_every_s=60.0)
+    report, _ = run_module(
+        "benchmarks.measure.paced", [trial.to_json()], trial, config, sample_every_s=60.0
+    )
     if report["counted"] != report["to_count"]:
         raise TrialError(f"{report['counted']} rows were counted instead of {report['to_count']}")
     return {"ranks": trial.ranks, "linger_s": trial.options["linger_s"], **report}

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.results import Record, summarize
-from benchmarks.tables import spread_of
+from benchmarks.report.results import Record, summarize
+from benchmarks.report.tables import spread_of
 
 HEADER = ("target", "aim", "measured", "reached")
 _TWO = "hpcstream, 2 ranks"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from benchmarks.results import Summary
+from benchmarks.report.results import Summary
 
 HEADER = (
     "system",

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from benchmarks.workloads import Workload
+from benchmarks.workloads.workload import Workload
 
 RELATIVE = 1e-9
 

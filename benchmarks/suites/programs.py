@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.campaign import Plan, say
-from benchmarks.launch import Place, TrialError, run_command
+from benchmarks.measure.launch import LaunchConfig, TrialError, run_command
+from benchmarks.measure.progress import say
 from benchmarks.micro import command as micro
-from benchmarks.results import ResultFile
+from benchmarks.report.results import ResultFile
+from benchmarks.suites.core_suite import Plan
 
 SUITES = ("core", "nexmark", "shufflebench", "sprobench", "micro")
 TIMEOUT_S = 4 * 3600.0
@@ -22,20 +23,20 @@ _EVENTS = {
 
 
 def measure_suites(
-    chosen: Sequence[str], plan: Plan, place: Place, results: ResultFile, *, quick: bool
+    chosen: Sequence[str], plan: Plan, config: LaunchConfig, results: ResultFile, *, quick: bool
 ) -> list[str]:
     """Run suites on each number of ranks, add their records, and return what went wrong."""
     faults = []
     for suite in chosen:
         if suite in _EVENTS:
-            faults += _measure_queries(suite, plan, place, results, quick=quick)
+            faults += _measure_queries(suite, plan, config, results, quick=quick)
         elif suite == "micro":
-            faults += _measure_parts(plan, place, results, quick=quick)
+            faults += _measure_parts(plan, config, results, quick=quick)
     return faults
 
 
 def _measure_queries(
-    suite: str, plan: Plan, place: Place, results: ResultFile, *, quick: bool
+    suite: str, plan: Plan, config: LaunchConfig, results: ResultFile, *, quick: bool
 ) -> list[str]:
     option, few, many = _EVENTS[suite]
     events = plan.rows or (few if quick else many)
@@ -47,7 +48,7 @@ def _measure_queries(
         say(f"\n{suite} on {ranks} rank{'s' if ranks > 1 else ''}: {events:,} events")
         try:
             status = run_command(
-                f"benchmarks.{suite}", [*given, "--ranks", str(ranks)], ranks, place, TIMEOUT_S
+                f"benchmarks.{suite}", [*given, "--ranks", str(ranks)], ranks, config, TIMEOUT_S
             )
         except TrialError as error:
             faults.append(f"{suite} on {ranks} ranks: {error}")
@@ -57,13 +58,15 @@ def _measure_queries(
     return faults
 
 
-def _measure_parts(plan: Plan, place: Place, results: ResultFile, *, quick: bool) -> list[str]:
+def _measure_parts(
+    plan: Plan, config: LaunchConfig, results: ResultFile, *, quick: bool
+) -> list[str]:
     say("\nmicro: kernels and exchange beside what the machine can do")
     several = [ranks for ranks in plan.ranks if ranks > 1]  # one rank has no exchange
     rows = micro.QUICK_ROWS if quick else micro.ROWS
     budget_s = micro.QUICK_BUDGET_S if quick else micro.BUDGET_S
     try:
-        micro.measure(results, place, several, rows, budget_s=budget_s, repeats=plan.repeats)
+        micro.measure(results, config, several, rows, budget_s=budget_s, repeats=plan.repeats)
     except TrialError as error:
         return [f"micro: {error}"]
     return []

@@ -1,21 +1,21 @@
-"""Runs all systems on all workloads, in turns, and checks what they answer."""
+"""The core suite: every system on every workload, interleaved, with checked answers."""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.answers import Answer
-from benchmarks.datasets import build, file_hash
-from benchmarks.launch import Place, TrialError, run_trial
-from benchmarks.results import Record, ResultFile
+from benchmarks.measure.launch import LaunchConfig, TrialError, run_trial
+from benchmarks.measure.progress import say
+from benchmarks.measure.trial import Trial
+from benchmarks.report.results import Record, ResultFile
+from benchmarks.suites.reference import Reference
 from benchmarks.systems import SYSTEMS, is_installed
-from benchmarks.trial import Trial
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.datasets import build, count_rows, file_hash
+from benchmarks.workloads.workload import WORKLOADS
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class Plan:
     weak: bool = False
 
 
-class Campaign:
+class CoreSuite:
     """Measures a plan and writes records; `faults` has what went wrong."""
 
-    def __init__(self, plan: Plan, place: Place, results: ResultFile, data: Path) -> None:
-        self._plan, self._place = plan, place
+    def __init__(self, plan: Plan, config: LaunchConfig, results: ResultFile, data: Path) -> None:
+        self._plan, self._config = plan, config
         self._results, self._data = results, data
         self._reference = Reference()
         self._per_rank: int | None = None
@@ -97,7 +97,7 @@ class Campaign:
         self._results.add(
             {"kind": "input", "workload": name, "rows": rows, "sha256": file_hash(path)}
         )
-        base = Trial(name, "hpcstream", str(path), rows, threads=len(self._place.cores))
+        base = Trial(name, "hpcstream", str(path), rows, threads=len(self._config.cores))
         trials = []
         for peer in plan.peers:
             why = self._why_absent(peer, name, rows)
@@ -175,7 +175,7 @@ class Campaign:
     def _checked(self, trial: Trial) -> Record | None:
         """Run a trial once and note what is wrong with it; None if it did not run."""
         try:
-            report = run_trial(trial, self._place)
+            report = run_trial(trial, self._config)
         except TrialError as error:
             self._note(trial, str(error))
             return None
@@ -190,30 +190,6 @@ class Campaign:
         self._results.add(
             {"kind": "fault", "workload": trial.workload, "label": trial.label, "fault": fault}
         )
-
-
-class Reference:
-    """The answers that the one-pass loop gives to a workload; made when first asked for."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, int], Answer] = {}
-
-    def fault(self, trial: Trial, report: Record) -> str:
-        """Return what is wrong with the answers in a report, or nothing."""
-        passes = trial.passes if SYSTEMS[trial.system].endless else 1
-        for name, n in (("once", 1), ("answer", passes)):
-            found = Answer.from_json(report[name])
-            difference = found.difference(self._expected(trial, n))
-            if difference:
-                return f"wrong answer over {n} replays of the file: {difference}"
-        return ""
-
-    def _expected(self, trial: Trial, passes: int) -> Answer:
-        if (trial.path, passes) not in self._known:
-            from benchmarks.systems.one_pass import OnePass
-
-            self._known[trial.path, passes] = OnePass(trial).expected(passes)
-        return self._known[trial.path, passes]
 
 
 def record_of(trial: Trial, repetition: int, report: Record) -> Record:
@@ -239,17 +215,3 @@ def _series(report: Record) -> Record:
     """Return the memory over time of a run, at most 500 points of it."""
     series = report["memory"]
     return {"series": series[:: max(1, len(series) // 500)]}
-
-
-def count_rows(path: Path) -> int:
-    """Return the rows of an Arrow IPC file."""
-    import pyarrow as pa
-
-    with pa.memory_map(str(path)) as file:
-        reader = pa.ipc.open_file(file)
-        return sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
-
-
-def say(text: str) -> None:
-    """Tell the user how far it is."""
-    print(text, file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.launch import ROOT, Place
+from benchmarks.measure.launch import ROOT, LaunchConfig
 from hpcstream.launch import mpiexec
 from hpcstream.process.launcher_facts import may_use_several_hosts
 
@@ -31,23 +31,23 @@ _PACKAGES = (
 )
 
 
-def describe_machine(place: Place) -> dict[str, Any]:
+def describe_machine(config: LaunchConfig) -> dict[str, Any]:
     """Return a record of kind ``machine``."""
     return {
         "kind": "machine",
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
         "cpu": _cpu(),
-        "cores": len(place.cores),
-        "cores_used": list(place.cores),
-        "one_host": place.launcher == "auto" and not may_use_several_hosts(os.environ),
+        "cores": len(config.cores),
+        "cores_used": list(config.cores),
+        "one_host": config.launcher == "auto" and not may_use_several_hosts(os.environ),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
         "load_average": os.getloadavg()[0],
-        "busy_cores": round(busy_cores(place.cores), 2),
+        "busy_cores": round(busy_cores(config.cores), 2),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "mpi": mpiexec.library_version().split(",")[0],
-        "binding": _binding(place),
+        "binding": _binding(config),
         "commit": commit(ROOT),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
     }
@@ -101,12 +101,12 @@ def _git(folder: Path, *arguments: str) -> str:
     return asked.stdout.strip()
 
 
-def _binding(place: Place) -> str:
+def _binding(config: LaunchConfig) -> str:
     """Return how two ranks are placed: what the launcher is told."""
-    if place.launcher != "auto":
-        return place.launcher
+    if config.launcher != "auto":
+        return config.launcher
     launcher = mpiexec.find_launcher("auto", mpiexec.library_version(), os.environ)
-    command = mpiexec.command(launcher, 2, [], len(place.cores))
+    command = mpiexec.command(launcher, 2, [], len(config.cores))
     return " ".join([launcher.version, *command[1:-2]])
 
 

@@ -1,8 +1,9 @@
-"""One paced run, on the ranks of one job: rows on a schedule, and when their results came.
+"""One paced run on the ranks of one job: rows on a schedule, and the latency of their results.
 
-Started by `benchmarks.latency` and `benchmarks.sustained`, never by hand. The load is open: a
-row is due at its time whatever the engine does, so a stall delays all that were due meanwhile,
-and shows. The lag of the input is noted, too: how long the next row has been due when it is read.
+Started by `benchmarks.suites.latency` and `benchmarks.suites.sustained`, never by hand. The load
+is open: a row is due at its time whatever the engine does, so a stall delays, visibly, every row
+due meanwhile. The lag of the input is recorded, too: how long the next row has been due when it
+is read.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import hpcstream as hs
-from benchmarks.contestant import MARK
-from benchmarks.paced_queries import PACED, PacedQuery
-from benchmarks.trial import Trial
+from benchmarks.measure.trial import Trial
+from benchmarks.measure.trial_process import MARK
+from benchmarks.workloads.paced_queries import PACED, PacedQuery
 from hpcstream.connectors.base import Chunk, Split
 from hpcstream.connectors.in_process.paced import Lane, LaneReader, Schedule
 

@@ -1,0 +1,1 @@
+"""How one trial is measured: its process, its memory, the machine."""

@@ -1,0 +1,1 @@
+"""Records on disk, and the tables, plots and report made of them."""

@@ -1,0 +1,1 @@
+"""Which trials run, in which order, and what is recorded of them."""

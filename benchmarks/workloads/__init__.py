@@ -1,0 +1,1 @@
+"""What runs: rows, queries, and the answers that are right."""
