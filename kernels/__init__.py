@@ -25,6 +25,7 @@ FAMILIES = (
     "key_table",
     "key_direct",
     "key_resolve",
+    "key_lookup",
     "key_regions",
     "snapshots",
     "key_bytes",

@@ -1,4 +1,4 @@
-"""Regions of the table of `hpcstream.kernels.key_table`: what they hold, and closing them."""
+"""Regions of the table of `hpcstream.kernels.key_table`: what they hold, clearing, closing."""
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from hpcstream.kernels.key_table import (
     INDEX_END,
     LAST_COUNT,
     LAST_REGION,
+    N_CLEARS,
     N_DENSE,
     N_HELD,
     N_LISTED,
@@ -271,6 +272,23 @@ def clear_slots(book, regions, identity, out_words):
             link = book[CHUNKS_AT] + book[link + 2] * CHUNK_FIELDS
 
 
+@lean_njit()
+def clear_entries(book, rows, region, slots):
+    """Take the rows of entries (uint32[n]) of a region; slots it is dense for are vacant then."""
+    at = REGIONS_AT + region * REGION_FIELDS
+    base, width = book[at + DENSE_BASE], np.uint64(book[at + WIDTH])
+    n_vacant = np.int64(0)
+    for entry in range(slots.shape[0]):
+        slot = np.int64(slots[entry])
+        n_vacant += rows[slot] != 0 and np.uint64(slot - base) < width
+        rows[slot] = 0
+    book[at + N_CLEARS] += 1
+    book[at + N_DENSE] -= n_vacant
+    book[N_LIVE] -= n_vacant
+    if book[at + STATE] == 1:
+        book[DENSE_LIVE] -= n_vacant
+
+
 def warm_up():
     """Compile every kernel for the arguments the engine passes."""
     book = np.zeros(REGIONS_AT + REGION_FIELDS, dtype=np.int64)
@@ -280,6 +298,7 @@ def warm_up():
     listed_regions(book, 0, none, none)
     close_regions(book, none)
     clear_slots(book, none, 0, rows)
+    clear_entries(book, rows, 0, slots)
     held_slots(book, slots)
     give_up_dense(book, rows, slots)
     key_range(book, rows)

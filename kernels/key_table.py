@@ -80,11 +80,12 @@ NEED_OTHER_TIMES, NEED_OTHER_KEYS = 6, 7
 # Fields of a region: slice number (of a closed one: the next closed one); 0 closed, 1 in the
 # directory, 2 open but not there; its part of the index; its entries and chunks; slots left
 # in the last chunk; the slot of the null key, 0 if none; how many keys it is dense for, from
-# which on, the slot of that, and how many of these have rows (COUNT has the other entries).
+# which on, the slot of that, and how many of these have rows (COUNT has the other entries);
+# how often entries were cleared, of all slices that it has been.
 (NUMBER, STATE, INDEX_BASE, INDEX_BITS, COUNT) = range(5)
 (FIRST_CHUNK, LAST_CHUNK, NEXT_SLOT, ROOM, NULL_SLOT) = range(5, 10)
-(WIDTH, LOW, DENSE_BASE, N_DENSE) = range(10, 14)
-REGION_FIELDS = 14
+(WIDTH, LOW, DENSE_BASE, N_DENSE, N_CLEARS) = range(10, 15)
+REGION_FIELDS = 15
 CHUNK_FIELDS = 3
 
 FIRST_INDEX = 8  # index places 0 to 7 stay empty
@@ -375,7 +376,7 @@ def _make_way(book, index, keys, at):
 
 
 @lean_njit(inline="always")
-def _find_place(book, index, keys, at, key):
+def find_place(book, index, keys, at, key):
     """Return the place of a key in the whole index, or the empty place where it belongs.
 
     Return place 0 if the table is direct and the key is none of its keys.
@@ -436,7 +437,7 @@ def key_slot(book, index, keys, at, key):
     distance = np.uint64(key - book[at + LOW])
     if distance < np.uint64(book[at + WIDTH]):
         return book[at + DENSE_BASE] + np.int64(distance)
-    place = _find_place(book, index, keys, at, key)
+    place = find_place(book, index, keys, at, key)
     if index[place] != 0:
         return np.int64(index[place])
     if place == 0:
@@ -447,7 +448,7 @@ def key_slot(book, index, keys, at, key):
     if slot == 0:
         return slot
     if book[at + INDEX_BASE] != base:
-        place = _find_place(book, index, keys, at, key)
+        place = find_place(book, index, keys, at, key)
     keys[slot] = key
     index[place] = np.uint32(slot)
     return slot

@@ -11,6 +11,8 @@ from hpcstream.kernels import key_table
 
 Book = npt.NDArray[np.int64]
 
+LISTED, MERGED = 1, 2  # the STATE of slices, and of regions that are merged from some
+
 _SECTION_FIELDS = [
     key_table.REGION_CAPACITY,
     key_table.CHUNK_CAPACITY,
@@ -39,6 +41,17 @@ def new_book(regions: int, chunks: int, directory: int) -> Book:
     return book
 
 
+def book_of_slices(slice_size: int, offset: int, margin: int) -> Book:
+    """Return an empty book of slices; times ``margin`` from the ends of int64 are refused."""
+    book = new_book(4, 16, 16)
+    margin += 2 * slice_size + abs(offset)
+    book[key_table.SLICE_SIZE] = slice_size
+    book[key_table.SLICE_OFFSET] = offset
+    book[key_table.TIME_FLOOR] = -(2**63) + margin
+    book[key_table.TIME_CEILING] = 2**63 - 1 - margin
+    return book
+
+
 def resized_book(old: Book, regions: int = 0, chunks: int = 0, directory: int = 0) -> Book:
     """Return a copy of a book with larger sections; those not given stay as large."""
     book = new_book(
@@ -51,15 +64,21 @@ def resized_book(old: Book, regions: int = 0, chunks: int = 0, directory: int = 
     book[:regions_end] = old[:regions_end]
     book[_SECTION_FIELDS] = sections
     n_links = int(old[key_table.CHUNK_END]) * key_table.CHUNK_FIELDS
-    source, target = (int(one[key_table.CHUNKS_AT]) for one in (old, book))
+    source, target = int(old[key_table.CHUNKS_AT]), int(book[key_table.CHUNKS_AT])
     book[target : target + n_links] = old[source : source + n_links]
     key_table.relist(book)
     return book
 
 
 def region_at(region: Any) -> Any:
-    """Return where the fields of a region (or of each of many) are in the book."""
+    """Return the index in the book of the fields of a region, or of each of many."""
     return key_table.REGIONS_AT + region * key_table.REGION_FIELDS
+
+
+def fields_of(book: Book, regions: Book, field: int) -> Book:
+    """Return one field of each region (int64[n])."""
+    values: Book = book[region_at(regions) + field]
+    return values
 
 
 def times_outside(book: Book, times: Book) -> ValueError:

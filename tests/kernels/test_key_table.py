@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive_key_table import NaiveSlices
 
-from hpcstream.kernels import key_bytes, key_regions, key_resolve, key_table, snapshots
+from hpcstream.kernels import (
+    key_bytes,
+    key_lookup,
+    key_regions,
+    key_resolve,
+    key_table,
+    snapshots,
+)
 from hpcstream.state.arrays import HeapAllocator
 from hpcstream.state.slices.store import SliceStore
 
@@ -65,6 +72,7 @@ def test_a_hash_is_the_same_interpreted(word):
 def test_warm_up_compiles_every_kernel():
     key_table.warm_up()
     key_resolve.warm_up()
+    key_lookup.warm_up()
     key_regions.warm_up()
     key_bytes.warm_up()
     snapshots.warm_up()

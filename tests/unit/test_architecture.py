@@ -214,7 +214,6 @@ LARGE_CLASSES = {
     "hpcstream.runtime.checkpoints.coordinator.Checkpointing": _TO_SPLIT,
     "hpcstream.runtime.job.JobRun": _TO_SPLIT,
     "hpcstream.runtime.loop.worker.Worker": _TO_SPLIT,
-    "hpcstream.state.slices.store.SliceStore": _TO_SPLIT,
 }
 """Classes beyond the limits, each with the reason."""
 

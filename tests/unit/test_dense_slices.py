@@ -69,7 +69,7 @@ def expected(rows, dense):
 
 def dense_ranges(store):
     numbers, regions = store.slices_below(2**63)
-    fields = [store._fields(regions, f).tolist() for f in (key_table.LOW, key_table.WIDTH)]
+    fields = [store.fields(regions, f).tolist() for f in (key_table.LOW, key_table.WIDTH)]
     found = zip(numbers.tolist(), *fields, strict=True)
     return {n: range(low, low + width) for n, low, width in found if width}
 
@@ -99,6 +99,31 @@ def test_dense_slices_hold_what_others_hold(batches):
     assert store.n_entries == sum(len(one) for one in contents(store).values())
 
 
+@given(batch=st.lists(rows, min_size=1, max_size=80), cleared=st.sets(keys))
+def test_entries_are_found_and_cleared_in_dense_slices_too(batch, cleared):
+    store = store_with_dense_slices()
+    add(store, *zip(*batch, strict=True))
+    for number, region in zip(*(a.tolist() for a in store.slices_below(2**63)), strict=True):
+        wanted = [key for key, _, _ in entries(store, region)] + sorted(cleared - {None})
+        words = read_only([key or 0 for key in wanted])
+        valid = read_only([key is not None for key in wanted], np.bool_)
+        slots = store.find(read_only([10 * number] * len(wanted)), words, valid)
+        known = {key: (n_rows, word) for key, n_rows, word in entries(store, region)}
+        found = zip(store.rows[slots].tolist(), store.words[0][slots].tolist(), strict=True)
+        assert [f if s else None for f, s in zip(found, slots, strict=True)] == [
+            known.get(key) for key in wanted
+        ]
+        store.clear(region, slots[[key in cleared for key in wanted]])
+    left = [row for row in batch if row[1] not in cleared]
+    with_rows = {n: [e for e in of if e[1]] for n, of in contents(store).items()}
+    assert {n: of for n, of in with_rows.items() if of} == expected(left, dense_ranges(store))
+    add(store, *zip(*batch, strict=True))  # again, over what was cleared
+    assert sum(n for of in contents(store).values() for _, n, _ in of) == len(batch) + len(left)
+    assert store.n_entries == sum(len(of) for of in contents(store).values())
+    store.close(store.slices_below(2**63)[1])
+    assert (store.n_entries, int(store.arenas.book[key_table.DENSE_LIVE])) == (0, 0)
+
+
 @given(batch=st.lists(rows, min_size=1, max_size=80), rest=st.lists(rows, min_size=1, max_size=40))
 @settings(max_examples=50)
 def test_a_restored_store_goes_on_in_the_same_order(batch, rest):
@@ -121,7 +146,7 @@ def test_merged_slices_hold_what_both_hold(first, second, is_dense):
     if not is_dense:  # and one of the others is
         add(store, [10], [1])
         store.dense_range.forget()
-        store._announce_dense()
+        store._layout.announce_dense()
     batch = [(10, key) for key in [1, *first]] + [(20, key) for key in [2, *second]]
     add(store, *zip(*batch, strict=True))
     regions = [store.region_of(1), store.region_of(2)]

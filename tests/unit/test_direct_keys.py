@@ -8,8 +8,8 @@ from naive_key_table import NaiveSlices
 
 from hpcstream.kernels import key_table
 from hpcstream.state.arrays import HeapAllocator
+from hpcstream.state.slices.backoff import Backoff
 from hpcstream.state.slices.direct_keys import direct_layout
-from hpcstream.state.slices.patience import Patience
 from hpcstream.state.slices.store import SliceStore
 
 
@@ -21,7 +21,7 @@ def _integers_wrap():
 
 
 def is_direct(store):
-    return store._book[key_table.DIRECT_BITS] > 0
+    return store.arenas.book[key_table.DIRECT_BITS] > 0
 
 
 def add(store, model, times, keys):
@@ -80,9 +80,9 @@ def test_wider_keys_widen_a_direct_table():
 
 
 def test_scattered_keys_are_looked_at_ever_more_rarely():
-    patience, looks = Patience(), []
+    backoff, looks = Backoff(), []
     for closed in range(100):
-        if patience.is_over(1):
+        if backoff.due(1):
             looks.append(closed)
-            patience.lost()
+            backoff.failed()
     assert looks == [0, 1, 4, 11, 26, 57]

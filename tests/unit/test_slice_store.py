@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from naive_key_table import NaiveSlices
 
+from hpcstream.columns.ownership import Ownership
 from hpcstream.kernels import key_table
 from hpcstream.operators.windows.keys import WordKeys
 from hpcstream.state.arrays import NO_NULLS, HeapAllocator, Word
 from hpcstream.state.book import region_at
 from hpcstream.state.slices.store import SliceStore
 from hpcstream.state.slices.table import SliceTable
-from hpcstream.state.table import snapshot
+from hpcstream.state.table import Part, merge, snapshot
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -42,6 +43,13 @@ def add(store, times, keys, **options):
     words = read_only([0 if key is None else key for key in keys])
     validity = NO_NULLS if all(valid) else read_only(valid, np.bool_)
     return store.resolve(read_only(times), words, validity, **options).copy()
+
+
+def find(store, times, keys):
+    valid = [key is not None for key in keys]
+    words = read_only([0 if key is None else key for key in keys])
+    validity = NO_NULLS if all(valid) else read_only(valid, np.bool_)
+    return store.find(read_only(times), words, validity)
 
 
 def contents(store):
@@ -84,7 +92,7 @@ def test_the_slot_of_late_rows_is_like_new_however_memory_moves():
 def dense_keys(store, number):
     """Return whether a slice has a slot for a key from the beginning: those come first."""
     at = region_at(store.region_of(number))
-    low, width = (int(store._book[at + field]) for field in (key_table.LOW, key_table.WIDTH))
+    low, width = (int(store.arenas.book[at + field]) for field in (key_table.LOW, key_table.WIDTH))
     return lambda key: key is not None and low <= key < low + width
 
 
@@ -117,6 +125,37 @@ class StoreMachine(RuleBasedStateMachine):
                 assert self.store.words[0][slot] == before
                 self.store.words[0][slot] += 1.0
                 self.sums[entry] = before + 1.0
+
+    @rule(rows=st.lists(st.tuples(some_times, some_keys), max_size=60), data=st.data())
+    def find(self, rows, data):
+        for number, counts in self.model.slices.items():  # mostly what is there, or beside it
+            times = st.integers(7 * number + 3, 7 * number + 9)
+            known = st.sampled_from([*counts, None, 0])
+            rows = rows + data.draw(st.lists(st.tuples(times, known), max_size=5))
+        found = find(self.store, [t for t, _ in rows], [k for _, k in rows])
+        expected = self.model.find([t for t, _ in rows], [k for _, k in rows])
+        assert [slot != 0 for slot in found] == [number is not None for number in expected]
+        for slot, number, (_, key) in zip(found, expected, rows, strict=True):
+            if slot:
+                assert self.store.rows[slot] == self.model.slices[number][key]
+                assert self.store.words[0][slot] == self.sums[number, key]
+                assert key in (None, self.store.keys_of(found[found == slot])[0])
+
+    @rule(data=st.data())
+    def clear(self, data):
+        if not self.model.slices:
+            return
+        number = data.draw(st.sampled_from(sorted(self.model.slices)))
+        keys = data.draw(st.lists(st.sampled_from([*self.model.slices[number], None, 0])))
+        slots = find(self.store, [7 * number + 3] * len(keys), keys)
+        region = self.store.region_of(number)
+        before = self.store.versions(np.array([region]))
+        self.store.clear(region, slots)
+        assert self.store.versions(np.array([region])) != before
+        keys = [key for key, slot in zip(keys, slots, strict=True) if slot]
+        self.model.clear(number, keys, dense_keys(self.store, number))
+        for key in keys:
+            self.sums.pop((number, key), None)
 
     @rule(limit=st.integers(-6, 6))
     def close(self, limit):
@@ -263,8 +302,9 @@ def test_a_time_out_of_range_is_refused_by_name():
 
 
 def test_packing_tells_where_entries_went():
-    store, moved = store_of(), []
-    store.on_move = lambda old, end: moved.append((old.copy(), end))
+    store, moved, order = store_of(), [], []
+    store.on_move(lambda old, end: moved.append((old.copy(), end)))
+    store.on_move(lambda old, end: order.append(len(moved)))
     slots = add(store, [0, 10, 20], [5, 6, 7])
     store.close(store.slices_below(1)[1])
     keys = {int(slot): int(key) for slot, key in zip(slots, [5, 6, 7], strict=True)}
@@ -272,5 +312,30 @@ def test_packing_tells_where_entries_went():
     store.pack()
 
     [(old, end)] = moved
+    assert order == [1]  # listeners are called in their order
     assert end > old.max()
     assert [keys[int(slot)] for slot in old] == store.keys_of(np.arange(1, len(old) + 1)).tolist()
+
+
+def test_cleared_entries_do_not_go_to_other_instances():
+    parts = store_of()
+    add(parts, [0, 1, 2, 10], [5, 6, None, 7])
+    parts.clear(parts.region_of(0), find(parts, [0, 0], [5, None]))
+    arrays = snapshot([table_of(parts)])
+    merged = store_of()
+
+    merge([table_of(merged)], [Part(False, arrays)], Ownership(0, 1))
+
+    assert contents(parts) == {0: {5: 0, 6: 1, None: 0}, 1: {7: 1}}
+    assert contents(merged) == {0: {6: 1}, 1: {7: 1}}
+
+
+def test_entries_of_a_wide_word_are_cleared():
+    store = SliceStore(10, 0, (Word("sketch", "int64", 3, width=4),), HeapAllocator())
+    slots = add(store, [0, 0, 0], [5, 6, None])
+    store.words[0][slots] = [[1] * 4, [2] * 4, [4] * 4]
+
+    store.clear(store.region_of(0), slots[[0, 2]])
+
+    assert store.words[0][slots].tolist() == [[3] * 4, [2] * 4, [3] * 4]
+    assert find(store, [0, 0, 0], [5, 6, None]).tolist() == [0, slots[1], 0]

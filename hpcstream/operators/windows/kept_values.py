@@ -219,7 +219,7 @@ class HolisticRows(StateTable):
         self._store = store
         self.buffers = {kept.inputs: ColumnBuffer(kept) for kept in spec.kept_columns}
         self._sources: tuple[int, Ints] | None = None
-        store.on_move = self._move
+        store.on_move(self._move)
 
     @property
     def n_bytes(self) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hpcstream.state.slices.patience import Patience
+from hpcstream.state.slices.backoff import Backoff
 
 Ints = npt.NDArray[np.int64]
 
@@ -32,7 +32,7 @@ class DenseRange:
 
     def __init__(self) -> None:
         self.low = self.width = 0
-        self._patience = Patience()
+        self._backoff = Backoff()
 
     def note_dense(self, widths: Ints, n_dense: Ints, n_others: Ints) -> None:
         """Give the range up if dense slices that closed had too few of its keys, or many others.
@@ -46,11 +46,11 @@ class DenseRange:
         is_empty = n_slots > _TOO_EMPTY * n_used
         if self.width and (is_empty or n_outside > _MANY_OTHERS * (n_used + n_outside)):
             self.width = 0
-            self._patience.lost()
+            self._backoff.failed()
 
     def wants_look(self, n_closed: int) -> bool:
         """Whether `look` should be called for slices that close and are not dense."""
-        return not self.width and self._patience.is_over(n_closed)
+        return not self.width and self._backoff.due(n_closed)
 
     def look(self, low: int, high: int, n_entries: int) -> None:
         """Choose a range for slices whose keys are from ``low`` to ``high``, if it suits them.
@@ -62,13 +62,13 @@ class DenseRange:
             How many a slice had, on average.
         """
         if high < low or high - low >= _MOST_KEYS:
-            self._patience.lost()
+            self._backoff.failed()
             return
         step = 1 << max(0, (high - low).bit_length() - 3)  # a few more, for what comes
         first = max(low // step * step, -(2**63))
         width = min((high // step + 1) * step, 2**63) - first
         if width > _DENSE_ENOUGH * n_entries:
-            self._patience.lost()
+            self._backoff.failed()
         else:
             self.low, self.width = first, width
 
@@ -78,9 +78,9 @@ class DenseRange:
 
     def snapshot(self) -> Ints:
         """Return everything as int64[4]."""
-        state = [self.low, self.width, self._patience.wait, self._patience.left]
+        state = [self.low, self.width, self._backoff.wait, self._backoff.left]
         return np.array(state, dtype=np.int64)
 
     def restore(self, state: Ints) -> None:
         """Take over a snapshot."""
-        self.low, self.width, self._patience.wait, self._patience.left = state.tolist()
+        self.low, self.width, self._backoff.wait, self._backoff.left = state.tolist()

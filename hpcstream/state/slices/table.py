@@ -120,13 +120,15 @@ class SliceTable(StateTable):
         return self._named(outline)
 
     def segments(self) -> Sequence[Segment]:
-        """Return the slices; rows only ever come to one."""
+        """Return the slices."""
         outline, regions = self._store.outline()
         numbers, counts = outline["slice_numbers"], outline["slice_counts"]
-        rows = self._store.rows_of(regions)
         same = f"{self._keys.generation}/{self._epoch()}"
-        facts = zip(*(array.tolist() for array in (numbers, counts, rows)), strict=True)
-        return [Segment(str(n), f"{count}/{rows}/{same}", count) for n, count, rows in facts]
+        slices = zip(numbers.tolist(), counts.tolist(), self._store.versions(regions), strict=True)
+        return [
+            Segment(str(number), f"{count}/{n_rows}/{n_clears}/{same}", count)
+            for number, count, (n_rows, n_clears) in slices
+        ]
 
     def copy(self, indices: Ints) -> TableCopy:
         """Return copies of what the entries of some slices hold."""
@@ -189,6 +191,7 @@ class SliceTable(StateTable):
             kept = self._owner_of_slices(numbers, owned)
         else:
             kept = self._keys.owned(part, state["keys"], is_null, owned)
+        kept = kept & (state["rows"] > 0)  # without rows: it was cleared
         return _Entries(numbers, state["keys"], is_null, kept, state)
 
     def _merge_part(self, part: int, found: _Entries) -> None:

@@ -1,0 +1,81 @@
+"""Rows to slots without a change of the table: what `key_resolve` does, but no entry is made."""
+
+import numpy as np
+
+from hpcstream.kernels.compiling import lean_njit
+from hpcstream.kernels.key_table import (
+    CHUNK_FIELDS,
+    CHUNKS_AT,
+    DENSE_BASE,
+    DIRECTORY_AT,
+    DIRECTORY_SIZE,
+    LOW,
+    NULL_SLOT,
+    REGION_FIELDS,
+    REGIONS_AT,
+    SLICE_OFFSET,
+    SLICE_SIZE,
+    WIDTH,
+    find_place,
+    find_region,
+)
+
+
+@lean_njit(inline="always")
+def _slot_there(book, index, keys, at, key):
+    """Return the slot that a key has in the region with fields ``at``; 0 if it has none."""
+    distance = np.uint64(key - book[at + LOW])
+    if distance < np.uint64(book[at + WIDTH]):
+        return book[at + DENSE_BASE] + np.int64(distance)
+    return np.int64(index[find_place(book, index, keys, at, key)])
+
+
+@lean_njit()
+def find_rows(book, index, keys, rows, columns, out_slots):
+    """Write the slot of each row's entry; 0 if there is none, or none with rows.
+
+    Parameters
+    ----------
+    book, index, keys, rows : the table
+        As of `key_resolve.resolve_rows`.
+    columns : (times, words, valid)
+        int64[n], event times; int64[n], keys; bool[n], False where the key is null,
+        empty if none is.
+    out_slots : uint32[n]
+    """
+    times, words, valid = columns
+    size, offset = book[SLICE_SIZE], book[SLICE_OFFSET]
+    begin = np.int64(0)  # the slice of the row before, which is mostly that of the next
+    end = np.int64(0)
+    at = np.int64(-1)  # its fields; -1: it is not open
+    for row in range(times.shape[0]):
+        time = times[row]
+        if time < begin or time >= end:
+            number = (time - offset) // size
+            begin = number * size + offset
+            end = begin + size
+            region = find_region(book, number)
+            at = REGIONS_AT + region * REGION_FIELDS if region >= 0 else np.int64(-1)
+        slot = np.int64(0)
+        if at >= 0:
+            if valid.shape[0] > 0 and not valid[row]:
+                slot = book[at + NULL_SLOT]
+            else:
+                slot = _slot_there(book, index, keys, at, words[row])
+        out_slots[row] = np.uint32(slot if rows[slot] != 0 else 0)
+
+
+def warm_up():
+    """Compile every kernel for the arguments the engine passes."""
+    book = np.zeros(REGIONS_AT + 2 * REGION_FIELDS + 8 * CHUNK_FIELDS + 4, dtype=np.int64)
+    book[CHUNKS_AT] = REGIONS_AT + 2 * REGION_FIELDS
+    book[DIRECTORY_AT] = book[CHUNKS_AT] + 8 * CHUNK_FIELDS
+    book[DIRECTORY_SIZE] = 4
+    book[SLICE_SIZE] = 1
+    keys, rows = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    index, slots = np.zeros(8, dtype=np.uint32), np.zeros(0, dtype=np.uint32)
+    valid = np.zeros(0, dtype=np.bool_)
+    words = np.zeros(0, dtype=np.int64)
+    for array in (valid, words):
+        array.setflags(write=False)
+    find_rows(book, index, keys, rows, (words, words, valid), slots)
