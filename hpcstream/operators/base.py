@@ -8,8 +8,8 @@ In each round a task calls, in this order::
     process_watermark(watermark)     the least of them, then output_watermark(watermark)
     release()                        if the input is idle, then catch_up(watermark) later
 
-Only `process_batch` has to be written. Every other method has a default for an operator
-without state that waits for nothing.
+Only `process_batch` must be implemented. The defaults of the other methods are those of a
+stateless operator that never waits.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from hpcstream.state.table import Part, Snapshot, StateTable
 
 @dataclass(frozen=True, slots=True)
 class SideOutput:
-    """A batch for another output of the operator than its main one (``"late"``, ``"rows"``)."""
+    """A batch for a side output of the operator, such as ``"late"`` or ``"rows"``."""
 
     name: str
     batch: pa.RecordBatch
 
 
 class Turn(Enum):
-    """What an operator yields in place of a batch, to give the turn back to the rank's loop."""
+    """What an operator yields instead of a batch to return control to the rank's loop."""
 
     PAUSE = "pause"
     WAIT = "wait"
 
 
 PAUSE: Final = Turn.PAUSE
-"""There is more to do, but MPI is to be looked at: after about 0.5 ms of work in one call."""
+"""There is more work, but MPI must be progressed: yield it after about 0.5 ms of work."""
 WAIT: Final = Turn.WAIT
-"""Nothing can be done now: ask again when something else has moved, or a little later."""
+"""Nothing can be done now: the loop resumes the operator when something else has progressed."""
 
 PAUSE_ROWS = 16_384
-"""Rows that take about 0.5 ms to make, and to hand through the operators that follow."""
+"""Rows that take about 0.5 ms to produce and to process in the operators that follow."""
 
 Emitted: TypeAlias = pa.RecordBatch | SideOutput | Turn
 
@@ -58,7 +58,7 @@ Marks: TypeAlias = tuple[int | None, ...]
 
 
 def with_pauses(emitted: Iterable[Emitted]) -> Iterator[Emitted]:
-    """Yield what is given, with a `PAUSE` wherever `PAUSE_ROWS` rows have left and more follow."""
+    """Yield ``emitted``, with a `PAUSE` after each `PAUSE_ROWS` rows if more follow."""
     n_rows = 0
     for out in emitted:
         if isinstance(out, Turn):
@@ -81,22 +81,25 @@ class Operator(ABC):
     Attributes
     ----------
     late_rows : int
-        Rows that came too late for every result.
+        Rows that arrived too late for every result.
     """
 
     late_rows = Counter("late rows")
     state_held = Gauge("state", "state_bytes", unit=BYTES, is_peak=True)
 
     holds_back: ClassVar[bool] = False
-    """Whether `release` and `catch_up` are called: the class has its own `release`."""
+    """Whether the runtime calls `release` and `catch_up`: the class overrides `release`."""
     derives_watermark: ClassVar[bool] = False
-    """Whether `output_watermark` is called: the class has its own."""
+    """Whether the runtime calls `output_watermark`: the class overrides it."""
     notes_watermarks: ClassVar[bool] = False
-    """Whether `note_watermarks` is called: the class has its own."""
+    """Whether the runtime calls `note_watermarks`: the class overrides it."""
     uses_clock: ClassVar[bool] = False
-    """Whether `process_clock` is called: the class has its own. Results then depend on the run."""
+    """Whether the runtime calls `process_clock`: the class overrides it.
+
+    Results then depend on the run.
+    """
     may_be_pending: ClassVar[bool] = False
-    """Whether `has_pending` is asked: the class has its own."""
+    """Whether the runtime reads `has_pending`: the class overrides it."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -107,74 +110,74 @@ class Operator(ABC):
         cls.may_be_pending = cls.has_pending is not Operator.has_pending
 
     def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
-        """Return the schema of the main output for that of the input."""
+        """Return the schema of the main output for an input schema."""
         return input_schema
 
     # -- rows and time -----------------------------------------------------------------
 
     @abstractmethod
     def process_batch(self, batch: pa.RecordBatch, input_index: int = 0) -> Iterable[Emitted]:
-        """Take in one batch of one input; yield what can be emitted at once."""
+        """Process one batch of one input; yield what can be emitted immediately."""
 
     def note_watermarks(self, marks: Marks) -> None:  # noqa: B027  a default
-        """Note the watermark of each input, before `process_watermark` in every round.
+        """Note the watermark of each input; called before `process_watermark` in every round.
 
-        Each is the greatest that the input has promised, and never goes back; None while the
-        input is idle. A row before it, but not before that of the operator, may still come
-        from a split that was idle.
+        Each is the greatest watermark of the input so far and never decreases; None while the
+        input is idle. A split that was idle may still deliver rows before it, but none before
+        the operator's watermark.
         """
 
     def process_clock(self, now_us: int) -> Iterable[Emitted]:
-        """Yield what is due by the time of day, before any row of a round.
+        """Yield what is due at a processing time; called before any batch of a round.
 
         Parameters
         ----------
         now_us : int
             Microseconds since the epoch, a multiple of 50 ms: the greatest clock of all ranks,
-            and the same on all of them in the same round. It never goes back in a run, and is
-            read anew after a restart, in which rows are replayed at another time.
+            the same on every rank in the same round. It never decreases in a run. After a
+            restart rows are replayed at other times.
         """
         return ()
 
     @property
     def has_pending(self) -> bool:
-        """Whether results are still to come when the input has ended: the job waits for them.
+        """Whether results are pending after the input has ended: the job waits for them.
 
-        The operator gets rounds without rows as long as this is so. It must hold
-        `output_watermark` below `MAX_TIME` while it may still emit rows.
+        As long as it is true the operator gets rounds without rows. `output_watermark` must
+        stay below `MAX_TIME` while the operator may still emit rows.
         """
         return False
 
     def process_watermark(self, watermark: int) -> Iterable[Emitted]:
-        """Yield what is complete now that no row before ``watermark`` will come."""
+        """Yield what is complete at a watermark: no row before it will arrive."""
         return ()
 
     def output_watermark(self, watermark: int) -> int:
-        """Return what no row emitted from now on will be before.
+        """Return the watermark of the output: no row emitted from now on is before it.
 
         Called after `process_watermark`, with the watermark of the input and with what the
-        input promises now. An operator that emits rows later than they come, or sets their
-        event time, has its own; `MAX_TIME` says that no row will follow.
+        input promises now. An operator that delays rows or sets their event time overrides it;
+        `MAX_TIME` means that no row will follow.
         """
         return watermark
 
     def release(self) -> Iterable[Emitted]:
-        """Yield all rows that are kept back until a watermark: the input is idle.
+        """Yield all rows that are held back until a watermark, because the input is idle.
 
-        Consumers do not wait for an instance whose input is idle. Called in each round in
-        which it is.
+        Called in each round in which the input is idle: consumers do not wait for such an
+        instance.
         """
         return ()
 
     def catch_up(self, watermark: int) -> None:  # noqa: B027  a default
-        """Note that consumers may be at this watermark. Called after each idle round."""
+        """Note the watermark that consumers may have reached; called after each idle round."""
 
     # -- state -------------------------------------------------------------------------
 
     def tables(self) -> Sequence[StateTable]:
-        """Return the tables that hold the state; none: nothing is kept between batches.
+        """Return the tables with the operator's state; a stateless operator has none.
 
-        They are the same ones at each call, and so are their names in all instances.
+        Each call returns the same tables, and all instances use the same table names.
         """
         return ()
 
@@ -185,19 +188,19 @@ class Operator(ABC):
 
     @final
     def restore(self, snapshot: Snapshot) -> None:
-        """Take over the state of a snapshot. Called at most once, before any batch."""
+        """Restore the state from a snapshot. Called at most once, before any batch."""
         assert self.tables() or not snapshot, f"{type(self).__name__} has no state: {[*snapshot]}"
         table.restore(self.tables(), snapshot)
 
     @final
     def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
-        """Take over what this instance owns of the state of all instances, in place of `restore`.
+        """Restore what this instance owns of the state of all instances; replaces `restore`.
 
-        Called on another number of ranks, and where the planner splits the operator in two
-        stages otherwise than before.
+        Called if the number of ranks has changed, or the planner divides the operator into
+        stages differently than before.
         """
         table.merge(self.tables(), parts, owned)
 
     def state_bytes(self) -> int:
         """Return the bytes reserved for state."""
-        return sum(one.n_bytes for one in self.tables())
+        return sum(table.n_bytes for table in self.tables())

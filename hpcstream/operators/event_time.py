@@ -1,4 +1,4 @@
-"""Event time taken from a column in the middle of a stream, and its watermark."""
+"""Sets event time from a column in the middle of a stream, and generates the watermark."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ from hpcstream.state.table import StateTable
 
 
 class AssignEventTime(Operator):
-    """Sets the event time of each row from a column, and the watermark from what was seen.
+    """Sets the event time of each row from a column, and generates the watermark.
 
-    The watermark is the greatest time seen, less a delay: rows may be out of
-    order by as much. It replaces the watermark that comes from upstream, but
-    for the end of the stream.
+    The watermark is the greatest time seen, minus a delay: rows may be out of order by that
+    much. It replaces the upstream watermark, except at the end of the stream.
 
     Parameters
     ----------
     column : str
         A timestamp, date or int64 column.
     unit : str
-        The unit the column counts in: that of its type, or what the user said.
+        The unit of the column: given by its type, or by the user.
     watermark_delay_ticks : int
         In that unit, not negative.
     """
@@ -50,17 +49,17 @@ class AssignEventTime(Operator):
 
     @property
     def seen(self) -> tuple[int, int] | None:
-        """The least time of the first rows, and the greatest of all; None: no row yet."""
+        """The least time of the first batch, and the greatest of all; None before any row."""
         return None if self._first is None else (self._first, self._greatest)
 
     @property
     def unit(self) -> str:
-        """The unit the column counts in."""
+        """The unit of the column."""
         return self._unit
 
     @property
     def watermark_delay_ticks(self) -> int:
-        """How far the watermark stays behind the greatest time seen."""
+        """The delay of the watermark after the greatest time seen."""
         return self._delay
 
     def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
@@ -90,7 +89,7 @@ class AssignEventTime(Operator):
         Raises
         ------
         ConnectorError
-            A row has no time: null.
+            The time of a row is null.
         """
         times = event_time_values(batch.column(self._column), self._column)
         if times.size:
@@ -103,10 +102,10 @@ class AssignEventTime(Operator):
         """Return the watermark of the rows emitted so far; ``watermark`` is upstream's."""
         if watermark == MAX_TIME:
             return MAX_TIME
-        return min(max(self._greatest - self._delay, MIN_TIME), MAX_TIME - 1)  # that is the end
+        return min(max(self._greatest - self._delay, MIN_TIME), MAX_TIME - 1)  # MAX_TIME: the end
 
     def tables(self) -> Sequence[StateTable]:
-        """Return the greatest time seen: of several instances, of the one furthest behind."""
+        """Return the table of the greatest time seen; merged instances take the least of theirs."""
 
         def load(values: Values) -> None:
             if values:
@@ -124,14 +123,14 @@ class AssignEventTime(Operator):
 
 @dataclass(frozen=True, eq=False)
 class EventTimeSpec(OperatorSpec):
-    """Takes event time from a column, in the middle of a stream.
+    """Sets event time from a column, in the middle of a stream.
 
     Attributes
     ----------
     time : EventTime
-        Its column is there.
+        With a column.
     delay : int
-        How far the watermark stays behind, in ticks.
+        Delay of the watermark, in ticks.
     """
 
     time: EventTime

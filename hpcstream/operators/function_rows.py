@@ -1,17 +1,18 @@
 """The event time and the order of rows that a user's function returns.
 
-Event time, of each row:
+Event time of a returned row:
 
-1. The stream has it in a column, and the function returns that column: it is read from there.
-2. `FlatMap`, otherwise: that of the row which the function was called with.
-3. `MapBatches`, where no column had it: that of the row at the same place. A function that
-   returns another number of rows than it was given is refused.
-4. `MapBatches` that was given the column and does not return it: there is none any more.
+1. The function returns the event-time column: it is read from there.
+2. `FlatMap`, otherwise: the event time of the input row.
+3. `MapBatches` if no column held the event time: that of the input row at the same index. The
+   function must then return as many rows as it was given.
+4. `MapBatches` if the function drops the event-time column: the output has no event time.
 
-Order, among rows of equal event time: that of the rows they come from, then as they were
-returned. `MapBatches` returns rows in the order of those they come from, but not which comes
-from which; this tells their order as long as a batch holds neighbours of one split. Where
-rows of several ranks have been mixed it tells none, and such rows go by their values.
+Rows of equal event time are ordered by their input rows, then as the function returned them.
+`MapBatches` does not know which input row a returned row comes from, only that both are in
+the same order. That determines the order as long as a batch holds consecutive rows of one
+split. Where rows of several ranks have been mixed, rows of equal event time have no order
+and are ordered by their values.
 """
 
 from __future__ import annotations
@@ -43,16 +44,16 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class FunctionTime:
-    """The event time of the rows that a function is given.
+    """The event time of a function's input rows.
 
     Attributes
     ----------
     column : str or None
         The user's column that holds it.
     unit : str
-        What one tick is.
+        The unit of one tick.
     shift : int
-        Event time is the column plus so many ticks.
+        Event time is the column plus this number of ticks.
     """
 
     column: str | None
@@ -62,14 +63,14 @@ class FunctionTime:
 
 @dataclass(frozen=True)
 class FunctionRows:
-    """What comes back from a function for one input schema.
+    """The rows that a function returns for one input schema.
 
     Attributes
     ----------
     visible, output : pyarrow.Schema
-        The user's columns, and with the hidden ones.
+        Without and with the hidden columns.
     time_column : str or None
-        Which of them event time is read from.
+        The column that event time is read from.
     """
 
     input_schema: pa.Schema
@@ -89,7 +90,7 @@ class FunctionRows:
         *,
         in_order: bool | None = None,
     ) -> FunctionRows:
-        """Return what comes back from a function with rows of ``visible``.
+        """Return the description of a function's rows, which have the schema ``visible``.
 
         ``in_order``: see `MapBatches`; None for a function that is called row by row.
 
@@ -119,7 +120,7 @@ class FunctionRows:
         return self.time_column is None and TIME_COLUMN in self.output.names
 
     def parts_of(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        """Yield what to call a function of batches with: rows of one split, if order matters."""
+        """Yield the batches to call the function with: rows of one split each if order matters."""
         if not self._has_order:
             yield batch
             return
@@ -129,11 +130,11 @@ class FunctionRows:
     def of_batch(
         self, given: pa.RecordBatch, made: pa.RecordBatch, start: int, n_in_all: int | None
     ) -> pa.RecordBatch:
-        """Return rows with their hidden columns: from number ``start`` on of those of a batch.
+        """Return rows with their hidden columns; ``start`` is the number of the first one.
 
-        Which row comes from which is not known, but that they are in order: any rows of the
-        batch, in order, will do to name them, and numbers where there are more of them than
-        were given, spread evenly if it is known how many there are ``in_all``.
+        The input row of each returned row is unknown, but both are in the same order. So any
+        input rows will do, in order; if there are more rows than input rows, several share
+        one and are numbered. They are spread evenly if ``n_in_all``, their total, is known.
         """
         rows, given_rows = np.arange(start, start + made.num_rows), given.num_rows
         if self._has_parents_time and start + made.num_rows > given_rows:
@@ -148,26 +149,26 @@ class FunctionRows:
 
     @property
     def needs_parents(self) -> bool:
-        """Whether `of_rows` needs to know from which rows those returned come."""
+        """Whether `of_rows` needs the input row of each returned row."""
         return self._has_order or self._has_parents_time
 
     def of_rows(
         self, given: pa.RecordBatch, made: pa.RecordBatch, parents: Parents | None
     ) -> pa.RecordBatch:
-        """Return rows with their hidden columns, by the rows they come from."""
-        at, numbers = (_NONE, _NONE) if parents is None else parents.taken()
-        return self._finished(given, made, at, numbers, CHILD_BITS)
+        """Return rows with the hidden columns of their input rows."""
+        rows, numbers = (_NONE, _NONE) if parents is None else parents.pop()
+        return self._finished(given, made, rows, numbers, CHILD_BITS)
 
     def refuse_other_number(self, n_rows: int, given: int) -> None:
-        """Raise `ValueError` if rows have the event time of the row at the same place."""
+        """Raise `ValueError` if rows take the event time of the input row at the same index."""
         if not self._has_parents_time:
             return
         raise ValueError(
             f"{self.where} returned {n_rows} rows for {given}, and no column holds "
-            "the stream's event time (it was replaced, or not selected): then the rows returned "
-            "must be those given, one for one. Let a column of its own hold it before, as in "
+            "the stream's event time (it was replaced, or not selected): then the function must "
+            "return one row for each row, in order. Keep event time in a column of its own, as in "
             ".with_columns(time=col('t')) before 't' is replaced, and return it; or use flat_map, "
-            "or take event time anew behind the function with .with_event_time(...)"
+            "or set event time again after the function with .with_event_time(...)"
         )
 
     def _finished(
@@ -178,7 +179,10 @@ class FunctionRows:
         numbers: Ints,
         bits: int,
     ) -> pa.RecordBatch:
-        """Return ``made`` with hidden columns, by rows of ``given`` and numbers among theirs."""
+        """Return ``made`` with hidden columns: ``parents`` are their input rows in ``given``.
+
+        ``numbers`` are the numbers of rows among those with the same input row.
+        """
         columns = list(made.columns)
         if self.time_column is not None:
             times = event_time_values(made.column(self.time_column), self.time_column)
@@ -193,15 +197,15 @@ class FunctionRows:
 
 
 class Parents:
-    """From which row of a batch each row comes that a function returned, one after the other."""
+    """The input row of each row that a function has returned, in order."""
 
     def __init__(self) -> None:
         self._parents: list[int] = []
         self.append = self._parents.append
-        self._last, self._n_last = -1, 0  # the last row, and how many came from it before
+        self._last, self._n_last = -1, 0  # the last input row, and how many rows it has so far
 
-    def taken(self) -> tuple[Ints, Ints]:
-        """Return the rows appended since, and which of the rows of its own each one is."""
+    def pop(self) -> tuple[Ints, Ints]:
+        """Return and remove the input rows, with the number of each row among those of its own."""
         parents = np.array(self._parents, dtype=np.int64)
         self._parents.clear()
         numbers = np.arange(len(parents)) - np.searchsorted(parents, parents)

@@ -1,4 +1,4 @@
-"""What a function of the user returned for a batch, in the schema that it is to have."""
+"""Converts the batches that a user's function returns to the expected schema."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INFERRED = "a call with 0 rows"
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """The columns that a function returns: declared by the user, or found without a row.
+    """The columns that a function returns: declared by the user, or inferred from a call.
 
     Attributes
     ----------
@@ -23,8 +23,8 @@ class Promise:
         The call, for messages.
     schema : pa.Schema
     is_inferred : bool
-        Nobody declared it, so other types are taken where they can be had without loss: a
-        data frame without rows has no types of its own.
+        The user did not declare it, so other types are cast if no information is lost: a data
+        frame without rows has no types of its own.
     """
 
     where: str
@@ -32,12 +32,12 @@ class Promise:
     is_inferred: bool = False
 
     def conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return a batch in the promised order and types.
+        """Return a batch with the columns in the promised order and types.
 
         Raises
         ------
         TypeError
-            Other columns, or types that do not go into one another.
+            The columns differ, or a type cannot be converted.
         """
         if batch.schema.equals(self.schema):
             return plain_batch(batch, self.schema)
@@ -68,13 +68,13 @@ class Promise:
         text = f"{self.where} returned other columns than {origin}: "
         text += _differences(found, self.schema, kind)
         if self.is_inferred:
-            listed = ", ".join(f"({name!r}, '{one}')" for name, one in found.items())
+            listed = ", ".join(f"({name!r}, '{data_type}')" for name, data_type in found.items())
             text += f"; give map_batches(..., schema=pa.schema([{listed}]))"
         return TypeError(text)
 
 
 def refuse_unknown_types(found: pa.Schema, given: pa.Schema, where: str) -> None:
-    """Raise `PlanError` if a call without rows left a type open that the function made."""
+    """Raise `PlanError` if a call without rows did not determine the type of a new column."""
     known = {field.name for field in given if pa.types.is_null(field.type)}
     for field in found:
         if pa.types.is_null(field.type) and field.name not in known:
@@ -85,7 +85,7 @@ def refuse_unknown_types(found: pa.Schema, given: pa.Schema, where: str) -> None
 
 
 def _goes_into(source: pa.DataType, target: pa.DataType) -> bool:
-    """Return whether values keep their meaning in another type: a number stays a number."""
+    """Return whether values keep their meaning in another type: numbers remain numbers."""
     return any(kind(source) and kind(target) for kind in (_is_number, _is_text, _is_moment))
 
 
@@ -113,4 +113,4 @@ def _differences(found: dict[str, pa.DataType], schema: pa.Schema, kind: str) ->
         for name in expected
         if name in found and found[name] != expected[name]
     ]
-    return "; ".join(parts) or "a column is there twice"
+    return "; ".join(parts) or "a column occurs twice"

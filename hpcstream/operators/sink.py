@@ -1,4 +1,4 @@
-"""The end of a chain: hands rows, without the engine's columns, to a `Sink`."""
+"""The last operator of a chain: passes rows, without hidden columns, to a `Sink`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hpcstream.state.scalars import Field, Scalars, Values, total
 from hpcstream.state.table import Part as StatePart
 from hpcstream.state.table import StateTable
 
-_SINK = "sink/"  # names of the sink's own arrays begin with it
+_SINK = "sink/"  # prefix of the names of the sink's own arrays
 
 
 class SinkOperator(Operator):
@@ -26,7 +26,7 @@ class SinkOperator(Operator):
     Parameters
     ----------
     sink : Sink
-        This rank's own; `open` must be called before the first batch.
+        The instance of this rank; `open` must be called before the first batch.
     schema : pyarrow.Schema
         The user's columns.
     number : int
@@ -44,12 +44,12 @@ class SinkOperator(Operator):
     def open(
         self, rank: int, size: int, attempt: int, stored: Mapping[str, Any] | None = None
     ) -> None:
-        """Get the sink ready; ``rank`` of ``size`` instances.
+        """Begin or resume the sink, as instance ``rank`` of ``size``.
 
         Parameters
         ----------
         stored : mapping, optional
-            ``parts`` and ``positions`` of the checkpoint that the job goes on from.
+            ``parts`` and ``positions`` of the checkpoint that the job resumes from.
         """
         if stored is None:
             self.sink.begin(self._schema, rank, size, attempt)
@@ -65,7 +65,7 @@ class SinkOperator(Operator):
         return ()
 
     def tables(self) -> Sequence[StateTable]:
-        """Return the rows counted, and what the sink keeps in memory."""
+        """Return the tables of the row count, and of the sink's own state."""
         counts = Scalars([Field("rows_out", total)], self._counts, self._restore_counts)
         return counts, SinkTable(self.sink)
 
@@ -78,7 +78,7 @@ class SinkOperator(Operator):
 
 
 class SinkTable(StateTable):
-    """What a sink keeps in memory. On other ranks the first one takes over everything."""
+    """The state that a sink keeps in memory. After rescaling the first instance has all of it."""
 
     name = "sink"
 
@@ -90,16 +90,16 @@ class SinkTable(StateTable):
         return {f"{_SINK}{name}": array for name, array in self._sink.snapshot().items()}
 
     def restore(self, arrays: Arrays) -> None:
-        """Give the sink its arrays."""
+        """Restore the arrays of the sink."""
         self._restore([arrays])
 
     def merge(self, parts: Sequence[StatePart], owned: Ownership) -> None:
-        """Give the sink of the first instance all arrays: rows stay in the order of ranks."""
+        """Restore all arrays in the first instance, in the order of ranks."""
         if owned.instance == 0:
             self._restore([part.arrays for part in parts])
 
     def _restore(self, snapshots: Sequence[Arrays]) -> None:
-        self._sink.restore([_of_sink(one) for one in snapshots])
+        self._sink.restore([_of_sink(snapshot) for snapshot in snapshots])
 
 
 def _of_sink(arrays: Arrays) -> dict[str, np.ndarray]:

@@ -1,10 +1,10 @@
-"""The definition of an operator: a value that says what the planner must know of it.
+"""The definition of an operator: a value with everything that the planner needs to know.
 
-An `OperatorSpec` stands in the logical graph; the planner asks it for what its inputs
-must be, what leaves it and what may pass it, and the runtime has it `open` one `Operator`
-on each rank. Planner and runtime know no kind of operator: a new one is one file with its
-definition and its operator. Definitions are plain values: making or printing one loads no
-kernel and calls nothing of the user but to find a schema out.
+An `OperatorSpec` is part of the logical graph. The planner queries the requirements of its
+inputs, its output schema and the filters that it commutes with; the runtime calls `open`
+to create one `Operator` on each rank. Planner and runtime know no specific operator, so a new
+operator is one file with its definition and its implementation. Definitions are plain
+values: creating or printing one loads no kernel, and calls user code only to infer a schema.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ Columns: TypeAlias = frozenset[str]
 Schemas: TypeAlias = Sequence[pa.Schema]
 
 MAIN = "main"
-"""Name of an operator's main output; side outputs have names of their own."""
+"""Name of an operator's main output, as distinct from its side outputs."""
 
 
 @dataclass(frozen=True)
 class Anywhere:
-    """Rows may be on any rank: they stay where they are, if the operator runs there."""
+    """Rows may be on any rank: they stay on theirs if the operator runs there."""
 
 
 @dataclass(frozen=True)
 class ByKey:
-    """Rows of one key must be on one rank; of several inputs, those of equal keys on the same.
+    """Rows with equal keys must be on the same rank, also rows of different inputs.
 
     Attributes
     ----------
     columns : tuple of str
-        At least one. Those of several inputs correspond by position; equal keys must have
-        equal hashes, so the definition refuses types that cannot be compared.
+        At least one. The columns of several inputs correspond by position. Equal keys must
+        have equal hashes, so the definition refuses types that cannot be compared.
     """
 
     columns: tuple[str, ...]
@@ -59,7 +59,7 @@ class Broadcast:
 
 @dataclass(frozen=True)
 class Spread:
-    """Rows are to be dealt evenly to the ranks."""
+    """Rows must be distributed evenly over the ranks."""
 
 
 Requirement: TypeAlias = Anywhere | ByKey | Gathered | Broadcast | Spread
@@ -67,27 +67,27 @@ Requirement: TypeAlias = Anywhere | ByKey | Gathered | Broadcast | Spread
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """What the planner and the runtime heed of an operator, apart from its columns.
+    """Properties of an operator that planner and runtime use, apart from its columns.
 
     Attributes
     ----------
     runs_user_code : bool
-        A row may take it any time.
+        The time per row is unbounded.
     reduces : bool
-        What leaves is far less than what comes.
+        The output is much smaller than the input.
     overlaps : bool
-        A row counts in several results, which touch more memory than the row.
+        A row contributes to several results, which touch more memory than the row.
     needs_time, needs_order : bool
-        It reads the event time of its rows, the order of those of equal event time.
+        It reads the event time of rows, and the order of rows with equal event time.
     sets_time, sets_order : bool
-        Its rows have an event time, an order of their own, whatever those of the input are.
+        The output has its own event time or order, independent of the input's.
     clock : EventClock or None
-        The watermark begins here.
+        The operator generates a watermark.
     stays : bool
-        It runs where its input is, whatever ranks were asked for, before rows of several
-        ranks meet: event time is in order only there.
+        It runs on the ranks of its input, whatever ranks were requested: before an exchange
+        mixes the rows of several ranks, since event time is in order only there.
     is_identity : bool
-        Rows leave as they come: it is no operator, only a requirement.
+        Rows pass unchanged: it is a requirement rather than an operator.
     """
 
     runs_user_code: bool = False
@@ -104,22 +104,22 @@ class Traits:
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorContext:
-    """Where in a plan an operator is opened.
+    """The surroundings of an operator in a plan.
 
     Attributes
     ----------
     inputs : tuple of pyarrow.Schema
         With the hidden columns.
     output : pyarrow.Schema
-        The user's columns that are to leave.
+        The user's columns to emit.
     sides : frozenset of str
-        Side outputs that are read.
+        Side outputs that have consumers.
     reads_time, reads_order : bool
-        Whether the event time and the order of what leaves are read.
+        Whether consumers read the event time and the order of the output.
     in_order : bool
-        The rows of each split of a source come in their order, all of them to one rank.
+        The rows of each source split arrive in order, all of them on one rank.
     order_offsets : tuple of int
-        What to add to the numbers of sources in the order of rows, for each input.
+        The number to add to the source numbers in the row order of each input.
     """
 
     inputs: tuple[pa.Schema, ...]
@@ -132,28 +132,28 @@ class OperatorContext:
 
 
 class OperatorSpec(ABC):
-    """What an operator is. Two of one kind with equal keys are equal.
+    """The definition of an operator. Definitions are equal if kind and key are.
 
-    A subclass is a frozen dataclass (``eq=False``) with a ``kind``; `key`, `describe`,
-    `output_schema` and `open` must be written, the rest has the defaults of an operator
-    with one input that reads all columns and lets no filter pass.
+    A subclass is a frozen dataclass (``eq=False``) with a ``kind``. It must implement `key`,
+    `describe`, `output_schema` and `open`; the defaults of the rest are those of an operator
+    with one input that reads all columns and commutes with no filter.
     """
 
     @property
     @abstractmethod
     def kind(self) -> str:
-        """A stable word: ``kind`` and `key` are the identity in checkpoints."""
+        """A stable name: ``kind`` and `key` are the identity in checkpoints."""
 
     @property
     def traits(self) -> Traits:
-        """What the planner and the runtime heed of it."""
+        """Properties that planner and runtime use."""
         return Traits()
 
     # -- identity ----------------------------------------------------------------------
 
     @abstractmethod
     def key(self) -> Key:
-        """Return what tells it from others of its kind, as plain data: the same for ever."""
+        """Return what distinguishes it from others of its kind, as plain data; it never changes."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -170,14 +170,14 @@ class OperatorSpec(ABC):
     # -- inputs and outputs ------------------------------------------------------------
 
     def inputs(self) -> tuple[Requirement, ...]:
-        """Return where the rows of each input must be."""
+        """Return the requirement of each input: on which ranks its rows must be."""
         return (Anywhere(),)
 
     @abstractmethod
     def output_schema(self, inputs: Schemas) -> pa.Schema:
-        """Return the schema of what leaves, for those of the inputs.
+        """Return the output schema for the schemas of the inputs.
 
-        Hidden columns of the inputs are handed on as the operator does.
+        Hidden columns of the inputs appear in it if the operator passes them on.
 
         Raises
         ------
@@ -186,11 +186,11 @@ class OperatorSpec(ABC):
         """
 
     def planned_schema(self, context: OperatorContext) -> pa.Schema:
-        """Return the schema of what leaves, hidden columns included, in a plan."""
+        """Return the output schema in a plan, hidden columns included."""
         return self.output_schema(context.inputs)
 
     def output_time(self, times: Sequence[EventTime | None], inputs: Schemas) -> EventTime | None:
-        """Return the event time of what leaves, for times and schemas of the inputs."""
+        """Return the event time of the output, for times and schemas of the inputs."""
         return times[0]
 
     def side_outputs(self, inputs: Schemas) -> Mapping[str, pa.Schema]:
@@ -198,58 +198,58 @@ class OperatorSpec(ABC):
         return {}
 
     def passed(self, inputs: Schemas) -> Columns:
-        """Return the columns that leave as they came in by input 0, under the same name."""
+        """Return the columns of input 0 that the output has unchanged, with the same name."""
         return frozenset()
 
     def time_units(self, inputs: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
-        """Return which columns of the output hold points in time, and their units.
+        """Return the output columns that hold points in time, with their units.
 
-        ``inputs``: the same of each input.
+        ``inputs`` has the same for each input.
         """
         return {}
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Paths that it has read, which no sink of the job may replace."""
+        """Paths of files that the definition has read; no sink of the job may replace them."""
         return ()
 
     # -- rewrites ----------------------------------------------------------------------
 
     def required(self, needed: Columns, inputs: Schemas, sides: Columns) -> Sequence[Columns]:
-        """Return, for each input, the columns that are read to emit ``needed``."""
+        """Return, for each input, the columns that the operator reads to emit ``needed``."""
         return [frozenset(schema.names) for schema in inputs]
 
     def pruned(self, needed: Columns, inputs: Schemas) -> OperatorSpec:
-        """Return the same, emitting ``needed``; its inputs may get fewer columns than now."""
+        """Return the definition that emits ``needed``; its inputs may have fewer columns."""
         return self
 
     emits_only_needed: ClassVar[bool] = False
-    """Whether what `pruned` returns emits, of its columns, exactly those that are needed."""
+    """Whether the result of `pruned` emits exactly the needed columns."""
     needs_equal_inputs: ClassVar[bool] = False
     """Whether all inputs must have exactly the columns that are required."""
 
     def below_filter(
         self, predicate: Expression, inputs: Schemas
     ) -> Sequence[Expression | None] | None:
-        """Return what to filter each input by in place of a filter behind; None: it stays there.
+        """Return the predicate for each input that replaces a filter after the operator.
 
-        None for an input: all of its rows are needed.
+        None: the filter cannot be pushed down. None for an input: all its rows are needed.
         """
         return None
 
     def with_filter(self, predicate: Expression, inputs: Schemas) -> OperatorSpec | None:
-        """Return the same for rows that a filter before it keeps, better done here; else None."""
+        """Return the definition with a filter of its input built in, or None if it cannot be."""
         return None
 
     @property
     def takes_dictionaries(self) -> Columns:
-        """Columns of input 0 that do as well as dictionaries: their values leave decoded."""
+        """Columns of input 0 that may be dictionary-encoded: the operator decodes the values."""
         return frozenset()
 
     def with_dictionaries(
         self, names: Columns, inputs: Schemas
     ) -> tuple[OperatorSpec, Columns] | None:
-        """Return the same with columns emitted as dictionaries, and which of these; or None."""
+        """Return the definition that emits columns dictionary-encoded, and which; or None."""
         return None
 
     # -- running -----------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""Operators that look at one batch at a time and remember nothing.
+"""Stateless operators, which process each batch independently.
 
-All keep the engine's hidden columns as they are, after the user's. Each works
-out its output schema once for an input schema, before any row is read.
+All pass the hidden columns unchanged, after the user's columns. Each computes its output
+schema once for an input schema, before it reads any row.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ NamedExpressions = tuple[tuple[str, Expression], ...]
 
 
 class Filter(Operator):
-    """The rows for which a condition holds; a null condition does not hold.
+    """The rows for which a condition is true; null counts as false.
 
     Parameters
     ----------
     condition : Expression
     kept : sequence of str or None
-        The columns that leave, in the input's order; None: all. What only the
-        condition reads need not be copied.
+        The columns to emit, in the input's order; None: all. Columns that only the condition
+        reads need not be copied.
     """
 
     def __init__(self, condition: Expression, kept: Sequence[str] | None = None) -> None:
@@ -54,7 +54,7 @@ class Filter(Operator):
         self._selection: tuple[pa.Schema, list[str] | None] = (pa.schema([]), None)
 
     def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
-        """Return the schema of the columns that leave.
+        """Return the schema of the kept columns.
 
         Raises
         ------
@@ -74,7 +74,7 @@ class Filter(Operator):
     def process_batch(
         self, batch: pa.RecordBatch, input_index: int = 0
     ) -> tuple[pa.RecordBatch, ...]:
-        """Return the rows that stay; the very batch if all do."""
+        """Return the rows that pass; the input batch itself if all do."""
         mask = self.condition.evaluate(batch)
         if pa.types.is_null(mask.type):
             return ()
@@ -85,7 +85,7 @@ class Filter(Operator):
         return (batch if n_kept == batch.num_rows else filter_rows(batch, mask),)
 
     def _selected(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the columns that leave, for all rows."""
+        """Return the kept columns of all rows."""
         if self._kept is None:
             return batch
         if not self._selection[0].equals(batch.schema):
@@ -101,7 +101,7 @@ class Filter(Operator):
 
 @dataclass(frozen=True, eq=False)
 class FilterSpec(OperatorSpec):
-    """Keeps the rows for which ``predicate`` is true, and of their columns those ``kept``.
+    """Keeps the rows for which ``predicate`` is true, and their columns ``kept``.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ class FilterSpec(OperatorSpec):
     def below_filter(
         self, predicate: Expression, inputs: Schemas
     ) -> Sequence[Expression | None] | None:
-        """Let it pass if it cannot raise: this filter may keep it from dividing by zero."""
+        """Push it down if it cannot raise: this filter may exclude rows for which it does."""
         return [predicate] if predicate.is_total(inputs[0]) else None
 
     def open(self, context: OperatorContext) -> Filter:
@@ -151,7 +151,7 @@ class FilterSpec(OperatorSpec):
 
 @dataclass(frozen=True, slots=True)
 class _Projection:
-    """What a `Project` does with one input schema."""
+    """The columns of a `Project` for one input schema."""
 
     input_schema: pa.Schema
     output_schema: pa.Schema
@@ -159,7 +159,7 @@ class _Projection:
 
 
 class Project(Operator):
-    """Computed columns, in the order given, and nothing else of the user's."""
+    """Computed columns, in the given order, instead of the input's."""
 
     def __init__(self, columns: NamedExpressions) -> None:
         self.columns = columns
@@ -203,7 +203,7 @@ class ProjectSpec(OperatorSpec):
     Attributes
     ----------
     label : str
-        For people; empty: from the columns.
+        Text of `describe`; empty: derived from the columns.
     """
 
     columns: NamedExpressions
@@ -220,7 +220,7 @@ class ProjectSpec(OperatorSpec):
 
     @property
     def only_drops(self) -> bool:
-        """Whether all columns leave as they are, under the same name."""
+        """Whether all columns are input columns with the same name."""
         return all(_is_plain(name, expression) for name, expression in self.columns)
 
     def output_schema(self, inputs: Schemas) -> pa.Schema:
@@ -249,7 +249,7 @@ class ProjectSpec(OperatorSpec):
     def below_filter(
         self, predicate: Expression, inputs: Schemas
     ) -> Sequence[Expression | None] | None:
-        """Let it pass if it reads only columns that are handed on as they are."""
+        """Push it down if it reads only columns that are input columns."""
         made = dict(self.columns)
         if not all(made[name].is_column for name in predicate.columns()):
             return None
@@ -265,7 +265,7 @@ def _is_plain(name: str, expression: Expression) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class RebalanceSpec(OperatorSpec):
-    """Spreads rows evenly over the ranks."""
+    """Distributes rows evenly over the ranks."""
 
     kind = "rebalance"
     traits = Traits(is_identity=True)
@@ -294,12 +294,12 @@ class RebalanceSpec(OperatorSpec):
         return [predicate]
 
     def open(self, context: OperatorContext) -> Operator:
-        raise NotImplementedError("rows are dealt by the exchange, not by an operator")
+        raise NotImplementedError("the exchange distributes the rows, not an operator")
 
 
 def _project(columns: NamedExpressions, schema: pa.Schema, where: str) -> _Projection:
     names = [name for name, _ in columns]
-    refuse_reserved_names(names, where, HIDDEN_COLUMNS)  # the planner has names of its own
+    refuse_reserved_names(names, where, HIDDEN_COLUMNS)  # the planner uses other reserved names
     refuse_repeated_names(names, where)
     fields = [_output_field(name, expression, schema) for name, expression in columns]
     return _Projection(

@@ -1,4 +1,4 @@
-"""The event time of a stream, as a plan knows it."""
+"""The event time of a stream in a plan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hpcstream.expressions.expression import Expression
 
 
 class EventClock(NamedTuple):
-    """A watermark that begins at an operator: the unit of its times, and its delay in ticks."""
+    """A watermark that an operator generates: the unit of its times, and its delay in ticks."""
 
     unit: str
     delay: int
@@ -21,18 +21,18 @@ class EventClock(NamedTuple):
 
 @dataclass(frozen=True)
 class EventTime:
-    """What a stream's event time is. It travels beside the columns, whatever becomes of these.
+    """The event time of a stream, stored in a hidden column independent of the user's columns.
 
     Attributes
     ----------
     column : str or None
-        The user's column that holds it; None: no column does any more.
+        The user's column with the same values; None: there is none, or none any more.
     unit : TimeUnit
-        What one tick is.
+        The length of one tick.
     data_type : pyarrow.DataType
-        Type of the column it was taken from, and so of ``window_start`` and ``window_end``.
+        Type of the column it was read from, and so of ``window_start`` and ``window_end``.
     shift : int
-        Event time is the column plus so many ticks: -1 behind windows.
+        Event time is the column plus this number of ticks: -1 after windows.
     """
 
     column: str | None
@@ -41,19 +41,19 @@ class EventTime:
     shift: int = 0
 
     def behind(self, columns: Sequence[tuple[str, Expression]]) -> EventTime:
-        """Return the same event time where a projection to ``columns`` has passed."""
+        """Return the event time after a projection to ``columns``."""
         holders = [n for n, e in columns if e.is_column and e.columns() == {self.column}]
         held = self.column in holders
         return self if held else replace(self, column=holders[0] if holders else None)
 
     def describe(self) -> str:
-        """Return a few words for `explain` and the like."""
+        """Return a short description for `explain`."""
         held = "in no column" if self.column is None else repr(self.column)
         shift = f" {self.shift:+d}" if self.shift and self.column else ""
         return f"event time {held}{shift} [{self.unit.name}]"
 
     def beside(self, other: EventTime | None) -> EventTime:
-        """Return the event time of a union with a stream of another."""
+        """Return the event time of a union with a stream of event time ``other``."""
         if other is not None and (other.column, other.shift) == (self.column, self.shift):
             return self
         return replace(self, column=None)

@@ -1,4 +1,4 @@
-"""The operator behind a union: where several inputs become one."""
+"""The union operator: merges several inputs into one stream."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from hpcstream.stable_keys import Key
 
 
 class Union(Operator):
-    """Hands on the batches of every input as they come, so that what follows has one input.
+    """Emits the batches of every input as they arrive.
 
     Parameters
     ----------
     schema : pyarrow.Schema
-        What leaves: a hidden column that it has not is dropped, an order that only some
-        inputs have is 0 for the rows of the others.
+        Schema of the output. Other hidden columns are dropped; order columns that an input
+        lacks are 0 in its rows.
     offsets : sequence of int
-        By how much the numbers of sources grow in the order of rows of each input.
+        The number added to the source numbers in the row order of each input.
     """
 
     def __init__(self, schema: pa.Schema, offsets: Sequence[int] = ()) -> None:
@@ -42,7 +42,7 @@ class Union(Operator):
         self._offsets = tuple(offsets)
 
     def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
-        """Return the schema that all inputs have."""
+        """Return the common schema of all inputs."""
         return self._schema
 
     def process_batch(
@@ -66,7 +66,7 @@ class Union(Operator):
 
 @dataclass(frozen=True, eq=False)
 class UnionSpec(OperatorSpec):
-    """All rows of all inputs; they have one schema."""
+    """All rows of all inputs, which have the same schema."""
 
     n_inputs: int
     kind = "union"
@@ -102,7 +102,7 @@ class UnionSpec(OperatorSpec):
 
     def time_units(self, inputs: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
         first = inputs[0]
-        return {n: u for n, u in first.items() if all(one.get(n) == u for one in inputs)}
+        return {n: u for n, u in first.items() if all(units.get(n) == u for units in inputs)}
 
     def required(self, needed: Columns, inputs: Schemas, sides: Columns) -> Sequence[Columns]:
         return [needed for _ in inputs]

@@ -1,7 +1,7 @@
 """Operators that call a user's Python function: on batches, or row by row.
 
-The function never sees the engine's hidden columns; which event time and which order
-the rows have that it returns, `hpcstream.operators.function_rows` says.
+The function never sees the hidden columns. `hpcstream.operators.function_rows` determines
+the event time and the order of the rows that it returns.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ BatchFunction = Callable[[pa.RecordBatch], Any]
 RowFunction = Callable[[dict[str, Any]], Any]
 
 _ROWS_READ = 1_024
-"""Rows turned into dicts at a time: a few hundred kilobytes of Python objects."""
+"""Rows converted to dicts at a time: a few hundred kilobytes of Python objects."""
 
 _ROWS_EMITTED = 4_096
 """Rows that a `FlatMap` collects before it emits a batch."""
 
 
 class MapBatches(Operator):
-    """What a function returns for each batch.
+    """Calls a function for each batch.
 
     Parameters
     ----------
     function : RecordBatch -> RecordBatch, Table, None, or an iterable of these
-        Gets the user's columns of a batch. Batches have any size, and may come
-        cut differently from run to run: rows must not depend on their neighbours.
+        Gets the user's columns of a batch. Batches have any size, and may be divided
+        differently in each run: a result must not depend on which rows share a batch.
     schema : pa.Schema or None
-        Of what it returns. None: found out by calling it with a batch of 0 rows.
+        Of what it returns. None: inferred by calling it with a batch of 0 rows.
     time : FunctionTime or None
         The stream's event time, if it has one.
     in_order : bool
-        Batches hold the rows of each split in order, and all of them come to one instance.
+        Batches hold the rows of each split in order, and one instance gets all of them.
     """
 
     def __init__(
@@ -71,25 +71,25 @@ class MapBatches(Operator):
         return self._result_for(input_schema).time_column
 
     def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
-        """Return the schema of what the function returns, with event time if that survives.
+        """Return the schema of the function's rows, with event time if they have it.
 
         Raises
         ------
         PlanError
-            No schema was given and the function cannot be asked, or it returns
-            the event-time column in another unit.
+            No schema was given and none can be inferred, or the function returns the
+            event-time column in another unit.
         """
         return self._result_for(input_schema).output
 
     def process_batch(
         self, batch: pa.RecordBatch, input_index: int = 0
     ) -> Iterator[pa.RecordBatch]:
-        """Yield what the function returns for a batch, one batch after the other.
+        """Yield the batches that the function returns for a batch.
 
         Raises
         ------
         ValueError
-            Event time is in no column, and there are not as many rows as were given.
+            No column holds event time, and the function returned another number of rows.
         """
         result = self._result_for(batch.schema)
         promise = Promise(self.describe(), result.visible, is_inferred=self._schema is None)
@@ -143,18 +143,17 @@ class MapBatches(Operator):
 
 
 class FlatMap(Operator):
-    """What a function returns for each row: any number of rows.
+    """Calls a function for each row, which returns any number of rows.
 
-    Python runs for every row, at about a million rows a second: where that
-    matters, use `MapBatches`.
+    Python runs for every row, at about a million rows per second: use `MapBatches` if that
+    is too slow.
 
     Parameters
     ----------
     function : dict -> iterable of dict, one dict, or None
         Gets a row as ``{column: value}``.
     schema : pa.Schema or None
-        Of the rows it returns; None: that of the input. A column missing in a
-        row becomes null.
+        Of the rows it returns; None: that of the input. A missing column becomes null.
     time : FunctionTime or None
         The stream's event time, if it has one.
     """
@@ -175,7 +174,7 @@ class FlatMap(Operator):
         return self._result_for(input_schema).time_column
 
     def output_schema(self, input_schema: pa.Schema) -> pa.Schema:
-        """Return the schema of the function's rows, with event time if that survives.
+        """Return the schema of the function's rows, with event time if they have it.
 
         Raises
         ------
@@ -253,7 +252,7 @@ class FlatMap(Operator):
 
 @dataclass(frozen=True, eq=False)
 class FunctionSpec(OperatorSpec):
-    """Calls a function of the user for batches, or for rows.
+    """Calls a user's function for each batch or row.
 
     Attributes
     ----------
@@ -261,7 +260,7 @@ class FunctionSpec(OperatorSpec):
         `MapBatches` or `FlatMap`.
     function : callable
     schema : pyarrow.Schema or None
-        Of what it returns, if the user said so.
+        Of what it returns, if the user gave it.
     """
 
     operator: type[MapBatches] | type[FlatMap]
@@ -281,7 +280,7 @@ class FunctionSpec(OperatorSpec):
         return f"{self.kind} {function_name(self.function)}"
 
     def output_schema(self, inputs: Schemas) -> pa.Schema:
-        return self._asked.output_schema(inputs[0])
+        return self._prototype.output_schema(inputs[0])
 
     def planned_schema(self, context: OperatorContext) -> pa.Schema:
         return self.open(context).output_schema(context.inputs[0])
@@ -289,11 +288,11 @@ class FunctionSpec(OperatorSpec):
     def output_time(self, times: Sequence[EventTime | None], inputs: Schemas) -> EventTime | None:
         if times[0] is None or TIME_COLUMN not in self.output_schema(inputs).names:
             return None
-        return replace(times[0], column=self._asked.time_column(inputs[0]))
+        return replace(times[0], column=self._prototype.time_column(inputs[0]))
 
     @cached_property
-    def _asked(self) -> MapBatches | FlatMap:
-        """Where it stands does not matter to the schema: the function is called once for it."""
+    def _prototype(self) -> MapBatches | FlatMap:
+        """An operator for schemas, which do not depend on the plan: it calls the function once."""
         return self.operator(self.function, self.schema, self.time)
 
     def open(self, context: OperatorContext) -> MapBatches | FlatMap:
@@ -321,7 +320,7 @@ def _batches(returned: Any, where: str) -> Iterator[pa.RecordBatch]:
     if isinstance(returned, pa.RecordBatch):
         yield returned
     elif isinstance(returned, pa.Table):
-        # A table without rows may have no batches, but its schema is asked for.
+        # A table without rows may have no batches, but its schema is needed.
         yield from returned.to_batches() or [empty_batch(returned.schema)]
     elif isinstance(returned, list | tuple | Iterator):
         for item in returned:
@@ -329,12 +328,12 @@ def _batches(returned: Any, where: str) -> Iterator[pa.RecordBatch]:
     elif returned is not None:
         raise TypeError(
             f"{where} must return a pyarrow RecordBatch or Table, an iterable of these, or None; "
-            f"got {_what_it_is(returned)}"
+            f"got {_describe_type(returned)}"
         )
 
 
 def _n_rows(returned: Any) -> int | None:
-    """Return how many rows a function returned; None if they are not all made yet."""
+    """Return the number of rows that a function returned; None if it is a generator."""
     if isinstance(returned, pa.RecordBatch | pa.Table):
         return int(returned.num_rows)
     if isinstance(returned, list | tuple):
@@ -343,8 +342,8 @@ def _n_rows(returned: Any) -> int | None:
     return 0 if returned is None else None
 
 
-def _what_it_is(returned: Any) -> str:
-    """Return the type of something, and how a batch is made of it if it is nearly one."""
+def _describe_type(returned: Any) -> str:
+    """Return the type of a value, and how to convert it to a batch if that is simple."""
     name, home = type(returned).__name__, type(returned).__module__.split(".")[0]
     if isinstance(returned, dict):
         return f"{name}; pa.record_batch(columns) makes a batch of a dict of columns"
@@ -357,7 +356,7 @@ def _what_it_is(returned: Any) -> str:
 
 
 def _known_remedy(error: Exception) -> str:
-    """Return what helps where pandas' texts have no chunk, as in a frame of 0 rows."""
+    """Return the remedy for Arrow's error for text columns of a data frame with 0 rows."""
     if "ChunkedArray to pyarrow.lib.Array" not in str(error):
         return ""
     return (
