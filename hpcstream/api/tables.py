@@ -41,13 +41,11 @@ def join_table(
     suffix: str,
 ) -> OperatorNode:
     """Return the node that enriches ``node`` from a table."""
-    from hpcstream.operators.joins.table import JoinTable, JoinTableSpec
+    from hpcstream.operators.joins.table_join import table_join
+    from hpcstream.operators.joins.table_spec import JoinTableSpec
 
     held = _load(table)
-    left = (left_on,) if isinstance(left_on, str) else tuple(left_on)
-    right = (right_on,) if isinstance(right_on, str) else tuple(right_on)
-
-    join = JoinTable(held, left, right, how, suffix)  # type: ignore[arg-type]
+    join = table_join(held, left_on, right_on, how, suffix)  # type: ignore[arg-type]
     path = os.fspath(table) if isinstance(table, str | Path) else ""
     return OperatorNode.of(JoinTableSpec(join, path=path), node, ranks=ranks)
 

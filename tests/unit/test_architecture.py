@@ -210,7 +210,6 @@ LARGE_CLASSES = {
     "hpcstream.expressions.expression.Expression": "a short method an operator or function",
     "hpcstream.exchange.edges.collective.CollectiveEdge": "the protocol of calls and rounds",
     "hpcstream.connectors.parts.sink.FileSink": _TO_SPLIT,
-    "hpcstream.operators.joins.table.JoinTable": _TO_SPLIT,
     "hpcstream.runtime.checkpoints.coordinator.Checkpointing": _TO_SPLIT,
     "hpcstream.runtime.job.JobRun": _TO_SPLIT,
     "hpcstream.runtime.loop.worker.Worker": _TO_SPLIT,

@@ -13,8 +13,10 @@ from hpcstream import col
 from hpcstream.columns.event_time import TIME_COLUMN
 from hpcstream.errors import PlanError
 from hpcstream.operators.base import PAUSE
-from hpcstream.operators.joins.table import JoinTable, check_join_keys
+from hpcstream.operators.joins.keys import check_join_keys
+from hpcstream.operators.joins.table import JoinTable
 from hpcstream.operators.joins.table_index import KeyIndex
+from hpcstream.operators.joins.table_join import table_join
 
 DUCKDB = duckdb.connect()  # to start one takes longer than a query
 DAY = dt.date(2001, 1, 31)
@@ -87,7 +89,7 @@ def pairs(table):
 def test_join_on_one_key_of_any_type_equals_sql(name, how, data):
     stream, table = stream_of(k=data.draw(keys_of(name))), table_of(k=data.draw(keys_of(name)))
 
-    out = joined(JoinTable(table, ["k"], ["k"], how), stream)
+    out = joined(JoinTable(table_join(table, ["k"], ["k"], how)), stream)
 
     assert pairs(out) == in_duckdb(stream, table, ["k"], how)
     assert out[TIME_COLUMN].to_pylist() == [row + 1000 for row in out["row"].to_pylist()]
@@ -111,7 +113,7 @@ def test_join_on_three_keys_equals_sql(how, data):
     stream, table = stream_of(**columns(data.draw(rows))), table_of(**columns(data.draw(rows)))
     keys = ["k0", "k1", "k2"]
 
-    out = joined(JoinTable(table, keys, keys, how), stream)
+    out = joined(JoinTable(table_join(table, keys, keys, how)), stream)
 
     assert pairs(out) == in_duckdb(stream, table, keys, how)
 
@@ -128,10 +130,10 @@ def test_a_join_of_some_rows_is_that_of_a_filtered_stream(name, how, data):
     table = table_of(k=data.draw(keys_of(name)))
     kept = stream.filter(stream.column("wanted")).drop_columns(["wanted"])
     names = ["k", "row", "text", "entry"]
-    plan = JoinTable(table, "k", "k", how).emitting(kept.schema, names)
-    expected = joined(plan, kept)
+    join = table_join(table, "k", "k", how).emitting(kept.schema, names)
+    expected = joined(JoinTable(join), kept)
 
-    operator = JoinTable(table, "k", "k", how).emitting(kept.schema, names, where=col("wanted"))
+    operator = JoinTable(join, col("wanted"))
 
     assert joined(operator, stream, stream.slice(n_rows // 2)).slice(0, len(expected)) == expected
 
@@ -140,28 +142,28 @@ def test_fixed_size_binary_keys_match():
     stream = stream_of(k=pa.array([b"abd", b"xxx", None], pa.binary(3)))
     table = table_of(k=pa.array([b"abc", b"abd"], pa.binary(3)))
 
-    assert pairs(joined(JoinTable(table, ["k"], ["k"]), stream)) == [(0, 1)]
+    assert pairs(joined(JoinTable(table_join(table, ["k"], ["k"])), stream)) == [(0, 1)]
 
 
 def test_integers_of_any_width_and_texts_of_any_form_match():
     stream = stream_of(n=pa.array([1, 300], pa.int16()), s=pa.array(["a", "b"]).dictionary_encode())
     table = table_of(n=pa.array([300, 1], pa.uint32()), s=pa.array(["b", "a"], pa.large_string()))
 
-    assert pairs(joined(JoinTable(table, ["n"], ["n"]), stream)) == [(0, 1), (1, 0)]
-    assert pairs(joined(JoinTable(table, ["s"], ["s"]), stream)) == [(0, 1), (1, 0)]
+    assert pairs(joined(JoinTable(table_join(table, ["n"], ["n"])), stream)) == [(0, 1), (1, 0)]
+    assert pairs(joined(JoinTable(table_join(table, ["s"], ["s"])), stream)) == [(0, 1), (1, 0)]
 
 
 def test_zero_is_zero_and_not_a_number_equals_itself():
     stream = stream_of(k=pa.array([-0.0, float("nan")], pa.float32()))
     table = table_of(k=pa.array([0.0, float("nan")]))
 
-    assert pairs(joined(JoinTable(table, ["k"], ["k"]), stream)) == [(0, 0), (1, 1)]
+    assert pairs(joined(JoinTable(table_join(table, ["k"], ["k"])), stream)) == [(0, 0), (1, 1)]
 
 
 def test_slices_of_batches_join_like_whole_ones():
     stream = stream_of(k=pa.array(["a", None, "c", "b", "a"]))
     table = table_of(k=["b", "a"])
-    operator = JoinTable(table.slice(0, 2), ["k"], ["k"])
+    operator = JoinTable(table_join(table.slice(0, 2), ["k"], ["k"]))
 
     out = joined(operator, stream.slice(0, 2), stream.slice(2, 3), stream.slice(1, 1))
 
@@ -172,7 +174,7 @@ def test_columns_come_from_stream_then_table_then_the_engine():
     stream = stream_of(id=[7], name=["mine"])
     table = pa.table({"key": [7], "name": ["theirs"], "size": [3]})
 
-    out = joined(JoinTable(table, ["id"], ["key"], suffix="_t"), stream)
+    out = joined(JoinTable(table_join(table, ["id"], ["key"], suffix="_t")), stream)
 
     assert out.column_names == ["id", "name", "row", "name_t", "size", TIME_COLUMN]
     assert out["name_t"].to_pylist() == ["theirs"]
@@ -182,13 +184,16 @@ def test_a_left_join_with_an_empty_table_keeps_all_rows():
     stream = stream_of(k=[1, 2])
     empty = pa.table({"k": pa.array([], pa.int64()), "entry": pa.array([], pa.int64())})
 
-    assert pairs(joined(JoinTable(empty, ["k"], ["k"], "left"), stream)) == [(0, None), (1, None)]
-    assert pairs(joined(JoinTable(empty, ["k"], ["k"]), stream)) == []
+    assert pairs(joined(JoinTable(table_join(empty, ["k"], ["k"], "left")), stream)) == [
+        (0, None),
+        (1, None),
+    ]
+    assert pairs(joined(JoinTable(table_join(empty, ["k"], ["k"])), stream)) == []
 
 
 def test_many_matches_come_in_batches_of_bounded_size():
     stream, table = stream_of(k=np.zeros(300, np.int64)), table_of(k=np.zeros(1000, np.int64))
-    operator = JoinTable(table, ["k"], ["k"])
+    operator = JoinTable(table_join(table, ["k"], ["k"]))
 
     emitted = list(operator.process_batch(stream))
     batches = emitted[::2]
@@ -202,13 +207,13 @@ def test_many_matches_come_in_batches_of_bounded_size():
 def test_a_table_of_many_chunks_is_joined_whole():
     table = pa.concat_tables([table_of(k=[1, 2]), table_of(k=[3, 4])])
 
-    out = joined(JoinTable(table, ["k"], ["k"]), stream_of(k=[4, 1]))
+    out = joined(JoinTable(table_join(table, ["k"], ["k"])), stream_of(k=[4, 1]))
 
     assert pairs(out) == [(0, 1), (1, 0)]
 
 
 def test_the_operator_keeps_no_state():
-    operator = JoinTable(table_of(k=[1]), ["k"], ["k"])
+    operator = JoinTable(table_join(table_of(k=[1]), ["k"], ["k"]))
     operator.restore(operator.snapshot())
 
     assert list(operator.process_watermark(5)) == []
@@ -239,22 +244,22 @@ def test_keys_of_types_that_do_not_compare_are_refused_with_both_types(stream_ty
 def test_wrong_columns_and_names_are_refused():
     table = table_of(key=[1])
     with pytest.raises(PlanError, match="did you mean 'key'"):
-        JoinTable(table, ["k"], ["kez"])
+        table_join(table, ["k"], ["kez"])
     with pytest.raises(PlanError, match="no column 'x'"):
-        JoinTable(table, ["x"], ["key"]).output_schema(pa.schema([("k", pa.int64())]))
+        table_join(table, ["x"], ["key"]).output_schema(pa.schema([("k", pa.int64())]))
     schema = pa.schema([(n, pa.int64()) for n in ("k", "entry", "entry_right")])
     with pytest.raises(PlanError, match="more than one output column named 'entry_right'"):
-        JoinTable(table, ["k"], ["key"]).output_schema(schema)
+        table_join(table, ["k"], ["key"]).output_schema(schema)
     with pytest.raises(ValueError, match="as many key columns"):
-        JoinTable(table, ["a", "b"], ["key"])
+        table_join(table, ["a", "b"], ["key"])
     with pytest.raises(ValueError, match="expected 'inner' or 'left'"):
-        JoinTable(table, ["a"], ["key"], "outer")
+        table_join(table, ["a"], ["key"], "outer")
 
 
 def test_description_names_keys_and_size():
-    operator = JoinTable(table_of(key=[1, 2], k=[1, 2]), ["id", "k"], ["key", "k"], "left")
+    join = table_join(table_of(key=[1, 2], k=[1, 2]), ["id", "k"], ["key", "k"], "left")
 
-    assert operator.describe() == "join_table(left on id = key, k; 2 rows)"
+    assert join.describe() == "join_table(left on id = key, k; 2 rows)"
 
 
 def test_a_null_among_the_values_of_a_dictionary_matches_nothing():
@@ -264,7 +269,7 @@ def test_a_null_among_the_values_of_a_dictionary_matches_nothing():
         table = pa.table({"k": keys, "v": [1, 2, 3]})
         batch = pa.record_batch({"k": [other, values[0], None]})
 
-        (joined,) = JoinTable(table, ["k"], ["k"]).process_batch(batch)
+        (joined,) = JoinTable(table_join(table, ["k"], ["k"])).process_batch(batch)
 
         assert joined.to_pylist() == [{"k": values[0], "v": 1}]
 
@@ -273,7 +278,7 @@ def test_columns_of_views_are_joined_and_added():
     table = pa.table({"k": ["a", "b", "b"], "v": pa.array(["x", None, "z"], pa.string_view())})
     batch = pa.record_batch({"k": pa.array(["b", "no", "a", None], pa.string_view())})
 
-    (joined,) = JoinTable(table, ["k"], ["k"]).process_batch(batch)
+    (joined,) = JoinTable(table_join(table, ["k"], ["k"])).process_batch(batch)
 
     expected = [{"k": "b", "v": None}, {"k": "b", "v": "z"}, {"k": "a", "v": "x"}]
     assert joined.to_pylist() == expected
