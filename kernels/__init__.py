@@ -32,6 +32,7 @@ FAMILIES = (
     "interning",
     "accumulate",
     "counters",
+    "time_order",
     "order_statistics",
 )
 """Every module here that has kernels; each has a ``warm_up()``."""

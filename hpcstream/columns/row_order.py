@@ -108,6 +108,20 @@ def runs_of_splits(orders: Ints) -> list[tuple[int, int]]:
     return list(zip([0, *cuts], [*cuts, len(orders)], strict=True))
 
 
+def event_order(when: RowTimes) -> npt.NDArray[np.uint32] | None:
+    """Return the numbers of rows in their order, ties as they came; None: they are in order."""
+    from hpcstream.kernels import time_order
+
+    n_rows = len(when.times)
+    n_runs = time_order.count_runs(*when) if n_rows else 1
+    if n_runs == 1:
+        return None
+    bins, keys = np.empty(time_order.BINS, dtype=np.int64), np.empty(2 * n_rows, dtype=np.uint64)
+    scratch, rows = np.empty(n_rows, dtype=np.uint32), np.empty(n_rows, dtype=np.uint32)
+    time_order.order_rows(*when, n_runs, bins, keys, scratch, rows)
+    return rows
+
+
 def order_fields(*, placed: bool) -> list[pa.Field]:
     """Return the fields of the hidden columns that order rows."""
     names = (ORDER_COLUMN, PLACE_COLUMN) if placed else (ORDER_COLUMN,)
