@@ -33,6 +33,7 @@ FAMILIES = (
     "accumulate",
     "counters",
     "time_order",
+    "keyed_table",
     "order_statistics",
 )
 """Every module here that has kernels; each has a ``warm_up()``."""

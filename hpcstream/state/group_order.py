@@ -58,8 +58,8 @@ def in_group_order(
             array[:] = gather(array, entries)
         else:
             array[:] = array[entries]
-    index = gather(groups, entries[:: order.stride].copy())
-    return {**arrays, order.places: places, order.groups: index}
+    found = {**arrays, order.groups: gather(groups, entries[:: order.stride].copy())}
+    return found | ({order.places: places} if order.places else {})
 
 
 def out_of_group_order(array: npt.NDArray[Any], entries: Slots) -> npt.NDArray[Any]:
