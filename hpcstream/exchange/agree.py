@@ -1,4 +1,4 @@
-"""Failing together."""
+"""Makes all ranks raise when one of them fails."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _MOST_OTHERS = 4
 
 
 def raise_together(error: BaseException | None, comm: Communicator) -> Generator[None, None, None]:
-    """Raise on every rank if any rank brings an error. Collective.
+    """Raise on every rank if any rank has an error. Collective.
 
-    The ranks that failed raise their own error; the others raise `RemoteError`
-    naming it. All are marked, so that the process's excepthook ends its own rank only,
-    and shows a traceback only where the error was: once, if several ranks bring the same.
+    The ranks that failed raise their own error; the others raise a `RemoteError` that names
+    it. All errors are marked as agreed, so the excepthook ends only its own process. It
+    prints a traceback only on a rank that failed, and only once if several have the same.
     """
     if error is not None:
         error = as_error(error)
@@ -33,7 +33,7 @@ def raise_together(error: BaseException | None, comm: Communicator) -> Generator
         error = _of_another_rank(failed)
         mark_shown(error)
     elif texts.index(own) < comm.rank:
-        mark_shown(error)  # by that rank
+        mark_shown(error)  # by the rank that has the same
     mark_agreed(error)
     raise error
 
@@ -59,10 +59,10 @@ def _of_another_rank(failed: dict[int, dict[str, Any]]) -> BaseException:
 
 
 def let_one_speak(error: BaseException, comm: Communicator) -> Generator[None, None, None]:
-    """Have one rank show its traceback, and name there what the others failed with. Collective.
+    """Let one rank show its traceback, with notes on the errors of the others. Collective.
 
-    Ranks that stumble over different rows have different errors, of one cause mostly.
-    ``error`` is what `raise_together` raised here.
+    Ranks that fail on different rows have different errors, which mostly have one cause.
+    ``error`` is what `raise_together` raised on this rank.
     """
     is_silent = failure_of(error).is_shown or not isinstance(error, Exception)
     own = "" if is_silent else f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,8 +1,8 @@
-"""What the engine asks of a message layer.
+"""The interface of the message layer.
 
-Everything here is nonblocking: a call posts, `Request.test` looks. Two
-implementations keep this contract: `hpcstream.exchange.mpi` over MPI, and
-`hpcstream.testing.simulation` between ranks that live in one thread.
+All operations are nonblocking: a call posts, `Request.test` polls. Implementations are
+`hpcstream.exchange.mpi` over MPI, `hpcstream.exchange.solo` for one rank, and
+`hpcstream.testing.simulation` between ranks in one thread.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ NOTE_BYTES = 512
 
 
 class Request(Protocol):
-    """One operation under way."""
+    """An operation in flight."""
 
     def test(self) -> bool:
-        """Return True once the operation is complete; never waits. May be asked again."""
+        """Return whether the operation is complete, without waiting. May be called again."""
 
 
 class Communicator(Protocol):
-    """A group of ranks with a message space of its own.
+    """A group of ranks with its own message space.
 
-    Collectives must be posted by all ranks in the same order. Buffers belong to
-    the operation until its request is complete.
+    All ranks must post collectives in the same order. A buffer must not be used until the
+    request of its operation is complete.
     """
 
     @property
     def rank(self) -> int:
-        """Number of this rank in the group."""
+        """Number of the calling rank in the group."""
 
     @property
     def size(self) -> int:
@@ -60,7 +60,7 @@ class Communicator(Protocol):
         """Gather uint8[n] of every rank into uint8[size * n], in rank order."""
 
     def duplicate(self) -> Communicator:
-        """Return the same group with a message space of its own. Collective; setup only."""
+        """Return the same group with another message space. Collective; setup only."""
 
     def begin_duplicate(self) -> tuple[Request, Communicator]:
         """Post `duplicate`; the communicator is usable once the request is complete."""
@@ -75,22 +75,22 @@ class Communicator(Protocol):
         """
 
     def send_wake(self, rank: int) -> None:
-        """Tell ``rank`` to stop sleeping; a small message that nobody waits for."""
+        """Wake ``rank`` with a small message. Does not wait."""
 
     def take_wake(self) -> bool:
-        """Return True if a wake message came since the last call."""
+        """Return whether a wake message has arrived since the last call."""
 
     def send_note(self, rank: int, note: bytes) -> None:
-        """Send at most `NOTE_BYTES` bytes to ``rank``; nobody waits, and it may be dropped."""
+        """Send at most `NOTE_BYTES` bytes to ``rank``. Does not wait; notes may be dropped."""
 
     def take_notes(self) -> list[tuple[int, bytes]]:
-        """Return the notes that have come since the last call, with their senders."""
+        """Return the notes that have arrived since the last call, with their senders."""
 
     def free(self) -> None:
-        """Give the message space back. Collective."""
+        """Free the message space. Collective."""
 
     def abort(self, code: int) -> None:
-        """End every process of the job at once. Does not return."""
+        """End every process of the job immediately. Does not return."""
 
 
 _T = TypeVar("_T")
@@ -106,7 +106,7 @@ def wait_for(request: Request) -> Waiting:
 
 
 def complete(procedure: Generator[None, None, _T]) -> _T:
-    """Drive a procedure of the exchange to its end, and return its result; spins meanwhile."""
+    """Run a procedure to its end and return its result; spins while it waits."""
     while True:
         try:
             next(procedure)
@@ -116,7 +116,7 @@ def complete(procedure: Generator[None, None, _T]) -> _T:
 
 
 def gather_bytes(comm: Communicator, data: bytes) -> Generator[None, None, list[bytes]]:
-    """Return what each rank gave, in rank order. Collective; yields while waiting."""
+    """Return the ``data`` of all ranks, in rank order. Collective; yields while waiting."""
     length = np.array([len(data)], dtype=np.int64)
     lengths = np.empty(comm.size, dtype=np.int64)
     yield from wait_for(comm.all_gather(length.view(np.uint8), lengths.view(np.uint8)))
@@ -135,9 +135,9 @@ _SPREAD_BYTES = 64 << 20
 
 
 def spread_bytes(comm: Communicator, data: pa.Buffer | None) -> Generator[None, None, pa.Buffer]:
-    """Return on all ranks what rank 0 gave. Collective; yields while waiting.
+    """Return the ``data`` of rank 0 on all ranks. Collective; yields while waiting.
 
-    Takes the memory of the bytes once more on each rank but the first.
+    All ranks but rank 0 allocate memory of that size.
     """
     length = np.array([0 if data is None else data.size], dtype=np.int64)
     lengths = np.empty(comm.size, dtype=np.int64)

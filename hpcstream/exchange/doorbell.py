@@ -1,10 +1,10 @@
-"""A doorbell for ranks of one host: wakes a rank that sleeps, which an MPI message does not.
+"""Wakes sleeping ranks of the same host, which an MPI message does not.
 
-MPI has no file descriptor to wait on, so a rank that sleeps finds a message only when it
-looks. A doorbell is a datagram socket of the rank's own, which it waits on together with the
-descriptors of its sources. Its address is a random name in Linux's abstract namespace: it
-lies in no file system, and nothing of it stays when the process is gone. A ring carries no
-data and may be lost or come twice: it only says "look at MPI now".
+MPI has no file descriptor to wait on, so a sleeping rank notices a message only when it
+polls. A doorbell is a datagram socket of the rank, which it waits on together with the
+descriptors of its sources. Its address is a random name in Linux's abstract namespace,
+which is in no file system and disappears with the process. A ring carries no data and may
+be lost or duplicated: it only means "poll MPI now".
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from pathlib import Path
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 
 LEFT_OUT_S = 0.020
-"""In this time a source is asked without being waited for, as it is in a pause."""
+"""For this time a readable descriptor is not waited for: its source is polled anyway."""
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NETWORK = "/proc/self/ns/net"
 
 
 class Doorbell:
-    """The bell of this rank, and the bells of the ranks that it reaches.
+    """The doorbell of this rank, and the addresses of the ranks that it can wake.
 
     Attributes
     ----------
     reaches_all : bool
-        Whether every other rank can be rung for. If not, some only find messages by looking.
+        Whether it can wake every other rank. The others notice messages only by polling.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Doorbell:
         self._watched: set[int] = set()
 
     def open(self) -> bytes:
-        """Bind the bell; return its address, empty where the system has no such sockets."""
+        """Bind the socket; return its address, empty if the system has no such sockets."""
         address = b"\0hpcstream-" + secrets.token_hex(16).encode()
         try:
             bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -59,26 +59,26 @@ class Doorbell:
         return address
 
     def connect(self, others: Iterable[bytes], *, reaches_all: bool) -> None:
-        """Say which bells there are besides this one."""
+        """Set the addresses of the other ranks."""
         self._others = list(others)
         self.reaches_all = reaches_all
 
     def ring(self) -> None:
-        """Wake every rank that can be reached. Never waits; a rank that has gone is left out."""
+        """Wake every reachable rank. Never waits; ranks that have ended are skipped."""
         if self._bell is None:
             return
         for address in self._others:
-            with contextlib.suppress(OSError):  # full: it is rung for already
+            with contextlib.suppress(OSError):  # full: a ring is pending already
                 self._bell.sendto(b"!", address)
 
     def wait(self, seconds: float, descriptors: Sequence[int] = ()) -> bool:
-        """Sleep until somebody rings, a descriptor can be read, or the time is over.
+        """Sleep until a ring arrives, a descriptor is readable, or the time is over.
 
         Returns
         -------
         bool
-            Whether something came. A descriptor that could be read is not waited for again
-            for `LEFT_OUT_S`: if nothing is read from it, the rank would not sleep.
+            Whether something arrived. A readable descriptor is then not waited for during
+            `LEFT_OUT_S`: if nothing read from it, the rank would never sleep.
         """
         if self._useless:
             left_s = self._useless_until_s - time.monotonic()
@@ -114,7 +114,7 @@ class Doorbell:
                 pass
 
     def close(self) -> None:
-        """Take the bell down."""
+        """Close the socket."""
         self._watch(set())
         if self._bell is not None:
             self._bell.close()
@@ -127,14 +127,14 @@ def open_doorbell(comm: Communicator) -> Generator[None, None, Doorbell]:
     address = bell.open()
     try:
         texts = yield from gather_bytes(comm, _card(address))
-    except BaseException:  # the procedure is given up
+    except BaseException:  # also GeneratorExit
         bell.close()
         raise
-    cards = [json.loads(text) for text in texts]
-    host = cards[comm.rank][0]
+    locators = [json.loads(text) for text in texts]
+    host = locators[comm.rank][0]
     near = [
         bytes.fromhex(name)
-        for rank, (other, name) in enumerate(cards)
+        for rank, (other, name) in enumerate(locators)
         if rank != comm.rank and other == host and name
     ]
     bell.connect(near, reaches_all=bool(address) and len(near) == comm.size - 1)
@@ -142,7 +142,7 @@ def open_doorbell(comm: Communicator) -> Generator[None, None, Doorbell]:
 
 
 def _card(address: bytes) -> bytes:
-    """Return the host, as far as such addresses reach, and the address."""
+    """Return the address, and the host and network namespace in which it is valid."""
     try:
         host = f"{_BOOT.read_text().strip()} {os.readlink(_NETWORK)}"
     except OSError:

@@ -1,4 +1,4 @@
-"""How many ranks of a job are on this host, as launchers say it."""
+"""The number of ranks on this host, from the environment that launchers set."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _TASKS = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 
 
 def count_local_ranks(environ: Mapping[str, str], size: int) -> int:
-    """Return how many of ``size`` ranks are on this host; all of them if nothing says it.
+    """Return how many of ``size`` ranks are on this host; ``size`` if that is unknown.
 
-    Open MPI's and MPICH's own launchers give the number. ``srun`` gives the tasks
-    of each node of the step, ``2(x3),1``, and which node this one is.
+    The launchers of Open MPI and MPICH set the number. ``srun`` sets the tasks of each node
+    of the step, such as ``2(x3),1``, and the number of this node.
     """
     for name in _OF_LAUNCHERS:
         if environ.get(name, "").isdecimal():
@@ -23,14 +23,14 @@ def count_local_ranks(environ: Mapping[str, str], size: int) -> int:
         return size
     for name in _OF_SLURM:
         tasks = parse_tasks_per_node(environ.get(name, ""))
-        if sum(tasks) == size:  # else of the whole job, or of another step
+        if sum(tasks) == size:  # otherwise it is of the whole job, or of another step
             node = environ.get("SLURM_NODEID", "")
             return tasks[int(node)] if node.isdecimal() and int(node) < len(tasks) else max(tasks)
     return size
 
 
 def parse_tasks_per_node(text: str) -> list[int]:
-    """Return the tasks of each node from Slurm's list, ``2(x3),1``; none if it is no such list."""
+    """Return the tasks of each node from Slurm's list, ``2(x3),1``; empty if it is malformed."""
     tasks: list[int] = []
     for part in filter(None, text.strip().split(",")):
         found = _TASKS.fullmatch(part)

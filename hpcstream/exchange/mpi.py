@@ -1,7 +1,7 @@
 """`Communicator` over MPI. The only module that imports mpi4py.
 
-Importing this module starts MPI (once a process). Every communicator the engine
-uses is a private duplicate, so that no message of the user's can meet ours.
+Importing this module initializes MPI, once per process. Every communicator of the engine is
+a private duplicate, so its messages never mix with those of the user's program.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hpcstream.process.farewell import World
 from hpcstream.process.launcher_facts import check_before_start
 
 _STARTS = mpi4py.rc.initialize and "mpi4py.MPI" not in sys.modules
-if _STARTS:  # below, once it is known that the launcher is of the same MPI
+if _STARTS:  # initialized below, after the check that launcher and library are the same MPI
     mpi4py.rc.initialize = False
     mpi4py.rc.finalize = mpi4py.rc.finalize is not False
 
@@ -52,11 +52,11 @@ _NOTE_TAG = 8
 _FIRST_WAIT_S = 20e-6
 _LONGEST_WAIT_S = 1e-3
 _MOST_PENDING = 64
-"""Small messages under way: a peer that reads none has enough of them."""
+"""Most small messages in flight: a peer that reads none needs no more of them."""
 
 
 class _Request:
-    """An MPI request together with the buffers it needs, dropped when complete."""
+    """An MPI request that keeps its buffers alive until it is complete."""
 
     __slots__ = ("_buffers", "_request")
 
@@ -83,7 +83,7 @@ class MPICommunicator:
     neighbors : sequence of int, optional
         Ranks that `all_to_all_v` touches; ``comm`` then has that graph topology.
     like : MPICommunicator, optional
-        Where to take rank and size from while ``comm`` is still being made.
+        Has the same rank and size, which ``comm`` does not know until its creation completes.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class MPICommunicator:
         return _Request(request, (outgoing, incoming))
 
     def _spread(self, counts: np.ndarray, displacements: np.ndarray) -> tuple[Any, Any]:
-        """Return counts and displacements as MPI takes them: C ints, of the neighbours if any."""
+        """Return counts and displacements for MPI: C ints, those of the neighbours if any."""
         if self._neighbors is not None:
             counts, displacements = counts[self._neighbors], displacements[self._neighbors]
         return counts.astype(np.intc), displacements.astype(np.intc)
@@ -213,7 +213,7 @@ def communicator(comm: Any = None) -> MPICommunicator:
 
 
 def _duplicate(comm: MPI.Intracomm) -> MPI.Intracomm:
-    """Duplicate a communicator, while others may still be on their way here, or have left."""
+    """Duplicate a communicator; watch meanwhile for ranks that exit before they get here."""
     size = comm.Get_size()
     if size == 1:
         return comm.Dup()
@@ -232,7 +232,7 @@ class _World:
     """`hpcstream.process.farewell.World` over ``COMM_WORLD``."""
 
     comm: MPI.Intracomm | None = None
-    """Of this process, once all ranks have met in a job: where they say that they leave."""
+    """For exit messages of all ranks; made when all of them run a job together."""
 
     def __init__(self) -> None:
         self.rank = MPI.COMM_WORLD.Get_rank()
@@ -242,7 +242,7 @@ class _World:
 
     @classmethod
     def open(cls, comm: MPI.Intracomm) -> None:
-        """Make the communicator; a job of only some ranks does not. Collective."""
+        """Make the communicator unless the job has only some ranks. Collective."""
         everybody = MPI.Comm.Compare(comm, MPI.COMM_WORLD) in (MPI.IDENT, MPI.CONGRUENT)
         if cls.comm is None and everybody and comm.Get_size() > 1:
             cls.comm = _duplicate(comm)
@@ -271,12 +271,12 @@ class _World:
 
 @functools.cache
 def world() -> World:
-    """Return all ranks, as those who leave see them."""
+    """Return the world of this process, for exit messages."""
     return _World()
 
 
 def mpi_facts() -> dict[str, Any]:
-    """Return what this process knows of its MPI: library, version, world size, threads."""
+    """Return facts about the MPI of this process: library, version, world size, threads."""
     return {
         "library": MPI.Get_library_version().strip("\0\n "),
         "standard": ".".join(map(str, MPI.Get_version())),

@@ -1,11 +1,10 @@
-"""Which row of a batch goes to which consumer of an edge.
+"""Partitionings assign the rows of a batch to the consumers of an edge.
 
-A partitioning is a frozen value: the same batch, sender and round always give
-the same answer, so a replayed round sends the same rows to the same ranks.
-`HashPartitioning.assign` and its siblings return ``order, offsets``: partition
-``p`` gets the rows ``order[offsets[p]:offsets[p + 1]]``, or, when ``order`` is
-None, the rows ``offsets[p]`` to ``offsets[p + 1]`` of the batch as it lies.
-`encode_partitioned` turns that into a message for all consumers.
+A partitioning is a frozen value: for the same batch, sender and round the assignment is
+always the same, so a replayed round sends the same rows to the same ranks.
+`Partitioning.assign` returns ``order, offsets``: partition ``p`` gets the rows
+``order[offsets[p]:offsets[p + 1]]`` or, if ``order`` is None, the rows ``offsets[p]`` to
+``offsets[p + 1]`` of the batch. `encode_partitioned` encodes them as a message.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ Offsets = npt.NDArray[np.int64]
 Assignment = tuple[Order | None, Offsets]
 
 _MIN_ROWS_A_PIECE = 256
-"""Below this a rebalanced batch goes to fewer consumers: a message costs more than its rows."""
+"""Least rows per consumer of a rebalanced batch: for fewer rows a message costs too much."""
 
 
 class Partitioning(Protocol):
-    """How the rows of an edge are dealt to its consumers."""
+    """Assigns the rows of an edge to its consumers."""
 
     def assign(
         self, batch: pa.RecordBatch, n_partitions: int, sender: int, round_number: int
     ) -> Assignment:
-        """Return the order of rows and the offsets of each partition's rows in it."""
+        """Return the order of rows, and the offsets of the partitions in it."""
 
     def describe(self) -> str:
-        """Return a few words for `explain()`."""
+        """Return a short description for `explain()`."""
 
     def key(self) -> Key:
         """Return kind and parameters as plain data, the same in all versions."""
@@ -49,7 +48,7 @@ class Partitioning(Protocol):
 
 @dataclass(frozen=True)
 class HashPartitioning:
-    """Rows of one key go to one consumer, by key group.
+    """Assigns rows to consumers by the key group of their key.
 
     Attributes
     ----------
@@ -70,7 +69,7 @@ class HashPartitioning:
         """Return the rows grouped by the owner of their key, in arrival order within each."""
         if n_partitions == 1:
             return _all_to(0, batch.num_rows, 1)
-        # Kernels are loaded when a job runs, not when it is planned.
+        # Kernels are imported when a job runs, not when it is planned.
         from hpcstream.kernels import partition
 
         partitions = owners(batch, self.columns, n_partitions)
@@ -90,17 +89,17 @@ class HashPartitioning:
 
 @dataclass(frozen=True)
 class RebalancePartitioning:
-    """Rows are dealt evenly, whatever is in them.
+    """Distributes rows evenly, independent of their values.
 
-    A batch is cut into contiguous pieces that differ by at most one row, none
-    so small that its message would cost more than its rows. Who gets the odd
-    row, or the only piece, moves on by one with every round.
+    A batch is divided into contiguous pieces whose sizes differ by at most one row, none so
+    small that its message would cost more than its rows. The consumer that gets the first
+    piece advances by one with every round.
     """
 
     def assign(
         self, batch: pa.RecordBatch, n_partitions: int, sender: int, round_number: int
     ) -> Assignment:
-        """Return contiguous ranges of rows, beginning to deal at ``sender + round_number``."""
+        """Return contiguous ranges of rows; consumer ``sender + round_number`` gets the first."""
         n_rows = batch.num_rows
         n_pieces = min(n_partitions, max(1, n_rows // _MIN_ROWS_A_PIECE))
         rows_a_piece, n_odd = divmod(n_rows, n_pieces)
@@ -145,7 +144,7 @@ class GatherPartitioning:
     Attributes
     ----------
     rank : int
-        Which one, counted modulo the number of consumers.
+        Its number, modulo the number of consumers.
     """
 
     rank: int = 0

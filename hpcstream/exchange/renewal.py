@@ -1,9 +1,9 @@
-"""Fresh communicators for long runs.
+"""Renews communicators in long runs.
 
-Some transports count nonblocking collectives in 24 bits of the tag; after 2**24
-calls on one communicator, messages of two calls could be taken for each other.
-Every rank of an edge makes the same calls in the same order, so the number of
-calls alone, which needs no agreement, says when to take a fresh duplicate.
+Some transports number nonblocking collectives in 24 bits of the tag; after 2**24 calls on
+one communicator, they could confuse the messages of two calls. Every rank of an edge makes
+the same calls in the same order, so all ranks switch to a new duplicate after the same
+number of calls, without agreement.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ RENEW_AFTER_CALLS = 1 << 22
 
 
 class RenewedCommunicator:
-    """Hands out a communicator for each next call, renewed every ``n_calls``.
+    """Returns the communicator of each call, renewed every ``n_calls`` calls.
 
-    The duplicate is begun at half-time with a nonblocking call. When it is due,
-    every rank has long begun it (ranks of an edge are only a few calls apart, so
-    ``n_calls`` must be more than twice that). Ask `is_ready` before `next` and do
-    something else meanwhile: MPI may make the duplicates of several edges one
-    after the other, and ranks may have begun them in different orders.
+    A nonblocking call begins the duplicate after half of the calls. When it is due, every
+    rank has begun it (ranks of an edge are only a few calls apart, so ``n_calls`` must be
+    more than twice that). Check `is_ready` before `next` and do other work meanwhile: MPI
+    may make the duplicates of several edges one after the other, and ranks may have begun
+    them in different orders.
 
-    Duplicates are made of a *seed* that carries nothing else: Open MPI 5.0 takes
-    the messages of an ``Idup`` for those of collectives that are under way on the
-    same communicator (seen: truncated messages, ranks that wait for ever).
+    Duplicates are made of a *seed* that carries nothing else: Open MPI 5.0 confuses the
+    messages of an ``Idup`` with those of collectives in flight on the same communicator
+    (seen: truncated messages, ranks that wait forever).
 
     Parameters
     ----------
     comm : Communicator
-        The seed; `free` frees it too. Collective, since the first duplicate is
-        made at once.
+        The seed; `free` frees it too. The constructor is collective, since it makes the first
+        duplicate.
     n_calls : int
         Calls on each duplicate.
     """
@@ -46,7 +46,7 @@ class RenewedCommunicator:
 
     @property
     def is_ready(self) -> bool:
-        """Whether `next` returns at once."""
+        """Whether `next` returns without waiting."""
         return self._calls_left > 0 or (self._begun is not None and self._begun[0].test())
 
     def next(self) -> Communicator:
@@ -69,7 +69,7 @@ class RenewedCommunicator:
         self.renewals += 1
 
     def free(self) -> None:
-        """Free the communicator, those before it and their seed. Collective."""
+        """Free all duplicates and the seed. Collective."""
         if self._begun is not None and self._begun[1] is not self._comm:
             request, fresh = self._begun
             while not request.test():

@@ -1,15 +1,15 @@
-"""Messages that ranks of one host read where they lie, instead of having them copied.
+"""Messages in shared memory, which ranks of one host read without a copy.
 
 ::
 
-    lender                                             borrower
+    sender                                             reader
     a message, in a block of its shared file
-    lend: a counter at 0, the block kept ── header ──> borrow: views of the lender's memory
-                                                       ... until the last one dies
-    the block is free, the counter too <─ counter + 1 ─ give back, with the next call
+    share: a reference counter, block kept ── header ──> map: views of the sender's memory
+                                                         ... until the last view dies
+    the block and the counter are free <── counter + 1 ── release, with the next call
 
-Nobody waits: whoever keeps what it borrowed keeps memory of the lender, as it would keep
-memory of its own. While every counter is taken, messages are sent as to another host.
+No rank waits: a reader that keeps a message occupies memory of the sender instead of its own
+memory. While all counters are in use, messages are sent as to another host.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from hpcstream.memory.shared_arena import (
     map_extent,
 )
 
-LOANS = 1024
-"""Messages of one rank that others may have at once."""
+MAX_SHARED = 1024
+"""Most messages of one rank that others read at the same time."""
 
 _TOKEN_BYTES = 16
 _COUNTERS_AT = 4096  # in the head of the file; the token is at 0
@@ -50,42 +50,43 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 Bytes = npt.NDArray[np.uint8]
 
 
-class Loan(NamedTuple):
-    """What a borrower must know: three words of a header.
+class MessageHandle(NamedTuple):
+    """The location of a shared message: three words of a header.
 
     Attributes
     ----------
-    place : int
-        Of the message in the lender's file, in bytes.
+    offset : int
+        Of the message in the sender's file, in bytes.
     counter : int
+        Number of its reference counter.
     extent : int
         The range of the file to map, as `Extent.word`.
     """
 
-    place: int
+    offset: int
     counter: int
     extent: int
 
 
-class _Lent(NamedTuple):
-    data: Bytes  # kept until everyone has given it back
-    n_borrowers: int
+class _Shared(NamedTuple):
+    data: Bytes  # kept until all readers have released it
+    n_readers: int
 
 
-class Lender:
-    """Messages of this process that others read, and what is to be told of them.
+class SharedMessages:
+    """The messages of this process that other ranks of the host read.
 
     Attributes
     ----------
     file : SharedFile
-        Which others map.
+        The file in memory that readers map.
     pool : BufferPool
-        Memory of the file: only what is taken from it can be lent.
+        Buffers in the file: only these can be shared.
 
     Raises
     ------
     OSError
-        The kernel makes no files in memory.
+        The kernel does not support files in memory.
     """
 
     def __init__(self, node: int | None = None) -> None:
@@ -95,11 +96,11 @@ class Lender:
         mapper = SharedArenaMapper(self.file, node)
         self.pool = BufferPool(node=node, name="exchange", arena_factory=mapper)
         self._counts = _counters(self.file.head)
-        self._free = list(range(LOANS))
-        self._lent: dict[int, _Lent] = {}
+        self._free = list(range(MAX_SHARED))
+        self._shared: dict[int, _Shared] = {}
 
-    def lend(self, data: Bytes, n_borrowers: int) -> Loan | None:
-        """Let others read a buffer of the pool; None if it is not one, or too many are lent."""
+    def share(self, data: Bytes, n_readers: int) -> MessageHandle | None:
+        """Share a buffer of the pool; None if it is not of the pool or no counter is free."""
         lease = data.base
         if not isinstance(lease, Lease):
             return None
@@ -111,42 +112,42 @@ class Lender:
             return None
         counter = self._free.pop()
         self._counts[counter] = 0
-        self._lent[counter] = _Lent(data, n_borrowers)
-        return Loan(arena.extent.start + block.offset, counter, arena.extent.word)
+        self._shared[counter] = _Shared(data, n_readers)
+        return MessageHandle(arena.extent.start + block.offset, counter, arena.extent.word)
 
     @property
-    def n_lent(self) -> int:
-        """Messages that somebody has not given back."""
+    def n_shared(self) -> int:
+        """Number of messages that some reader has not released."""
         self._collect()
-        return len(self._lent)
+        return len(self._shared)
 
     def _collect(self) -> None:
-        """Take back what every borrower has given back."""
-        if not self._lent:
+        """Free the messages that all readers have released."""
+        if not self._shared:
             return
         from hpcstream.kernels.counters import read_counts
 
-        counters = np.array(list(self._lent), dtype=np.int64)
+        counters = np.array(list(self._shared), dtype=np.int64)
         counts = np.empty_like(counters)
         read_counts(self._counts, counters, counts)
         for counter, count in zip(counters.tolist(), counts.tolist(), strict=True):
-            if count == self._lent[counter].n_borrowers:
-                del self._lent[counter]
+            if count == self._shared[counter].n_readers:
+                del self._shared[counter]
                 self._free.append(counter)
 
     def trim(self) -> None:
-        """Give back the memory that no message is in."""
+        """Return unused memory to the system."""
         self._collect()
         self.pool.trim()
 
-    def card(self) -> bytes:
-        """Return what other processes of the host need to find the file."""
-        facts = (_BOOT.read_text(), os.getpid(), self.file.number, self._token.hex())
-        return json.dumps(facts).encode()
+    def locator(self) -> bytes:
+        """Return what other processes of the host need to open the file."""
+        parts = (_BOOT.read_text(), os.getpid(), self.file.number, self._token.hex())
+        return json.dumps(parts).encode()
 
 
-class _Borrowed(np.ndarray[Any, Any]):
-    """What every view of a borrowed message keeps alive. Never handed out itself."""
+class _Mapped(np.ndarray[Any, Any]):
+    """The base of all views of a mapped message, released when the last view dies."""
 
     __slots__ = ("counter", "peer")
     peer: Peer
@@ -154,19 +155,19 @@ class _Borrowed(np.ndarray[Any, Any]):
 
     def __del__(self) -> None:
         try:
-            self.peer.unread.append(self.counter)
-        except AttributeError:  # a view of it, not what was borrowed
+            self.peer.unreleased.append(self.counter)
+        except AttributeError:  # a view, not the base
             return
 
 
 class Peer:
-    """The shared file of another rank, as this process sees it.
+    """The shared file of another rank, mapped into this process.
 
     Attributes
     ----------
-    unread : deque of int
-        Counters of messages with no view left, not given back yet. A view may die
-        anywhere, in any thread: so it is only noted.
+    unreleased : deque of int
+        Counters of messages without a view that `release` has not counted yet. A view may
+        die at any time and in any thread, so its death only appends here.
     """
 
     def __init__(self, path: str) -> None:
@@ -176,25 +177,25 @@ class Peer:
         self._head = map_extent(self._number, head, mmap.PROT_READ | mmap.PROT_WRITE)
         self._counts = _counters(self._head)
         self._mapped: dict[int, tuple[mmap.mmap, int]] = {}
-        self.unread: deque[int] = deque()
+        self.unreleased: deque[int] = deque()
 
     @property
     def token(self) -> bytes:
-        """What the file begins with."""
+        """The token at the beginning of the file."""
         return self._head[:_TOKEN_BYTES]
 
-    def borrow(self, loan: Loan, n_bytes: int) -> Bytes:
-        """Return bytes of a message: uint8[n_bytes], to read only.
+    def map(self, handle: MessageHandle, n_bytes: int) -> Bytes:
+        """Return the bytes of a message: uint8[n_bytes], read-only.
 
         Raises
         ------
         MemoryError
             The memory cannot be mapped.
         """
-        memory, start = self._mapped.get(loan.extent) or self._map(loan.extent)
-        borrowed = _Borrowed((n_bytes,), np.uint8, memory, loan.place - start)
-        borrowed.peer, borrowed.counter = self, loan.counter
-        return borrowed.view(np.ndarray)
+        memory, start = self._mapped.get(handle.extent) or self._map(handle.extent)
+        mapped = _Mapped((n_bytes,), np.uint8, memory, handle.offset - start)
+        mapped.peer, mapped.counter = self, handle.counter
+        return mapped.view(np.ndarray)
 
     def _map(self, word: int) -> tuple[mmap.mmap, int]:
         extent = Extent.of_word(word)
@@ -208,99 +209,99 @@ class Peer:
         self._mapped[word] = memory, extent.start
         return self._mapped[word]
 
-    def give_back(self) -> None:
-        """Tell the lender of the messages that nobody here reads any more."""
-        if not self.unread:
+    def release(self) -> None:
+        """Increment the counters of the messages that have no view left in this process."""
+        if not self.unreleased:
             return
         from hpcstream.kernels.counters import add_one
 
-        counters = [self.unread.popleft() for _ in range(len(self.unread))]
+        counters = [self.unreleased.popleft() for _ in range(len(self.unreleased))]
         add_one(self._counts, np.array(counters, dtype=np.int64))
 
 
 class Nearby(NamedTuple):
-    """The ranks of a communicator that read each other's messages.
+    """The ranks of a communicator that share messages in memory.
 
     Attributes
     ----------
-    lender : Lender
-        This rank's own messages.
+    own : SharedMessages
+        The messages of this rank.
     peers : mapping of int to Peer
-        The others, by rank.
+        The files of the other ranks, by rank.
     """
 
-    lender: Lender
+    own: SharedMessages
     peers: Mapping[int, Peer]
 
     def within(self, members: tuple[int, ...]) -> Nearby | None:
-        """Return the same for a communicator of some ranks; None if no other is near."""
+        """Return the subset within ``members``, by their ranks there; None if it has no peer."""
         peers = {i: self.peers[rank] for i, rank in enumerate(members) if rank in self.peers}
-        return Nearby(self.lender, peers) if peers else None
+        return Nearby(self.own, peers) if peers else None
 
 
 def find_nearby(
     comm: Communicator, *, allowed: bool = True
 ) -> Generator[None, None, Nearby | None]:
-    """Return the ranks that can read each other's memory. Collective; yields while waiting.
+    """Return the ranks that can share memory with this one. Collective; yields while waiting.
 
-    They are on one host, run as one user, and see each other's processes. Ranks that do
-    not, and those that are not ``allowed``, send their messages.
+    They run on one host, as one user, and see each other's processes. All other ranks, and
+    those that are not ``allowed``, send their messages.
     """
     for known in _known.values():
-        known.give_back()
-    lender = _own_lender() if allowed and comm.size > 1 else None
-    own = lender.card() if lender else b""
-    cards = yield from gather_bytes(comm, own)
+        known.release()
+    messages = _own_messages() if allowed and comm.size > 1 else None
+    own = messages.locator() if messages else b""
+    locators = yield from gather_bytes(comm, own)
     peers = {}
-    for rank, card in enumerate(cards):
-        peer = _peer_of(card, own) if own and card and rank != comm.rank else None
+    for rank, locator in enumerate(locators):
+        peer = _peer_of(locator, own) if own and locator and rank != comm.rank else None
         if peer is not None:
             peers[rank] = peer
     answers = yield from gather_bytes(comm, json.dumps(list(peers)).encode())
     mutual = {rank: peer for rank, peer in peers.items() if comm.rank in json.loads(answers[rank])}
-    return Nearby(lender, mutual) if lender and mutual else None
+    return Nearby(messages, mutual) if messages and mutual else None
 
 
 def trim() -> None:
-    """Give back what nobody reads any more, here and as far as others have said so.
+    """Release messages without views, and return unused memory to the system.
 
-    For the end of a job, as `BufferPool.trim`.
+    Called at the end of a job, as is `BufferPool.trim`.
     """
     for peer in _known.values():
-        peer.give_back()
-    lender = _own_lender() if _own_lender.cache_info().currsize else None
-    if lender is not None:
-        lender.trim()
+        peer.release()
+    own = _own_messages() if _own_messages.cache_info().currsize else None
+    if own is not None:
+        own.trim()
 
 
 @functools.cache
-def _own_lender() -> Lender | None:
-    """Return the lender of this process; None where the system has no such memory."""
+def _own_messages() -> SharedMessages | None:
+    """Return the shared messages of this process; None if the system does not support them."""
     from hpcstream.kernels.counters import IS_ATOMIC
 
     if not IS_ATOMIC:
         return None
     try:
-        lender = Lender(process_pool().node)
-        lender.card()
+        own = SharedMessages(process_pool().node)
+        own.locator()
     except (AttributeError, OSError):
         return None
-    return lender
+    return own
 
 
 _known: dict[str, Peer] = {}
-"""Peers by token: what an earlier job borrowed is given back by the next one."""
+"""Peers by token. They outlive a job, so that the next one releases what it still had mapped."""
 
 
-def _peer_of(card: bytes, own: bytes) -> Peer | None:
-    boot, process, number, token = json.loads(card)
+def _peer_of(locator: bytes, own: bytes) -> Peer | None:
+    boot, process, number, token = json.loads(locator)
     if boot != json.loads(own)[0]:
         return None
     if token not in _known:
         path = f"/proc/{process}/fd/{number}"
         try:
             if not os.readlink(path).startswith("/memfd:hpcstream"):
-                return None  # another process of this number, in a namespace of its own
+                return None  # another process with this number, in another namespace
             peer = Peer(path)
         except OSError:
             return None
@@ -311,4 +312,4 @@ def _peer_of(card: bytes, own: bytes) -> Peer | None:
 
 
 def _counters(head: mmap.mmap) -> npt.NDArray[np.int64]:
-    return np.frombuffer(head, dtype=np.int64, count=LOANS, offset=_COUNTERS_AT)
+    return np.frombuffer(head, dtype=np.int64, count=MAX_SHARED, offset=_COUNTERS_AT)

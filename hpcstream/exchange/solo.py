@@ -1,4 +1,4 @@
-"""`Communicator` of one rank, without MPI: what a plain ``python job.py`` runs on."""
+"""`Communicator` of one rank, without MPI, for a plain ``python job.py``."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class SoloCommunicator:
         return []
 
     def free(self) -> None:
-        """Nothing is held."""
+        """Do nothing."""
 
     def abort(self, code: int) -> None:
         os._exit(code)

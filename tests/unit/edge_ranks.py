@@ -12,7 +12,7 @@ from hpcstream.exchange.edges.base import Edge, RoundEnd, RoundInput
 from hpcstream.exchange.edges.calls import EdgeGroup, EdgeMemory
 from hpcstream.exchange.edges.collective import CollectiveEdge, EdgeLimits
 from hpcstream.exchange.partitioning import HashPartitioning
-from hpcstream.exchange.shared_messages import Lender, Nearby, Peer
+from hpcstream.exchange.shared_messages import Nearby, Peer, SharedMessages
 from hpcstream.testing import Simulation
 
 SCHEMA = pa.schema({"key": pa.int64(), "sender": pa.int64(), "position": pa.int64()})
@@ -26,14 +26,14 @@ class HeapPool:
 
 
 def nearby_on(hosts: Sequence[int]) -> list[Nearby | None]:
-    """Return for each rank those that share its host; each has a file of its own."""
-    lenders = [Lender() for _ in hosts]
-    paths = [f"/proc/self/fd/{lender.file.number}" for lender in lenders]
+    """Return for each rank those that share its host; each has its own file."""
+    shared = [SharedMessages() for _ in hosts]
+    paths = [f"/proc/self/fd/{own.file.number}" for own in shared]
     found: list[Nearby | None] = []
     for rank, host in enumerate(hosts):
-        near = [other for other, one in enumerate(hosts) if one == host and other != rank]
+        near = [other for other, its in enumerate(hosts) if its == host and other != rank]
         peers = {other: Peer(paths[other]) for other in near}
-        found.append(Nearby(lenders[rank], peers) if peers else None)
+        found.append(Nearby(shared[rank], peers) if peers else None)
     return found
 
 

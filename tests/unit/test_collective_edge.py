@@ -136,8 +136,8 @@ def test_every_row_comes_once_where_some_ranks_read_the_memory_of_others(
     del ranks, edge
     for own in filter(None, nearby):
         for peer in own.peers.values():
-            peer.give_back()
-    assert [own.lender.n_lent for own in filter(None, nearby)] == [0] * (size - nearby.count(None))
+            peer.release()
+    assert [near.own.n_shared for near in filter(None, nearby)] == [0] * (size - nearby.count(None))
 
 
 def test_ranks_of_one_host_send_no_payload():
@@ -149,14 +149,14 @@ def test_ranks_of_one_host_send_no_payload():
     assert all_received(ranks) == sent(everyone(3, [5, 5000, 40_000]))
 
 
-def test_messages_are_sent_while_too_many_are_lent(monkeypatch):
-    monkeypatch.setattr(shared_messages, "LOANS", 2)
+def test_messages_are_sent_while_too_many_are_shared(monkeypatch):
+    monkeypatch.setattr(shared_messages, "MAX_SHARED", 2)
     n_rounds = 6
 
     ranks = run_everyone(2, [5000] * n_rounds, nearby=nearby_on([0, 0]))
 
     n_payloads = (1 << 22) - ranks[0].edge._calls._payloads._calls_left
-    assert n_payloads == n_rounds - 2  # every batch is kept: what is lent does not come back
+    assert n_payloads == n_rounds - 2  # every batch is kept: no message is released
     assert all_received(ranks) == sent(everyone(2, [5000] * n_rounds))
 
 
@@ -165,9 +165,9 @@ def test_what_others_still_read_is_not_written_again():
     ranks = run_everyone(2, [5000] * 4, nearby=nearby)
     before = all_received(ranks)
 
-    for own in nearby:
+    for near in nearby:
         for _ in range(20):
-            own.lender.pool.take(150_000)[:] = 0xEE
+            near.own.pool.take(150_000)[:] = 0xEE
 
     assert all_received(ranks) == before == sent(everyone(2, [5000] * 4))
 

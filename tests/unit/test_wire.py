@@ -232,5 +232,5 @@ def test_a_format_serves_messages_of_changing_shape(pool):
 def test_a_block_of_another_row_count_is_noticed(pool):
     batch = pa.record_batch({"a": [1, 2]})
     wire = WireFormat(batch.schema, pool)
-    with pytest.raises(AssertionError, match="a block of 2 rows came as one of 3"):
+    with pytest.raises(AssertionError, match="expected a block of 3 rows, got 2"):
         wire.decode(wire.encode_whole(batch).data, 3)

@@ -1,10 +1,10 @@
-"""Edges: what carries numbered rounds from one task to the next.
+"""Edges carry numbered rounds from one task to the next.
 
-Every edge, local or over ranks, speaks the same words:
+Every edge, local or over ranks, has the same interface:
 
-* the producer asks `may_start`, then for each round `send`s batches and
-  `close`s the round, perhaps empty;
-* the consumer asks `has_round`, and `take`s rounds in order.
+* the producer checks `may_start`, then for each round calls `send` with batches and
+  `close`, also for an empty round;
+* the consumer checks `has_round`, and calls `take` for rounds in order.
 
 `send` and `close` are generators that yield while the edge has no room.
 """
@@ -24,16 +24,16 @@ from hpcstream.metric import BYTES, Counter
 
 @dataclass(slots=True)
 class RoundInput:
-    """One round of one edge, as its consumer gets it.
+    """One round of one edge, as received by its consumer.
 
     Attributes
     ----------
     batches : list of pyarrow.RecordBatch
-        In order of sending rank, then of position.
+        In order of sending rank, then in the order in which they were sent.
     watermark : int or None
-        Mark of the senders together (`hpcstream.columns.event_time.least_mark`).
+        Common mark of the senders (`hpcstream.columns.event_time.least_mark`).
     busy : bool
-        Whether any source behind the edge had rows in this round.
+        Whether any source upstream of the edge had rows in this round.
     """
 
     batches: list[pa.RecordBatch] = field(default_factory=list)
@@ -43,16 +43,19 @@ class RoundInput:
 
 @dataclass(frozen=True, slots=True)
 class RoundEnd:
-    """What a producer says when it closes a round.
+    """State of a producer at the end of a round.
 
     Attributes
     ----------
     watermark : int
-        No row before it will come; `MAX_TIME`: none at all. May be less than in the round
-        before, if a part of the producer's input was idle and has woken.
+        No row before it will follow; `MAX_TIME`: no row at all. May be less than in the
+        previous round if a part of the producer's input was idle and has resumed.
     idle : bool
-        Its input is idle: whatever the watermark, nobody waits for it.
-    busy, abort : bool
+        The producer's input is idle: consumers ignore its watermark.
+    busy : bool
+        A source upstream of the producer had rows in this round.
+    abort : bool
+        The producer, or a rank that it heard of, has failed.
     """
 
     watermark: int
@@ -62,17 +65,17 @@ class RoundEnd:
 
     @classmethod
     def of(cls, mark: int | None, *, busy: bool) -> RoundEnd:
-        """Return the end of a round of a producer that has this mark."""
+        """Return the end of a round for a mark."""
         return cls(MIN_TIME if mark is None else mark, idle=mark is None, busy=busy)
 
     @property
     def mark(self) -> int | None:
-        """What the producer promises, as `hpcstream.columns.event_time.least_mark` takes it."""
+        """The mark, as `hpcstream.columns.event_time.least_mark` expects it."""
         return None if self.idle else self.watermark
 
 
 class Edge(Protocol):
-    """The words above; `progress` moves messages and says whether anything moved."""
+    """The interface of all edges; the module docstring describes its use."""
 
     @property
     def name(self) -> str:
@@ -80,11 +83,11 @@ class Edge(Protocol):
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes that this rank gave to the edge."""
+        """Bytes that this rank has sent."""
 
     @property
     def busy_round(self) -> int:
-        """Last round in which a source behind the edge had rows; -1 before."""
+        """Last round in which a source upstream had rows; -1 if there was none."""
 
     def may_start(self, round_number: int) -> bool:
         """Return whether the producer may open this round."""
@@ -96,47 +99,47 @@ class Edge(Protocol):
         """Close the open round; yield while there is no room."""
 
     def note_blocked(self, round_number: int) -> None:
-        """Note that the round is begun here, but waits on another edge."""
+        """Note that this rank has begun the round, but is blocked on another edge."""
 
     def finish(self, end_round: int) -> None:
-        """Say that ``end_round - 1`` was the last round."""
+        """End the stream: ``end_round - 1`` was the last round."""
 
     def reached_by(self, round_number: int) -> int | None:
-        """Return the greatest mark that all producers had together in any round so far.
+        """Return the greatest common mark of all producers in any round so far.
 
-        None as long as not all of them have closed ``round_number``, or this rank does not
-        know that they have. In rounds after that one, time may have gone on.
+        None as long as this rank does not know that all of them have closed ``round_number``.
+        The mark may be of a later round.
         """
 
     def has_round(self, round_number: int) -> bool:
-        """Return whether all of this round is here."""
+        """Return whether the round has arrived completely."""
 
     def take(self, round_number: int) -> RoundInput:
-        """Return the next round, and make room for another."""
+        """Return the next round and free its room."""
 
     def progress(self) -> bool:
-        """Move messages; return whether anything moved."""
+        """Progress messages; return whether anything has changed."""
 
     def free(self) -> None:
-        """Give the communicators back, after the end. Collective over the edge's ranks."""
+        """Free the communicators, after the end. Collective over the edge's ranks."""
 
     def snapshot(self) -> float | None:
-        """Return the measured bytes of a row, if they decide what is sent when."""
+        """Return the measured bytes per row if they determine what is sent when."""
 
     def restore(self, row_bytes: float, first_round: int) -> None:
-        """Go on as the edge that a snapshot was taken of; call before the first round."""
+        """Restore a snapshot; call before the first round."""
 
     @property
     def behind(self) -> list[int]:
-        """Producers, by their numbers on the edge, whose next step it waits for, if it knows."""
+        """Producers, by their ranks on the edge, whose next step it waits for, if known."""
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is under way, nor will be, on any rank."""
+        """Whether nothing is in flight, or will be, on any rank."""
 
     @property
     def abort_seen(self) -> bool:
-        """Whether another rank said that it, or one it heard of, has failed."""
+        """Whether another rank reported a failure."""
 
 
 class LocalEdge:
@@ -176,7 +179,7 @@ class LocalEdge:
         return iter(())
 
     def note_blocked(self, round_number: int) -> None:
-        """Nobody waits for the producer of a local edge to post anything."""
+        """Do nothing: no other rank waits for a local edge."""
 
     def finish(self, end_round: int) -> None:
         self._finished = True
@@ -196,13 +199,13 @@ class LocalEdge:
         return False
 
     def free(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is no communicator."""
 
     def snapshot(self) -> None:
-        """Return nothing: no bytes are sent."""
+        """Return None: no bytes are sent."""
 
     def restore(self, row_bytes: float, first_round: int) -> None:
-        """Nothing depends on the bytes of a row."""
+        """Do nothing: the edge has no state to restore."""
 
     @property
     def behind(self) -> list[int]:

@@ -1,10 +1,10 @@
-"""Numbered collective calls: one all-to-all of headers and, if any says so, one of payload.
+"""Numbered collective calls: an all-to-all of headers and, if any requires it, one of payload.
 
-The transport below `CollectiveEdge`. It knows nothing of rounds: a call carries a
-header with a few numbers, and perhaps a message, from every rank to every rank.
-Small messages travel inside the header's slot. Others are lent to the ranks that can
-read this one's memory; if there are consumers that cannot, the rank sets `PAYLOAD`, which
-all ranks see, so that all post the payload call or none.
+The transport below `CollectiveEdge`, which is independent of rounds: a call carries a
+header with a few numbers, and optionally a message, from every rank to every rank.
+Small messages travel inside the header's slot. Others are shared with the ranks that can
+map this rank's memory; if there are consumers that cannot, the rank sets `PAYLOAD`, which
+all ranks see, so that either all ranks post the payload call or none does.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from hpcstream.exchange.edges.header import (
     FLAGS,
     HEADER_BYTES,
     HEADER_WORDS,
-    LENT,
+    OFFSET,
     PAYLOAD,
-    PLACE,
     ROUND,
     ROWS,
+    SHARED,
     WATERMARK,
     inline_bytes,
 )
 from hpcstream.exchange.renewal import RenewedCommunicator
-from hpcstream.exchange.shared_messages import Loan, Nearby, Peer
+from hpcstream.exchange.shared_messages import MessageHandle, Nearby, Peer
 from hpcstream.exchange.wire.format import Pool
 from hpcstream.exchange.wire.message import Message
 
@@ -40,21 +40,21 @@ _ALIGNMENT = 64
 
 
 class EdgeGroup(NamedTuple):
-    """Who takes part in an edge, as ranks of the edge's own communicator."""
+    """Producers and consumers of an edge, as ranks of the edge's communicator."""
 
     producers: tuple[int, ...]
     consumers: tuple[int, ...]
 
 
 class EdgeMemory(NamedTuple):
-    """Where an edge keeps messages.
+    """The memory of an edge's messages.
 
     Attributes
     ----------
     pool : Pool
-        For those received; also for those sent, if nobody is near.
+        For received messages, and for sent ones if ``nearby`` is None.
     nearby : Nearby or None
-        The ranks of the edge's communicator that read each other's memory.
+        The ranks of the edge's communicator that share memory.
     """
 
     pool: Pool
@@ -62,17 +62,17 @@ class EdgeMemory(NamedTuple):
 
     @property
     def send_pool(self) -> Pool:
-        """Where messages are built."""
-        return self.nearby.lender.pool if self.nearby else self.pool
+        """The pool of messages to send."""
+        return self.nearby.own.pool if self.nearby else self.pool
 
 
 class Call:
-    """One posted call: headers under way, then perhaps payload, then complete.
+    """One posted call: headers in flight, then payload if there is any, then complete.
 
     Attributes
     ----------
     headers : list of list of int
-        What each rank sent here, once it is in; see `hpcstream.exchange.edges.header`.
+        The header from each rank, empty until received; see `hpcstream.exchange.edges.header`.
     """
 
     __slots__ = ("headers", "message", "payload", "payload_request", "request", "slot", "starts")
@@ -88,23 +88,23 @@ class Call:
 
     @property
     def is_complete(self) -> bool:
-        """Whether headers, and payload if there is any, are in."""
+        """Whether headers, and payload if there is any, have been received."""
         if not self.headers:
             return False
         return self.payload_request is None or self.payload_request.test()
 
 
 class CallSequence:
-    """Posts calls in order and hands them out, complete, in the same order.
+    """Posts calls in order and returns completed calls in the same order.
 
     Parameters
     ----------
     headers, payloads : Communicator
         Private to this sequence. Every rank posts the same number of calls.
     group : EdgeGroup
-        Who has something to say, and who is told; headers reach everyone.
+        Producers and consumers of messages; headers reach all ranks.
     depth : int
-        Calls that may be under way.
+        Most calls in flight.
     memory : EdgeMemory
         Messages given to `post` are in its ``send_pool``.
     """
@@ -128,16 +128,16 @@ class CallSequence:
         self._consumers = np.array(group.consumers, dtype=np.int64)
         self._consumes = self.rank in group.consumers
         nearby = memory.nearby
-        self._lender = nearby.lender if nearby else None
+        self._own = nearby.own if nearby else None
         self._peers: Mapping[int, Peer] = nearby.peers if nearby else {}
-        self._near = [place for place, rank in enumerate(self._targets) if rank in self._peers]
+        self._near = [index for index, rank in enumerate(self._targets) if rank in self._peers]
         self._near_ranks = self._consumers[self._near]
         self._far = [
-            (place, rank)
-            for place, rank in enumerate(self._targets)
+            (index, rank)
+            for index, rank in enumerate(self._targets)
             if rank not in self._peers and rank != self.rank
         ]
-        self._others = [(place, r) for place, r in enumerate(self._targets) if r != self.rank]
+        self._others = [(index, r) for index, r in enumerate(self._targets) if r != self.rank]
         self._pool = memory.pool
         self._inline = inline_bytes(self.size)
         shape = (depth, self.size, HEADER_BYTES + self._inline)
@@ -148,7 +148,7 @@ class CallSequence:
 
     @property
     def under_way(self) -> int:
-        """Number of calls that are posted and not complete."""
+        """Number of calls that are posted and not yet returned."""
         return len(self._under_way)
 
     @property
@@ -159,16 +159,16 @@ class CallSequence:
     # -- posting -----------------------------------------------------------------------
 
     def post(self, flags: int, round_number: int, watermark: int, message: Message | None) -> None:
-        """Post the next call. Collective, but does not wait."""
+        """Post the next call. Collective; does not wait."""
         for peer in self._peers.values():
-            if peer.unread:
-                peer.give_back()
+            if peer.unreleased:
+                peer.release()
         slot = self._free_slots.pop()
         outgoing = self._send_slots[slot]
         words = outgoing.view(np.int64)[:, :HEADER_WORDS]
         words[:, ROWS] = 0
         if message is not None:
-            flags |= self._place(message, outgoing, words)
+            flags |= self._write_message(message, outgoing, words)
         words[:, FLAGS] = flags
         words[:, ROUND] = round_number
         words[:, WATERMARK] = watermark
@@ -178,45 +178,45 @@ class CallSequence:
         )
         self._under_way.append(Call(slot, request, message))
 
-    def _place(self, message: Message, outgoing: np.ndarray, words: np.ndarray) -> int:
-        """Write where each consumer finds its rows; return the flags that say how."""
-        counts = message.counts.tolist()  # few: as Python numbers they are summed sooner
+    def _write_message(self, message: Message, outgoing: np.ndarray, words: np.ndarray) -> int:
+        """Write the location of each consumer's rows; return the flags of how they are sent."""
+        counts = message.counts.tolist()  # few: Python sums them faster than NumPy
         words[self._consumers, ROWS] = message.rows
         words[self._consumers, BYTES] = message.counts
         self.bytes_sent += sum(counts)
         if self._fit_inline(counts, self._others):
             self._copy_inline(outgoing, message, self._others)
             return 0
-        if not self._lend(message, counts, words):
+        if not self._share(message, counts, words):
             return PAYLOAD
         if not self._fit_inline(counts, self._far):
-            return LENT | PAYLOAD
+            return SHARED | PAYLOAD
         self._copy_inline(outgoing, message, self._far)
-        return LENT
+        return SHARED
 
-    def _lend(self, message: Message, counts: list[int], words: np.ndarray) -> bool:
-        """Lend a message to the ranks that can read it; False if there is none, or no room."""
-        n_borrowers = sum(counts[place] > 0 for place in self._near)
-        if self._lender is None or not n_borrowers:
+    def _share(self, message: Message, counts: list[int], words: np.ndarray) -> bool:
+        """Share a message with nearby consumers; False if there are none or no counter is free."""
+        n_readers = sum(counts[index] > 0 for index in self._near)
+        if self._own is None or not n_readers:
             return False
-        loan = self._lender.lend(message.data, n_borrowers)
-        if loan is None:
+        handle = self._own.share(message.data, n_readers)
+        if handle is None:
             return False
-        words[self._near_ranks, PLACE] = loan.place + message.displacements[self._near]
-        words[:, COUNTER] = loan.counter
-        words[:, EXTENT] = loan.extent
+        words[self._near_ranks, OFFSET] = handle.offset + message.displacements[self._near]
+        words[:, COUNTER] = handle.counter
+        words[:, EXTENT] = handle.extent
         return True
 
     def _fit_inline(self, counts: list[int], targets: Sequence[tuple[int, int]]) -> bool:
-        return all(counts[place] <= self._inline for place, _ in targets)
+        return all(counts[index] <= self._inline for index, _ in targets)
 
     def _copy_inline(
         self, outgoing: np.ndarray, message: Message, targets: Sequence[tuple[int, int]]
     ) -> None:
-        for place, rank in targets:
-            n_bytes = int(message.counts[place])
+        for index, rank in targets:
+            n_bytes = int(message.counts[index])
             if n_bytes:
-                start = int(message.displacements[place])
+                start = int(message.displacements[index])
                 outgoing[rank, HEADER_BYTES : HEADER_BYTES + n_bytes] = message.data[
                     start : start + n_bytes
                 ]
@@ -224,7 +224,7 @@ class CallSequence:
     # -- completing --------------------------------------------------------------------
 
     def progress(self) -> bool:
-        """Test headers and post payloads, in the order of the calls; True if any came in."""
+        """Test headers and post payloads, in call order; True if any header has arrived."""
         moved = False
         for call in self._under_way:
             if call.headers:
@@ -236,13 +236,13 @@ class CallSequence:
         return moved
 
     def take_complete(self) -> Call | None:
-        """Return the oldest call if it is complete, to be given to `release` when it is read."""
+        """Return the oldest call if it is complete; call `release` once it is read."""
         if self._under_way and self._under_way[0].is_complete:
             return self._under_way.popleft()
         return None
 
     def release(self, call: Call) -> None:
-        """Let the place of a call be used again."""
+        """Free the slot of a call."""
         self._free_slots.append(call.slot)
 
     def _read_headers(self, call: Call) -> None:
@@ -259,8 +259,8 @@ class CallSequence:
         if message is not None and call.headers[self.rank][FLAGS] & PAYLOAD:
             send_counts[self._consumers] = message.counts
             send_starts[self._consumers] = message.displacements
-            send_counts[self.rank] = 0  # our own rows stay where they are
-            if call.headers[self.rank][FLAGS] & LENT:
+            send_counts[self.rank] = 0  # own rows are not sent
+            if call.headers[self.rank][FLAGS] & SHARED:
                 send_counts[self._near_ranks] = 0
             outgoing = message.data
         receive_counts, total = self._lay_out(call)
@@ -275,7 +275,7 @@ class CallSequence:
         )
 
     def _lay_out(self, call: Call) -> tuple[np.ndarray, int]:
-        """Give each sender its aligned place in the buffer to receive into."""
+        """Compute each sender's aligned offset in the receive buffer."""
         counts = np.zeros(self.size, dtype=np.int64)
         call.starts, total = [0] * self.size, 0
         if not self._consumes:
@@ -288,30 +288,30 @@ class CallSequence:
         return counts, total
 
     def _is_sent(self, rank: int, header: list[int]) -> bool:
-        """Whether what a rank has for this one comes with the payload call."""
-        is_lent = header[FLAGS] & LENT and rank in self._peers
-        return bool(header[FLAGS] & PAYLOAD) and not is_lent
+        """Whether a rank sends its rows for this one with the payload call."""
+        is_shared = header[FLAGS] & SHARED and rank in self._peers
+        return bool(header[FLAGS] & PAYLOAD) and not is_shared
 
     def memory_of(self, call: Call, rank: int) -> np.ndarray:
-        """Return what ``rank`` has for us in a complete call: uint8[bytes], ours to keep."""
+        """Return what ``rank`` sent in a complete call: uint8[bytes], valid beyond `release`."""
         header = call.headers[rank]
         n_bytes = header[BYTES]
         if rank == self.rank:
-            assert call.message is not None, "a rank gets from itself what it sent"
+            assert call.message is not None, "a rank receives its own message"
             start = int(call.message.displacements[self._targets.index(rank)])
             return call.message.data[start : start + n_bytes]
-        if header[FLAGS] & LENT and rank in self._peers:
-            loan = Loan(header[PLACE], header[COUNTER], header[EXTENT])
-            return self._peers[rank].borrow(loan, n_bytes)
+        if header[FLAGS] & SHARED and rank in self._peers:
+            handle = MessageHandle(header[OFFSET], header[COUNTER], header[EXTENT])
+            return self._peers[rank].map(handle, n_bytes)
         if header[FLAGS] & PAYLOAD:
-            assert call.payload is not None, "a payload was announced and not received"
+            assert call.payload is not None, "payload was announced but not received"
             start = call.starts[rank]
             return call.payload[start : start + n_bytes]
-        memory = self._pool.take(n_bytes)  # the slot is used again: small rows are copied out
+        memory = self._pool.take(n_bytes)  # the slot is reused, so inline messages are copied
         memory[:] = self._receive_slots[call.slot, rank, HEADER_BYTES : HEADER_BYTES + n_bytes]
         return memory
 
     def free(self) -> None:
-        """Give the communicators back. Collective."""
+        """Free the communicators. Collective."""
         self._headers.free()
         self._payloads.free()

@@ -2,29 +2,29 @@
 
 All ranks of the edge, producers and consumers, take part in a sequence of
 numbered *calls*. A call is one nonblocking all-to-all of headers and, if any
-header says so, one nonblocking all-to-all-v of payload. In each call a rank
-sends the next *step* of its own stream of rounds, or a *filler*::
+header requires it, one nonblocking all-to-all-v of payload. In each call a rank
+sends the next *step* of its own stream of rounds, or an *empty step*::
 
     call      0          1          2          3          4
     rank 0   [r0 last]  [r1 more]  [r1 more]  [r1 last]  [r2 last]
-    rank 1   [r0 last]  [r1 last]  [r2 last]   filler     filler ...
+    rank 1   [r0 last]  [r1 last]  [r2 last]   empty      empty ...
 
-Steps say which round they belong to, so ranks need not agree on when a round
-takes one step more: only the number of calls must be the same everywhere. Rules:
+A step carries the number of its round, so ranks need not agree on the number of steps of
+a round: only the number of calls must be the same on all ranks. Rules:
 
 1. A rank posts a call when it has a step to send. It may start round *r* only
    when round *r - capacity* is complete on the edge and, if it also consumes,
-   consumed here. So nobody runs ahead of the slowest producer by more than
+   consumed here. So no rank runs ahead of the slowest producer by more than
    ``capacity`` rounds, nor of the slowest consumer by more than twice that.
 2. When all its calls are complete and some producer is behind the rank's own
-   last round (for a rank that only consumes: behind what it has room for), or
-   in the middle of a round, the rank posts a filler: that producer is bound to
-   post, and must not wait for us. A rank whose task is stuck in a round on
-   *another* edge counts that round as its last (`note_blocked`): a producer that
-   fills this edge in the same round would else wait for us, and we, there, for it.
-3. After its last round a producer sends a farewell. The edge is finished on all
-   ranks in the call that brings the last farewell, which is the same call
-   everywhere, so that no operation is left behind.
+   last round (for a rank that only consumes: behind the rounds it has room for), or
+   in the middle of a round, the rank posts an empty step: that producer is bound to
+   post a call, and must not wait for this rank. A rank whose task is blocked in a round on
+   *another* edge counts that round as its last (`note_blocked`): otherwise a producer that
+   fills this edge in the same round would wait for this rank, which waits there for it.
+3. After its last round a producer sends an *end-of-stream step*. The edge is finished on
+   all ranks in the call with the last of these, which is the same call everywhere, so
+   that no operation remains in flight.
 
 No deadlock: let *r* be the smallest unfinished round and *p* a producer that
 owes a step of it. Every other rank has either posted *p*'s next call, or is
@@ -74,36 +74,36 @@ class EdgeLimits(NamedTuple):
 
 
 class _Sender:
-    """What is known of one producer's stream."""
+    """The state of one producer's stream."""
 
     __slots__ = ("ended", "marks", "mid_round", "round")
 
     def __init__(self) -> None:
         self.round = -1
-        self.marks: deque[int | None] = deque()  # of its rounds that others have not closed
+        self.marks: deque[int | None] = deque()  # of its rounds that are not complete
         self.mid_round = False
         self.ended = False
 
 
 class CollectiveEdge:
-    """One edge on one rank; see the module's text for the protocol.
+    """One rank's end of an edge; the module docstring describes the protocol.
 
     Parameters
     ----------
     name : str
         For messages and metrics.
     headers, payloads : Communicator
-        Private to this edge; nothing else may use them.
+        Private to this edge.
     group : EdgeGroup
         Producers and consumers, as ranks of ``headers``.
     schema : pyarrow.Schema
         Of the rows, hidden columns included.
     partitioning : Partitioning
-        Which consumer gets which row.
+        Assigns each row to a consumer.
     limits : EdgeLimits
-        Rounds in flight and bytes a step.
+        Rounds in flight and bytes per step.
     memory : EdgeMemory
-        Where messages are built and received ones are kept.
+        Memory of sent and received messages.
     """
 
     bytes_sent = Gauge("sent", "_calls.bytes_sent", unit=BYTES)
@@ -122,8 +122,8 @@ class CollectiveEdge:
     ) -> None:
         self.name = name
         self.busy_round = -1
-        self.first_round = 0  # what round 0 is called by partitionings: more after a restore
-        self.fillers_posted = 0
+        self.first_round = 0  # the number of round 0 for partitionings: greater after a restore
+        self.empty_steps_posted = 0
         self._calls = CallSequence(
             headers, payloads, group, depth=limits.capacity + 2, memory=memory
         )
@@ -148,14 +148,14 @@ class CollectiveEdge:
         self._round = 0
         self._last_sent = -1
         self._blocked_round = -1
-        self._farewell_round: int | None = None
+        self._end_round: int | None = None
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self._abort_seen = False
 
     @property
     def calls_posted(self) -> int:
-        """Calls so far; the same number on every rank when the edge is finished."""
+        """Number of calls so far; the same on every rank when the edge is finished."""
         return self._calls.posted
 
     # -- the producer's side ---------------------------------------------------------
@@ -166,10 +166,10 @@ class CollectiveEdge:
         return self._complete >= oldest and (not self._consumes or self._taken >= oldest)
 
     def send(self, batch: pa.RecordBatch) -> Iterator[None]:
-        """Add a batch to the open round; steps go out as their budget is full.
+        """Add a batch to the open round; send a step whenever its size limit is reached.
 
-        Batches are cut where a step would become too large, but joined, which copies
-        them, only while they make less than half of one.
+        Batches are divided if a step would become too large. They are concatenated, which
+        copies them, only while they fill less than half a step.
         """
         start, n_rows = 0, batch.num_rows
         while start < n_rows:
@@ -186,7 +186,7 @@ class CollectiveEdge:
                 yield from self._post_step(STEP, MAX_TIME)
 
     def close(self, round_number: int, end: RoundEnd) -> Iterator[None]:
-        """Send what is left of the round with its last step."""
+        """Send the rest of the round with its last step."""
         assert round_number == self._round, f"{self.name}: rounds are closed in order"
         if end.abort:
             self._pending, self._pending_rows = [], 0
@@ -199,27 +199,27 @@ class CollectiveEdge:
         self._round += 1
 
     def finish(self, end_round: int) -> None:
-        """Say farewell after the last round, ``end_round - 1``. Rule 3."""
+        """Send the end-of-stream step after the last round, ``end_round - 1``. Rule 3."""
         if self._produces:
             assert self._round == end_round, f"{self.name}: round {self._round} is still open"
-            self._farewell_round = end_round
-            self._post_farewell()
+            self._end_round = end_round
+            self._post_end()
 
-    def _post_farewell(self) -> None:
-        if self._farewell_round is not None and self._calls.room:
+    def _post_end(self) -> None:
+        if self._end_round is not None and self._calls.room:
             self._post(STEP | LAST | END, MAX_TIME, None)
-            self._last_sent, self._farewell_round = self._farewell_round, None
+            self._last_sent, self._end_round = self._end_round, None
 
     def note_blocked(self, round_number: int) -> None:
-        """Note that this rank has begun the round, but waits on another edge. Rule 2."""
+        """Note that this rank has begun the round, but is blocked on another edge. Rule 2."""
         self._blocked_round = round_number
 
     def snapshot(self) -> float:
-        """Return the measured bytes of a row, which decide where a round is cut into steps."""
+        """Return the measured bytes per row, which determine how a round is divided into steps."""
         return self._row_bytes
 
     def restore(self, row_bytes: float, first_round: int) -> None:
-        """Go on as the edge that a snapshot was taken of; call before the first round."""
+        """Restore a snapshot; call before the first round."""
         self._row_bytes = row_bytes
         self.first_round = first_round
 
@@ -227,7 +227,7 @@ class CollectiveEdge:
         return max(1, int(self._step_bytes / self._row_bytes))
 
     def _post_step(self, flags: int, watermark: int) -> Iterator[None]:
-        while self._calls.room <= 1:  # the last one is for the farewell
+        while self._calls.room <= 1:  # the last slot is reserved for the end-of-stream step
             yield
         self._post(flags, watermark, self._encode() if self._pending_rows else None)
 
@@ -258,7 +258,7 @@ class CollectiveEdge:
     # -- calls -----------------------------------------------------------------------
 
     def progress(self) -> bool:
-        """Move calls on, deliver those that are complete, post a filler if one is owed."""
+        """Progress calls, deliver completed ones, post an empty step if rule 2 requires it."""
         moved, calls = False, self._calls
         if calls.under_way:
             moved = calls.progress()
@@ -266,15 +266,15 @@ class CollectiveEdge:
                 self._deliver(call)
                 calls.release(call)
                 moved = True
-        if self._farewell_round is not None:
-            self._post_farewell()
+        if self._end_round is not None:
+            self._post_end()
         if not calls.under_way and self._is_awaited() and calls.room:
-            self.fillers_posted += 1
+            self.empty_steps_posted += 1
             self._post(0, MAX_TIME, None)
         return moved
 
     def _is_awaited(self) -> bool:
-        """Return whether some producer needs a call of ours. Rule 2."""
+        """Return whether some producer waits for a call of this rank. Rule 2."""
         if self._produces:
             room = max(self._last_sent, self._blocked_round)
         else:
@@ -325,15 +325,15 @@ class CollectiveEdge:
             part.busy = bool(header[FLAGS] & BUSY)
 
     def reached_by(self, round_number: int) -> int | None:
-        """Return the greatest mark of all producers so far, once all have closed a round."""
+        """Return the greatest common mark of all producers so far; None before the round."""
         return self._reached if self._complete >= round_number else None
 
     def has_round(self, round_number: int) -> bool:
-        """Return whether every producer's part of the round is here."""
+        """Return whether the round has arrived from every producer."""
         return self._complete >= round_number
 
     def take(self, round_number: int) -> RoundInput:
-        """Return a complete round, and make room for another."""
+        """Return the next complete round and free its room."""
         assert round_number == self._taken + 1, f"{self.name}: rounds are taken in order"
         self._taken = round_number
         parts = self._inbox.pop(round_number)
@@ -347,21 +347,21 @@ class CollectiveEdge:
 
     @property
     def finished(self) -> bool:
-        """Whether every producer said farewell; then no call is under way on any rank."""
+        """Whether every producer has ended its stream and no call is in flight."""
         return not self._calls.under_way and all(sender.ended for sender in self._senders.values())
 
     @property
     def abort_seen(self) -> bool:
-        """Whether any header said that a rank has failed."""
+        """Whether any header had the `ABORT` flag."""
         return self._abort_seen
 
     @property
     def behind(self) -> list[int]:
-        """Producers whose next step is the one that the edge waits for."""
+        """Producers whose next step the edge waits for."""
         return [rank for rank, s in self._senders.items() if s.round == self._complete]
 
     def free(self) -> None:
-        """Give the communicators back. Collective."""
+        """Free the communicators. Collective."""
         self._calls.free()
 
 
@@ -370,7 +370,7 @@ def _mark(header: list[int]) -> int | None:
 
 
 def _estimated_row_bytes(schema: pa.Schema) -> float:
-    """Return a first guess of a row's bytes on the wire; strings are measured later."""
+    """Return an initial estimate of the bytes per row on the wire; strings are measured later."""
     bits = 0
     for field in schema:
         try:

@@ -3,11 +3,11 @@
 ::
 
     word  0      1      2     3      4          5      6        7
-          flags  round  rows  bytes  watermark  place  counter  extent   | inline payload ...
+          flags  round  rows  bytes  watermark  offset counter  extent   | inline payload ...
 
-``rows``, ``bytes`` and ``place`` differ from destination to destination, the other words
-do not. The last three are a loan of the sender's memory, with `LENT`. A *filler* has no
-`STEP` flag: it carries nothing and only lets the peers' call complete.
+``rows``, ``bytes`` and ``offset`` differ by destination, the other words do not. With
+`SHARED` the last three are the handle of a shared message. An *empty step* has no `STEP`
+flag: it carries no rows and only lets the call of the other ranks complete.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from __future__ import annotations
 HEADER_BYTES = 64
 HEADER_WORDS = HEADER_BYTES // 8
 
-FLAGS, ROUND, ROWS, BYTES, WATERMARK, PLACE, COUNTER, EXTENT = range(8)
+FLAGS, ROUND, ROWS, BYTES, WATERMARK, OFFSET, COUNTER, EXTENT = range(8)
 
 STEP = 1
 """The call carries a step of this sender's stream of rounds."""
 LAST = 2
-"""The step is the last of its round; without it, more steps follow (`more`)."""
+"""The step is the last of its round; without the flag, more steps of the round follow."""
 IDLE = 4
-"""The sender's input is idle: its watermark does not hold time back."""
+"""The sender's input is idle: consumers ignore its watermark."""
 ABORT = 8
-"""The sender, or a rank it heard of, has failed."""
+"""The sender, or a rank that it heard of, has failed."""
 PAYLOAD = 16
 """The sender's rows did not fit the inline areas: a payload call follows, for all ranks."""
 BUSY = 32
 """The sender's sources had rows in this round."""
 END = 64
-"""The farewell: no step of this sender comes after this one."""
-LENT = 128
-"""Ranks that read the sender's memory find their rows there: nothing else is sent to them."""
+"""The end-of-stream step: the sender sends no further step."""
+SHARED = 128
+"""Ranks that can map the sender's memory read their rows there and are sent nothing else."""
 
 
 def inline_bytes(n_ranks: int) -> int:
-    """Return the size of the inline area, so that a small round needs one message only."""
+    """Return the size of the inline area, in which a small round needs only one message."""
     if n_ranks <= 4:
         return 4096
     if n_ranks <= 16:

@@ -1,15 +1,15 @@
-"""An edge that reduces: windows without a key, over all ranks, by `Iallreduce`.
+"""An edge that reduces windows without a key over all ranks with `Iallreduce`.
 
-The producers are windowed aggregates that see one global watermark, so in each
-round they all close the same windows. A rank sends a row for each window in
-which it had rows. For each round, in order::
+The producers are windowed aggregates that see the same global watermark, so all of them
+close the same windows in each round. A rank sends one row for each window in which it had
+rows. For each round, in order::
 
     all-gather   [rows, watermark, flags] of every rank
     all-gather   the window numbers                      (only if any rank has rows)
-    all-reduce   the accumulators, one call an operation (absent windows: identities)
+    all-reduce   the accumulators, one call per operation (absent windows: identities)
 
-The reduced row of window *w* comes out on rank ``w % size``. There is no central
-rank, and integers, minima and maxima do not depend on the order of reduction.
+Rank ``w % size`` emits the reduced row of window *w*. There is no central rank, and
+integers, minima and maxima do not depend on the order of reduction.
 """
 
 from __future__ import annotations
@@ -86,20 +86,20 @@ class ReduceEdge:
         return iter(())
 
     def close(self, round_number: int, end: RoundEnd) -> Iterator[None]:
-        """Close the round; it is reduced once those before it are."""
+        """Close the round; it is reduced after all previous rounds."""
         self._queue.append(([] if end.abort else self._open, end))
         self._open = []
         return iter(())
 
     def note_blocked(self, round_number: int) -> None:
-        """Nobody waits for this rank before it has closed the round."""
+        """Do nothing: no rank waits for this one before it has closed the round."""
 
     def finish(self, end_round: int) -> None:
-        """Say that no round follows."""
+        """End the stream: no round follows."""
         self._ending = True
 
     def reached_by(self, round_number: int) -> int | None:
-        """Return the greatest mark of all ranks so far, once the round is reduced."""
+        """Return the greatest common mark of all ranks so far; None before the round."""
         return self._reached if self._completed > round_number else None
 
     def has_round(self, round_number: int) -> bool:
@@ -117,7 +117,7 @@ class ReduceEdge:
         return self._ending and not self._queue and self._running is None
 
     def progress(self) -> bool:
-        """Go on with the reduction of the oldest round."""
+        """Progress the reduction of the oldest round."""
         if self._running is None:
             if not self._queue:
                 return False
@@ -132,18 +132,18 @@ class ReduceEdge:
         return False
 
     def free(self) -> None:
-        """Give the communicator back. Collective."""
+        """Free the communicator. Collective."""
         self._calls.free()
 
     def snapshot(self) -> None:
-        """Return nothing: a round is one step."""
+        """Return None: a round is one step."""
 
     def restore(self, row_bytes: float, first_round: int) -> None:
-        """Nothing depends on the bytes of a row."""
+        """Do nothing: the edge has no state to restore."""
 
     @property
     def behind(self) -> list[int]:
-        """Nobody in particular: a reduction takes all ranks at once."""
+        """None: a reduction waits for all ranks at once."""
         return []
 
     def _reduce(
@@ -156,8 +156,8 @@ class ReduceEdge:
             return part
         numbers = table.column(0).to_numpy()
         windows = yield from self._gather_windows(numbers, heads[:, _ROWS])
-        places = np.searchsorted(windows, numbers)
-        columns = yield from self._reduce_columns(table, places, len(windows))
+        indices = np.searchsorted(windows, numbers)
+        columns = yield from self._reduce_columns(table, indices, len(windows))
         own = windows % self._size == self._rank
         arrays = [pa.array(column[own]) for column in (windows, *columns)]
         if own.any():
@@ -165,7 +165,7 @@ class ReduceEdge:
         return part
 
     def _next(self) -> Generator[None, None, Communicator]:
-        """Return the communicator of the next call, once it is there."""
+        """Return the communicator of the next call; yield until it is ready."""
         while not self._calls.is_ready:
             yield
         return self._calls.next()
@@ -209,7 +209,7 @@ class ReduceEdge:
         )
 
     def _reduce_columns(
-        self, table: pa.Table, places: np.ndarray, n_windows: int
+        self, table: pa.Table, indices: np.ndarray, n_windows: int
     ) -> Generator[None, None, Sequence[np.ndarray]]:
         results: list[np.ndarray] = [np.empty(0)] * len(self._names)
         groups: dict[tuple[str, str], list[int]] = {}
@@ -220,7 +220,7 @@ class ReduceEdge:
             own = np.empty((len(members), n_windows), dtype=dtype)
             for row, index in enumerate(members):
                 own[row] = self._reductions[index].identity
-                own[row, places] = table.column(index + 1).to_numpy()
+                own[row, indices] = table.column(index + 1).to_numpy()
             reduced = np.empty_like(own)
             comm = yield from self._next()
             yield from wait_for(comm.all_reduce(own.reshape(-1), reduced.reshape(-1), op))

@@ -1,4 +1,4 @@
-"""How a column of each type travels: what its buffers hold and which kernel writes them."""
+"""The wire format of columns: the buffers of each type and the kernels that write them."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ Bytes = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
 
 BITS, VALUES, RECORDS, BINARY, DICTIONARY, EMPTY, FOREIGN = range(7)
-"""Kinds: bits, words of 1 to 8 bytes, longer records, with offsets, indices, no buffers, by IPC."""
+"""Kinds: bits, words of 1 to 8 bytes, longer values, strings, dictionaries, nulls, Arrow IPC."""
 
 _SENT_IN_DICTIONARIES = (BITS, VALUES, RECORDS, BINARY)
 UNSIGNED = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
-"""The type as which a kernel moves a value of so many bits."""
+"""The type with which kernels copy a value of this number of bits."""
 
 
-AS_THEY_LIE: npt.NDArray[np.int32] = np.empty(0, dtype=np.int32)
-"""The order of rows that stay as they lie."""
+IN_ORDER: npt.NDArray[np.int32] = np.empty(0, dtype=np.int32)
+"""The order of rows that are sent in the order of the batch."""
 
 
 class Rows(NamedTuple):
-    """Which rows each partition gets: those of ``order`` between two ``offsets``.
+    """The rows of each partition: those of ``order`` between two ``offsets``.
 
-    ``order`` (int32) is empty when the rows of the batch stay as they lie.
+    ``order`` (int32) is empty if rows are sent in the order of the batch.
     """
 
     order: npt.NDArray[np.int32]
     offsets: Int64s
 
 
-class Places(NamedTuple):
-    """Where in the send buffer a column's buffers lie, and how long its data is; each partition."""
+class BufferStarts(NamedTuple):
+    """Offsets of a column's buffers in the send buffer, and bytes of its data, per partition."""
 
     validity: Int64s
     first: Int64s
@@ -49,7 +49,7 @@ class Places(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How one column travels.
+    """The wire format of one column.
 
     Attributes
     ----------
@@ -59,12 +59,12 @@ class Column:
         Of the field.
     kind : int
     sent_as : pa.DataType
-        Of what travels. string_view and binary_view go as large_string and
+        Type on the wire. string_view and binary_view are sent as large_string and
         large_binary, since Arrow cannot take rows of them; a dictionary as its
         indices, with the values as data.
     row_bits, extra_rows : int
-        Size of a row in the first buffer after validity, and how many more rows
-        that buffer has than the batch.
+        Size of a row in the first buffer after validity, and the number of rows that this
+        buffer has in addition to those of the batch.
     """
 
     index: int
@@ -76,7 +76,7 @@ class Column:
 
     @classmethod
     def of_type(cls, index: int, data_type: pa.DataType) -> Column:
-        """Return how a column of this type travels."""
+        """Return the wire format of a column of this type."""
         sent_as = LARGE_TYPE_OF_VIEW.get(data_type, data_type)
         kind, row_bits = _kind_and_row_bits(sent_as)
         if kind == DICTIONARY:
@@ -84,7 +84,7 @@ class Column:
         return cls(index, data_type, kind, sent_as, row_bits, extra_rows=int(kind == BINARY))
 
     def sent(self, array: pa.Array) -> pa.Array:
-        """Return the array as it travels."""
+        """Return the array in its type on the wire."""
         if self.sent_as is self.type:
             return array
         return array.indices if self.kind == DICTIONARY else array.cast(self.sent_as)
@@ -94,34 +94,34 @@ class Column:
         return array.null_count > 0 and self.kind != EMPTY
 
     def measure(self, array: pa.Array, rows: Rows, out_bytes: Int64s) -> None:
-        """Write how many bytes of strings each partition gets."""
+        """Write the number of string bytes of each partition."""
         offsets, _ = binary_views(array)
         wire_kernels.measure_binary(offsets, rows.order, rows.offsets, out_bytes)
 
-    def write(self, array: pa.Array, rows: Rows, places: Places, memory: Bytes) -> None:
-        """Write the buffers of all partitions into the send buffer, but for a dictionary's."""
+    def write(self, array: pa.Array, rows: Rows, starts: BufferStarts, memory: Bytes) -> None:
+        """Write the buffers of all partitions into the send buffer; dictionaries excepted."""
         if self.has_validity(array):
-            _write_bits(array.buffers()[0], array.offset, rows, places.validity, memory)
+            _write_bits(array.buffers()[0], array.offset, rows, starts.validity, memory)
         if self.kind == VALUES:
             dtype = UNSIGNED[self.row_bits]
             values = fixed_values(array).view(dtype)
-            wire_kernels.gather_values(values, *rows, places.first, memory.view(dtype))
+            wire_kernels.gather_values(values, *rows, starts.first, memory.view(dtype))
         elif self.kind == BINARY:
-            _write_binary(array, rows, places, memory)
+            _write_binary(array, rows, starts, memory)
         elif self.kind == BITS:
-            _write_bits(array.buffers()[1], array.offset, rows, places.first, memory)
+            _write_bits(array.buffers()[1], array.offset, rows, starts.first, memory)
         elif self.kind == RECORDS:
             records = fixed_values(array)
             n_items = records.shape[1]
             target = memory.view(records.dtype)
-            wire_kernels.gather_records(records.reshape(-1), n_items, *rows, places.first, target)
+            wire_kernels.gather_records(records.reshape(-1), n_items, *rows, starts.first, target)
 
     def read(
         self, block: pa.Buffer, position: int, n_rows: int, has_validity: int, data_bytes: int
     ) -> tuple[pa.Array, int]:
-        """Return the array whose buffers begin at ``position``, and where the next one's do.
+        """Return the array whose buffers begin at ``position``, and the position after them.
 
-        Of a dictionary these are the indices; the values lie before the place returned.
+        For a dictionary it returns the indices; the values end at the returned position.
         """
         if self.kind == EMPTY:
             return pa.nulls(n_rows, self.type), position
@@ -155,7 +155,7 @@ def _kind_and_row_bits(data_type: pa.DataType) -> tuple[int, int]:
     if pa.types.is_fixed_size_binary(data_type):
         return RECORDS, 8 * data_type.byte_width
     if pa.types.is_dictionary(data_type):
-        # The order of an ordered dictionary means something: such a one travels whole.
+        # The order of an ordered dictionary has a meaning, so it is sent as a whole.
         is_simple = _kind_and_row_bits(data_type.value_type)[0] in _SENT_IN_DICTIONARIES
         compactable = is_simple and not data_type.ordered
         return (DICTIONARY, data_type.index_type.bit_width) if compactable else (FOREIGN, 0)
@@ -173,11 +173,11 @@ def _write_bits(
     bitmap_kernels.gather_bits(bits, first_bit, *rows, starts, memory)
 
 
-def _write_binary(array: pa.Array, rows: Rows, places: Places, memory: Bytes) -> None:
+def _write_binary(array: pa.Array, rows: Rows, starts: BufferStarts, memory: Bytes) -> None:
     offsets, data = binary_views(array)
     target: npt.NDArray[Any] = memory.view(offsets.dtype)
-    wire_kernels.gather_binary_offsets(offsets, *rows, places.first, target)
-    wire_kernels.gather_binary_data(offsets, data, *rows, places.data, places.data_bytes, memory)
+    wire_kernels.gather_binary_offsets(offsets, *rows, starts.first, target)
+    wire_kernels.gather_binary_data(offsets, data, *rows, starts.data, starts.data_bytes, memory)
 
 
 def aligned(n_bytes: int) -> int:

@@ -1,7 +1,7 @@
 """Dictionary columns on the wire: indices, and in each block the values that its rows use.
 
-A block is as long as its rows ask for, however many entries the dictionary has
-and however many consumers there are.
+The size of a block depends on its rows only, not on the size of the dictionary or the
+number of consumers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from hpcstream.columns.arrays import key_words
-from hpcstream.exchange.wire.columns import AS_THEY_LIE, UNSIGNED, Bytes, Int64s, Places, Rows
+from hpcstream.exchange.wire.columns import IN_ORDER, UNSIGNED, BufferStarts, Bytes, Int64s, Rows
 from hpcstream.exchange.wire.message import Message
 from hpcstream.kernels import dictionary as dictionary_kernels
 from hpcstream.kernels import wire as wire_kernels
@@ -33,7 +33,7 @@ class ValueFormat(Protocol):
 
 
 class Compacted(NamedTuple):
-    """Indices of the rows in the order they are sent, and a block of values a partition."""
+    """Indices of the rows in sending order, and a block of values per partition."""
 
     indices: Int64s
     values: Message
@@ -54,7 +54,7 @@ class DictionaryColumn:
         self._next_number = 0
 
     def compact(self, array: pa.Array, rows: Rows) -> Compacted:
-        """Return what each partition needs of a dictionary array."""
+        """Return the indices and the used values of a dictionary array for each partition."""
         n_entries, n_sent = len(array.dictionary), int(rows.offsets[-1])
         if n_entries > len(self._numbers):
             self._numbers = np.full(n_entries, -1, dtype=np.int64)
@@ -75,18 +75,18 @@ class DictionaryColumn:
         return Compacted(indices, self._values.encode(values, used, used_offsets))
 
     def write(
-        self, compacted: Compacted, row_bits: int, rows: Rows, places: Places, memory: Bytes
+        self, compacted: Compacted, row_bits: int, rows: Rows, starts: BufferStarts, memory: Bytes
     ) -> None:
         """Write indices and values of all partitions into the send buffer."""
         dtype = UNSIGNED[row_bits]
         indices = compacted.indices.astype(dtype)
         indices.setflags(write=False)
         wire_kernels.gather_values(
-            indices, AS_THEY_LIE, rows.offsets, places.first, memory.view(dtype)
+            indices, IN_ORDER, rows.offsets, starts.first, memory.view(dtype)
         )
         values = compacted.values
         wire_kernels.copy_blocks(
-            values.data, values.displacements, values.counts, places.data, memory
+            values.data, values.displacements, values.counts, starts.data, memory
         )
 
     def read(self, indices: pa.Array, block: Bytes) -> pa.DictionaryArray:

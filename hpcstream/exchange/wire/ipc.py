@@ -1,4 +1,4 @@
-"""The part of a block that Arrow IPC writes: columns of types that no kernel knows."""
+"""Encodes columns of types without a kernel as Arrow IPC streams."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Int64s = npt.NDArray[np.int64]
 def write_streams(
     batch: pa.RecordBatch, order: npt.NDArray[np.int32], offsets: Int64s
 ) -> list[pa.Buffer | None]:
-    """Return the rows of each partition as an Arrow IPC stream; None for no rows."""
+    """Return the rows of each partition as an Arrow IPC stream; None if it has no rows."""
     if order.size:
         batch = batch.take(pa.array(order))
     return [
@@ -24,7 +24,7 @@ def write_streams(
     ]
 
 
-def place_streams(streams: list[pa.Buffer | None], starts: Int64s, memory: Bytes) -> None:
+def copy_streams(streams: list[pa.Buffer | None], starts: Int64s, memory: Bytes) -> None:
     """Copy the streams of all partitions into the send buffer."""
     for stream, start in zip(streams, starts.tolist(), strict=True):
         if stream is not None:
@@ -32,7 +32,7 @@ def place_streams(streams: list[pa.Buffer | None], starts: Int64s, memory: Bytes
 
 
 def read_stream(stream: pa.Buffer) -> list[pa.Array]:
-    """Return the columns that one partition got as an Arrow IPC stream."""
+    """Return the columns of an Arrow IPC stream with one batch."""
     columns: list[pa.Array] = pa.ipc.open_stream(stream).read_next_batch().columns
     return columns
 

@@ -1,4 +1,4 @@
-"""What one sender has for all consumers of an edge in one step."""
+"""The encoded rows of one step of an edge."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hpcstream.exchange.wire.columns import Bytes, Int64s
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What one sender has for all consumers of an edge in one step.
+    """The rows that one sender has for all consumers of an edge in one step.
 
     Attributes
     ----------
     data : uint8[n_bytes]
     counts, displacements : int64[n_partitions]
-        Length and place of each consumer's block in ``data``, in bytes.
+        Length and offset of each consumer's block in ``data``, in bytes.
     rows : int64[n_partitions]
     """
 
@@ -27,7 +27,7 @@ class Message:
     rows: Int64s
 
     def to_everyone(self, n_partitions: int) -> Message:
-        """Return the message that sends the only block of this one to all consumers."""
+        """Return a message that sends the only block of this one to all consumers."""
         return Message(
             self.data,
             np.repeat(self.counts, n_partitions),

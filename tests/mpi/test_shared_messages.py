@@ -82,4 +82,4 @@ def test_messages_come_back_while_jobs_go_on(world, comm):
 
     nearby = complete(find_nearby(comm))
     if nearby is not None:
-        assert nearby.lender.n_lent == 0
+        assert nearby.own.n_shared == 0
