@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from hpcstream._version import __version__
+from hpcstream.environment import EXIT_HOOKS
 
 if TYPE_CHECKING:
     from hpcstream.aggregates.accumulator import Accumulator, InputRows
@@ -118,7 +119,7 @@ __all__ = [
 ]
 
 
-if os.environ.get("HPCSTREAM_EXIT_HOOKS") == "1":  # `hpcstream run` sets it for its ranks
+if os.environ.get(EXIT_HOOKS) == "1":  # `hpcstream run` sets it for its ranks
     from hpcstream.launch.exit_hooks import install
 
     install()

@@ -1,53 +1,9 @@
-"""Every knob of a run, in one place."""
+"""`JobConfig`: every option of a run."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
-
-CHECKPOINT_DIR = "HPCSTREAM_CHECKPOINT_DIR"
-"""Environment variable: the checkpoint directory of jobs that name none."""
-
-SCRATCH_DIR = "HPCSTREAM_SCRATCH_DIR"
-"""Environment variable: the scratch directory of jobs that name none."""
-
-EXPLAIN = "HPCSTREAM_EXPLAIN"
-"""Environment variable: print the plan instead of running (``hpcstream explain``)."""
-
-
-EXIT_HOOKS = "HPCSTREAM_EXIT_HOOKS"
-"""Environment variable: watch how the script ends from ``import hpcstream`` on."""
-
-STOP_GRACE = "HPCSTREAM_STOP_GRACE"
-"""Environment variable: ``stop_grace_s`` of runs that are not told."""
-
-
-TELL_DIRECTORY = "HPCSTREAM_TELL_DIRECTORY"
-"""Environment variable: a file that gets the name of the checkpoint directory that a job uses."""
-
-LOST_HOST = "HPCSTREAM_LOST_HOST"
-"""Environment variable: end a job if no rank of a host is heard of for so many seconds."""
-
-
-def seconds_of(variable: str, default: float) -> float:
-    """Return the seconds that an environment variable names.
-
-    Raises
-    ------
-    ValueError
-        It is not a positive number.
-    """
-    text = os.environ.get(variable, "")
-    if not text:
-        return default
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = float("nan")
-    if not seconds > 0:
-        raise ValueError(f"{variable}={text!r}: expected seconds, as 30")
-    return seconds
 
 
 class RoundLimits(NamedTuple):

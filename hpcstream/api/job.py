@@ -19,13 +19,14 @@ from hpcstream.api.stream import Stream
 from hpcstream.calls import answers_wrong_call, answers_wrong_calls
 from hpcstream.columns.event_time import Duration, TimeUnit, parse_duration
 from hpcstream.columns.hidden import refuse_reserved_names
-from hpcstream.config import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, STOP_GRACE, JobConfig, seconds_of
+from hpcstream.config import JobConfig
 from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Source
 from hpcstream.connectors.files.listing import local_path
 from hpcstream.connectors.in_process.batches import BatchesSource
 from hpcstream.connectors.in_process.generate import GenerateSource
 from hpcstream.connectors.in_process.sinks import PrintSink
+from hpcstream.environment import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, STOP_GRACE, seconds_of
 from hpcstream.errors import PlanError
 from hpcstream.graph.logical import LogicalGraph, SinkNode, SourceNode, walk
 from hpcstream.hints import absent
@@ -391,9 +392,9 @@ def _explained(job: Job) -> JobResult:
     size, rank = _world_size(), launched_rank()
     if rank == 0:
         OUT.write(f"{job.explain(ranks=size)}\n")
-        told = os.environ[EXPLAIN]
-        if os.path.isabs(told):
-            Path(told).touch()
+        path = os.environ[EXPLAIN]
+        if os.path.isabs(path):
+            Path(path).touch()
     return JobResult(job.name, size, status=EXPLAINED, rank=rank)
 
 

@@ -16,10 +16,10 @@ from hpcstream.cli.compile import compile_all
 from hpcstream.cli.doctor import doctor
 from hpcstream.cli.home import home_for_ranks
 from hpcstream.cli.run import explain, run
+from hpcstream.environment import LAUNCHER
 from hpcstream.errors import HpcstreamError
 from hpcstream.log import complain, drop_output, occupy_closed_streams, write_out_output
 
-LAUNCHER = "HPCSTREAM_MPIEXEC"
 """What ``--launcher`` is where it is not given."""
 
 _PIPE_CLOSED = 128 + signal.SIGPIPE

@@ -12,14 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hpcstream.config import (
+from hpcstream.environment import (
     CHECKPOINT_DIR,
+    CHECKPOINT_DIR_FILE,
     EXIT_HOOKS,
     EXPLAIN,
     LOST_HOST,
+    OVERSUBSCRIBE,
     SCRATCH_DIR,
     STOP_GRACE,
-    TELL_DIRECTORY,
+    TERMINAL,
 )
 from hpcstream.errors import LauncherError
 from hpcstream.launch import crowding, mpiexec
@@ -27,12 +29,10 @@ from hpcstream.launch.early_signals import ended_by_signals, leave_signals_alone
 from hpcstream.launch.restarts import Policy, run_to_the_end
 from hpcstream.launch.supervise import Ended, supervise
 from hpcstream.log import ERR, flush, say, warn
-from hpcstream.observability.progress import TERMINAL
 from hpcstream.process.launcher_facts import OPEN_MPI, launches
 from hpcstream.process.stop_signals import TRY_AGAIN
 
 LOST_HOST_S = 60.0
-OVERSUBSCRIBE = "HPCSTREAM_OVERSUBSCRIBE"
 """Environment variable: start as many ranks as are asked for, whatever the host holds."""
 
 
@@ -72,17 +72,17 @@ def _restarted(
     extra: dict[str, str],
 ) -> int:
     """Run a job to its end, with restarts."""
-    # Half a minute without a word from a host is the end of it, where another start is allowed.
+    # A host that does not respond ends the job where a restart is allowed.
     extra.setdefault(LOST_HOST, os.environ.get(LOST_HOST, f"{LOST_HOST_S:g}"))
     with tempfile.TemporaryDirectory(prefix="hpcstream-") as folder:
-        told = Path(folder, "checkpoints")
-        extra[TELL_DIRECTORY] = str(told)
+        path = Path(folder, "checkpoint_dir")
+        extra[CHECKPOINT_DIR_FILE] = str(path)
 
         def start_once(ranks: int) -> Ended:
             return _supervised(program, ranks, options.launcher, {**os.environ, **extra})
 
         def where() -> str | None:
-            return directory or (told.read_text() if told.exists() else None)
+            return directory or (path.read_text() if path.exists() else None)
 
         policy = Policy(options.restarts, options.shrink)
         return run_to_the_end(start_once, where, options.ranks, policy)
@@ -98,10 +98,10 @@ def explain(options: argparse.Namespace) -> int:
     """Run the script so that each of its jobs prints its plan and returns."""
     program = [sys.executable, str(_script(options.script)), *options.arguments]
     with tempfile.TemporaryDirectory(prefix="hpcstream-") as folder:
-        told = Path(folder, "explained")
-        environ = {**os.environ, EXPLAIN: str(told)}
+        explained = Path(folder, "explained")
+        environ = {**os.environ, EXPLAIN: str(explained)}
         status = _supervised(program, options.ranks, options.launcher, environ).status
-        if status == 0 and not told.exists():
+        if status == 0 and not explained.exists():
             raise LauncherError(
                 f"script {options.script!r} ended, and no job.run() was reached: there is no plan "
                 "to print; the script runs up to job.run() as it would by `hpcstream run`, with "
@@ -154,7 +154,7 @@ def _launch(program: Sequence[str], ranks: int, wanted: str, environ: dict[str, 
     if not several and not environ.get(OVERSUBSCRIBE):
         cores = mpiexec.count_cores()
         crowding.refuse_crowd(ranks, cores, crowding.free_memory(), crowding.ask_at_terminal)
-        os.environ[OVERSUBSCRIBE] = "1"  # asked once, also where the job is started again
+        os.environ[OVERSUBSCRIBE] = "1"  # a restart does not ask again
     if mpiexec.names_hosts(launcher):
         slots = max(slots, ranks)  # whether they are crowded there is not known
     crowded = f", {ranks} ranks on {slots} cores" if ranks > slots else ""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from hpcstream.environment import LAUNCHER
 from hpcstream.host.facts import HostFacts, RankFacts
 from hpcstream.memory.host_share import RANK_BYTES
 from hpcstream.memory.topology import format_list
@@ -211,7 +212,7 @@ def _how_to_bind(mpi: MpiFacts) -> str:
     launcher = "mpiexec -bind-to core"
     if "open mpi" in mpi.library.lower():
         launcher = "mpiexec --map-by numa --bind-to core"
-    return f"{launcher} (hpcstream run takes it as HPCSTREAM_MPIEXEC='{launcher}')"
+    return f"{launcher} (hpcstream run takes it as {LAUNCHER}='{launcher}')"
 
 
 def _of_placement(ranks: list[RankFacts]) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from hpcstream.environment import OVERSUBSCRIBE
 from hpcstream.errors import LauncherError
 from hpcstream.log import ERR
 from hpcstream.memory.host_share import RANK_BYTES
@@ -31,8 +32,7 @@ def refuse_crowd(
     reason = why_too_many(ranks, cores, free_bytes)
     if reason and not ask(reason):
         raise LauncherError(
-            f"-n {ranks}: {reason}; --oversubscribe, or HPCSTREAM_OVERSUBSCRIBE=1, starts them "
-            "all the same"
+            f"-n {ranks}: {reason}; --oversubscribe, or {OVERSUBSCRIBE}=1, starts them all the same"
         )
 
 

@@ -24,13 +24,13 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, NoReturn
 
+from hpcstream.environment import ALLOW_SINGLETONS
 from hpcstream.launch.quirks import mpich
 from hpcstream.log import complain, flush, launched_rank, warn
 from hpcstream.process import family, farewell, siblings
 from hpcstream.process.failure import exit_status_of, failure_of
 from hpcstream.process.farewell import World, mpi_has_started
 from hpcstream.process.first_word import wait_for_word
-from hpcstream.process.launcher_facts import ALLOW_SINGLETONS
 from hpcstream.process.tracebacks import shorten
 
 _LOOK_EVERY_S = 0.5

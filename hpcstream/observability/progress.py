@@ -14,12 +14,10 @@ import numpy as np
 
 from hpcstream import log
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
+from hpcstream.environment import TERMINAL
 from hpcstream.observability.time_text import format_time
 from hpcstream.observability.watermarks import Hold, Position, SourceTime
 from hpcstream.quantities import format_count, format_span
-
-TERMINAL = "HPCSTREAM_TERMINAL"
-"""Columns of the terminal that ``hpcstream run`` sits on, or 0: ranks cannot see it."""
 
 _WIDTH = 100
 _SPLIT_BYTES = 96
@@ -318,9 +316,9 @@ def terminal_width(environ: Mapping[str, str], columns: int) -> int:
     Parameters
     ----------
     columns : int
-        What to take for a terminal that this process sees itself.
+        Width of a terminal that is standard error of this process.
     """
-    told = environ.get(TERMINAL, "")
-    if told.isdecimal():
-        return int(told)
+    width = environ.get(TERMINAL, "")
+    if width.isdecimal():
+        return int(width)
     return columns if log.ERR.isatty() else 0

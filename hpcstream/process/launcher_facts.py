@@ -17,14 +17,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcstream.environment import ALLOW_SINGLETONS
 from hpcstream.errors import LauncherError
 
 OPEN_MPI = "Open MPI"
 MPICH = "MPICH"
 UNKNOWN = "unknown MPI"
-
-ALLOW_SINGLETONS = "HPCSTREAM_ALLOW_SINGLETONS"
-"""Set to 1 where a launcher is meant to start N jobs of one process each."""
 
 _SEVERAL_HOSTS = (
     "PBS_NODEFILE",

@@ -16,12 +16,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from hpcstream.environment import JOB_PROCESS
 from hpcstream.errors import PlanError
 from hpcstream.log import complain, flush
 from hpcstream.process.launcher_facts import parent_of
-
-JOB_PROCESS = "HPCSTREAM_JOB_PROCESS"
-"""Environment variable: the process that runs a job now, for those that it starts."""
 
 _APART_S = 0.3
 _WHY = (

@@ -22,13 +22,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from hpcstream.environment import FULL_TRACEBACK
 from hpcstream.errors import HpcstreamError
 from hpcstream.log import show_traceback
 
-FULL = "HPCSTREAM_FULL_TRACEBACK"
-"""Set to 1 to see every frame."""
-
-_HINT = f"frames of hpcstream are left out; {FULL}=1 shows them"
+_HINT = f"frames of hpcstream are left out; {FULL_TRACEBACK}=1 shows them"
 _PACKAGE = Path(__file__).resolve().parents[1]
 _LIBRARIES = tuple(
     f"{os.path.realpath(sysconfig.get_path(name))}{os.sep}"
@@ -41,7 +39,7 @@ _FOLDERS = tuple(f"{folder}{os.sep}" for folder in (_PACKAGE, (_PACKAGE / "kerne
 
 def shorten(error: BaseException, environ: Mapping[str, str] = os.environ) -> BaseException:
     """Leave the engine's frames out of an error's traceback, and its causes'; return the error."""
-    if environ.get(FULL, "0") not in ("", "0"):
+    if environ.get(FULL_TRACEBACK, "0") not in ("", "0"):
         return error
     is_shorter, seen = False, set()
     waiting: list[tuple[BaseException | None, bool]] = [(error, False)]

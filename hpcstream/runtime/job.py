@@ -16,7 +16,8 @@ from hpcstream.checkpoint.lease import Lease
 from hpcstream.checkpoint.pending import Plan
 from hpcstream.checkpoint.storage.background import BackgroundWriter, Writer
 from hpcstream.checkpoint.storage.directory import CHECKPOINT, SAVEPOINT
-from hpcstream.config import LOST_HOST, TELL_DIRECTORY, JobConfig, seconds_of
+from hpcstream.config import JobConfig
+from hpcstream.environment import CHECKPOINT_DIR_FILE, LOST_HOST, seconds_of
 from hpcstream.errors import HpcstreamError, JobStopped
 from hpcstream.exchange.agree import let_one_speak, raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
@@ -253,7 +254,7 @@ class JobRun:
             return Start()
         self._stage = "opening the checkpoint directory"
         if self.comm.rank == 0:
-            tell_directory(self.config.checkpoint_dir)
+            report_checkpoint_dir(self.config.checkpoint_dir)
         self._opened_s = self.clock()
         plan = self._plan_facts(physical)
         opened = yield from _waiting(open_directory(self.config, plan, self.comm))
@@ -453,9 +454,9 @@ class JobRun:
         return result
 
 
-def tell_directory(directory: str) -> None:
-    """Tell who has started this job, and may start it again, where its checkpoints are."""
-    path = os.environ.get(TELL_DIRECTORY)
+def report_checkpoint_dir(directory: str) -> None:
+    """Write the path of the checkpoint directory for the process that may restart this job."""
+    path = os.environ.get(CHECKPOINT_DIR_FILE)
     if path:
         with suppress(OSError):  # of another host
             Path(path).write_text(os.path.abspath(directory))

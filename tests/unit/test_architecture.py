@@ -11,7 +11,7 @@ from tests.unit.source_tree import all_files, circles, imported_files, package_f
 
 # From the bottom up. Parts of one line do not import each other.
 LAYERS = """
-    _version errors hints log metric quantities config stable_keys kernels
+    _version environment errors hints log metric quantities config stable_keys kernels
     memory calls
     columns process host
     exchange state connectors observability

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pytest
 
 import hpcstream as hs
+from hpcstream.environment import FULL_TRACEBACK
 from hpcstream.errors import EarlyExit, PlanError
 from hpcstream.expressions import expression as expressions
 from hpcstream.launch import exit_hooks
 from hpcstream.launch.quirks import mpich
 from hpcstream.process.failure import mark_agreed
-from hpcstream.process.tracebacks import FULL, shorten
+from hpcstream.process.tracebacks import shorten
 from hpcstream.testing import run_ranks
 
 PROJECT = Path(__file__).parents[2]
@@ -53,7 +54,7 @@ def test_the_frames_between_run_and_the_users_function_are_left_out():
     assert "rank 0 of 1" in text
     assert "/hpcstream/runtime/" not in text
     assert "/hpcstream/operators/" not in text
-    assert f"{FULL}=1" in text
+    assert f"{FULL_TRACEBACK}=1" in text
 
 
 def run_with(add) -> None:
@@ -97,7 +98,7 @@ def test_what_is_raised_on_purpose_shows_no_line_but_the_users(kind):
     text = shown(shorten(caught.value, {}))
 
     assert files_in(text) == {"test_tracebacks.py"}
-    assert text.rstrip().endswith(f"{FULL}=1 shows them")
+    assert text.rstrip().endswith(f"{FULL_TRACEBACK}=1 shows them")
 
 
 def test_an_error_of_a_library_that_the_users_function_calls_shows_the_library():
@@ -158,13 +159,13 @@ def test_ipython_shows_no_line_but_those_of_cells(tmp_path):
 
 
 def test_all_frames_are_there_on_request(monkeypatch):
-    monkeypatch.setenv(FULL, "1")
+    monkeypatch.setenv(FULL_TRACEBACK, "1")
     with pytest.raises(KeyError) as caught:
         failing_job(fail_on_values).run(show=False)
 
     text = shown(caught.value)
     assert "/hpcstream/runtime/" in text
-    assert f"{FULL}=1" not in text
+    assert f"{FULL_TRACEBACK}=1" not in text
 
 
 def test_an_error_of_our_own_code_keeps_every_frame():
@@ -212,7 +213,7 @@ def test_shortening_twice_says_so_once():
     with pytest.raises(KeyError) as caught:
         failing_job(fail_on_values).run(show=False)
 
-    assert shown(shorten(caught.value, {})).count(FULL) == 1
+    assert shown(shorten(caught.value, {})).count(FULL_TRACEBACK) == 1
 
 
 def test_causes_are_shortened_too():
