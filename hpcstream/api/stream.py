@@ -21,6 +21,7 @@ from hpcstream.api.window_checks import (
     aggregate_named,
     check_key_type,
     check_result_names,
+    check_window,
     not_a_key,
     time_of,
 )
@@ -334,7 +335,8 @@ class WindowedStream:
         if not hasattr(window, "assigner"):
             raise PlanError(f"window({window!r}): expected hs.tumbling(...) or hs.sliding(...)")
         time = time_of(stream._node)
-        window.assigner(time.unit)  # raises if the sizes are not whole units
+        assigner = window.assigner(time.unit)  # raises if the sizes are not whole units
+        check_window(keys, repr(window), assigner)
         return cls(stream, keys, window)
 
     def allowed_lateness(self, lateness: Duration) -> WindowedStream:

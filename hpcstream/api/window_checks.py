@@ -12,6 +12,7 @@ from hpcstream.columns.arrays import can_be_key
 from hpcstream.errors import PlanError
 from hpcstream.graph.logical import Node, walk
 from hpcstream.operators.stream_time import EventTime
+from hpcstream.operators.windows.assigners.base import WindowAssigner
 
 WINDOW_COLUMNS = ("window_start", "window_end")
 
@@ -32,6 +33,15 @@ def aggregate_named(name: str, call: Any) -> AggregateCall:
         raise PlanError(f"agg({given}): expected an aggregate, as hs.count() or col('x').mean()")
     check_name(call.aggregate)
     return call.alias(name)
+
+
+def check_window(keys: tuple[str, ...], window: str, assigner: WindowAssigner) -> None:
+    """Raise `PlanError` for a window that only works with a key, if there is none."""
+    if assigner.only_changed and not keys:
+        raise PlanError(
+            f"window_all({window}): only_changed=True needs a key: no rank knows alone whether the "
+            "others got rows; use .key_by(...).window(...), or leave it out"
+        )
 
 
 def check_result_names(keys: tuple[str, ...], names: list[str]) -> None:

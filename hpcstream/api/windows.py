@@ -7,7 +7,12 @@ from typing import Protocol
 
 from hpcstream.calls import answers_wrong_call
 from hpcstream.columns.event_time import Duration, TimeUnit, parse_duration
-from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows, WindowAssigner
+from hpcstream.operators.windows.assigners.base import WindowAssigner
+from hpcstream.operators.windows.assigners.fixed import (
+    CumulativeWindows,
+    SlidingWindows,
+    TumblingWindows,
+)
 
 
 class Window(Protocol):
@@ -46,6 +51,26 @@ class _Sliding:
             unit.ticks(self.size, what="window size"),
             unit.ticks(self.slide, what="window slide"),
             unit.ticks(self.offset, what="window offset"),
+        )
+
+
+@dataclass(frozen=True)
+class _Cumulative:
+    size: Duration
+    step: Duration
+    offset: Duration
+    only_changed: bool
+
+    def __repr__(self) -> str:
+        only = ", only_changed=True" if self.only_changed else ""
+        return f"cumulate({_sizes(self.size, self.step, offset=self.offset)}{only})"
+
+    def assigner(self, unit: TimeUnit) -> WindowAssigner:
+        return CumulativeWindows(
+            unit.ticks(self.size, what="window size"),
+            unit.ticks(self.step, what="window step"),
+            unit.ticks(self.offset, what="window offset"),
+            self.only_changed,
         )
 
 
@@ -97,6 +122,39 @@ def sliding(size: Duration, slide: Duration, offset: Duration = "0s") -> Window:
 
 
 hopping = sliding
+
+
+@answers_wrong_call
+def cumulate(
+    size: Duration, step: Duration, offset: Duration = "0s", *, only_changed: bool = False
+) -> Window:
+    """Return windows that grow by ``step`` until they are ``size`` long, then begin anew.
+
+    With ``cumulate("1d", "1h")`` a day has 24 windows, all of which begin at midnight: the
+    totals of a day so far, hour by hour.
+
+    Parameters
+    ----------
+    size, step : str or datetime.timedelta
+        ``size`` must be a whole number of steps.
+    offset : str or datetime.timedelta
+        Shifts the starts, which are otherwise multiples of ``size`` since the epoch.
+    only_changed : bool
+        Leave out the results of a key at steps that brought no rows of it. Without, a key
+        has a result at every step of the period from its first row on.
+
+    Raises
+    ------
+    ValueError
+        Not durations, not positive, or ``size`` is not a whole number of steps.
+    """
+    _positive("cumulate", size=size, step=step)
+    parse_duration(offset)
+    if parse_duration(size) % parse_duration(step):
+        raise ValueError(
+            f"cumulate(size={size!r}, step={step!r}): size must be a whole number of steps"
+        )
+    return _Cumulative(size, step, offset, only_changed)
 
 
 def _positive(name: str, **durations: Duration) -> None:

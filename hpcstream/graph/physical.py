@@ -47,6 +47,8 @@ class OperatorPlan:
         What its state is made of, where kind and key do not say it: types, mostly.
     state_text : str
         The same for people.
+    retention : str
+        What state it keeps, and until when, for `explain`; empty: none.
     clock : EventClock or None
         A watermark begins here.
     runs_user_code : bool
@@ -65,6 +67,7 @@ class OperatorPlan:
     role: str = WHOLE
     state: Key = None
     state_text: str = ""
+    retention: str = ""
     sink_number: int | None = None
     clock: EventClock | None = None
     runs_user_code: bool = False
@@ -204,9 +207,11 @@ class PhysicalGraph:
             lines.append(f"task {task.number} on {_ranks(task.ranks, self.size)}")
             if task.source:
                 lines.append(f"    source   {task.source.describe()}")
-            lines += [f"    operator {operator.describe()}" for operator in task.operators]
-            for edge in task.outputs:
-                lines.append(f"    output   {_edge(edge)}")
+            for operator in task.operators:
+                lines.append(f"    operator {operator.describe()}")
+                if operator.retention:
+                    lines.append(f"    state    {operator.retention}")
+            lines += [f"    output   {_edge(edge)}" for edge in task.outputs]
         if self.rewrites:
             lines.append("rewrites")
             lines += [f"    {note}" for note in self.rewrites]

@@ -50,6 +50,11 @@ def sliding(job):
     windows.allowed_lateness("2s").agg(first=col("n").first(), last=col("x").last()).collect()
 
 
+def cumulating(job):
+    windows = generated(job).key_by("key").window(hs.cumulate("1s", "100ms", only_changed=True))
+    windows.agg(total=col("x").sum(), middle=col("n").max()).collect()
+
+
 def kept_values(job):
     windows = generated(job).key_by("key").window(hs.tumbling("1s", offset="100ms"))
     windows.agg(median=col("x").median(), q=col("x").quantile(0.9)).named("medians").collect()
@@ -110,6 +115,7 @@ JOBS = [
     stateless,
     keyed,
     sliding,
+    cumulating,
     kept_values,
     all_rows,
     all_rows_kept,

@@ -96,6 +96,16 @@ def sliding(size: str, slide: str, most: int, rows: str = "flights") -> str:
     )
 
 
+def cumulating(size: str, step: str, most: int) -> str:
+    """Return SQL for each row once for each window, of ``most`` steps at most, it is in."""
+    start = f"time_bucket(INTERVAL '{size}', date, TIMESTAMP '1970-01-01')"
+    every = (
+        f"(SELECT *, {start} AS window_start, {start} + n * INTERVAL '{step}' AS window_end "
+        f"FROM flights, generate_series(1, {most}) AS steps(n))"
+    )
+    return f"(SELECT * FROM {every} WHERE date < window_end)"
+
+
 # -- tumbling windows ------------------------------------------------------------------
 
 
@@ -246,6 +256,18 @@ def sizes_that_are_no_multiples(job: hs.Job, flights: Stream) -> Stream:
     windows = flights.filter(col("distance") >= 500).key_by("destination")
     windows = windows.window(hs.sliding("10h", "4h"))
     return windows.agg(n=hs.count(), hours=(col("delay") / 60).sum())
+
+
+@query(
+    "SELECT origin, window_start, window_end, count(*), sum(distance), max(delay) "
+    f"FROM {cumulating('1 day', '3 hours', 8)} GROUP BY ALL"
+)
+def days_so_far(job: hs.Job, flights: Stream) -> Stream:
+    return (
+        flights.key_by("origin")
+        .window(hs.cumulate("1d", "3h"))
+        .agg(n=hs.count(), distance=col("distance").sum(), worst=col("delay").max())
+    )
 
 
 # -- aggregates ------------------------------------------------------------------------

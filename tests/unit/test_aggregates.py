@@ -7,7 +7,7 @@ import pytest
 
 from hpcstream.aggregates.named import NamedAggregate, shared_accumulators
 from hpcstream.columns.event_time import ORDER_COLUMN, TIME_COLUMN
-from hpcstream.operators.windows.assigners import TumblingWindows
+from hpcstream.operators.windows.assigners.fixed import TumblingWindows
 from hpcstream.operators.windows.keyed import WindowAggregate
 from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.state.arrays import HeapAllocator

@@ -12,7 +12,7 @@ from hpcstream import col
 from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.columns.event_time import MAX_TIME, TIME_COLUMN
 from hpcstream.columns.ownership import Ownership, owned_rows
-from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows
+from hpcstream.operators.windows.assigners.fixed import SlidingWindows, TumblingWindows
 from hpcstream.operators.windows.keyed import WindowAggregate
 from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.state.arrays import HeapAllocator

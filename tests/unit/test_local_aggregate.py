@@ -12,7 +12,7 @@ from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.columns.event_time import MAX_TIME, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.errors import HpcstreamError
 from hpcstream.operators.base import SideOutput
-from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows
+from hpcstream.operators.windows.assigners.fixed import SlidingWindows, TumblingWindows
 from hpcstream.operators.windows.keyed import WindowAggregate
 from hpcstream.operators.windows.local import LocalWindowAggregate, PreaggregationPolicy
 from hpcstream.operators.windows.spec import SLICE_COLUMN, WindowAggregateSpec

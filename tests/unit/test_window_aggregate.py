@@ -15,7 +15,7 @@ from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.columns.event_time import MAX_TIME, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.errors import OverflowInAggregate
 from hpcstream.operators.base import PAUSE
-from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows
+from hpcstream.operators.windows.assigners.fixed import SlidingWindows, TumblingWindows
 from hpcstream.operators.windows.keyed import WindowAggregate
 from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.state.arrays import HeapAllocator

@@ -19,7 +19,7 @@ from hpcstream.operators.windows.all_ranks import (
     WindowAllFinal,
     WindowAllLocal,
 )
-from hpcstream.operators.windows.assigners import SlidingWindows, TumblingWindows
+from hpcstream.operators.windows.assigners.fixed import SlidingWindows, TumblingWindows
 from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.state.arrays import HeapAllocator
 

@@ -189,6 +189,9 @@ class WindowPlan:
             role=role,
             state=spec.state_key(),
             state_text=spec.describe_state(),
+            retention=self._asked.retention(
+                spec.kept_inputs, is_local=role == LOCAL and bool(spec.keys)
+            ),
             reduces=reduces,
         )
 

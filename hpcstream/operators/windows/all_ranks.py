@@ -183,8 +183,7 @@ class WindowAllFinal(WindowStage):
         numbers, regions = store.slices_below(2**63 - 1)
         due = np.isin(numbers, sorted(self._touched))
         for windows, slots, _ in self._state.entry_groups(numbers[due], regions[due]):
-            starts = windows * slicing.slide + slicing.offset
-            ends = starts + slicing.size
+            starts, ends = slicing.bounds(windows)
             columns = [
                 words_to_array(starts, None, spec.time_type),
                 words_to_array(ends, None, spec.time_type),

@@ -18,7 +18,7 @@ from hpcstream.columns.selection import take_column
 from hpcstream.operators.windows.kept_values import array_bytes, array_of_bytes
 from hpcstream.operators.windows.merge import Entries
 from hpcstream.operators.windows.slices import WindowState
-from hpcstream.state.arrays import Arrays, Bools, Ints
+from hpcstream.state.arrays import Arrays, Bools, Ints, Slots
 from hpcstream.state.table import Part, StateTable
 
 _NUMBERS, _KEYS = "changed_slices", "changed_keys"
@@ -42,8 +42,8 @@ class ChangedKeys(StateTable):
 
     def note(self, batch: pa.RecordBatch, rows: Ints) -> None:
         """Add the pairs of some rows of a batch."""
-        slicing = self._slicing
-        numbers = (self._state.times(batch)[rows] - slicing.offset) // slicing.slice_size
+        grid = self._slicing.grid
+        numbers = (self._state.times(batch)[rows] - grid.store_offset) // grid.store_size
         taken = rows.astype(np.int32)
         keys = {name: take_column(batch.column(name), taken) for name in self._state.spec.keys}
         self._note_keys(numbers, pa.record_batch(keys))
@@ -55,23 +55,23 @@ class ChangedKeys(StateTable):
     def of(self, entries: Entries) -> Entries | None:
         """Return the entries that changed; ``entries`` are in window order."""
         windows, slots, is_null = entries
+        return kept_entries(entries, self.mask(windows, slots, is_null))
+
+    def mask(self, windows: Ints, slots: Slots, is_null: Bools | None) -> Bools:
+        """Return which entries of windows, which are in window order, changed."""
         numbers, words, nulls = self._sorted()
         keys = self._state.store.keys_of(slots)
         keep = np.zeros(len(slots), dtype=np.bool_)
-        starts = windows * self._slicing.per_slide
-        lows = np.searchsorted(numbers, starts)
-        highs = np.searchsorted(numbers, starts + self._slicing.per_window)
+        firsts, stops = self._slicing.layout.ranges_of(windows)
+        lows, highs = np.searchsorted(numbers, firsts), np.searchsorted(numbers, stops)
         is_first = (np.diff(lows, prepend=-1) != 0) | (np.diff(highs, prepend=-1) != 0)
-        firsts = np.flatnonzero(is_first).tolist()  # consecutive windows with the same pairs
-        for first, stop in zip(firsts, [*firsts[1:], len(windows)], strict=True):
+        heads = np.flatnonzero(is_first).tolist()  # consecutive windows with the same pairs
+        for first, stop in zip(heads, [*heads[1:], len(windows)], strict=True):
             pairs = slice(int(lows[first]), int(highs[first]))
             keep[first:stop] = np.isin(keys[first:stop], words[pairs][~nulls[pairs]])
             if is_null is not None:
                 keep[first:stop][is_null[first:stop]] = nulls[pairs].any()
-        if keep.all():
-            return entries
-        kept = None if is_null is None else is_null[keep]
-        return (windows[keep], slots[keep], kept) if keep.any() else None
+        return keep
 
     def head(self) -> dict[str, npt.NDArray[Any]]:
         """Return the pairs: slice numbers, and the key columns as bytes of an Arrow stream."""
@@ -117,3 +117,12 @@ class ChangedKeys(StateTable):
         is_new[1:] |= (np.diff(nulls.view(np.int8)) != 0) | (words[1:] != words[:-1])
         self._parts = [(numbers[is_new], words[is_new], nulls[is_new])]
         return self._parts[0]
+
+
+def kept_entries(entries: Entries, keep: Bools) -> Entries | None:
+    """Return some of the entries of windows; None if there are none."""
+    windows, slots, is_null = entries
+    if keep.all():
+        return entries
+    kept = None if is_null is None else is_null[keep]
+    return (windows[keep], slots[keep], kept) if keep.any() else None

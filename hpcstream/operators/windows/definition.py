@@ -22,7 +22,7 @@ from hpcstream.operators.spec import (
     Traits,
 )
 from hpcstream.operators.stream_time import EventTime
-from hpcstream.operators.windows.assigners import WindowAssigner
+from hpcstream.operators.windows.assigners.base import WindowAssigner
 from hpcstream.stable_keys import Key
 
 LATE = "late"
@@ -64,7 +64,7 @@ class WindowSpec(OperatorSpec):
     def traits(self) -> Traits:
         needs_order = any(call.aggregate.needs_order for call in self.aggregates)
         return Traits(
-            overlaps=self.assigner.slide < self.assigner.size,
+            overlaps=self.assigner.overlaps,
             needs_time=True,
             needs_order=needs_order,
             sets_time=True,
@@ -72,10 +72,9 @@ class WindowSpec(OperatorSpec):
         )
 
     def key(self) -> Key:
-        windows = (self.assigner.size, self.assigner.slide, self.assigner.offset)
         return {
             "keys": self.keys,
-            "windows": [*windows, self.unit.name],
+            "windows": [*self.assigner.key(), self.unit.name],
             "lateness": self.allowed_lateness,
             "aggregates": [call.key() for call in self.aggregates],
         }
@@ -86,6 +85,14 @@ class WindowSpec(OperatorSpec):
         late = duration_text(self.allowed_lateness, self.unit.name) if self.allowed_lateness else ""
         late = f", lateness {late}" if late else ""
         return f"aggregate {by}in {self.window}{late}: {what}"
+
+    def retention(self, kept: Sequence[str], *, is_local: bool = False) -> str:
+        """Return what state is kept, and until when; ``kept``: columns whose values are."""
+        what = " and ".join(["accumulators", *[f"all values of {name}" for name in kept]])
+        until = "until the slice ends" if is_local else self.assigner.describe_retention()
+        if self.allowed_lateness and not is_local:
+            until += f" and {duration_text(self.allowed_lateness, self.unit.name)} longer"
+        return f"{what} of each {'key and ' if self.keys else ''}slice, {until}"
 
     def inputs(self) -> tuple[Requirement, ...]:
         return (ByKey(self.keys) if self.keys else Anywhere(),)

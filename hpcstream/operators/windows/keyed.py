@@ -21,10 +21,11 @@ import pyarrow as pa
 from hpcstream.columns.arrays import words_to_array
 from hpcstream.errors import HpcstreamError
 from hpcstream.operators.base import Emitted, Turn
-from hpcstream.operators.windows.changed_keys import ChangedKeys
+from hpcstream.operators.windows.changed_keys import ChangedKeys, kept_entries
+from hpcstream.operators.windows.merge import Entries
 from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.operators.windows.stage import NOTHING, FiringStage
-from hpcstream.state.arrays import Allocator, Bools, Ints, Slots
+from hpcstream.state.arrays import NO_NULLS, Allocator, Bools, Ints, Slots
 
 
 class WindowAggregate(FiringStage):
@@ -40,6 +41,7 @@ class WindowAggregate(FiringStage):
     def __init__(self, spec: WindowAggregateSpec, allocator: Allocator) -> None:
         super().__init__(spec, allocator)
         self._changed = ChangedKeys(self._state)
+        self._only_changed = spec.assigner.only_changed
         self._tables = [*self._state.tables, self._changed, self._progress_table()]
 
     def describe(self) -> str:
@@ -63,14 +65,15 @@ class WindowAggregate(FiringStage):
 
     def _advance(self, watermark: int) -> None:
         super()._advance(watermark)
-        self._changed.clear()
+        if not self._only_changed:  # else the next window of their period wants them
+            self._changed.clear()
 
     def _look_back(self, batch: pa.RecordBatch, slots: Slots) -> None:
         """Mark the windows and keys that rows before the last firing change."""
         times = self._state.times(batch)
         rows = self._progress.rows_behind(times, slots)
         self._merger.repair(self._progress.look_back(times[rows]))
-        if self._spec.allowed_lateness:
+        if self._spec.allowed_lateness or self._only_changed:
             self._changed.note(batch, rows)
 
     def _refuse_late_partials(self) -> None:
@@ -96,16 +99,36 @@ class WindowAggregate(FiringStage):
             elif (changed := self._changed.of(entries)) is not None:
                 yield self._results(*changed)
         for entries in self._merger.windows(fired, stop, ()):
-            yield entries if isinstance(entries, Turn) else self._results(*entries)
+            if isinstance(entries, Turn):
+                yield entries
+            elif (due := self._due(entries)) is not None:
+                yield self._results(*due)
         self._changed.clear()
         self._merger.close_below(first_open)
         progress.advance(watermark)
 
+    def _due(self, entries: Entries) -> Entries | None:
+        """Return the entries of windows, which fire for the first time, that have a result.
+
+        Of windows that want changes only, those with rows in the last slice, and in the
+        first window to fire those that got rows behind the window that fired before.
+        """
+        if not self._only_changed:
+            return entries
+        windows, slots, is_null = entries
+        store = self._state.store
+        lasts = self._spec.slicing.layout.ranges_of(windows)[1] - 1
+        valid = NO_NULLS if is_null is None else ~is_null
+        times = lasts * store.slice_size + store.slice_offset
+        keep = store.find(times, store.keys_of(slots), valid) != 0
+        if windows[0] == self._progress.next_window:
+            keep |= (windows == windows[0]) & self._changed.mask(windows, slots, is_null)
+        return kept_entries(entries, keep)
+
     def _results(self, windows: Ints, slots: Slots, is_null: Bools | None) -> pa.RecordBatch:
         """Return the result rows of entries; ``windows[i]`` is the window of entry ``i``."""
         spec = self._spec
-        starts = windows * spec.slicing.slide + spec.slicing.offset
-        ends = starts + spec.slicing.size
+        starts, ends = spec.slicing.bounds(windows)
         keys = self._state.key_columns(slots, is_null)
         columns = [
             *keys,

@@ -26,7 +26,7 @@ from itertools import groupby
 import numpy as np
 
 from hpcstream.operators.base import PAUSE, Turn
-from hpcstream.operators.windows.assigners import Slicing
+from hpcstream.operators.windows.assigners.slicing import WindowLayout
 from hpcstream.operators.windows.slices import WindowState
 from hpcstream.state.arrays import Bools, Ints, Slots, values_at
 
@@ -40,7 +40,7 @@ class WindowMerger:
     def __init__(self, state: WindowState) -> None:
         self._state = state
         self._store = state.store
-        self._slicing = state.spec.slicing
+        self._layout = state.spec.slicing.layout
         self._nodes: dict[tuple[int, int], int] = {}  # (level, number) -> region
         self._slices = _Slices([], [])  # of the windows that are being merged
         self._n_merged = 0  # entries since the last pause
@@ -51,7 +51,7 @@ class WindowMerger:
         At most `WindowState.batch_rows` entries at a time, of one or more windows.
         Windows without rows are skipped. `PAUSE` after merging that many entries.
         """
-        if self._slicing.is_tumbling:
+        if self._layout.most_slices == 1:
             yield from self._tumbling(first, stop, again)
         else:
             yield from self._sliding(first, stop, again)
@@ -61,7 +61,7 @@ class WindowMerger:
         stale = [
             (level, number >> level)
             for number in slices
-            for level in range(1, self._slicing.per_window.bit_length() + 1)
+            for level in range(1, self._layout.most_slices.bit_length() + 1)
         ]
         self._drop([node for node in dict.fromkeys(stale) if node in self._nodes])
 
@@ -81,7 +81,7 @@ class WindowMerger:
         yield from self._state.entry_groups(numbers[fires], regions[fires])
 
     def _sliding(self, first: int, stop: int, again: Sequence[int]) -> Iterator[Entries | Turn]:
-        limit = stop * self._slicing.per_slide + self._slicing.per_window
+        limit = self._layout.slices_of(stop).stop
         numbers, regions = self._store.slices_below(limit)
         self._slices = _Slices(numbers.tolist(), regions.tolist())
         pending = _Pending(self._state)
@@ -108,23 +108,23 @@ class WindowMerger:
 
         Gaps between existing slices cost nothing.
         """
-        slicing, numbers = self._slicing, self._slices.numbers
+        layout, numbers = self._layout, self._slices.numbers
         before = (window for window in again if window < first)
-        for (low, high), windows in groupby(before, lambda w: self._slices.of(slicing, w)):
+        for (low, high), windows in groupby(before, lambda w: self._slices.of(layout, w)):
             if low < high:
                 yield list(windows), low, high
         window = first
         while True:
-            low, _ = self._slices.of(slicing, window)
+            low, _ = self._slices.of(layout, window)
             if low == len(numbers):
                 return
-            window = max(window, slicing.windows_of(numbers[low]).start)
+            window = max(window, layout.windows_of(numbers[low]).start)
             if window >= stop:
                 return
-            _, high = self._slices.of(slicing, window)
-            end = min(stop, slicing.windows_of(numbers[low]).stop)  # the first slice leaves
+            _, high = self._slices.of(layout, window)
+            end = min(stop, layout.windows_of(numbers[low]).stop)  # the first slice leaves
             if high < len(numbers):
-                end = min(end, slicing.windows_of(numbers[high]).start)  # the next one enters
+                end = min(end, layout.windows_of(numbers[high]).start)  # the next one enters
             yield range(window, end), low, high
             window = end
 
@@ -179,9 +179,9 @@ class _Slices:
         """Return the index range of the slices ``[start, stop)``."""
         return bisect_left(self.numbers, start), bisect_left(self.numbers, stop)
 
-    def of(self, slicing: Slicing, window: int) -> tuple[int, int]:
+    def of(self, layout: WindowLayout, window: int) -> tuple[int, int]:
         """Return the index range of the slices of a window."""
-        slices = slicing.slices_of(window)
+        slices = layout.slices_of(window)
         return self.between(slices.start, slices.stop)
 
 

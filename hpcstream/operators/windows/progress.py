@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hpcstream.columns.event_time import MIN_TIME
-from hpcstream.operators.windows.assigners import Slicing
+from hpcstream.operators.windows.assigners.slicing import Slicing
 from hpcstream.state.arrays import Ints, Slots
 from hpcstream.state.scalars import Common, Field, Stage, union
 
@@ -23,7 +23,7 @@ class WindowProgress:
         Slices before it belong to no open window: their rows are late.
     fired_time : int
         Rows before it may belong to a window that has fired but is still open, or to a slice
-        that is merged already; stays `MIN_TIME` if neither is possible.
+        that is merged already; stays `MIN_TIME` if neither is possible. As the store counts time.
     again : set of int
         Windows that have fired and then received rows within the allowed lateness.
     """
@@ -50,7 +50,7 @@ class WindowProgress:
         due = self.due(watermark)
         if due == (self.next_window, self.first_open):
             return False
-        return least_slice < self._slicing.slices_of(due[0] - 1).stop
+        return least_slice < self._slicing.layout.slices_of(due[0] - 1).stop
 
     def advance(self, watermark: int) -> None:
         """Advance to a watermark: everything due at it has fired."""
@@ -58,7 +58,7 @@ class WindowProgress:
         self.next_window, self.first_open = self.due(watermark)
         self.again.clear()
         if self._looks_back:
-            self.fired_time = max(self._slicing.window_end(self.next_window - 1), MIN_TIME)
+            self.fired_time = max(self._slicing.store_end(self.next_window - 1), MIN_TIME)
 
     def rows_behind(self, times: Ints, slots: Slots) -> Ints:
         """Return the rows before `fired_time` that are not late."""
@@ -66,12 +66,13 @@ class WindowProgress:
 
     def look_back(self, times: Ints) -> list[int]:
         """Return the slices of rows before `fired_time`; mark their windows to fire again."""
-        numbers = (times - self._slicing.offset) // self._slicing.slice_size
+        grid = self._slicing.grid
+        numbers = (times - grid.store_offset) // grid.store_size
         touched: list[int] = np.unique(numbers).tolist()
         # Of the windows that contain a slice, those that have fired and are still open.
         first_open = self._slicing.next_window(self.watermark - self._lateness)
         for number in touched:
-            windows = self._slicing.windows_of(number)
+            windows = self._slicing.layout.windows_of(number)
             fired = range(max(windows.start, first_open), min(windows.stop, self.next_window))
             self.again.update(fired)
         return touched

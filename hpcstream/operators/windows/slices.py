@@ -76,8 +76,9 @@ class WindowState:
         self.spec = spec
         size, offset, margin = 1, 0, 0
         if not labels:
-            size, offset = spec.slicing.slice_size, spec.slicing.offset
-            margin = spec.slicing.size + spec.allowed_lateness
+            grid, layout = spec.slicing.grid, spec.slicing.layout
+            size, offset = grid.store_size, grid.store_offset
+            margin = layout.most_slices * size + spec.allowed_lateness
         self.store = SliceStore(size, offset, spec.words, allocator, margin=margin)
         self.codec = key_codec(spec)
         slices = SliceTable(
@@ -95,9 +96,8 @@ class WindowState:
         self._updates = _grouped_by_columns(spec)
 
     def times(self, batch: pa.RecordBatch) -> Ints:
-        """Return the event times of rows."""
-        times: Ints = fixed_values(batch.column(self._time))
-        return times
+        """Return the event times of rows as the store divides them into slices."""
+        return self.spec.slicing.grid.store_times(fixed_values(batch.column(self._time)))
 
     def add_rows(self, batch: pa.RecordBatch, first_open: int) -> Slots:
         """Aggregate rows; return their slots (scratch), 0 for rows before ``first_open``."""
@@ -113,9 +113,8 @@ class WindowState:
 
     def add_partials(self, batch: pa.RecordBatch, first_open: int) -> Slots:
         """Merge partial results; return their slots, as `add_rows` does."""
-        slicing = self.spec.slicing
         numbers = fixed_values(batch.column(SLICE_COLUMN))
-        times = numbers * slicing.slice_size + slicing.offset
+        times = numbers * self.store.slice_size + self.store.slice_offset
         times.setflags(write=False)
         words, valid = self.codec.encode(batch)
         rows = fixed_values(batch.column(ROWS_COLUMN))

@@ -17,7 +17,8 @@ from hpcstream.aggregates.named import BoundAggregate, NamedAggregate, shared_ac
 from hpcstream.columns.event_time import TIME_COLUMN, WORD_PREFIX
 from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.columns.row_order import key_orders, order_fields
-from hpcstream.operators.windows.assigners import Slicing, WindowAssigner
+from hpcstream.operators.windows.assigners.base import WindowAssigner
+from hpcstream.operators.windows.assigners.slicing import Slicing
 from hpcstream.stable_keys import Key, schema_key
 from hpcstream.state.arrays import Word
 
@@ -60,7 +61,7 @@ class WindowAggregateSpec:
     @cached_property
     def slicing(self) -> Slicing:
         """The slices and windows of the assigner."""
-        return Slicing.of(self.assigner)
+        return self.assigner.slicing()
 
     @cached_property
     def bound_aggregates(self) -> tuple[BoundAggregate, ...]:
@@ -169,22 +170,26 @@ class WindowAggregateSpec:
     def state_key(self) -> Key:
         """Return the layout of the state as plain data: equal layouts are compatible."""
         values = [[*kept.inputs, str(kept.type)] for kept in self.kept_columns]
-        slicing = self.slicing
         return {
             "keys": schema_key(pa.schema(self.key_fields)),
             "words": [_word_key(word) for word in self.words],
             "values": values,
-            "slices": [slicing.size, slicing.slide, slicing.offset],
+            "slices": self.assigner.state_key(),
             "lateness": self.allowed_lateness,
             "time": str(self.time_type),
         }
+
+    @property
+    def kept_inputs(self) -> tuple[str, ...]:
+        """The input columns whose values are kept, each once."""
+        kept = (name for columns in self.kept_columns for name in columns.inputs)
+        return tuple(dict.fromkeys(kept))
 
     def describe_state(self) -> str:
         """Return the layout of the state as text for error messages."""
         keys = ", ".join(f"{field.name} {field.type}" for field in self.key_fields)
         words = ", ".join(f"{word.name} {word.kind}" for word in self.words)
-        kept = (name for columns in self.kept_columns for name in columns.inputs)
-        values = ", ".join(f"{n} {self.input_schema.field(n).type}" for n in dict.fromkeys(kept))
+        values = ", ".join(f"{n} {self.input_schema.field(n).type}" for n in self.kept_inputs)
         parts = (keys, words, values, f"time {self.time_type}")
         return "; ".join(part for part in parts if part)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.columns.event_time import MAX_TIME, TIME_COLUMN
 from hpcstream.columns.ownership import Ownership, owned_rows
-from hpcstream.operators.windows.assigners import TumblingWindows
+from hpcstream.operators.windows.assigners.fixed import TumblingWindows
 from hpcstream.operators.windows.keyed import WindowAggregate
 from hpcstream.operators.windows.local import LocalWindowAggregate
 from hpcstream.operators.windows.spec import WindowAggregateSpec

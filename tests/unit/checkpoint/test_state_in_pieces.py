@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.columns.event_time import ORDER_COLUMN, TIME_COLUMN
-from hpcstream.operators.windows.assigners import SlidingWindows
+from hpcstream.operators.windows.assigners.fixed import SlidingWindows
 from hpcstream.operators.windows.keyed import WindowAggregate
 from hpcstream.operators.windows.local import LocalWindowAggregate
 from hpcstream.operators.windows.spec import WindowAggregateSpec

@@ -1,0 +1,1 @@
+"""Says which windows there are, and of which slices each is made."""

@@ -1,0 +1,39 @@
+"""What windowed operators and the planner ask of a window assigner."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from hpcstream.operators.windows.assigners.slicing import Slicing
+from hpcstream.stable_keys import Key
+
+
+class WindowAssigner(ABC):
+    """Which windows a time belongs to. All answers are pure.
+
+    Attributes
+    ----------
+    overlaps : bool
+        Whether a row may be in several windows.
+    only_changed : bool
+        Whether a window has no result of a key without rows since the window before.
+    """
+
+    overlaps: bool = False
+    only_changed: bool = False
+
+    @abstractmethod
+    def slicing(self) -> Slicing:
+        """Return of which slices the windows are made."""
+
+    @abstractmethod
+    def key(self) -> list[Key]:
+        """Return what tells the windows from others, whatever the unit of time."""
+
+    @abstractmethod
+    def state_key(self) -> list[Key]:
+        """Return what tells the slices from others: equal keys can take over each other's."""
+
+    @abstractmethod
+    def describe_retention(self) -> str:
+        """Return until when rows are part of the state, for people."""
