@@ -34,6 +34,7 @@ FAMILIES = (
     "counters",
     "time_order",
     "keyed_table",
+    "row_arenas",
     "order_statistics",
 )
 """Every module here that has kernels; each has a ``warm_up()``."""
