@@ -26,8 +26,8 @@ from hpcstream.columns.selection import gather
 from hpcstream.kernels import key_bytes
 from hpcstream.state.arrays import NO_NULLS, Bools, Ints
 from hpcstream.state.key_dictionary import KeyDictionary
+from hpcstream.state.key_holder import KeyHolder
 from hpcstream.state.key_index import Bytes, KeyIndex
-from hpcstream.state.slices.store import SliceStore
 from hpcstream.state.slices.table import Grouping
 from hpcstream.state.table import StateTable
 
@@ -121,18 +121,18 @@ class InternedKeys:
             return np.zeros_like(words)
         return np.maximum(new_ids.take(words, mode="clip"), 0)  # anything may stand under a null
 
-    def forget_dead(self, store: SliceStore) -> None:
+    def forget_dead(self, holder: KeyHolder) -> None:
         """Throw away keys without entries, when they are more than half.
 
-        When that is depends on the slices alone: ids say in which order results come.
+        When that is depends on the entries alone: ids say in which order results come.
         """
         n_spare = len(self._index) - _SPARE_KEYS
-        if n_spare <= 0 or n_spare <= 2 * store.n_slice_entries():
+        if n_spare <= 0 or n_spare <= 2 * holder.n_key_uses():
             return
         self.generation += 1
         self._last = None
-        live = np.unique(store.live_keys())
-        store.replace_keys(self._index.keep(live[live < len(self._index)]))
+        live = np.unique(holder.live_keys())
+        holder.replace_keys(self._index.keep(live[live < len(self._index)]))
 
     def _suits(self, column: pa.DictionaryArray) -> bool:
         return len(column.dictionary) <= len(column) or self._is_last(column.dictionary)

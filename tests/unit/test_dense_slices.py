@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcstream.kernels import key_table
-from hpcstream.operators.windows.keys import NoKeys
+from hpcstream.operators.key_codec import NoKeys
 from hpcstream.state.arrays import NO_NULLS, HeapAllocator, Word
 from hpcstream.state.slices.dense_range import DenseRange
 from hpcstream.state.slices.store import SliceStore

@@ -10,7 +10,7 @@ from naive_key_table import NaiveSlices
 
 from hpcstream.columns.ownership import Ownership
 from hpcstream.kernels import key_table
-from hpcstream.operators.windows.keys import WordKeys
+from hpcstream.operators.key_codec import WordKeys
 from hpcstream.state.arrays import NO_NULLS, HeapAllocator, Word
 from hpcstream.state.book import region_at
 from hpcstream.state.slices.store import SliceStore

@@ -25,8 +25,8 @@ from hpcstream.columns.arrays import fixed_values
 from hpcstream.columns.event_time import TIME_COLUMN
 from hpcstream.columns.row_order import RowTimes
 from hpcstream.columns.selection import gather, take
+from hpcstream.operators.key_codec import key_codec
 from hpcstream.operators.windows.kept_values import HolisticRows
-from hpcstream.operators.windows.keys import key_codec
 from hpcstream.operators.windows.spec import (
     ROWS_COLUMN,
     SLICE_COLUMN,
@@ -80,7 +80,7 @@ class WindowState:
             size, offset = grid.store_size, grid.store_offset
             margin = layout.most_slices * size + spec.allowed_lateness
         self.store = SliceStore(size, offset, spec.words, allocator, margin=margin)
-        self.codec = key_codec(spec)
+        self.codec = key_codec(spec.keys, spec.input_schema)
         slices = SliceTable(
             self.store, self.codec, self.merge_words,
             epoch=epoch, owner_of_slices=owner_of_slices, prefix=prefix,

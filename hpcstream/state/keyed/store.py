@@ -131,6 +131,10 @@ class KeyedState:
         found: Bools = self._live[slots] == keyed_table.NULL
         return found
 
+    def n_key_uses(self) -> int:
+        """Return how many slots hold a key."""
+        return self.n_keys
+
     def live_keys(self) -> Ints:
         """Return the keys there are, 0 for null."""
         return self.keys[self.live_slots()]

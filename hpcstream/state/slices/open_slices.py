@@ -95,7 +95,7 @@ class OpenSlices:
         """The least time of the last batch that was resolved."""
         return int(self.arenas.book[key_table.BATCH_MIN])
 
-    def n_slice_entries(self) -> int:
+    def n_key_uses(self) -> int:
         """Return the number of (slice, key) pairs, without what is merged from slices."""
         return int(self.counts(self.slices_below(2**63)[1]).sum())
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcstream.columns.ownership import Ownership, word_groups
-from hpcstream.operators.windows.keys import WordKeys
+from hpcstream.operators.key_codec import WordKeys
 from hpcstream.state import table
 from hpcstream.state.arrays import NO_NULLS, HeapAllocator, Word, read_only
 from hpcstream.state.keyed.store import BLOCK_SLOTS, NEVER, KeyedState

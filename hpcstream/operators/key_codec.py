@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
+from hpcstream.aggregates.base import value_type
 from hpcstream.columns.arrays import is_word_type, key_words, validity, words_to_array
 from hpcstream.columns.ownership import Ownership, word_groups
 from hpcstream.state.arrays import NO_NULLS, Bools, Ints
-from hpcstream.state.slices.store import SliceStore
+from hpcstream.state.key_holder import KeyHolder
 from hpcstream.state.slices.table import Grouping, SliceKeys
 from hpcstream.state.table import StateTable
-
-if TYPE_CHECKING:
-    from hpcstream.operators.windows.spec import WindowAggregateSpec
 
 
 class KeyCodec(SliceKeys, Protocol):
@@ -28,7 +26,7 @@ class KeyCodec(SliceKeys, Protocol):
     def decode(self, words: Ints, is_null: Bools | None) -> list[pa.Array]:
         """Return the key columns of entries."""
 
-    def forget_dead(self, store: SliceStore) -> None:
+    def forget_dead(self, holder: KeyHolder) -> None:
         """Free the memory of keys that are in no open slice, if it is worth it."""
 
     def tables(self) -> Sequence[StateTable]:
@@ -51,7 +49,7 @@ class NoKeys:
         """Return no columns."""
         return []
 
-    def forget_dead(self, store: SliceStore) -> None:
+    def forget_dead(self, holder: KeyHolder) -> None:
         """Keep nothing."""
 
     def tables(self) -> Sequence[StateTable]:
@@ -91,7 +89,7 @@ class WordKeys:
         """Return the column."""
         return [words_to_array(words, None if is_null is None else ~is_null, self._type)]
 
-    def forget_dead(self, store: SliceStore) -> None:
+    def forget_dead(self, holder: KeyHolder) -> None:
         """Keep nothing."""
 
     def tables(self) -> Sequence[StateTable]:
@@ -111,14 +109,13 @@ class WordKeys:
         return words
 
 
-def key_codec(spec: WindowAggregateSpec) -> KeyCodec:
-    """Return the codec for the key columns of a windowed aggregate."""
-    if not spec.keys:
+def key_codec(keys: Sequence[str], schema: pa.Schema) -> KeyCodec:
+    """Return the codec for key columns of rows of a schema, which has them as results do."""
+    if not keys:
         return NoKeys()
-    if len(spec.keys) == 1 and is_word_type(spec.key_fields[0].type):
-        field = spec.input_schema.field(spec.keys[0])
-        if not pa.types.is_dictionary(field.type):
-            return WordKeys(spec.keys[0], field.type)
+    fields = [schema.field(name) for name in keys]
+    if len(keys) == 1 and is_word_type(fields[0].type):
+        return WordKeys(keys[0], fields[0].type)
     from hpcstream.state.interned_keys import InternedKeys
 
-    return InternedKeys(spec.key_fields)
+    return InternedKeys([pa.field(f.name, value_type(f.type)) for f in fields])
