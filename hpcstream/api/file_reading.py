@@ -14,11 +14,11 @@ from hpcstream.api.stream import Stream
 from hpcstream.calls import answers_wrong_calls
 from hpcstream.columns.event_time import Duration, parse_duration
 from hpcstream.connectors.base import Source
-from hpcstream.connectors.formats.csv.format import CsvSource
-from hpcstream.connectors.formats.hdf5.format import Hdf5Source
-from hpcstream.connectors.formats.ipc.format import SPLIT_ROWS, IpcSource
-from hpcstream.connectors.formats.json.format import BLOCK_BYTES, JsonSource
-from hpcstream.connectors.formats.parquet.format import ParquetSource
+from hpcstream.connectors.formats.csv.format import csv_source
+from hpcstream.connectors.formats.hdf5.format import hdf5_source
+from hpcstream.connectors.formats.ipc.format import SPLIT_ROWS, ipc_source
+from hpcstream.connectors.formats.json.format import BLOCK_BYTES, json_source
+from hpcstream.connectors.formats.parquet.format import parquet_source
 
 Paths = str | Path | Sequence[str | Path]
 _TIME_OPTIONS = ("event_time", "watermark_delay", "event_time_unit")
@@ -80,7 +80,7 @@ class FileReading(ABC):
         options: dict[str, Any] = {"dictionary_columns": dictionary_columns}
         options["int96_unit"] = int96_unit
         _refuse_unknown("read_parquet", unknown, options)
-        source = ParquetSource(paths, event_time=event_time, unit=event_time_unit, **options)
+        source = parquet_source(paths, event_time=event_time, unit=event_time_unit, **options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
     def read_ipc(
@@ -101,7 +101,7 @@ class FileReading(ABC):
             Rows, about, that a rank takes at a time.
         """
         _refuse_unknown("read_ipc", unknown, ["split_rows"])
-        source = IpcSource(
+        source = ipc_source(
             paths, event_time=event_time, unit=event_time_unit, split_rows=split_rows
         )
         return self._source(source, event_time, watermark_delay, event_time_unit)
@@ -165,7 +165,7 @@ class FileReading(ABC):
             "block_bytes": block_bytes,
         }
         _refuse_unknown("read_csv", unknown, options)
-        source = CsvSource(paths, event_time=event_time, unit=event_time_unit, **options)
+        source = csv_source(paths, event_time=event_time, unit=event_time_unit, **options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
     def read_json(
@@ -204,7 +204,7 @@ class FileReading(ABC):
             "block_bytes": block_bytes,
         }
         _refuse_unknown("read_json", unknown, options)
-        source = JsonSource(paths, event_time=event_time, unit=event_time_unit, **options)
+        source = json_source(paths, event_time=event_time, unit=event_time_unit, **options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
     def read_hdf5(
@@ -242,7 +242,7 @@ class FileReading(ABC):
         _refuse_unknown("read_hdf5", unknown, [*options, "follow"])
         options |= {"event_time": event_time, "unit": event_time_unit}
         source = (
-            Hdf5Source(paths, **options) if follow is None else _growing(paths, follow, options)
+            hdf5_source(paths, **options) if follow is None else _growing(paths, follow, options)
         )
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
@@ -252,6 +252,6 @@ def _refuse_unknown(what: str, unknown: Iterable[str], known: Iterable[str]) -> 
 
 
 def _growing(paths: Paths, follow: Duration, options: dict[str, Any]) -> Source:
-    from hpcstream.connectors.formats.hdf5.growing import GrowingHdf5Source
+    from hpcstream.connectors.formats.hdf5.growing import growing_hdf5_source
 
-    return GrowingHdf5Source(paths, follow_s=parse_duration(follow) / 1e9, **options)
+    return growing_hdf5_source(paths, follow_s=parse_duration(follow) / 1e9, **options)

@@ -11,14 +11,13 @@ from typing import Any, Never
 from hpcstream.api.misuse import refuse_unknown_options
 from hpcstream.calls import answers_wrong_calls
 from hpcstream.connectors.parts.formats import writer_options
-from hpcstream.connectors.parts.sink import (
+from hpcstream.connectors.parts.sink import FileSink, Mode
+from hpcstream.connectors.parts.sinks import (
     HDF5_PART_BYTES,
-    CsvSink,
-    FileSink,
-    Hdf5Sink,
-    IpcSink,
-    Mode,
-    ParquetSink,
+    csv_sink,
+    hdf5_sink,
+    ipc_sink,
+    parquet_sink,
 )
 
 
@@ -60,7 +59,7 @@ class FileWriting(ABC):
             Those of `pyarrow.parquet.ParquetWriter`.
         """
         options |= {"compression": compression, "max_rows": max_rows, "max_bytes": max_bytes}
-        self._write("write_parquet", ParquetSink, path, mode=mode, **options)
+        self._write("write_parquet", parquet_sink, path, mode=mode, **options)
 
     def write_ipc(
         self,
@@ -80,7 +79,7 @@ class FileWriting(ABC):
         """
         options: dict[str, Any] = {"compression": compression, **unknown}
         options |= {"max_rows": max_rows, "max_bytes": max_bytes}
-        self._write("write_ipc", IpcSink, path, mode=mode, **options)
+        self._write("write_ipc", ipc_sink, path, mode=mode, **options)
 
     def write_csv(
         self,
@@ -107,7 +106,7 @@ class FileWriting(ABC):
         """
         options: dict[str, Any] = {"delimiter": delimiter, "header": header, **unknown}
         options |= {"max_rows": max_rows, "max_bytes": max_bytes}
-        self._write("write_csv", CsvSink, path, mode=mode, **options)
+        self._write("write_csv", csv_sink, path, mode=mode, **options)
 
     def write_hdf5(
         self,
@@ -133,11 +132,11 @@ class FileWriting(ABC):
         """
         options: dict[str, Any] = {"table": table, "compression": compression}
         options |= {"max_rows": max_rows, "max_bytes": max_bytes, **unknown}
-        self._write("write_hdf5", Hdf5Sink, path, mode=mode, **options)
+        self._write("write_hdf5", hdf5_sink, path, mode=mode, **options)
 
     def _write(self, what: str, make: Callable[..., FileSink], path: Any, **options: Any) -> None:
         known = [*inspect.signature(make).parameters]
-        if make is ParquetSink:
+        if make is parquet_sink:
             known += writer_options()
         refuse_unknown_options(what, options, known, f"help(Stream.{what})")
         self._written_to(make(path, **options))

@@ -30,9 +30,7 @@ from hpcstream.calls import answers_wrong_calls
 from hpcstream.columns.event_time import Duration
 from hpcstream.connectors.adapt import as_sink
 from hpcstream.connectors.in_process.sinks import SHOWN_ROWS, MemorySink, PrintSink
-from hpcstream.connectors.parts.sink import (
-    FileSink,
-)
+from hpcstream.connectors.parts.sink import FileSink
 from hpcstream.errors import PlanError
 from hpcstream.expressions.expression import Expression
 from hpcstream.graph.logical import (

@@ -10,22 +10,22 @@ from pathlib import Path
 import pyarrow as pa
 
 from hpcstream.connectors.files.source import FileSource
-from hpcstream.connectors.formats.csv.format import CsvFormat, CsvSource
-from hpcstream.connectors.formats.hdf5.format import Hdf5Source
-from hpcstream.connectors.formats.ipc.format import IpcFormat, IpcSource
-from hpcstream.connectors.formats.json.format import JsonFormat, JsonSource
-from hpcstream.connectors.formats.parquet.format import ParquetFormat, ParquetSource
+from hpcstream.connectors.formats.csv.format import CsvFormat, csv_source
+from hpcstream.connectors.formats.hdf5.format import hdf5_source
+from hpcstream.connectors.formats.ipc.format import IpcFormat, ipc_source
+from hpcstream.connectors.formats.json.format import JsonFormat, json_source
+from hpcstream.connectors.formats.parquet.format import ParquetFormat, parquet_source
 from hpcstream.errors import ConnectorError, PlanError
 from hpcstream.graph.logical import Node, OperatorNode
 
 Names = str | Sequence[str]
 
 _READERS: tuple[tuple[tuple[str, ...], Callable[..., FileSource]], ...] = (
-    (ParquetFormat.extensions, ParquetSource),
-    (CsvFormat.extensions, CsvSource),
-    (IpcFormat.extensions, IpcSource),
-    (JsonFormat.extensions, JsonSource),
-    ((".h5", ".hdf5"), Hdf5Source),
+    (ParquetFormat.extensions, parquet_source),
+    (CsvFormat.extensions, csv_source),
+    (IpcFormat.extensions, ipc_source),
+    (JsonFormat.extensions, json_source),
+    ((".h5", ".hdf5"), hdf5_source),
 )
 _ROWS_AT_ONCE = 1 << 20
 

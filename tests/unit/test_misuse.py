@@ -21,8 +21,8 @@ import hpcstream as hs
 from hpcstream import col
 from hpcstream.columns.event_time import TimeUnit, duration_text
 from hpcstream.connectors.formats.csv.options import CsvOptions
-from hpcstream.connectors.formats.json.format import JsonSource
-from hpcstream.connectors.parts.sink import CsvSink, Hdf5Sink, IpcSink, ParquetSink
+from hpcstream.connectors.formats.json.format import json_source
+from hpcstream.connectors.parts.sinks import csv_sink, hdf5_sink, ipc_sink, parquet_sink
 from hpcstream.errors import ConnectorError
 
 
@@ -119,9 +119,9 @@ def test_options_of_files_are_arguments_that_editors_see():
         if name.startswith(("read_", "write_"))
     }
     assert names["read_csv"] >= {field.name for field in dataclasses.fields(CsvOptions)}
-    json = set(inspect.signature(JsonSource).parameters) - {"unit"}
+    json = set(inspect.signature(json_source).parameters) - {"unit"}
     assert names["read_json"] >= json
-    sinks = {"parquet": ParquetSink, "ipc": IpcSink, "csv": CsvSink, "hdf5": Hdf5Sink}
+    sinks = {"parquet": parquet_sink, "ipc": ipc_sink, "csv": csv_sink, "hdf5": hdf5_sink}
     for kind, make in sinks.items():
         assert names[f"write_{kind}"] >= set(inspect.signature(make).parameters)
 

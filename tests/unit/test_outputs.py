@@ -15,7 +15,7 @@ from hpcstream.checkpoint import lease
 from hpcstream.connectors.files.listing import list_files
 from hpcstream.connectors.files.paths import covers
 from hpcstream.connectors.parts.directory import lock_name, manifest_path
-from hpcstream.connectors.parts.sink import ParquetSink
+from hpcstream.connectors.parts.sinks import parquet_sink
 from hpcstream.errors import ConnectorError, PlanError
 from hpcstream.testing import run_ranks, start_ranks
 
@@ -305,7 +305,7 @@ def test_a_list_that_a_power_cut_emptied_says_that_it_may_be_removed(tmp_path, t
 
 
 def test_parts_of_a_superseded_attempt_go_but_not_those_that_a_checkpoint_lists(tmp_path):
-    sink = ParquetSink(tmp_path, max_rows=10)
+    sink = parquet_sink(tmp_path, max_rows=10)
     sink.begin(ROWS.schema, 0, 1, 1)
     for batch in ROWS.to_batches():
         sink.write(batch)

@@ -6,54 +6,18 @@ import copy
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.connectors.base import JSON, Source, Split, SplitReader, row_position
 from hpcstream.connectors.files.facts import FileFacts, facts_of
+from hpcstream.connectors.files.file_format import FileFormat
 from hpcstream.connectors.files.listing import Paths, as_patterns, first_file, left_out, list_files
 from hpcstream.connectors.files.paths import real_pattern
 from hpcstream.connectors.scan import Scan, check_event_time, first_difference
 from hpcstream.errors import ConnectorError
 from hpcstream.log import warn
-
-
-class FileListing(NamedTuple):
-    """What is in one file: its schema (see `scan.plain_schema`) and its splits in file order."""
-
-    schema: pa.Schema
-    splits: list[Split]
-
-
-class FileFormat(Protocol):
-    """How files of one format are read."""
-
-    @property
-    def name(self) -> str:
-        """As in ``read_<name>``."""
-
-    @property
-    def extensions(self) -> tuple[str, ...]:
-        """Names of files that count when a directory is given, as in ``(".csv",)``."""
-
-    @property
-    def bounded(self) -> bool:
-        """Whether a file ends: not if it still grows."""
-
-    def read_schema(self, path: str) -> pa.Schema:
-        """Return the schema of a file; raises `ConnectorError`."""
-
-    def list_file(self, path: str, schema: pa.Schema, event_time: str | None) -> FileListing:
-        """Return schema and splits of a file of a source with this ``schema``.
-
-        The schema returned may differ; the caller then says so. Splits have bounds of
-        column ``event_time`` if they are cheap to know.
-        """
-
-    def open(self, split: Split, scan: Scan, position: int) -> SplitReader:
-        """Return a reader of a split that `list_file` gave."""
 
 
 class FileSource(Source):

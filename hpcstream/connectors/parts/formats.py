@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,43 +15,23 @@ from hpcstream.connectors.formats.csv.options import check_delimiter
 from hpcstream.connectors.formats.csv.writing import CsvWriter
 from hpcstream.connectors.formats.ipc.writer import IpcWriter, refuse_float_dictionaries
 from hpcstream.connectors.formats.parquet.written import marked
+from hpcstream.connectors.formats.part_format import PartFormat, PartWriter
 from hpcstream.errors import ConnectorError
 
 
-class PartFormat(Protocol):
-    """How the parts of one format are written."""
-
-    @property
-    def extension(self) -> str:
-        """Of a part's name, as in ``"parquet"``."""
-
-    def open(self, where: Any, schema: pa.Schema) -> PartWriter:
-        """Return a writer to a path or a file object."""
-
-
-class PartWriter(Protocol):
-    """Writes one file."""
-
-    def write_table(self, table: pa.Table) -> None:
-        """Append rows; in formats that have blocks, as one block."""
-
-    def close(self) -> None:
-        """Complete the file."""
-
-
 @dataclass(frozen=True)
-class ParquetParts:
+class ParquetParts(PartFormat):
     """Parquet; ``options`` go to `pyarrow.parquet.ParquetWriter`."""
 
     options: Mapping[str, Any]
-    extension: str = "parquet"
+    extension = "parquet"
 
     def open(self, where: Any, schema: pa.Schema) -> PartWriter:
         """Return a Parquet writer."""
         return _ParquetWriter(pq.ParquetWriter(where, marked(schema), **self.options), schema)
 
 
-class _ParquetWriter:
+class _ParquetWriter(PartWriter):
     """Writes tables under a schema that has a mark in its metadata."""
 
     def __init__(self, writer: Any, schema: pa.Schema) -> None:
@@ -72,11 +52,11 @@ def writer_options() -> list[str]:
 
 
 @dataclass(frozen=True)
-class IpcParts:
+class IpcParts(PartFormat):
     """The Arrow IPC file format; ``compression`` is None, ``"lz4"`` or ``"zstd"``."""
 
     compression: str | None = None
-    extension: str = "arrow"
+    extension = "arrow"
 
     def open(self, where: Any, schema: pa.Schema) -> PartWriter:
         """Return an IPC file writer."""
@@ -87,12 +67,12 @@ class IpcParts:
 
 
 @dataclass(frozen=True)
-class CsvParts:
+class CsvParts(PartFormat):
     """Comma-separated values with a header line in each part."""
 
     delimiter: str = ","
     header: bool = True
-    extension: str = "csv"
+    extension = "csv"
 
     def __post_init__(self) -> None:
         check_delimiter("write_csv", self.delimiter)

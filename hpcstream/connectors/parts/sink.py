@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from hpcstream.connectors.base import Part, Sink
-from hpcstream.connectors.coalesce import BLOCK_BYTES, Coalescer
-from hpcstream.connectors.files.listing import local_path, native
+from hpcstream.connectors.files.listing import local_path
+from hpcstream.connectors.formats.part_format import PartFormat
 from hpcstream.connectors.parts import directory as part_directory
-from hpcstream.connectors.parts.formats import (
-    CsvParts,
-    IpcParts,
-    ParquetParts,
-    PartFormat,
-    PartWriter,
-    check_format,
-)
-from hpcstream.errors import ConnectorError
-
-HDF5_PART_BYTES = 256 << 20
+from hpcstream.connectors.parts.formats import check_format
+from hpcstream.connectors.parts.output import PartOutput, refuse_existing, refuse_unlisted
+from hpcstream.connectors.parts.writing import PartLimits, PartsWriter
 
 _READ_AS = {
     "parquet": (".parquet", ".pq"),
@@ -35,86 +25,6 @@ _READ_AS = {
 """Endings of the files that are read as one format when a directory is given."""
 
 Mode = Literal["overwrite", "append", "error"]
-
-
-def ParquetSink(
-    path: str | os.PathLike[str],
-    *,
-    mode: Mode = "overwrite",
-    compression: str = "snappy",
-    max_rows: int | None = None,
-    max_bytes: int | None = None,
-    **options: Any,
-) -> FileSink:
-    """Return a sink of Parquet parts. ``options`` go to `pyarrow.parquet.ParquetWriter`.
-
-    See `FileSink` for the others.
-    """
-    parts = ParquetParts({"compression": compression, **options})
-    return FileSink(path, parts, mode=mode, max_rows=max_rows, max_bytes=max_bytes)
-
-
-def IpcSink(
-    path: str | os.PathLike[str],
-    *,
-    mode: Mode = "overwrite",
-    compression: str | None = None,
-    max_rows: int | None = None,
-    max_bytes: int | None = None,
-) -> FileSink:
-    """Return a sink of Arrow IPC parts; ``compression`` is None, ``"lz4"`` or ``"zstd"``.
-
-    See `FileSink` for the others.
-    """
-    return FileSink(path, IpcParts(compression), mode=mode, max_rows=max_rows, max_bytes=max_bytes)
-
-
-def CsvSink(
-    path: str | os.PathLike[str],
-    *,
-    mode: Mode = "overwrite",
-    delimiter: str = ",",
-    header: bool = True,
-    max_rows: int | None = None,
-    max_bytes: int | None = None,
-) -> FileSink:
-    """Return a sink of CSV parts.
-
-    See `FileSink` for the others.
-    """
-    parts = CsvParts(delimiter, header)
-    return FileSink(path, parts, mode=mode, max_rows=max_rows, max_bytes=max_bytes)
-
-
-def Hdf5Sink(
-    path: str | os.PathLike[str],
-    *,
-    mode: Mode = "overwrite",
-    table: str = "/",
-    compression: str | None = None,
-    max_rows: int | None = None,
-    max_bytes: int = HDF5_PART_BYTES,
-) -> FileSink:
-    """Return a sink of HDF5 parts: in group ``table`` one dataset a column.
-
-    ``compression`` is None, ``"gzip"`` or ``"lzf"``. A part is kept in memory until it is
-    complete, so it has at most ``max_bytes`` of rows, about. See `FileSink` for the others.
-    """
-    from hpcstream.connectors.formats.hdf5.writer import Hdf5Parts
-
-    parts = Hdf5Parts(table, compression)
-    return FileSink(path, parts, mode=mode, max_rows=max_rows, max_bytes=max_bytes)
-
-
-@dataclass
-class _OpenPart:
-    """The part that is being written."""
-
-    name: str
-    temporary: str
-    file: pa.NativeFile
-    writer: PartWriter
-    n_rows: int = 0
 
 
 class FileSink(Sink):
@@ -147,17 +57,13 @@ class FileSink(Sink):
     ) -> None:
         if mode not in ("overwrite", "append", "error"):
             raise ValueError(f"mode {mode!r}: expected 'overwrite', 'append' or 'error'")
-        for name, limit in (("max_rows", max_rows), ("max_bytes", max_bytes)):
-            if limit is not None and limit < 1:
-                raise ValueError(f"{name} must be at least 1, got {limit}")
         self._directory = local_path(path)
         self._format = part_format
         self._mode = mode
-        self._max_rows = max_rows
-        self._max_bytes = max_bytes
-        self._attempt = 0
-        self._part: _OpenPart | None = None
-        self._uncommitted: set[str] = set()
+        self._limits = PartLimits(max_rows, max_bytes)
+        self._replaced: set[str] = set()
+        self._floor = 0
+        self._writer: PartsWriter | None = None
 
     @property
     def target(self) -> str:
@@ -200,7 +106,7 @@ class FileSink(Sink):
     @property
     def has_parts(self) -> bool:
         """Whether parts that we wrote are in the directory."""
-        return bool(self._manifest())
+        return bool(part_directory.read_manifest(self._directory, self.extension))
 
     def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:
         """Make the directory, look at what is there, remove what this rank once left behind.
@@ -211,34 +117,18 @@ class FileSink(Sink):
             It cannot be written, the format cannot hold the columns, or parts are there
             and the mode is ``"error"``. Raised on every rank alike.
         """
-        self.check(schema)
-        part_directory.make_directory(self._directory)
-        self._schema, self._rank, self._size, self._attempt = schema, rank, size, attempt
-        self._part, self._uncommitted = None, set()
-        self._token = part_directory.new_token()
-        self._finished: list[Part] = []
-        self._coalescer = Coalescer(schema, min(BLOCK_BYTES, self._max_bytes or BLOCK_BYTES))
-        self._wrote_any = False
-        self._floor = 0
-        there = part_directory.visible_parts(self._directory, self._format.extension)
-        ours = self._manifest()
-        if there and self._mode == "error":
-            raise ConnectorError(_refusal(self._directory, there))
+        output = self._open_output(schema, rank, size, attempt)
+        visible, listed = output.visible(), output.listed()
+        if self._mode == "error":
+            refuse_existing(self._directory, sorted(visible))
         if self._mode == "overwrite":
-            _refuse_unlisted(self._directory, self._format.extension, sorted(set(there) - ours))
-        self._replaced = ours if self._mode == "overwrite" else set()
-        kept = set(there) - self._replaced
-        self._sequence = self._floor = part_directory.next_sequence(kept)
-        stale = part_directory.leftovers(self._directory, rank, size, attempt)
-        part_directory.remove(self._directory, stale)
-        if ours:
-            self._take_over()
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows to the current part; many small batches become one block of it."""
-        block = self._coalescer.add(batch)
-        if block is not None:
-            self._write_block(block)
+            refuse_unlisted(self._directory, self.extension, sorted(visible - listed))
+        self._replaced = listed if self._mode == "overwrite" else set()
+        self._floor = part_directory.next_sequence(visible - self._replaced)
+        self._start_writing(schema, output, self._floor, wrote_any=False)
+        output.remove(output.leftovers())
+        if listed:
+            output.take_over()
 
     def resume(
         self, schema: pa.Schema, rank: int, size: int, attempt: int, stored: Mapping[str, Any]
@@ -250,27 +140,45 @@ class FileSink(Sink):
         ConnectorError
             A part of the checkpoint is gone.
         """
-        self.check(schema)
-        part_directory.make_directory(self._directory)
-        self._schema, self._rank, self._size, self._attempt = schema, rank, size, attempt
-        self._part, self._uncommitted, self._finished = None, set(), []
-        self._token = part_directory.new_token()
-        self._coalescer = Coalescer(schema, min(BLOCK_BYTES, self._max_bytes or BLOCK_BYTES))
+        output = self._open_output(schema, rank, size, attempt)
         self._replaced = set()
         positions = stored["positions"]
         if len(positions) == size:
-            self._sequence, self._floor = positions[rank]["next"], positions[rank]["floor"]
-            self._wrote_any = positions[rank].get("wrote", True)
+            sequence, self._floor = positions[rank]["next"], positions[rank]["floor"]
+            wrote_any = positions[rank].get("wrote", True)
         else:
-            self._sequence = self._floor = max(one["next"] for one in positions)
-            self._wrote_any = any(one.get("wrote", True) for one in positions)
+            sequence = self._floor = max(position["next"] for position in positions)
+            wrote_any = any(position.get("wrote", True) for position in positions)
+        self._start_writing(schema, output, sequence, wrote_any=wrote_any)
         listed = {part["temporary"] for part in stored["parts"]}
-        stale = part_directory.leftovers(self._directory, rank, size, attempt)
-        self._take_over()
-        part_directory.remove(self._directory, [name for name in stale if name not in listed])
+        stale = output.leftovers()
+        output.take_over()
+        output.remove([name for name in stale if name not in listed])
         self.commit(stored["parts"])
         if rank == 0:
-            self._remove_after(positions)
+            output.remove_after(positions)
+
+    def _open_output(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> PartOutput:
+        self.check(schema)
+        part_directory.make_directory(self._directory)
+        return PartOutput(self._directory, self.extension, rank=rank, size=size, attempt=attempt)
+
+    def _start_writing(
+        self, schema: pa.Schema, output: PartOutput, sequence: int, *, wrote_any: bool
+    ) -> None:
+        self._output = output
+        self._writer = PartsWriter(
+            output, self._format, schema, self._limits, sequence=sequence, wrote_any=wrote_any
+        )
+
+    @property
+    def _parts(self) -> PartsWriter:
+        assert self._writer is not None, "begin() or resume() comes first"
+        return self._writer
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows to the current part; many small batches become one block of it."""
+        self._parts.write(batch)
 
     def position(self) -> dict[str, int]:
         """Return where the next start goes on.
@@ -278,184 +186,29 @@ class FileSink(Sink):
         ``next`` is the next part's sequence, ``floor`` that of the first part of this number of
         ranks; ``wrote``: whether there is a part. Checkpoints of old have no ``wrote``.
         """
-        return {"next": self._sequence, "floor": self._floor, "wrote": self._wrote_any}
-
-    def _remove_after(self, positions: Sequence[Mapping[str, int]]) -> None:
-        """Remove visible parts of ours that a checkpoint does not know."""
-        ours = self._manifest()
-        unknown = {name for name in ours if not part_directory.is_before(name, positions)}
-        if unknown:
-            part_directory.remove(self._directory, unknown)
-            self._write_manifest(ours - unknown)
+        parts = self._parts
+        return {"next": parts.sequence, "floor": self._floor, "wrote": parts.wrote_any}
 
     def cut(self) -> Callable[[], list[Part]]:
         """Set the current part aside; the function returned closes and syncs it."""
-        block = self._coalescer.flush()
-        if block is not None:
-            self._write_block(block)
-        part, self._part = self._part, None
-        finished, self._finished = self._finished, []
-
-        def make_durable() -> list[Part]:
-            return finished if part is None else [*finished, self._closed(part)]
-
-        return make_durable
+        return self._parts.set_aside()
 
     def prepare(self) -> list[Part]:
         """Close and fsync the current part; return those finished since the last time."""
-        block = self._coalescer.flush()
-        if block is not None:
-            self._write_block(block)
-        if self._rank == 0 and not self._wrote_any:
-            self._open_part()
-        self._finish_part()
-        finished, self._finished = self._finished, []
-        return finished
+        return self._parts.finish(at_least_one=self._output.rank == 0)
 
     def commit(self, parts: Sequence[Part]) -> None:
         """Rename this rank's share of the parts of all ranks; rank 0 keeps the manifest."""
-        names = [part["name"] for part in parts]
-        if self._rank == 0:
-            self._write_manifest(self._manifest().union(names))
-        for part in parts:
-            if part["rank"] % self._size == self._rank:
-                part_directory.publish(self._directory, part["temporary"], part["name"])
-                self._uncommitted.discard(part["temporary"])
-        if self._rank == 0:
-            self._drop_replaced(names)
-        part_directory.sync_directory(self._directory)
+        replaced, self._replaced = self._replaced, set()
+        self._parts.note_committed(self._output.commit(parts, replaced))
 
     def abort(self) -> None:
         """Remove what this rank wrote and did not commit."""
-        if self._part is not None:
-            for opened in (self._part.writer, self._part.file):
-                with suppress(OSError, ValueError, pa.ArrowException):
-                    opened.close()
-            self._part = None
-        part_directory.remove(self._directory, self._uncommitted)
-        self._uncommitted = set()
+        if self._writer is not None:
+            self._writer.abort()
 
     def superseded(self, listed: Sequence[Part]) -> None:
         """Remove what this rank wrote, but for what a checkpoint lists: a newer attempt has it."""
-        self._uncommitted -= {part["temporary"] for part in listed}
-        self.abort()
-
-    def _drop_replaced(self, names: list[str]) -> None:
-        """Remove the parts of an earlier run, once, after the new ones are on their way."""
-        stale = self._replaced.difference(names)
-        self._replaced = set()
-        for name in sorted(stale):
-            self._check_attempt()
-            part_directory.remove(self._directory, [name])
-        if stale:
-            self._write_manifest(self._manifest() - stale)
-
-    def _write_block(self, block: pa.Table) -> None:
-        """Write a block, over several parts if it exceeds ``max_rows``."""
-        while block.num_rows:
-            part = self._part or self._open_part()
-            room = block.num_rows if self._max_rows is None else self._max_rows - part.n_rows
-            piece = block.slice(0, room)
-            self._write_piece(part, piece)
-            block = block.slice(piece.num_rows)
-            if self._is_full(part):
-                self._finish_part()
-
-    def _write_piece(self, part: _OpenPart, piece: pa.Table) -> None:
-        try:
-            part.writer.write_table(piece)
-        except (OSError, pa.ArrowException) as error:
-            raise self._failed(part.temporary, error) from error
-        part.n_rows += piece.num_rows
-
-    def _is_full(self, part: _OpenPart) -> bool:
-        if self._max_rows is not None and part.n_rows >= self._max_rows:
-            return True
-        if self._max_bytes is None:
-            return False
-        n_bytes = getattr(part.writer, "n_bytes", None)  # of a writer that keeps them until closed
-        return (part.file.tell() if n_bytes is None else int(n_bytes)) >= self._max_bytes
-
-    def _open_part(self) -> _OpenPart:
-        name = part_directory.part_name(self._sequence, self._rank, self._format.extension)
-        temporary = part_directory.temporary_name(name, self._attempt, self._token)
-        self._sequence += 1
-        self._wrote_any = True
-        self._uncommitted.add(temporary)
-        try:
-            path = os.path.join(self._directory, temporary)
-            part_directory.create(path)
-            file = pa.OSFile(native(path), "wb")
-            writer = self._format.open(file, self._schema)
-        except (OSError, pa.ArrowException) as error:
-            raise self._failed(temporary, error) from error
-        self._part = _OpenPart(name, temporary, file, writer)
-        return self._part
-
-    def _finish_part(self) -> None:
-        part = self._part
-        if part is not None:
-            finished = self._closed(part)
-            self._part = None
-            self._finished.append(finished)
-
-    def _closed(self, part: _OpenPart) -> Part:
-        path = os.path.join(self._directory, part.temporary)
-        try:
-            part.writer.close()
-            part.file.close()
-            part_directory.sync_file(path)
-            n_bytes = os.path.getsize(path)
-        except (OSError, pa.ArrowException) as error:
-            raise self._failed(part.temporary, error) from error
-        return {
-            "name": part.name,
-            "temporary": part.temporary,
-            "rank": self._rank,
-            "rows": part.n_rows,
-            "bytes": n_bytes,
-        }
-
-    def _manifest(self) -> set[str]:
-        return set(part_directory.read_manifest(self._directory, self._format.extension))
-
-    def _write_manifest(self, names: set[str]) -> None:
-        self._check_attempt()
-        part_directory.write_manifest(self._directory, self._format.extension, names, self._attempt)
-
-    def _take_over(self) -> None:
-        """Shut out older attempts of a job with checkpoints: one may still live."""
-        if self._rank == 0 and self._attempt:
-            part_directory.take_over(self._directory, self._format.extension, self._attempt)
-
-    def _check_attempt(self) -> None:
-        if self._attempt:
-            extension = self._format.extension
-            part_directory.check_attempt(self._directory, extension, self._attempt)
-
-    def _failed(self, name: str, error: Exception) -> ConnectorError:
-        return ConnectorError(f"cannot write {name!r} in {self._directory!r}: {error}")
-
-
-def _shown(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _refusal(directory: str, there: list[str]) -> str:
-    return (
-        f"mode='error': {directory!r} already has {_shown(there)}; write elsewhere, "
-        "or say mode='overwrite' or mode='append'"
-    )
-
-
-def _refuse_unlisted(directory: str, extension: str, names: list[str]) -> None:
-    """Raise if parts are there that may be ours, but that our list does not have."""
-    if not names:
-        return
-    path = part_directory.manifest_path(directory, extension)
-    raise ConnectorError(
-        f"mode='overwrite': {directory!r} has {_shown(names)}, which "
-        f"{os.path.basename(path)} does not list: were they copied there without it? They are not "
-        "removed, and readers would find them beside the new parts; remove them yourself, write "
-        "elsewhere, or say mode='append'"
-    )
+        if self._writer is not None:
+            self._writer.note_committed({part["temporary"] for part in listed})
+            self._writer.abort()

@@ -265,15 +265,15 @@ class SinkContract:
 
     def test_parts_of_lost_ranks_are_committed_by_those_that_are_left(self, out):
         shares = [TABLE.slice(100 * i, 100) for i in range(3)]
-        parts = []
+        parts, positions = [], []
         for rank, share in enumerate(shares):
             sink = self.make(out)
             sink.begin(TABLE.schema, rank, 3, 1)
             sink.write(share.to_batches()[0])
             parts += sink.prepare()
+            positions.append(sink.position())
         survivor = self.make(out)
-        survivor._rank, survivor._size, survivor._replaced = 0, 1, set()
-        survivor.commit(parts)
+        survivor.resume(TABLE.schema, 0, 1, 2, {"parts": parts, "positions": positions})
         assert self.rows(out) == TABLE.to_pylist()
 
     def test_a_part_that_is_gone_is_named(self, out):

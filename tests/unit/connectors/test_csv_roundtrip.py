@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcstream.connectors.formats.csv.format import CsvSource
-from hpcstream.connectors.parts.sink import CsvSink
+from hpcstream.connectors.formats.csv.format import csv_source
+from hpcstream.connectors.parts.sinks import csv_sink
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.source_contract import read_rest
 
@@ -74,7 +74,7 @@ def tables(draw, types=tuple(VALUES)):
 
 
 def write(table, directory, **options):
-    sink = CsvSink(directory, **options)
+    sink = csv_sink(directory, **options)
     sink.begin(table.schema, rank=0, size=1, attempt=0)
     for batch in table.to_batches():
         sink.write(batch)
@@ -82,7 +82,7 @@ def write(table, directory, **options):
 
 
 def read(directory, schema, **options):
-    source = CsvSource(directory, schema=schema, newlines_in_values=True, **options)
+    source = csv_source(directory, schema=schema, newlines_in_values=True, **options)
     batches = [b for split in source.list_splits() for b in read_rest(source.open(split), 5)]
     return pa.Table.from_batches(batches, schema)
 
@@ -160,7 +160,7 @@ def test_a_time_that_csv_cannot_write_is_refused(tmp_path, value, data_type):
 def test_nan_is_a_number_and_null_is_none(tmp_path):
     table = pa.table({"a": [float("nan"), None, 1.5], "b": ["x", None, ""]})
     write(table, tmp_path)
-    source = CsvSource(tmp_path)
+    source = csv_source(tmp_path)
     (split,) = source.list_splits()
     (batch,) = read_rest(source.open(split), 9)
     assert shown(batch) == [["nan", None, "1.5"], ["x", None, ""]]

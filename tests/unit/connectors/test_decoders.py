@@ -13,9 +13,9 @@ import hpcstream as hs
 from hpcstream.connectors.base import Chunk, Split
 from hpcstream.connectors.dead_letters import MessageRows
 from hpcstream.connectors.formats.csv.decoder import CsvDecoder
-from hpcstream.connectors.formats.csv.format import CsvSource
+from hpcstream.connectors.formats.csv.format import csv_source
 from hpcstream.connectors.formats.json.decoder import JsonDecoder
-from hpcstream.connectors.formats.json.format import JsonSource
+from hpcstream.connectors.formats.json.format import json_source
 from hpcstream.errors import ConnectorError, PlanError
 from tests.unit.connectors.source_contract import read_all
 
@@ -120,8 +120,8 @@ def test_a_decoder_gives_what_a_file_of_the_lines_gives(tmp_path_factory, lines)
     folder = tmp_path_factory.mktemp("lines")
     (folder / "rows.json").write_bytes(b"\n".join(map(json_line, lines)))
     (folder / "rows.csv").write_bytes(b"\n".join(map(csv_line, lines)) + b"\n")
-    of_json = JsonSource(folder / "rows.json", schema=SCHEMA)
-    of_csv = CsvSource(folder / "rows.csv", schema=SCHEMA, header=False, newlines_in_values=True)
+    of_json = json_source(folder / "rows.json", schema=SCHEMA)
+    of_csv = csv_source(folder / "rows.csv", schema=SCHEMA, header=False, newlines_in_values=True)
 
     batch, bad = JsonDecoder(SCHEMA).decode([*map(json_line, lines)])
     assert (batch.to_pylist(), bad) == (read_all(of_json), [])

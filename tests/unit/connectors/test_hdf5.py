@@ -10,9 +10,9 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.connectors.formats.hdf5.format import Hdf5Source
+from hpcstream.connectors.formats.hdf5.format import hdf5_source
 from hpcstream.connectors.formats.hdf5.writer import Hdf5Parts
-from hpcstream.connectors.parts.sink import Hdf5Sink
+from hpcstream.connectors.parts.sinks import hdf5_sink
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.sink_contract import SinkContract
 from tests.unit.connectors.source_contract import SourceContract, read_all, sample_table
@@ -34,7 +34,7 @@ class TestHdf5Source(SourceContract):
     def source(self, tmp_path):
         write(tmp_path / "a.h5", sample_table().slice(0, 450))
         write(tmp_path / "b.h5", sample_table().slice(450))
-        return Hdf5Source(tmp_path, event_time="time", unit="ms", split_rows=200)
+        return hdf5_source(tmp_path, event_time="time", unit="ms", split_rows=200)
 
     def test_splits_are_ranges_of_rows(self, source):
         assert [split.n_rows for split in source.list_splits()] == [200, 200, 50, 200, 200, 150]
@@ -44,10 +44,10 @@ class TestHdf5Sink(SinkContract):
     extension = "h5"
 
     def make(self, path, **options):
-        return Hdf5Sink(path, **options)
+        return hdf5_sink(path, **options)
 
     def read(self, path):
-        source = Hdf5Source(path)
+        source = hdf5_source(path)
         return pa.Table.from_pylist(read_all(source), schema=source.schema)
 
 
@@ -63,7 +63,7 @@ def test_types_and_nulls_come_back(tmp_path):
             "number": pa.array([1, 2, 3, None], pa.uint64()),
         }
     )
-    source = Hdf5Source(write(tmp_path / "a.h5", table, "run/1"), table="run/1")
+    source = hdf5_source(write(tmp_path / "a.h5", table, "run/1"), table="run/1")
 
     assert pa.Table.from_pylist(read_all(source), source.schema).equals(table)
 
@@ -76,7 +76,7 @@ def test_files_of_others_are_read_by_their_datasets_and_frames_are_lists(tmp_pat
         file["entry/time"] = np.array([10, 20])
         file["entry/label"] = ["x", "y"]
 
-    source = Hdf5Source(path, table="entry")
+    source = hdf5_source(path, table="entry")
 
     assert source.schema.field("frame").type == pa.list_(pa.list_(pa.float32(), 4), 3)
     rows = read_all(source)
@@ -89,20 +89,20 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path):
     path = tmp_path / "a.h5"
     path.write_bytes(b"no HDF5")
     with pytest.raises(ConnectorError, match="not a readable HDF5 file"):
-        Hdf5Source(path)
+        hdf5_source(path)
     with h5py.File(path, "w") as file:
         file["a"], file["b"] = np.arange(3), np.arange(4)
     with pytest.raises(ConnectorError, match="datasets differ in length"):
-        Hdf5Source(path)
+        hdf5_source(path)
     with pytest.raises(
         ConnectorError,
         match=r"has no '/x'; in '/' is a, b; groups that have rows: / .a: 3 rows, b: 4 rows.",
     ):
-        Hdf5Source(path, table="x")
+        hdf5_source(path, table="x")
 
 
 def test_a_column_that_hdf5_has_no_dataset_for_is_refused_before_any_row(tmp_path):
-    sink = Hdf5Sink(tmp_path)
+    sink = hdf5_sink(tmp_path)
     with pytest.raises(ConnectorError, match="HDF5 datasets hold numbers, times and strings"):
         sink.begin(pa.schema({"a": pa.list_(pa.int64())}), 0, 1, 0)
 
@@ -114,7 +114,7 @@ def test_a_job_reads_and_writes_hdf5(tmp_path):
     rows.filter(col("small") == 1).select("key", "value").write_hdf5(tmp_path / "out")
     job.run(show=False)
 
-    written = read_all(Hdf5Source(tmp_path / "out"))
+    written = read_all(hdf5_source(tmp_path / "out"))
     expected = [row for row in sample_table().to_pylist() if row["small"] == 1]
     assert written == [{"key": row["key"], "value": row["value"]} for row in expected]
 
@@ -133,13 +133,13 @@ def old_file(path, columns, masks):
 def test_files_of_earlier_versions_are_read_with_their_nulls(tmp_path):
     columns = {"x": pa.array([1, 2, 3]), "a/b": pa.array([1.5, 2.5, 3.5])}
     old_file(tmp_path / "a.h5", columns, {"x": [1, 0, 1], "a/b": [0, 1, 1]})
-    found = Hdf5Source(tmp_path / "a.h5")
+    found = hdf5_source(tmp_path / "a.h5")
     assert found.schema.names == ["x", "a/b"]
     assert [tuple(row.values()) for row in read_all(found)] == [(1, None), (None, 2.5), (3, 3.5)]
 
     columns = {"x": pa.array([1, 2]), "x.valid": pa.array([0, 7])}
     old_file(tmp_path / "b.h5", columns, {})
-    assert read_all(Hdf5Source(tmp_path / "b.h5")) == [
+    assert read_all(hdf5_source(tmp_path / "b.h5")) == [
         {"x": 1, "x.valid": 0},
         {"x": 2, "x.valid": 7},
     ]
@@ -150,11 +150,11 @@ def test_masks_are_marked_and_a_column_of_others_named_so_is_a_column(tmp_path):
     with h5py.File(write(tmp_path / "a.h5", table), "a") as file:
         assert file["x.valid_"].attrs["mask_of"] == "x"
         del file.attrs["arrow_schema"]  # as a tool does that copies datasets alone
-    assert read_all(Hdf5Source(tmp_path / "a.h5")) == table.to_pylist()
+    assert read_all(hdf5_source(tmp_path / "a.h5")) == table.to_pylist()
 
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["x"], file["x.valid"] = [1, 2], [5, 0]
-    assert read_all(Hdf5Source(tmp_path / "b.h5")) == [
+    assert read_all(hdf5_source(tmp_path / "b.h5")) == [
         {"x": 1, "x.valid": 5},
         {"x": 2, "x.valid": 0},
     ]
@@ -166,11 +166,11 @@ def test_an_attribute_that_does_not_fit_the_datasets_is_refused(tmp_path):
         del file["x"]
         file["x"] = [0.5, 1.5]
     with pytest.raises(ConnectorError, match=r"a\.h5': /x is of type float64 .* says int64"):
-        Hdf5Source(path)
+        hdf5_source(path)
     with h5py.File(path, "a") as file:
         file.attrs["arrow_schema"] = "no schema"
     with pytest.raises(ConnectorError, match="its attribute 'arrow_schema' is damaged"):
-        Hdf5Source(path)
+        hdf5_source(path)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_an_attribute_that_does_not_fit_the_datasets_is_refused(tmp_path):
     ids=str,
 )
 def test_a_column_that_has_no_dataset_is_named(tmp_path, data_type):
-    sink = Hdf5Sink(tmp_path)
+    sink = hdf5_sink(tmp_path)
     with pytest.raises(ConnectorError, match="column 'odd': HDF5 datasets hold numbers, times and"):
         sink.begin(pa.schema({"x": pa.int64(), "odd": data_type}), 0, 1, 0)
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import hpcstream as hs
 from hpcstream import col
 from hpcstream.connectors.formats.float_times import as_event_time
-from hpcstream.connectors.formats.hdf5.format import Hdf5Source
-from hpcstream.connectors.formats.hdf5.growing import GrowingHdf5Source
+from hpcstream.connectors.formats.hdf5.format import hdf5_source
+from hpcstream.connectors.formats.hdf5.growing import growing_hdf5_source
 from hpcstream.connectors.formats.hdf5.writer import Hdf5Parts
 from hpcstream.errors import ConnectorError, PlanError
 from tests.unit.connectors.source_contract import SourceContract, read_all, sample_table
@@ -51,7 +51,7 @@ class TestColumnsByPath(SourceContract):
                 writer.write_table(part)
                 writer.close()
         columns = {name: f"deep/down/{name}" for name in sample_table().schema.names}
-        return Hdf5Source(tmp_path, columns=columns, event_time="time", unit="ms", split_rows=200)
+        return hdf5_source(tmp_path, columns=columns, event_time="time", unit="ms", split_rows=200)
 
 
 def test_frames_and_their_times_come_from_different_groups(scan):
@@ -70,7 +70,7 @@ def test_frames_and_their_times_come_from_different_groups(scan):
 
 def test_paths_begin_at_the_table_and_rows_can_be_fields_of_a_compound(scan):
     columns = {"x": "events/at/x", "n": "/entry/events/n", "label": "./events/label"}
-    source = Hdf5Source(scan, table="entry", columns=columns)
+    source = hdf5_source(scan, table="entry", columns=columns)
     assert read_all(source) == [
         {"x": i / 2, "n": i, "label": ["", "a", "ab"][i % 3]} for i in range(4)
     ]
@@ -79,15 +79,15 @@ def test_paths_begin_at_the_table_and_rows_can_be_fields_of_a_compound(scan):
 def test_a_compound_dataset_is_a_table_of_its_fields(scan):
     with h5py.File(scan, "a") as file:
         file["pairs"] = np.array([(1, 0.5), (2, 0.25)], [("a", "<i8"), ("b", "<f8")])
-    assert read_all(Hdf5Source(scan, table="pairs")) == [{"a": 1, "b": 0.5}, {"a": 2, "b": 0.25}]
-    assert [row["y"] for row in read_all(Hdf5Source(scan, table="entry/events/at"))] == [
+    assert read_all(hdf5_source(scan, table="pairs")) == [{"a": 1, "b": 0.5}, {"a": 2, "b": 0.25}]
+    assert [row["y"] for row in read_all(hdf5_source(scan, table="entry/events/at"))] == [
         0,
         -1,
         -2,
         -3,
     ]
     with pytest.raises(ConnectorError, match=r"/entry/events/at has a compound of x, y.*columns="):
-        Hdf5Source(scan, table="/entry/events")
+        hdf5_source(scan, table="/entry/events")
 
 
 ELSEWHERE = (
@@ -113,24 +113,24 @@ ELSEWHERE = (
 )
 def test_what_is_not_there_is_said_with_what_is(scan, options, said):
     with pytest.raises(ConnectorError, match=said):
-        Hdf5Source(scan, **options)
+        hdf5_source(scan, **options)
 
 
 def test_event_time_that_is_elsewhere_is_found(scan):
     said = rf"'NDArrayTimeStamp' is no column .* is at {STAMP}; .*'data': '/entry/data/data'"
     with pytest.raises(PlanError, match=said):
-        Hdf5Source(scan, table="/entry/data", event_time="NDArrayTimeStamp", unit="s")
+        hdf5_source(scan, table="/entry/data", event_time="NDArrayTimeStamp", unit="s")
     with pytest.raises(PlanError, match=r"event_time: no column 'nothing' in .data."):
-        Hdf5Source(scan, table="/entry/data", event_time="nothing", unit="s")
+        hdf5_source(scan, table="/entry/data", event_time="nothing", unit="s")
 
 
 def test_columns_are_names_and_paths(scan):
     with pytest.raises(TypeError, match=r"expected names and paths .*'frame': '/entry/data/data'"):
-        Hdf5Source(scan, columns=["/entry/data/data"])
+        hdf5_source(scan, columns=["/entry/data/data"])
     with pytest.raises(TypeError, match=r"got \{'x': 1\}"):
-        Hdf5Source(scan, columns={"x": 1})
+        hdf5_source(scan, columns={"x": 1})
     with pytest.raises(ValueError, match="at least one"):
-        Hdf5Source(scan, columns={})
+        hdf5_source(scan, columns={})
 
 
 def test_nulls_are_nulls_also_by_path_and_through_links(tmp_path):
@@ -146,9 +146,9 @@ def test_nulls_are_nulls_also_by_path_and_through_links(tmp_path):
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["far"] = h5py.ExternalLink("a.h5", "/other/link")
 
-    source = Hdf5Source(tmp_path / "a.h5", columns={"y": "/t/x", "g": "/other/link"})
+    source = hdf5_source(tmp_path / "a.h5", columns={"y": "/t/x", "g": "/other/link"})
     assert read_all(source) == [{"y": r["x"], "g": r["f"]} for r in table.to_pylist()]
-    far = Hdf5Source(tmp_path / "b.h5", columns={"g": "far"})
+    far = hdf5_source(tmp_path / "b.h5", columns={"g": "far"})
     assert [row["g"] for row in read_all(far)] == table["f"].to_pylist()
 
 
@@ -159,7 +159,7 @@ def test_a_file_that_grows_is_followed_by_paths(tmp_path):
         for name in ("entry/data/data", STAMP):
             file.create_dataset(name, (0,), "f8", maxshape=(None,), chunks=(8,))
         file.swmr_mode = True
-        source = GrowingHdf5Source(
+        source = growing_hdf5_source(
             path, follow_s=5, columns=COLUMNS, event_time="t", unit="s", clock=lambda: now[0]
         )
         assert source.schema.field("t").type == pa.timestamp("us")
@@ -207,15 +207,15 @@ def test_what_a_number_counts_must_be_said_and_integers_become_int64(scan):
     with pytest.raises(
         PlanError, match=r"'t' is a column of double; say what .*event_time_unit='s'"
     ):
-        Hdf5Source(scan, columns=COLUMNS, event_time="t")
+        hdf5_source(scan, columns=COLUMNS, event_time="t")
     with h5py.File(scan, "a") as file:
         file["ns"] = np.arange(5, dtype="<u8") * 10**9
         file["far"] = np.array([2**63], dtype="<u8")
-    source = Hdf5Source(scan, columns={"t": "/ns"}, event_time="t", unit="ns")
+    source = hdf5_source(scan, columns={"t": "/ns"}, event_time="t", unit="ns")
     assert source.schema.field("t").type == pa.int64()
     assert [split.last_time for split in source.list_splits()] == [4 * 10**9]
     with pytest.raises(ConnectorError, match="/far: event time does not fit into int64"):
-        Hdf5Source(scan, columns={"t": "/far"}, event_time="t", unit="ns").list_splits()
+        hdf5_source(scan, columns={"t": "/far"}, event_time="t", unit="ns").list_splits()
 
 
 def test_a_filter_on_the_time_of_frames(scan):
@@ -243,7 +243,7 @@ def test_a_split_has_as_many_frames_as_ranks_can_hold(tmp_path, monkeypatch, chu
         file["n"] = np.arange(40)
     monkeypatch.setattr("hpcstream.connectors.formats.hdf5.format.SPLIT_BYTES", 7 * (32 + 8) + 7)
 
-    source = Hdf5Source(tmp_path / "a.h5")
+    source = hdf5_source(tmp_path / "a.h5")
 
     assert [split.n_rows for split in source.list_splits()][:-1] == [n_rows] * (39 // n_rows)
     assert [row["n"] for row in read_all(source)] == list(range(40))

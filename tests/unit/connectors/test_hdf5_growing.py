@@ -10,7 +10,7 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.connectors.formats.hdf5.growing import GrowingHdf5Source
+from hpcstream.connectors.formats.hdf5.growing import growing_hdf5_source
 from hpcstream.errors import ConnectorError
 
 h5py = pytest.importorskip("h5py")
@@ -56,7 +56,7 @@ def append(file, name, *values):
 def test_a_row_counts_once_every_column_has_it(growing):
     path, file = growing
     now = [0.0]
-    source = GrowingHdf5Source(path, follow_s=5, clock=lambda: now[0]).project(["x", "t"])
+    source = growing_hdf5_source(path, follow_s=5, clock=lambda: now[0]).project(["x", "t"])
     (split,) = source.list_splits()
     reader = source.open(split)
 
@@ -84,9 +84,9 @@ def test_a_file_that_is_no_growing_table_is_named(tmp_path):
     path = tmp_path / "a.h5"
     path.write_bytes(b"no HDF5")
     with pytest.raises(ConnectorError, match=r"a.h5' cannot be followed: .*swmr_mode=True"):
-        GrowingHdf5Source(path, follow_s=1)
+        growing_hdf5_source(path, follow_s=1)
     with pytest.raises(ValueError, match="follow must be positive"):
-        GrowingHdf5Source(path, follow_s=0)
+        growing_hdf5_source(path, follow_s=0)
 
 
 def test_a_job_follows_a_detector_that_writes_in_another_process(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 
-from hpcstream.connectors.formats.hdf5.format import Hdf5Source
+from hpcstream.connectors.formats.hdf5.format import hdf5_source
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.source_contract import read_all
 
@@ -44,7 +44,7 @@ def test_numbers_of_any_byte_order_and_shape(folder, given_values, chunked):
             "x", data=given_values, chunks=(chunked and given_values.size > 0) or None
         )
 
-    source = Hdf5Source(folder / "a.h5")
+    source = hdf5_source(folder / "a.h5")
     found = [row["x"] for row in read_all(source, max_rows=2)]
 
     inner = source.schema.field("x").type
@@ -78,7 +78,7 @@ def test_integers_of_odd_sizes_are_read_as_the_next_larger(tmp_path, n_bytes):
         low_level(file, "s", integer_type(n_bytes, h5py.h5t.STD_I64BE), (3, 2), signed)
         low_level(file, "u", integer_type(n_bytes, h5py.h5t.STD_U64LE), (3,), unsigned)
 
-    rows = read_all(Hdf5Source(tmp_path / "a.h5"), max_rows=2)
+    rows = read_all(hdf5_source(tmp_path / "a.h5"), max_rows=2)
 
     assert [row["s"] for row in rows] == signed.tolist()
     assert [row["u"] for row in rows] == unsigned.tolist()
@@ -100,7 +100,7 @@ def test_enumerations_bit_fields_booleans_arrays_and_times(tmp_path):
         for name, values in (("day", days), ("time", times), ("took", times - times[0])):
             file[name] = values.astype(h5py.opaque_dtype(values.dtype))
 
-    source = Hdf5Source(tmp_path / "a.h5")
+    source = hdf5_source(tmp_path / "a.h5")
     rows = {name: [row[name] for row in read_all(source)] for name in source.schema.names}
 
     assert rows["colour"] == [1, -2, 1]
@@ -129,7 +129,7 @@ def test_texts_of_any_and_of_fixed_length_however_they_are_padded(tmp_path):
             values = np.array([text.encode().rstrip().ljust(12, filler) for text in TEXTS], "S12")
             low_level(file, f"pad{pad}", stored, (5,), values, stored)
 
-    source = Hdf5Source(tmp_path / "a.h5")
+    source = hdf5_source(tmp_path / "a.h5")
     rows = {name: [row[name] for row in read_all(source)] for name in source.schema.names}
 
     assert rows.pop("any") == TEXTS
@@ -144,7 +144,7 @@ def test_a_text_that_is_not_utf_8_is_refused_with_its_row(tmp_path, dtype):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("name", data=texts, dtype=dtype)
     with pytest.raises(ConnectorError, match=r"a\.h5': /name: row 9: b'Z\\xfcrich' is not UTF-8"):
-        read_all(Hdf5Source(tmp_path / "a.h5"), max_rows=4)
+        read_all(hdf5_source(tmp_path / "a.h5"), max_rows=4)
 
 
 UNREADABLE = {
@@ -164,8 +164,8 @@ def test_a_type_that_no_column_can_hold_is_refused_unless_it_is_left_out(tmp_pat
         file["x"] = [1, 2]
         file.create_dataset("odd", **UNREADABLE[what])
     with pytest.raises(ConnectorError, match=f"a.h5': /odd has .*{what}.*columns="):
-        Hdf5Source(path)
-    assert read_all(Hdf5Source(path, columns={"x": "x"})) == [{"x": 1}, {"x": 2}]
+        hdf5_source(path)
+    assert read_all(hdf5_source(path, columns={"x": "x"})) == [{"x": 1}, {"x": 2}]
 
 
 def test_what_has_no_rows_is_no_column(tmp_path):
@@ -173,7 +173,7 @@ def test_what_has_no_rows_is_no_column(tmp_path):
         file["x"], file["one"], file["none"] = [1], 5, h5py.Empty("f4")
         file["type"] = np.dtype("f8")
         file.create_group("group")
-    assert read_all(Hdf5Source(tmp_path / "a.h5")) == [{"x": 1}]
+    assert read_all(hdf5_source(tmp_path / "a.h5")) == [{"x": 1}]
 
 
 def test_links_are_followed_and_named_if_they_lead_nowhere(tmp_path):
@@ -185,12 +185,12 @@ def test_links_are_followed_and_named_if_they_lead_nowhere(tmp_path):
         file["bad/x"] = h5py.SoftLink("/nowhere")
         file["worse/x"] = h5py.ExternalLink("gone.h5", "/x")
 
-    good = Hdf5Source(tmp_path / "a.h5", table="good")
+    good = hdf5_source(tmp_path / "a.h5", table="good")
     assert read_all(good) == [{"outside": i, "soft": i} for i in (1, 2)]
     with pytest.raises(ConnectorError, match=r"/bad/x is a link to '/nowhere', which leads"):
-        Hdf5Source(tmp_path / "a.h5", table="bad")
+        hdf5_source(tmp_path / "a.h5", table="bad")
     with pytest.raises(ConnectorError, match=r"link to '/x' in 'gone.h5', which leads nowhere"):
-        Hdf5Source(tmp_path / "a.h5", columns={"x": "/worse/x"})
+        hdf5_source(tmp_path / "a.h5", columns={"x": "/worse/x"})
 
 
 def virtual(path, source, shape=(4,)):
@@ -205,19 +205,19 @@ def test_virtual_datasets_are_read_and_refused_where_rows_would_be_fill_values(t
     with h5py.File(tmp_path / "raw.h5", "w") as file:
         file["data"] = np.arange(4, dtype="f4")
     path = virtual(tmp_path / "a.h5", "raw.h5")
-    assert [row["x"] for row in read_all(Hdf5Source(path))] == [0, 1, 2, 3]
+    assert [row["x"] for row in read_all(hdf5_source(path))] == [0, 1, 2, 3]
 
     with h5py.File(tmp_path / "raw.h5", "w") as file:
         file["data"] = np.arange(3, dtype="f4")
     with pytest.raises(ConnectorError, match=r"a\.h5': /x is virtual: it takes rows to \(4,\)"):
-        Hdf5Source(path)
+        hdf5_source(path)
     with h5py.File(tmp_path / "raw.h5", "w") as file:
         file["other"] = [1]
     with pytest.raises(ConnectorError, match=r"virtual: 'raw\.h5' has no 'data'"):
-        Hdf5Source(path)
+        hdf5_source(path)
     (tmp_path / "raw.h5").unlink()
     with pytest.raises(ConnectorError, match=r"virtual: its rows are in 'raw\.h5', .* not there"):
-        Hdf5Source(path)
+        hdf5_source(path)
 
 
 def test_values_in_a_raw_file_are_read_and_missed_by_name(tmp_path):
@@ -225,10 +225,10 @@ def test_values_in_a_raw_file_are_read_and_missed_by_name(tmp_path):
     raw.write_bytes(np.arange(4, dtype="<i4").tobytes())
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("x", (4,), "<i4", external=[(os.fspath(raw), 0, h5py.h5f.UNLIMITED)])
-    assert [row["x"] for row in read_all(Hdf5Source(tmp_path / "a.h5"))] == [0, 1, 2, 3]
+    assert [row["x"] for row in read_all(hdf5_source(tmp_path / "a.h5"))] == [0, 1, 2, 3]
     raw.unlink()
     with pytest.raises(ConnectorError, match=r"/x has its values in the file .*raw\.bin', .* not"):
-        Hdf5Source(tmp_path / "a.h5")
+        hdf5_source(tmp_path / "a.h5")
 
 
 def with_missing_filter(path, number, *, applied):
@@ -248,12 +248,12 @@ def test_a_filter_that_is_not_there_is_named_with_what_brings_it(tmp_path):
     path = with_missing_filter(tmp_path / "a.h5", 32008, applied=True)
     said = r"a\.h5': /frame is compressed by HDF5 filter 32008 \(Bitshuffle\).*import hdf5plugin"
     with pytest.raises(ConnectorError, match=said):
-        Hdf5Source(path)
+        hdf5_source(path)
     unknown = with_missing_filter(tmp_path / "b.h5", 31_999, applied=True)
     with pytest.raises(ConnectorError, match=r"filter 31999 \(of an unknown name\)"):
-        Hdf5Source(unknown, columns={"frame": "/frame"})
+        hdf5_source(unknown, columns={"frame": "/frame"})
     unused = with_missing_filter(tmp_path / "c.h5", 32008, applied=False)
-    assert [row["frame"] for row in read_all(Hdf5Source(unused))] == [0, 1, 2, 3]
+    assert [row["frame"] for row in read_all(hdf5_source(unused))] == [0, 1, 2, 3]
 
 
 def test_a_chunk_that_its_checksum_does_not_fit_is_refused_with_its_dataset(tmp_path):
@@ -264,4 +264,4 @@ def test_a_chunk_that_its_checksum_does_not_fit_is_refused_with_its_dataset(tmp_
     content[content.find((555).to_bytes(8, "little") + (556).to_bytes(8, "little"))] ^= 1
     path.write_bytes(content)
     with pytest.raises(ConnectorError, match=r"a\.h5': /x: cannot read rows"):
-        read_all(Hdf5Source(path))
+        read_all(hdf5_source(path))

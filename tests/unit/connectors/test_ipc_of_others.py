@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcstream.connectors.formats.ipc.format import IpcSource
+from hpcstream.connectors.formats.ipc.format import ipc_source
 from hpcstream.connectors.parts.formats import IpcParts
-from hpcstream.connectors.parts.sink import IpcSink
+from hpcstream.connectors.parts.sinks import ipc_sink
 from hpcstream.errors import ConnectorError
 from tests.unit.connectors.source_contract import read_all
 
@@ -50,7 +50,7 @@ def test_streams_whose_dictionaries_grow_or_are_replaced(
             lists = pa.array([[text, None] for text in texts], pa.list_(pa.string()))
             writer.write_batch(pa.record_batch([encoded(texts, index), lists], schema=schema))
 
-    rows = read_all(IpcSource(path), max_rows=max_rows)
+    rows = read_all(ipc_source(path), max_rows=max_rows)
 
     expected = [text for texts in given_blocks for text in texts]
     assert [row["d"] for row in rows] == expected
@@ -68,7 +68,7 @@ def test_dictionaries_inside_of_nested_columns_are_written_and_read(folder, give
             lists = pa.array([[text] for text in texts], pa.list_(pa.string())).cast(data_type)
             writer.write_table(pa.table({"x": lists}))
         writer.close()
-    found = [row["x"] for row in read_all(IpcSource(path), max_rows=max_rows)]
+    found = [row["x"] for row in read_all(ipc_source(path), max_rows=max_rows)]
     assert found == [[text] for texts in given_blocks for text in texts]
 
 
@@ -88,7 +88,7 @@ def test_run_ends_views_and_labels_are_read_as_plain_columns(tmp_path):
     )
     with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
         writer.write_table(table)
-    assert read_all(IpcSource(tmp_path), max_rows=3) == [
+    assert read_all(ipc_source(tmp_path), max_rows=3) == [
         {"runs": 1, "view": "a", "lists": [1], "flag": True, "month": (1, 2, 3)},
         {"runs": 1, "view": None, "lists": None, "flag": False, "month": None},
         {"runs": None, "view": "b" * 40, "lists": [], "flag": None, "month": (0, 0, 0)},
@@ -100,7 +100,7 @@ def test_dictionaries_of_floats_are_refused_before_any_row(tmp_path):
     data_type = pa.dictionary(pa.int32(), pa.float64())
     for nested in (data_type, pa.list_(data_type), pa.struct([("a", data_type)])):
         with pytest.raises(ConnectorError, match=r"arrow cannot hold .*column 'f' is .*double"):
-            IpcSink(tmp_path).check(pa.schema({"n": pa.int64(), "f": nested}))
+            ipc_sink(tmp_path).check(pa.schema({"n": pa.int64(), "f": nested}))
 
 
 VALUES = {
@@ -131,7 +131,7 @@ def test_a_dictionary_may_be_without_values_until_a_later_block(tmp_path, data_t
         writer.close()
 
     expected = [[one] if nested else one for block in blocks for one in block]
-    assert [row["x"] for row in read_all(IpcSource(tmp_path))] == expected
+    assert [row["x"] for row in read_all(ipc_source(tmp_path))] == expected
 
 
 class CSchema(ctypes.Structure):
@@ -172,7 +172,7 @@ def test_an_interval_that_pyarrow_does_not_know_is_refused_by_name(tmp_path, int
     with pa.ipc.new_file(tmp_path / "a.arrow", batch.schema) as writer:
         writer.write_batch(batch)
 
-    source = IpcSource(tmp_path)
+    source = ipc_source(tmp_path)
     assert read_all(source.project(["n"])) == [{"n": 7}]
     with pytest.raises(ConnectorError, match=r"a\.arrow': column 'took' is of type .*_interval"):
         read_all(source)

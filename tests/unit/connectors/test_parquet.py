@@ -5,7 +5,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from hpcstream.connectors.formats.parquet.format import ParquetSource
+from hpcstream.connectors.formats.parquet.format import parquet_source
 from hpcstream.errors import ConnectorError, PlanError
 from tests.unit.connectors.source_contract import SourceContract, read_all, sample_table
 
@@ -16,7 +16,7 @@ class TestParquetOfSeveralFilesAndRowGroups(SourceContract):
         monkeypatch.setattr("hpcstream.connectors.formats.parquet.format.SMALL_SPLIT_ROWS", 100)
         pq.write_table(sample_table().slice(0, 610), tmp_path / "a.parquet", row_group_size=90)
         pq.write_table(sample_table().slice(610), tmp_path / "b.parquet", row_group_size=200)
-        return ParquetSource(tmp_path, event_time="time", unit="ms")
+        return parquet_source(tmp_path, event_time="time", unit="ms")
 
     def test_a_split_is_a_row_group_or_a_few_small_ones(self, source):
         splits = source.list_splits()
@@ -51,21 +51,21 @@ class TestSkippedRowGroups(SourceContract):
     @pytest.fixture
     def source(self, tmp_path):
         pq.write_table(sample_table(), tmp_path / "a.parquet", row_group_size=50)
-        return ParquetSource(str(tmp_path / "a.parquet"), event_time="time", unit="ms")
+        return parquet_source(str(tmp_path / "a.parquet"), event_time="time", unit="ms")
 
 
 class TestDictionaryColumns(SourceContract):
     @pytest.fixture
     def source(self, tmp_path):
         pq.write_table(sample_table(), tmp_path / "a.parquet", row_group_size=300)
-        return ParquetSource(tmp_path, event_time="time", unit="ms", dictionary_columns=["key"])
+        return parquet_source(tmp_path, event_time="time", unit="ms", dictionary_columns=["key"])
 
     def test_they_are_dictionaries(self, source):
         assert source.schema.field("key").type == pa.dictionary(pa.int32(), pa.string())
 
     def test_a_wrong_name_is_named(self, source, tmp_path):
         with pytest.raises(ConnectorError, match="no column 'kee', named in dictionary_columns"):
-            ParquetSource(tmp_path, dictionary_columns=["kee"])
+            parquet_source(tmp_path, dictionary_columns=["kee"])
 
 
 def test_splits_come_in_event_time_order_whatever_the_files_are_called(tmp_path):
@@ -73,7 +73,7 @@ def test_splits_come_in_event_time_order_whatever_the_files_are_called(tmp_path)
     pq.write_table(late, tmp_path / "a.parquet")
     pq.write_table(early, tmp_path / "b.parquet")
 
-    source = ParquetSource(tmp_path, event_time="time", unit="ms")
+    source = parquet_source(tmp_path, event_time="time", unit="ms")
 
     assert read_all(source) == sample_table().to_pylist()
 
@@ -82,7 +82,7 @@ def test_files_come_in_the_order_of_their_paths_without_event_time(tmp_path):
     pq.write_table(sample_table().slice(0, 500), tmp_path / "b.parquet")
     pq.write_table(sample_table().slice(500), tmp_path / "a.parquet")
 
-    rows = read_all(ParquetSource(tmp_path / "*.parquet"))
+    rows = read_all(parquet_source(tmp_path / "*.parquet"))
 
     assert rows == sample_table().slice(500).to_pylist() + sample_table().slice(0, 500).to_pylist()
 
@@ -101,7 +101,7 @@ def test_bounds_are_in_the_unit_of_the_column_as_it_is_read(tmp_path, time_type,
     raw = pa.array([400, -30, 7], pa.int32() if time_type == pa.date32() else pa.int64())
     pq.write_table(pa.table({"t": raw.cast(time_type)}), tmp_path / "a.parquet")
 
-    source = ParquetSource(tmp_path, event_time="t")
+    source = parquet_source(tmp_path, event_time="t")
     (split,) = source.list_splits()
 
     read = pa.array([row["t"] for row in read_all(source)], source.schema.field("t").type)
@@ -113,13 +113,13 @@ def test_bounds_are_in_the_unit_of_the_column_as_it_is_read(tmp_path, time_type,
 def test_bounds_are_not_those_of_a_struct_with_a_field_of_the_same_path(tmp_path):
     nested = pa.array([{"t": 1_000}], pa.struct([("t", pa.int64())]))
     pq.write_table(pa.table({"s": nested, "s.t": [5]}), tmp_path / "a.parquet")
-    (split,) = ParquetSource(tmp_path, event_time="s.t", unit="ms").list_splits()
+    (split,) = parquet_source(tmp_path, event_time="s.t", unit="ms").list_splits()
     assert split.first_time in (None, 5)
 
 
 def test_a_row_group_without_statistics_has_no_bounds(tmp_path):
     pq.write_table(sample_table(), tmp_path / "a.parquet", write_statistics=False)
-    (split,) = ParquetSource(tmp_path, event_time="time", unit="ms").list_splits()
+    (split,) = parquet_source(tmp_path, event_time="time", unit="ms").list_splits()
     assert (split.first_time, split.last_time) == (None, None)
 
 
@@ -131,7 +131,7 @@ def test_dictionaries_and_large_strings_keep_their_type(tmp_path):
         }
     )
     pq.write_table(table, tmp_path / "a.parquet")
-    source = ParquetSource(tmp_path)
+    source = parquet_source(tmp_path)
     assert source.schema == table.schema
     assert read_all(source, max_rows=3) == table.to_pylist()
 
@@ -139,21 +139,21 @@ def test_dictionaries_and_large_strings_keep_their_type(tmp_path):
 def test_statistics_do_not_hide_nan(tmp_path):
     """They leave NaN out: a group of 5.0 and NaN has the bounds 5.0 and 5.0."""
     pq.write_table(pa.table({"x": [5.0, float("nan")]}), tmp_path / "a.parquet")
-    source = ParquetSource(tmp_path)
+    source = parquet_source(tmp_path)
     assert len(read_all(source.filter(pc.field("x") != 5.0))) == 1
     assert len(read_all(source.filter(~(pc.field("x") >= 5.0)))) == 1
 
 
 def test_a_file_without_rows_has_no_splits(tmp_path):
     pq.write_table(sample_table(0), tmp_path / "a.parquet")
-    assert ParquetSource(tmp_path, event_time="time", unit="ms").list_splits() == []
+    assert parquet_source(tmp_path, event_time="time", unit="ms").list_splits() == []
 
 
 def test_metadata_of_other_tools_is_left_out(tmp_path):
     field = pa.field("a", pa.int64(), nullable=False, metadata={"k": "v"})
     table = pa.table([[1, 2]], schema=pa.schema([field], metadata={"pandas": "{}"}))
     pq.write_table(table, tmp_path / "a.parquet")
-    source = ParquetSource(tmp_path)
+    source = parquet_source(tmp_path)
     assert source.schema.metadata is None
     assert source.schema.field("a").metadata is None
     assert read_all(source) == [{"a": 1}, {"a": 2}]
@@ -162,7 +162,7 @@ def test_metadata_of_other_tools_is_left_out(tmp_path):
 def test_columns_may_stand_in_another_order_in_another_file(tmp_path):
     pq.write_table(pa.table({"a": [1], "b": ["x"]}), tmp_path / "1.parquet")
     pq.write_table(pa.table({"b": ["y"], "a": [2]}), tmp_path / "2.parquet")
-    assert read_all(ParquetSource(tmp_path)) == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
+    assert read_all(parquet_source(tmp_path)) == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_file_of_another_schema_is_named_with_the_difference(tmp_path, other, 
     pq.write_table(pa.table({"a": [1], "b": ["x"]}), tmp_path / "1.parquet")
     pq.write_table(pa.table(other), tmp_path / "2.parquet")
     with pytest.raises(ConnectorError, match=rf"2\.parquet.*1\.parquet.*{difference}"):
-        ParquetSource(tmp_path).list_splits()
+        parquet_source(tmp_path).list_splits()
 
 
 def test_a_truncated_file_is_named(tmp_path):
@@ -187,14 +187,14 @@ def test_a_truncated_file_is_named(tmp_path):
     with pytest.raises(
         ConnectorError, match=r"a\.parquet' is not a readable Parquet file; .*trunc"
     ):
-        ParquetSource(path)
+        parquet_source(path)
 
 
 def test_a_truncated_second_file_is_named_when_files_are_listed(tmp_path):
     pq.write_table(sample_table(), tmp_path / "a.parquet")
     (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:300])
     with pytest.raises(ConnectorError, match=r"b\.parquet'"):
-        ParquetSource(tmp_path).list_splits()
+        parquet_source(tmp_path).list_splits()
 
 
 @pytest.mark.parametrize(
@@ -210,13 +210,13 @@ def test_a_truncated_second_file_is_named_when_files_are_listed(tmp_path):
 def test_a_file_of_another_format_is_named_with_who_reads_it(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConnectorError, match=f"{name}' is not a readable Parquet file; {said}"):
-        ParquetSource(tmp_path / name)
+        parquet_source(tmp_path / name)
 
 
 def test_an_empty_file_is_named(tmp_path):
     (tmp_path / "a.parquet").touch()
     with pytest.raises(ConnectorError, match=r"a\.parquet' is not a readable .*0 bytes"):
-        ParquetSource(tmp_path)
+        parquet_source(tmp_path)
 
 
 def test_a_damaged_page_is_named_with_its_row_group(tmp_path):
@@ -231,22 +231,22 @@ def test_a_damaged_page_is_named_with_its_row_group(tmp_path):
     with pytest.raises(
         ConnectorError, match=r"a\.parquet': cannot decode row group 1 .*10000 rows"
     ):
-        read_all(ParquetSource(path), max_rows=1_000)
+        read_all(parquet_source(path), max_rows=1_000)
 
 
 def test_a_wrong_event_time_column_is_named_with_the_nearest(tmp_path):
     pq.write_table(sample_table(), tmp_path / "a.parquet")
     with pytest.raises(PlanError, match=r"no column 'tim' in \[time, .*did you mean 'time'"):
-        ParquetSource(tmp_path, event_time="tim")
+        parquet_source(tmp_path, event_time="tim")
     with pytest.raises(PlanError, match="must be a timestamp, date or int64"):
-        ParquetSource(tmp_path, event_time="key")
+        parquet_source(tmp_path, event_time="key")
     with pytest.raises(PlanError, match="event_time_unit"):
-        ParquetSource(tmp_path, event_time="time")
+        parquet_source(tmp_path, event_time="time")
 
 
 def test_a_wrong_column_in_a_projection_or_filter_is_named(tmp_path):
     pq.write_table(sample_table(), tmp_path / "a.parquet")
-    source = ParquetSource(tmp_path)
+    source = parquet_source(tmp_path)
     with pytest.raises(PlanError, match="did you mean 'value'"):
         source.project(["valu"])
     with pytest.raises(PlanError, match="does not fit"):
@@ -258,7 +258,7 @@ def test_a_wrong_column_in_a_projection_or_filter_is_named(tmp_path):
 def test_reserved_names_are_refused(tmp_path):
     pq.write_table(pa.table({"__event_time": [1]}), tmp_path / "a.parquet")
     with pytest.raises(ConnectorError, match="reserved"):
-        ParquetSource(tmp_path)
+        parquet_source(tmp_path)
 
 
 def test_a_filter_on_time_and_strings_skips_and_keeps_the_right_rows(tmp_path):
@@ -274,6 +274,6 @@ def test_a_filter_on_time_and_strings_skips_and_keeps_the_right_rows(tmp_path):
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=64)
     predicate = (pc.field("date") >= dt.datetime(2001, 1, 10)) & (pc.field("origin") == "JFK")
 
-    filtered = ParquetSource(tmp_path, event_time="date").filter(predicate).project(["date"])
+    filtered = parquet_source(tmp_path, event_time="date").filter(predicate).project(["date"])
 
     assert read_all(filtered) == table.filter(predicate).select(["date"]).to_pylist()

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpcstream.connectors.in_process.sinks import MemorySink
-from hpcstream.connectors.parts.sink import ParquetSink
+from hpcstream.connectors.parts.sinks import parquet_sink
 
 SCHEMA = pa.schema({"x": pa.int64()})
 
@@ -25,7 +25,7 @@ class Ranks:
     """The instances of one sink on some ranks, in one attempt."""
 
     def __init__(self, out, size, attempt, stored=None):
-        self.sinks = [ParquetSink(out) for _ in range(size)]
+        self.sinks = [parquet_sink(out) for _ in range(size)]
         for rank, sink in enumerate(self.sinks):
             if stored is None:
                 sink.begin(SCHEMA, rank, size, attempt)

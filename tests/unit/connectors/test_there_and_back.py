@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcstream.connectors.formats.hdf5.format import Hdf5Source
+from hpcstream.connectors.formats.hdf5.format import hdf5_source
 from hpcstream.connectors.formats.hdf5.writer import Hdf5Parts
-from hpcstream.connectors.formats.ipc.format import IpcSource
-from hpcstream.connectors.formats.parquet.format import ParquetSource
+from hpcstream.connectors.formats.ipc.format import ipc_source
+from hpcstream.connectors.formats.parquet.format import parquet_source
 from hpcstream.connectors.parts.formats import IpcParts, ParquetParts
 from tests.unit.connectors import tables as random
 from tests.unit.connectors.source_contract import read_rest
@@ -82,7 +82,7 @@ pieces = st.sampled_from([1, 3, 100])
 def test_hdf5(folder, table, piece, max_rows, compression):
     parts = Hdf5Parts("run/1", compression)
     found = there_and_back(
-        parts, partial(Hdf5Source, table="run/1"), folder / "a.h5", table, piece, max_rows
+        parts, partial(hdf5_source, table="run/1"), folder / "a.h5", table, piece, max_rows
     )
     random.assert_same(found, with_types(table, with_wide_indices))
 
@@ -96,7 +96,7 @@ def test_hdf5(folder, table, piece, max_rows, compression):
 )
 def test_ipc(folder, table, piece, max_rows, compression):
     path = folder / "a.arrow"
-    found = there_and_back(IpcParts(compression), IpcSource, path, table, piece, max_rows)
+    found = there_and_back(IpcParts(compression), ipc_source, path, table, piece, max_rows)
     random.assert_same(found, with_types(table, with_wide_indices))
 
 
@@ -110,5 +110,5 @@ def test_ipc(folder, table, piece, max_rows, compression):
 def test_parquet(folder, table, piece, max_rows, compression):
     path = folder / "a.parquet"
     parts = ParquetParts({"compression": compression})
-    found = there_and_back(parts, ParquetSource, path, table, piece, max_rows)
+    found = there_and_back(parts, parquet_source, path, table, piece, max_rows)
     random.assert_same(found, with_types(table, with_wide_indices))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 
-from hpcstream.connectors.base import Split, SplitReader
+from hpcstream.connectors.base import Split
+from hpcstream.connectors.files.file_format import FileListing, SequentialFormat
 from hpcstream.connectors.files.listing import Paths, with_compressed
-from hpcstream.connectors.files.slicing import BatchReader
-from hpcstream.connectors.files.source import FileListing, FileSource
+from hpcstream.connectors.files.source import FileSource
 from hpcstream.connectors.formats.csv.blocks import CsvBlocks
 from hpcstream.connectors.formats.csv.delimiters import other_delimiter
 from hpcstream.connectors.formats.csv.options import CsvOptions
@@ -20,7 +20,7 @@ from hpcstream.connectors.scan import Scan, plain_schema, relabel
 from hpcstream.errors import ConnectorError
 
 
-def CsvSource(
+def csv_source(
     paths: Paths, *, event_time: str | None = None, unit: str | None = None, **options: Any
 ) -> FileSource:
     """Return a source of CSV files, compressed ones (``.csv.gz``) included.
@@ -38,12 +38,11 @@ def CsvSource(
     return FileSource(paths, csv_format, event_time=event_time, unit=unit, schema=given)
 
 
-class CsvFormat:
-    """`FileFormat` of CSV; ``options`` as in `CsvSource`."""
+class CsvFormat(SequentialFormat):
+    """`FileFormat` of CSV; ``options`` as in `csv_source`."""
 
     name = "csv"
     extensions = with_compressed(".csv")
-    bounded = True
 
     def __init__(self, options: CsvOptions) -> None:
         self.options = options
@@ -107,16 +106,8 @@ class CsvFormat:
         found = pa.schema([(name, types.get(name, pa.null())) for name in beginning.names])
         return FileListing(plain_schema(found, path), [Split(path, {"path": path})])
 
-    def open(self, split: Split, scan: Scan, position: int) -> SplitReader:
-        """Return a reader; to start at a position the rows before it are read and dropped."""
-        path = cast("str", split.info["path"])
-
-        def batches(max_rows: int) -> Iterator[pa.RecordBatch]:
-            return self._read(path, scan)
-
-        return BatchReader(batches, scan, position)
-
-    def _read(self, path: str, scan: Scan) -> Iterator[pa.RecordBatch]:
+    def read_batches(self, path: str, scan: Scan) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a file, block by block."""
         beginning = read_beginning(path, self.options)
         if beginning is None or not beginning.first_row:
             return

@@ -1,4 +1,4 @@
-"""What is said about CSV files: the options of ``read_csv``, checked."""
+"""The options of ``read_csv``, checked."""
 
 from __future__ import annotations
 
@@ -50,35 +50,7 @@ def check_delimiter(what: str, delimiter: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class CsvOptions:
-    """How CSV files are read.
-
-    Attributes
-    ----------
-    schema : pa.Schema, optional
-        All columns and their types. If not given, names come from the header and types
-        from the first block of the first file: say what it cannot know.
-    column_types : Mapping[str, pa.DataType]
-        Types of some columns, the others being inferred.
-    delimiter : str
-        One character between fields.
-    header : bool
-        Whether the first line of each file names the columns.
-    column_names : sequence of str
-        Names of the columns, in place of those in the header if there is one. Without a
-        header the default is those of ``schema``, else f0, f1, ... An empty name in a
-        header becomes such a number, too.
-    null_values : sequence of str, optional
-        Spellings of null, in every column, quoted or not, as ``["", "-"]``. By default an
-        empty field is null and a quoted empty one (``""``) an empty text; in columns of
-        other types than text NA, N/A, NULL and the like are null, too. NaN is a number.
-    newlines_in_values : bool
-        Whether a quoted value may hold a line break. If not, one in a file longer than
-        ``block_bytes`` is an error, because a quote that is missing looks the same.
-    encoding : str
-        Of the files, as ``"latin-1"``; Python's names.
-    block_bytes : int
-        Bytes read at a time; a row must be shorter.
-    """
+    """How CSV files are read: the options of `hpcstream.Job.read_csv`, described there."""
 
     schema: pa.Schema | None = None
     column_types: Mapping[str, pa.DataType] = field(default_factory=dict)

@@ -7,6 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpcstream.connectors.formats.part_format import PartWriter
+
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 """Of the years 1 to 9999, which ISO 8601 and all readers agree on."""
 _TICKS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -15,8 +17,8 @@ _WHOLE_MINUTES_SINCE = 63_072_000
 """From 1972 on every zone's offset is a whole number of minutes, as CSV writes it."""
 
 
-class CsvWriter:
-    """`PartWriter` of CSV: text is quoted, so that null (empty) and ``""`` differ."""
+class CsvWriter(PartWriter):
+    """Writes a CSV file: text is quoted, so that null (empty) and ``""`` differ."""
 
     def __init__(self, where: Any, schema: pa.Schema, delimiter: str, *, header: bool) -> None:
         from pyarrow import csv

@@ -8,9 +8,10 @@ from typing import cast
 import pyarrow as pa
 
 from hpcstream.connectors.base import JSON, Split, SplitReader
+from hpcstream.connectors.files.file_format import FileFormat, FileListing
 from hpcstream.connectors.files.listing import Paths
 from hpcstream.connectors.files.slicing import BatchReader
-from hpcstream.connectors.files.source import FileListing, FileSource
+from hpcstream.connectors.files.source import FileSource
 from hpcstream.connectors.files.time_bounds import Bounds, bounds_of_column
 from hpcstream.connectors.formats.hdf5.stored import TableSpec
 from hpcstream.connectors.formats.hdf5.table import opened
@@ -26,7 +27,7 @@ no batch is larger."""
 EXTENSIONS = (".h5", ".hdf5", ".nxs")
 
 
-def Hdf5Source(
+def hdf5_source(
     paths: Paths,
     *,
     table: str = "/",
@@ -59,12 +60,11 @@ def Hdf5Source(
     return FileSource(paths, Hdf5Format(spec, split_rows), event_time=event_time, unit=unit)
 
 
-class Hdf5Format:
+class Hdf5Format(FileFormat):
     """`FileFormat` of HDF5."""
 
     name = "hdf5"
     extensions = EXTENSIONS
-    bounded = True
 
     def __init__(self, spec: TableSpec, split_rows: int = SPLIT_ROWS) -> None:
         self._spec = spec

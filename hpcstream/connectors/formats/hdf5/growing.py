@@ -15,8 +15,9 @@ from typing import Any, cast
 import pyarrow as pa
 
 from hpcstream.connectors.base import Chunk, Split, SplitReader
+from hpcstream.connectors.files.file_format import FileFormat, FileListing
 from hpcstream.connectors.files.listing import Paths
-from hpcstream.connectors.files.source import FileListing, FileSource
+from hpcstream.connectors.files.source import FileSource
 from hpcstream.connectors.formats.hdf5.format import EXTENSIONS, SPLIT_BYTES
 from hpcstream.connectors.formats.hdf5.stored import TableSpec
 from hpcstream.connectors.formats.hdf5.table import Hdf5Table
@@ -29,7 +30,7 @@ REOPEN_AFTER_S = 1.0
 seconds on a busy machine, and a file must not be taken for ended because of that."""
 
 
-def GrowingHdf5Source(
+def growing_hdf5_source(
     paths: Paths,
     *,
     follow_s: float,
@@ -46,7 +47,7 @@ def GrowingHdf5Source(
     follow_s : float
         A file that did not grow for so long has ended.
 
-    See `Hdf5Source` for the others.
+    See `hdf5_source` for the others.
     """
     if follow_s <= 0:
         raise ValueError(f"follow must be positive, got {follow_s:g} s")
@@ -54,7 +55,7 @@ def GrowingHdf5Source(
     return FileSource(paths, growing, event_time=event_time, unit=unit)
 
 
-class GrowingHdf5Format:
+class GrowingHdf5Format(FileFormat):
     """`FileFormat` of HDF5 files that grow: each is one split, read as rows appear."""
 
     name = "hdf5"

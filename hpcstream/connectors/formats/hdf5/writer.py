@@ -20,13 +20,14 @@ from hpcstream.connectors.formats.hdf5.columns import (
     to_values,
     unused,
 )
+from hpcstream.connectors.formats.part_format import PartFormat, PartWriter
 
 _CHUNK_BYTES = 1 << 20
 _CHUNK_ROWS = 65_536
 
 
 @dataclass(frozen=True)
-class Hdf5Parts:
+class Hdf5Parts(PartFormat):
     """`PartFormat` of HDF5; ``compression`` is None, ``"gzip"`` or ``"lzf"``.
 
     A part is kept in memory until it is closed.
@@ -34,21 +35,15 @@ class Hdf5Parts:
 
     table: str = "/"
     compression: str | None = None
-    extension: str = "h5"
+    extension = "h5"
 
     def open(self, where: Any, schema: pa.Schema) -> Hdf5Writer:
         """Return a writer to a file object."""
         return Hdf5Writer(where, schema, self)
 
 
-class Hdf5Writer:
-    """Writes one file: `PartWriter`.
-
-    Attributes
-    ----------
-    n_bytes : int
-        Of the rows so far; the file itself gets its bytes when it is closed.
-    """
+class Hdf5Writer(PartWriter):
+    """Writes one file, which gets its bytes when it is closed."""
 
     def __init__(self, where: Any, schema: pa.Schema, options: Hdf5Parts) -> None:
         import h5py
@@ -59,10 +54,15 @@ class Hdf5Writer:
         self._file = h5py.File.in_memory()
         self._group = self._file.require_group(options.table)
         self._n_rows = 0
-        self.n_bytes = 0
+        self._n_bytes = 0
         for place in self._places:
             dtype, sizes = dataset_layout(place.field.type)
             self._create(place.dataset, (0, *sizes), dtype)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the rows so far."""
+        return self._n_bytes
 
     def _create(self, name: str, shape: tuple[int, ...], dtype: Any, **options: Any) -> Any:
         sizes = [max(size, 1) for size in shape[1:]]
@@ -89,7 +89,7 @@ class Hdf5Writer:
             for depth, mask in enumerate(masks):
                 self._append_mask(place, depth, mask, (start, *values.shape[1 : depth + 1]), stop)
             place.has_nul = place.has_nul or has_nul
-            self.n_bytes += column.nbytes
+            self._n_bytes += column.nbytes
         self._n_rows = stop
 
     def _append_mask(

@@ -16,9 +16,10 @@ from typing import Any, cast
 import pyarrow as pa
 
 from hpcstream.connectors.base import JSON, Split, SplitReader
+from hpcstream.connectors.files.file_format import FileFormat, FileListing
 from hpcstream.connectors.files.listing import Paths, native, unreadable
 from hpcstream.connectors.files.slicing import BatchReader
-from hpcstream.connectors.files.source import FileListing, FileSource
+from hpcstream.connectors.files.source import FileSource
 from hpcstream.connectors.files.time_bounds import Bounds, bounds_of_column, merged
 from hpcstream.connectors.scan import Scan, plain_schema, relabel
 from hpcstream.errors import ConnectorError
@@ -29,7 +30,7 @@ SPLIT_ROWS = 1_048_576
 _MAGIC = b"ARROW1"
 
 
-def IpcSource(
+def ipc_source(
     paths: Paths,
     *,
     event_time: str | None = None,
@@ -63,12 +64,11 @@ class _Piece:
     bounds: Bounds
 
 
-class IpcFormat:
+class IpcFormat(FileFormat):
     """`FileFormat` of Arrow IPC, random access and stream."""
 
     name = "ipc"
     extensions = (".arrow", ".feather", ".ipc", ".arrows")
-    bounded = True
 
     def __init__(self, split_rows: int = SPLIT_ROWS) -> None:
         self._split_rows = split_rows

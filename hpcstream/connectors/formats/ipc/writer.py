@@ -8,10 +8,11 @@ import pyarrow as pa
 
 from hpcstream.columns.types.plain_nested import nested_column
 from hpcstream.connectors.formats.parquet.written import has_dictionary
+from hpcstream.connectors.formats.part_format import PartWriter
 
 
-class IpcWriter:
-    """Makes the dictionaries of later blocks continue those of earlier ones: `PartWriter`.
+class IpcWriter(PartWriter):
+    """Makes the dictionaries of later blocks continue those of earlier ones.
 
     The file format allows a dictionary to grow, not to be replaced.
     """

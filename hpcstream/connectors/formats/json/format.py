@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 
-from hpcstream.connectors.base import Split, SplitReader
+from hpcstream.connectors.base import Split
+from hpcstream.connectors.files.file_format import FileListing, SequentialFormat
 from hpcstream.connectors.files.listing import Paths, with_compressed
-from hpcstream.connectors.files.slicing import BatchReader
-from hpcstream.connectors.files.source import FileListing, FileSource
+from hpcstream.connectors.files.source import FileSource
 from hpcstream.connectors.formats.given_types import given_schema, given_types
 from hpcstream.connectors.formats.json.columns import refuse_columns
 from hpcstream.connectors.formats.json.lines import JsonFile, JsonShape, first_bad_line, is_blank
@@ -23,7 +23,7 @@ from hpcstream.errors import ConnectorError
 BLOCK_BYTES = 1 << 20
 
 
-def JsonSource(
+def json_source(
     paths: Paths,
     *,
     schema: pa.Schema | None = None,
@@ -60,12 +60,11 @@ def JsonSource(
     return FileSource(paths, file_format, event_time=event_time, unit=unit, schema=given)
 
 
-class JsonFormat:
-    """`FileFormat` of newline-delimited JSON; arguments as for `JsonSource`."""
+class JsonFormat(SequentialFormat):
+    """`FileFormat` of newline-delimited JSON; arguments as for `json_source`."""
 
     name = "json"
     extensions = with_compressed(".json", ".jsonl", ".ndjson")
-    bounded = True
 
     def __init__(
         self,
@@ -111,16 +110,8 @@ class JsonFormat:
         blank = is_blank(path, self._encoding)
         return FileListing(schema, [] if blank else [Split(path, {"path": path})])
 
-    def open(self, split: Split, scan: Scan, position: int) -> SplitReader:
-        """Return a reader; to start at a position the rows before it are read and dropped."""
-        path = cast("str", split.info["path"])
-
-        def batches(max_rows: int) -> Iterator[pa.RecordBatch]:
-            return self._read(path, scan)
-
-        return BatchReader(batches, scan, position)
-
-    def _read(self, path: str, scan: Scan) -> Iterator[pa.RecordBatch]:
+    def read_batches(self, path: str, scan: Scan) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a file, block by block."""
         # All fields that were inferred, read or not: a further one is an error either way.
         schema = scan.full_schema if self._inferred else scan.read_schema
         shape = JsonShape(schema, "error" if self._inferred else "ignore")

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hpcstream.connectors.base import JSON, Split, SplitReader
+from hpcstream.connectors.files.file_format import FileFormat, FileListing
 from hpcstream.connectors.files.listing import Paths, mapped_unless_utf8, unreadable
 from hpcstream.connectors.files.slicing import BatchReader, SkippedReader
-from hpcstream.connectors.files.source import FileListing, FileSource
+from hpcstream.connectors.files.source import FileSource
 from hpcstream.connectors.files.time_bounds import Bounds, bounds_of_statistics, merged
 from hpcstream.connectors.formats.parquet.int96 import Int96Check, check_int96_unit
 from hpcstream.connectors.formats.parquet.leaves import int96_columns, refuse_intervals
@@ -25,7 +26,7 @@ SMALL_SPLIT_ROWS = 131_072
 """Consecutive row groups are joined to a split until it has this many rows."""
 
 
-def ParquetSource(
+def parquet_source(
     paths: Paths,
     *,
     event_time: str | None = None,
@@ -58,12 +59,11 @@ def ParquetSource(
     return FileSource(paths, parquet, event_time=event_time, unit=unit)
 
 
-class ParquetFormat:
-    """`FileFormat` of Parquet; arguments as for `ParquetSource`."""
+class ParquetFormat(FileFormat):
+    """`FileFormat` of Parquet; arguments as for `parquet_source`."""
 
     name = "parquet"
     extensions = (".parquet", ".pq")
-    bounded = True
 
     def __init__(self, dictionary_columns: tuple[str, ...] = (), int96_unit: str = "us") -> None:
         self._dictionary_columns = dictionary_columns
