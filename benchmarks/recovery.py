@@ -5,6 +5,7 @@
     hpcstream run -n 2 benchmarks/recovery.py cost          rows a second with and without
     hpcstream run -n 2 benchmarks/recovery.py state         pause beside a memcpy, restore
     hpcstream run -n 3 benchmarks/recovery.py restore       what `state` left, on other ranks
+    python benchmarks/recovery.py ranks                     what one rank wrote, on one and on two
     hpcstream run -n 2 benchmarks/recovery.py incremental   bytes written beside bytes changed
 """
 
@@ -15,6 +16,7 @@ import os
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -136,6 +138,52 @@ def restore(options: argparse.Namespace, say: Any) -> None:
         f"by {size()}; {read_s[0] - began_s:.2f} s to the first row")  # fmt: skip
 
 
+def ranks(options: argparse.Namespace, say: Any) -> None:
+    """Fill a window on one rank, and restore it by turns on one and on two."""
+    on_ranks(1, "state", options)
+    stored = CheckpointStore(options.directory).stored()[0]
+    options.path = stored.path
+    n_bytes = sum(one.state_bytes for one in read_manifest(stored.path).operators)
+    took: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(options.repeats):
+        for n_ranks, times in took.items():
+            times.append(float(on_ranks(n_ranks, "again", options)))
+    one, two = (statistics.median(times) for times in took.values())
+    say(f"{n_bytes / 1e9:.2f} GB of one rank: {one:.2f} s to the first row on one rank, {two:.2f} s "
+        f"on two, {two / one:.2f} times; all: {took[1]}, {took[2]}")  # fmt: skip
+
+
+def on_ranks(n_ranks: int, what: str, options: argparse.Namespace) -> str:
+    """Run this script on ranks; return the last line that it printed."""
+    names = ("directory", "entries", "keys", "checkpoints", "path")
+    given = [f"--{name}={getattr(options, name)}" for name in names]
+    command = [sys.executable, "-m", "hpcstream", "run", "-n", str(n_ranks), __file__, what, *given]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.splitlines()[-1]
+
+
+class FirstRow(Exception):
+    """Rows are read again."""
+
+
+def again(options: argparse.Namespace, say: Any) -> None:
+    """Go on from one checkpoint, and say how long it took until the first row was read."""
+    is_asked_for = False
+
+    def rows(start: int, n: int) -> pa.RecordBatch:
+        if is_asked_for:
+            raise FirstRow
+        return keys_again(start, n, options)
+
+    job = all_keys(rows, options)  # asks for a few rows, to know their types
+    is_asked_for = True
+    began_s = time.perf_counter()
+    try:
+        job.run(show=False, checkpoint_dir=f"{options.directory}-again", restore_from=options.path)
+    except FirstRow:
+        say(f"{time.perf_counter() - began_s:.3f}")
+
+
 def keys_again(start: int, n: int, options: argparse.Namespace) -> pa.RecordBatch:
     """Return rows whose keys come again and again."""
     numbers = np.arange(start, start + n)
@@ -247,14 +295,16 @@ def rank() -> int:
 
 def main() -> int:
     """Run what was asked for and print figures on rank 0."""
+    modes = {one.__name__: one for one in (cost, state, restore, ranks, again, incremental)}
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("cost", "state", "restore", "incremental"))
+    parser.add_argument("what", choices=tuple(modes))
     parser.add_argument("--directory", default="out/recovery", help="for checkpoints; is removed")
     parser.add_argument("--rows", type=int, default=100_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--entries", type=int, default=1_000_000_000 // _ENTRY_BYTES)
     parser.add_argument("--interval", default="2s", help="between checkpoints of `state`")
     parser.add_argument("--checkpoints", type=int, default=5, help="of `state`, before it stops")
+    parser.add_argument("--path", default="", help="checkpoint to go on from, of `again`")
     parser.add_argument("--keys", choices=("integers", "strings"), default="integers")
     options = parser.parse_args()
 
@@ -262,9 +312,8 @@ def main() -> int:
         if rank() == 0:
             print(text, flush=True)
 
-    if rank() == 0 and options.what != "restore":
+    if rank() == 0 and options.what not in ("restore", "again"):
         shutil.rmtree(options.directory, ignore_errors=True)
-    modes = {"cost": cost, "state": state, "restore": restore, "incremental": incremental}
     modes[options.what](options, say)
     return 0
 
