@@ -149,8 +149,8 @@ def ranks(options: argparse.Namespace, say: Any) -> None:
         for n_ranks, times in took.items():
             times.append(float(on_ranks(n_ranks, "again", options)))
     one, two = (statistics.median(times) for times in took.values())
-    say(f"{n_bytes / 1e9:.2f} GB of one rank: {one:.2f} s to the first row on one rank, {two:.2f} s "
-        f"on two, {two / one:.2f} times; all: {took[1]}, {took[2]}")  # fmt: skip
+    say(f"{n_bytes / 1e9:.2f} GB of one rank: {one:.2f} s to the first row on one rank, "
+        f"{two:.2f} s on two, {two / one:.2f} times; all: {took[1]}, {took[2]}")  # fmt: skip
 
 
 def on_ranks(n_ranks: int, what: str, options: argparse.Namespace) -> str:

@@ -26,6 +26,7 @@ FAMILIES = (
     "key_direct",
     "key_resolve",
     "key_lookup",
+    "key_loading",
     "key_regions",
     "snapshots",
     "key_bytes",

@@ -318,7 +318,7 @@ def _start_index(book, index, at, bits):
 
 
 @lean_njit()
-def _index_entries(book, index, keys, at):
+def index_entries(book, index, keys, at):
     """Put all entries of a region into its (empty) index."""
     base = np.uint64(book[at + INDEX_BASE])
     shift = np.uint64(64 - book[at + INDEX_BITS])
@@ -371,7 +371,7 @@ def _make_way(book, index, keys, at):
         _enter_chunk(book, at, book[last_link + 2])
     if n_places > 0:
         _start_index(book, index, at, bits + 2)
-        _index_entries(book, index, keys, at)
+        index_entries(book, index, keys, at)
     return True
 
 
@@ -514,7 +514,7 @@ def relocate(book, index, keys):
         book[at + NEXT_SLOT] = first + count
         book[at + ROOM] = 0
         book[at + NULL_SLOT] = first + null_place - 1 if null_place > 0 else 0
-        _index_entries(book, index, keys, at)
+        index_entries(book, index, keys, at)
 
 
 @lean_njit()
@@ -533,7 +533,7 @@ def reindex(book, index, keys, low, bits):
             book[at + FIRST_CHUNK] = NO_CHUNK
             continue
         _start_index(book, index, at, _index_bits(book, max(np.int64(4), book[at + COUNT])))
-        _index_entries(book, index, keys, at)
+        index_entries(book, index, keys, at)
 
 
 def warm_up():

@@ -18,13 +18,6 @@ from hpcstream.kernels.key_table import (
 
 
 @lean_njit()
-def scatter_words(source, slots, out):
-    """Write words (uint64) to some slots (uint32[n])."""
-    for place in range(slots.shape[0]):
-        out[slots[place]] = source[place]
-
-
-@lean_njit()
 def order_by_group(groups, counts, bins, out_places):
     """Put the entries of segments that follow one another into the order of their key groups.
 
@@ -105,9 +98,6 @@ def warm_up():
     """Compile every kernel for the arguments the engine passes."""
     book = np.zeros(REGIONS_AT + REGION_FIELDS, dtype=np.int64)
     none, words = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
-    read_only = words.view()
-    read_only.setflags(write=False)
-    scatter_words(read_only, np.zeros(0, dtype=np.uint32), words)
     groups, places = np.zeros(0, dtype=np.uint16), np.zeros(0, dtype=np.uint32)
     order_by_group(groups, none, none, places)
     copy_regions(book, none, none, words, words)

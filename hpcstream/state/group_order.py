@@ -60,15 +60,3 @@ def in_group_order(
             array[:] = array[entries]
     found = {**arrays, order.groups: gather(groups, entries[:: order.stride].copy())}
     return found | ({order.places: places} if order.places else {})
-
-
-def out_of_group_order(array: npt.NDArray[Any], entries: Slots) -> npt.NDArray[Any]:
-    """Return the values of entries (`entries_at`) in the order in which they were."""
-    back = np.empty_like(array)
-    if array.ndim == 1 and array.dtype.kind != "V" and array.itemsize == 8:
-        source = array.view(np.uint64)
-        source.setflags(write=False)
-        snapshots.scatter_words(source, entries, back.view(np.uint64))
-    else:
-        back[entries] = array
-    return back

@@ -73,14 +73,6 @@ def items_of(copy: Values, array: Values) -> Values:
     return read_only(np.ascontiguousarray(copy).view(array.dtype).reshape(-1, array.shape[1]))
 
 
-def scattered(copy: Values, slots: Slots, array: Values) -> None:
-    """Write the items of a copy to slots."""
-    if array.ndim == 1:
-        snapshots.scatter_words(read_only(copy).view(np.uint64), slots, array.view(np.uint64))
-    else:
-        array[slots] = items_of(copy, array)
-
-
 def roomy(needed: int) -> int:
     """Return how many entries arenas are made for: if they are many, for many more to come."""
     return needed if needed < _MANY_ENTRIES else max(needed, _ENTRIES_AHEAD)

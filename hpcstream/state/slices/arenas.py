@@ -153,14 +153,15 @@ class SliceArenas:
         kinds = [self.keys.dtype, self.rows.dtype, *(word.kind for word in self.word_types)]
         return [self.allocator.empty(capacity, kind) for kind in kinds]
 
-    def index_size(self, bits: int) -> int:
-        """Return the size of an index for what is open and a little more.
+    def index_size(self, bits: int, more_regions: int = 0, more_entries: int = 0) -> int:
+        """Return the size of an index for what is open, this many more, and a little more.
 
         ``bits`` is the binary logarithm of its width if it is direct, 0 if it is hashed.
         """
+        n_regions, n_entries = self.n_regions + more_regions, self.n_entries + more_entries
         if bits:
-            return ((self.n_regions + 2) << bits) + LEAST_ENTRIES
-        return 8 * self.n_entries + 8 * self.n_regions + 2 * LEAST_ENTRIES
+            return ((n_regions + 2) << bits) + LEAST_ENTRIES
+        return 8 * n_entries + 8 * n_regions + 2 * LEAST_ENTRIES
 
     def grow_index(self, capacity: int, *, keep: bool) -> None:
         """Replace the index by one of another size; ``keep``: with what it holds."""

@@ -60,6 +60,22 @@ class SliceLayout:
             assert times is not None, f"stopped for need {need}"
             raise times_outside(book, times)
 
+    def open(self, number: int, kind: int, expected: int, low: int = 0, width: int = 0) -> int:
+        """Open a region for about so many entries, besides ``width`` keys from ``low`` on."""
+        while True:
+            book, index, keys, _ = self._arenas.table
+            region = key_table.open_region(book, index, keys, number, kind, low, width, expected)
+            if region >= 0:
+                return int(region)
+            self.make_room(None)
+
+    def prepare(self, low: int, high: int, n_regions: int, n_entries: int) -> None:
+        """Make a table without regions ready for so many, with keys from ``low`` to ``high``."""
+        layout = direct_layout(low, high, n_regions, n_entries) or (0, 0)
+        arenas = self._arenas
+        arenas.grow_index(arenas.index_size(layout[1], n_regions, n_entries), keep=False)
+        key_table.reindex(arenas.book, arenas.index, arenas.keys, *layout)
+
     def after(self, closing: Ints) -> tuple[int, int] | None:
         """Return what `reindex` should be called with once regions are closed; None: nothing."""
         book = self._arenas.book

@@ -35,9 +35,10 @@ from hpcstream.state.arrays import (
     Word,
     as_range,
 )
-from hpcstream.state.book import LISTED, MERGED, book_of_slices, region_at
+from hpcstream.state.book import MERGED, book_of_slices, region_at
 from hpcstream.state.slices.arenas import SliceArenas
 from hpcstream.state.slices.layout import SliceLayout
+from hpcstream.state.slices.loading import SliceLoader
 from hpcstream.state.slices.open_slices import OpenSlices
 from hpcstream.state.word_arrays import clear_words
 
@@ -80,6 +81,10 @@ class SliceStore(OpenSlices):
         self._slots: Slots = np.empty(0, dtype=np.uint32)
         self._scratch = np.empty(2 * key_resolve.BLOCK, dtype=np.uint64)
         self._listeners: list[MoveListener] = []
+
+    def loader(self) -> SliceLoader:
+        """Return what fills the store while it is empty, at a restart."""
+        return SliceLoader(self, self._layout)
 
     def on_move(self, listener: MoveListener) -> None:
         """Call a function each time entries have moved, after those registered before it."""
@@ -196,16 +201,8 @@ class SliceStore(OpenSlices):
         expected = int(self.counts(sources).max())
         lows, widths = (self.fields(sources, f) for f in (key_table.LOW, key_table.WIDTH))
         if widths[0] and (widths == widths[0]).all() and (lows == lows[0]).all():
-            return self._open(0, MERGED, 0, int(lows[0]), int(widths[0]))
-        return self._open(0, MERGED, expected)
-
-    def _open(self, number: int, kind: int, expected: int, low: int = 0, width: int = 0) -> int:
-        while True:
-            book, index, keys, _ = self.arenas.table
-            region = key_table.open_region(book, index, keys, number, kind, low, width, expected)
-            if region >= 0:
-                return int(region)
-            self._layout.make_room(None)
+            return self._layout.open(0, MERGED, 0, int(lows[0]), int(widths[0]))
+        return self._layout.open(0, MERGED, expected)
 
     def merge(self, region: int, source: int) -> list[tuple[Places, Places]]:
         """Find or make, in ``region``, the entries of ``source``; rows are added.
@@ -264,26 +261,3 @@ class SliceStore(OpenSlices):
         """Return the key words of all entries, repeated as they are; no slice is dense then."""
         self._move(self._layout.disable_dense())
         return self.arenas.keys[1 : self.n_entries + 1]
-
-    def expect(
-        self, numbers: Ints, counts: Ints, lows: Ints = NO_COUNTS, widths: Ints = NO_COUNTS
-    ) -> None:
-        """Open slices, at once as large as they will be, dense for ``widths`` keys of ``lows``."""
-        if not len(widths):
-            numbers, slices_of = np.unique(numbers, return_inverse=True)
-            counts = np.bincount(slices_of, counts, len(numbers)).astype(np.int64)
-            lows = widths = np.zeros_like(numbers)
-        n_slots = int(np.maximum(counts, 8).sum() + widths.sum())
-        n_more = n_slots + self.arenas.least_entries
-        self.arenas.grow_entries(self.slots_end + n_more, n_more)
-        expected = np.where(widths > 0, 0, counts)
-        slices = zip(*(a.tolist() for a in (numbers, expected, lows, widths)), strict=True)
-        for number, n_expected, low, width in slices:
-            self._open(number, LISTED, n_expected, low, width)
-        book = self.arenas.book
-        book[key_table.PEAK_HELD] = max(book[key_table.PEAK_HELD], n_slots)
-
-    def restore_dense(self, state: Ints) -> None:
-        """Take over which keys the next slices are dense for, from `outline`."""
-        self.dense_range.restore(state)
-        self._layout.announce_dense()

@@ -9,12 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcstream.columns.ownership import KeyGroups, Ownership
-from hpcstream.columns.selection import gather
 from hpcstream.state.arrays import NO_NULLS, Arrays, Bools, Ints, Slots, read_only
-from hpcstream.state.group_order import entries_at, in_group_order, out_of_group_order
+from hpcstream.state.group_order import in_group_order
+from hpcstream.state.slices.loading import (
+    NO_ORDER,
+    KeyColumns,
+    Outline,
+    SliceLoader,
+    first_order,
+    load_words,
+)
 from hpcstream.state.slices.store import SliceStore
 from hpcstream.state.table import Order, Part, Segment, StateTable, TableCopy, counts_name
-from hpcstream.state.word_arrays import items_of, scattered
+from hpcstream.state.word_arrays import items_of
 
 Grouping = Callable[[Ints, Bools], KeyGroups]
 """Returns the key groups of key words, and of which are null (bool[n])."""
@@ -57,12 +64,26 @@ class SliceKeys(Protocol):
 
 
 class _Entries(NamedTuple):
-    """Entries of a part that an instance takes over."""
+    """Entries of a part, and which of them an instance takes over.
 
-    numbers: Ints
-    words: Ints
-    is_null: Bools
-    kept: Bools
+    Attributes
+    ----------
+    columns : KeyColumns
+        Of all that were read, keys as they are here.
+    chosen : slice or int64[n]
+        Those that are taken over.
+    counts : int64[n_segments]
+        How many these are of each slice.
+    is_apart : bool
+        No other part has one of the same slice and key.
+    arrays : mapping of str to array
+        Of the part.
+    """
+
+    columns: KeyColumns
+    chosen: slice | Ints
+    counts: Ints
+    is_apart: bool
     arrays: Arrays
 
 
@@ -147,81 +168,96 @@ class SliceTable(StateTable):
 
     def restore(self, arrays: Arrays) -> None:
         """Take over slices, entries as they were."""
-        state, entries = self._own(arrays), None
+        state, loader = self._own(arrays), self._store.loader()
+        outline = Outline(*(state[name] for name in _OUTLINE[:4]))
+        columns = _key_columns(state)
+        order = NO_ORDER
         if self.order is not None:
-            entries = entries_at(state["places"], state["counts"])
-            state |= {name: out_of_group_order(state[name], entries) for name in _ENTRIES}
-        slots = self._resolve_all(state)
-        if entries is not None:
-            slots = gather(slots, entries)  # of the words, which are as they were written
+            order = first_order(state["places"], outline.counts)
+        loader.restore_dense(state["dense_range"])
+        loader.open(outline, [columns])
+        slots = loader.load(outline.numbers, outline.counts, columns, order)
+        loader.index()
         for name, array in zip(self._store.word_arrays, self._store.words, strict=True):
-            scattered(state[name], slots, array)
-
-    def _resolve_all(self, state: Arrays) -> Slots:
-        """Open slices, and return the slots of entries in their first order."""
-        store, numbers, counts = self._store, state["slice_numbers"], state["slice_counts"]
-        store.restore_dense(state["dense_range"])
-        store.expect(numbers, counts, state["slice_lows"], state["slice_widths"])
-        times = np.repeat(numbers * store.slice_size + store.slice_offset, counts)
-        is_null = state["is_null"].view(np.bool_)
-        valid = read_only(~is_null) if is_null.any() else NO_NULLS
-        keys, rows = read_only(state["keys"]), read_only(state["rows"])
-        return store.resolve(read_only(times), keys, valid, counts=rows)
+            load_words(state[name], order, slots, array)
 
     def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
-        """Merge the entries that an instance owns, in the order of parts."""
-        with_entries = {
-            number: part.arrays
+        """Merge the entries that an instance owns, in the order of parts.
+
+        Those of final stages are loaded: a key is in one of them only. Those of local stages
+        may have keys of others.
+        """
+        found = {
+            number: self._owned_entries(number, part, owned)
             for number, part in enumerate(parts)
             if counts_name(self.name) in part.arrays
         }
-        numbers = [arrays[f"{self._prefix}slice_numbers"] for arrays in with_entries.values()]
-        counts = [arrays[counts_name(self.name)] for arrays in with_entries.values()]
-        if numbers:
-            self._store.expect(np.concatenate(numbers), np.concatenate(counts))
-        for number, arrays in with_entries.items():
-            self._merge_part(number, self._owned_entries(number, arrays, owned))
+        if not found:
+            return
+        loader = self._store.loader()
+        segments = [(one.arrays["slice_numbers"], one.arrays["counts"]) for one in found.values()]
+        outline = Outline.of_parts(*zip(*segments, strict=True))
+        loader.open(outline, [one.columns for one in found.values()])
+        for number, one in found.items():
+            if one.is_apart:
+                self._note_slots(number, one, self._load(loader, one))
+        loader.index()
+        for number, one in found.items():
+            if not one.is_apart:
+                self._note_slots(number, one, self._merge_entries(one))
 
-    def _owned_entries(self, part: int, arrays: Arrays, owned: Ownership) -> _Entries:
-        counts = arrays[counts_name(self.name)]
-        state = self._own(arrays)
-        numbers = np.repeat(state["slice_numbers"], counts)
-        is_null = state["is_null"].view(np.bool_)
+    def _owned_entries(self, number: int, part: Part, owned: Ownership) -> _Entries:
+        state = self._own(part.arrays)
+        columns = _key_columns(state)
         if self._owner_of_slices is not None:
+            numbers = np.repeat(state["slice_numbers"], state["counts"])
             kept = self._owner_of_slices(numbers, owned)
         else:
-            kept = self._keys.owned(part, state["keys"], is_null, owned)
-        kept = kept & (state["rows"] > 0)  # without rows: it was cleared
-        return _Entries(numbers, state["keys"], is_null, kept, state)
+            kept = self._keys.owned(number, columns.words, columns.is_null, owned)
+        kept = kept & (columns.rows > 0)  # without rows: it was cleared
+        columns = columns._replace(words=self._keys.translated(number, columns.words))
+        is_apart = self.order is not None and not part.is_local
+        return _Entries(columns, *_chosen(kept, state["counts"]), is_apart, state)
 
-    def _merge_part(self, part: int, found: _Entries) -> None:
-        store, kept = self._store, found.kept
-        if kept.all():
-            kept = slice(None)  # type: ignore[assignment]
-        times = found.numbers[kept] * store.slice_size + store.slice_offset
-        words = self._keys.translated(part, found.words[kept])
-        valid = read_only(~found.is_null[kept]) if found.is_null.any() else NO_NULLS
-        rows = read_only(found.arrays["rows"][kept])
-        slots = store.resolve(read_only(times), read_only(words), valid, counts=rows)
+    def _load(self, loader: SliceLoader, found: _Entries) -> Slots:
+        """Load entries of keys that are nowhere else; return their slots."""
+        columns, order, chosen = found.columns, NO_ORDER, found.chosen
+        if isinstance(chosen, slice):
+            columns = columns.between(chosen)
+        else:
+            order, chosen = read_only(chosen.astype(np.uint32)), slice(None)
+        slots = loader.load(found.arrays["slice_numbers"], found.counts, columns, order)
+        for name, array in zip(self._store.word_arrays, self._store.words, strict=True):
+            load_words(found.arrays[name][chosen], order, slots, array)
+        return slots
+
+    def _merge_entries(self, found: _Entries) -> Slots:
+        """Merge entries into those of the same keys; return their slots (scratch)."""
+        store, chosen = self._store, found.chosen
+        numbers = np.repeat(found.arrays["slice_numbers"], found.counts)
+        times = numbers * store.slice_size + store.slice_offset
+        words, is_null, rows = (column[chosen] for column in found.columns)
+        valid = read_only(~is_null) if is_null.any() else NO_NULLS
+        slots = store.resolve(read_only(times), read_only(words), valid, counts=read_only(rows))
         partials = [
-            items_of(found.arrays[name][kept], array)
+            items_of(found.arrays[name][chosen], array)
             for name, array in zip(store.word_arrays, store.words, strict=True)
         ]
         self._merge_words(slots, partials)
-        if self.slots_of_parts is not None:
-            self.slots_of_parts[part] = self._slots_by_entry(found, slots)
+        return slots
 
-    def _slots_by_entry(self, found: _Entries, slots: Slots) -> Slots:
-        """Return the slot here of each entry of a part, in its first order; 0: not taken over."""
+    def _note_slots(self, number: int, found: _Entries, slots: Slots) -> None:
+        """Note the slot here of each entry of a part, in its first order; 0: not taken over."""
+        if self.slots_of_parts is None:
+            return
         counts = found.arrays["slice_counts"]
         by_entry = np.zeros(int(counts.sum()), dtype=np.uint32)
         entries = np.arange(len(by_entry))
         if self.order is not None:
             starts = np.cumsum(counts) - counts
-            read = found.arrays["counts"]
-            entries = found.arrays["places"] + np.repeat(starts, read)
-        by_entry[entries[found.kept]] = slots
-        return by_entry
+            entries = found.arrays["places"] + np.repeat(starts, found.arrays["counts"])
+        by_entry[entries[found.chosen]] = slots
+        self.slots_of_parts[number] = by_entry
 
     def _named(self, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
         return {f"{self._prefix}{name}": array for name, array in arrays.items()}
@@ -233,3 +269,20 @@ class SliceTable(StateTable):
             names.append("places")
         own = {name: arrays[f"{self._prefix}{name}"] for name in names}
         return own | {"counts": arrays[counts_name(self.name)]}
+
+
+def _key_columns(state: Arrays) -> KeyColumns:
+    return KeyColumns(state["keys"], state["is_null"].view(np.bool_), state["rows"])
+
+
+def _chosen(kept: Bools, counts: Ints) -> tuple[slice | Ints, Ints]:
+    """Return which entries are kept, and how many of each segment."""
+    ends = np.cumsum(counts)
+    first, stop = 0, 0
+    if kept.any():
+        first, stop = int(kept.argmax()), len(kept) - int(kept[::-1].argmax())
+    if kept[first:stop].all():  # as of a single segment: those of some key groups
+        upto = np.clip(ends, first, stop) - first
+        return slice(first, stop), np.diff(upto, prepend=0)
+    entries = np.flatnonzero(kept)
+    return entries, np.diff(np.searchsorted(entries, ends), prepend=0)

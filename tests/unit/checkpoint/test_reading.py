@@ -14,7 +14,8 @@ from hpcstream.checkpoint.format import CheckpointFile, Section, write_file
 from hpcstream.checkpoint.increments import OWN, SegmentMemory, take
 from hpcstream.checkpoint.reading import read_state
 from hpcstream.columns.ownership import Ownership, word_groups
-from hpcstream.state.group_order import entries_at, in_group_order, out_of_group_order
+from hpcstream.state.group_order import in_group_order
+from hpcstream.state.slices.loading import first_order
 from hpcstream.state.table import Order, Segment, StateTable, TableCopy, counts_name
 
 STRIDE = 4
@@ -107,9 +108,9 @@ def test_what_is_read_is_what_was_taken(steps, n, tmp_path):
     everything = [number for values in expected.values() for number in values]
     assert whole["plain numbers"].tolist() == everything
     assert whole["plain pairs"].tolist() == [[number] * 2 for number in everything]
-    entries = entries_at(whole["places"], whole[counts_name("ordered")])
-    assert out_of_group_order(whole["ordered numbers"], entries).tolist() == everything
-    assert out_of_group_order(whole["ordered pairs"], entries)[:, 1].tolist() == everything
+    order = first_order(whole["places"], whole[counts_name("ordered")])
+    assert whole["ordered numbers"][order].tolist() == everything
+    assert whole["ordered pairs"][order, 1].tolist() == everything
 
     for instance in range(n):
         assert_owned(checkpoints, own, stored, expected, Ownership(instance, n))
