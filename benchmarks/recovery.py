@@ -90,13 +90,13 @@ def cost(options: argparse.Namespace, say: Any) -> None:
     ]
     plain, checked_ = ([turn[which] for turn in turns] for which in (0, 1))
     costs = sorted(100 * (1 - with_[0] / without[0]) for without, with_ in turns)
-    say(f"tumbling: {statistics.median(one[0] for one in plain):.2f} M rows/s without checkpoints, "
-        f"{statistics.median(one[0] for one in checked_):.2f} with one a second; cost in "
+    say(f"tumbling: {statistics.median(run[0] for run in plain):.2f} M rows/s without checkpoints, "
+        f"{statistics.median(run[0] for run in checked_):.2f} with one a second; cost in "
         f"{len(turns)} pairs of runs {costs[0]:+.1f} to {costs[-1]:+.1f} %, median "
         f"{statistics.median(costs):+.1f} %")  # fmt: skip
-    say(f"  all: {[round(one[0], 1) for one in plain]}, {[round(one[0], 1) for one in checked_]}")
-    before_s, after_s = (statistics.median(one[1] for one in runs) for runs in (plain, checked_))
-    n_taken = statistics.median(one[2] for one in checked_)
+    say(f"  all: {[round(run[0], 1) for run in plain]}, {[round(run[0], 1) for run in checked_]}")
+    before_s, after_s = (statistics.median(run[1] for run in runs) for runs in (plain, checked_))
+    n_taken = statistics.median(run[2] for run in checked_)
     say(f"  processor time of rank 0: {before_s:.2f} s without, {after_s:.2f} s with "
         f"{n_taken:g} checkpoints: {1e3 * (after_s - before_s) / max(n_taken, 1):.0f} ms "
         "each, the start and the end of a job with them counted in")  # fmt: skip
@@ -132,7 +132,7 @@ def restore(options: argparse.Namespace, say: Any) -> None:
     read_s.clear()
     began_s = time.perf_counter()
     stopped(job, options.directory, "1h")
-    n_bytes = sum(one.state_bytes for one in before.operators)
+    n_bytes = sum(operator.state_bytes for operator in before.operators)
     n_files = len(before.files) + len(before.shared)
     say(f"restore: {n_bytes / 1e9:.2f} GB of state in {n_files} files of {before.size} ranks, read "
         f"by {size()}; {read_s[0] - began_s:.2f} s to the first row")  # fmt: skip
@@ -203,7 +203,7 @@ def pause_beside_memcpy(manifest: Manifest) -> str:
     facts = manifest.facts
     copies = [memcpy(facts["copied_bytes"], touched=touched) for touched in (True, False)]
     pause = facts["pause_s"], facts["pause_cpu_s"]
-    ratios = [[took / copy for took, copy in zip(pause, one, strict=True)] for one in copies]
+    ratios = [[took / copy for took, copy in zip(pause, row, strict=True)] for row in copies]
     return (
         f"  checkpoint {manifest.number}: {facts['copied_bytes'] / 1e6:.0f} MB copied on a rank, "
         f"written in {facts['seconds']:.2f} s, pause {1e3 * pause[0]:.1f} ms, "
@@ -224,8 +224,10 @@ def incremental(options: argparse.Namespace, say: Any) -> None:
     stopped(job, options.directory, options.interval)
     before = 0
     for manifest in reversed(list(manifests(options.directory))):
-        n_bytes = sum(one.state_bytes for one in manifest.operators)
-        on_its_way = sum(one.state_bytes for one in manifest.operators if one.role == LOCAL)
+        n_bytes = sum(operator.state_bytes for operator in manifest.operators)
+        on_its_way = sum(
+            operator.state_bytes for operator in manifest.operators if operator.role == LOCAL
+        )
         say(f"  checkpoint {manifest.number}: state {n_bytes / 1e6:8.1f} MB, grown by "
             f"{(n_bytes - before) / 1e6:6.1f} MB, {on_its_way / 1e6:.1f} MB of it in local stages; "
             f"written {manifest.facts['bytes'] / 1e6:6.1f} MB, "
@@ -260,7 +262,7 @@ def stopped(job: hs.Job, directory: str, interval: str) -> Manifest:
 
 def manifests(directory: str) -> Iterator[Manifest]:
     """Yield the manifests of a checkpoint directory, newest first."""
-    return (read_manifest(one.path) for one in CheckpointStore(directory).stored())
+    return (read_manifest(entry.path) for entry in CheckpointStore(directory).stored())
 
 
 def memcpy(n_bytes: int, *, touched: bool) -> tuple[float, float]:

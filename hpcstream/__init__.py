@@ -133,9 +133,9 @@ if not TYPE_CHECKING:  # or every name would be one, of any type
         if home is None:
             if name.startswith("_"):
                 raise AttributeError(f"module 'hpcstream' has no attribute {name!r}")
-            from hpcstream.hints import absent
+            from hpcstream.hints import missing_attribute
 
-            raise AttributeError(absent("hpcstream", name, __all__))
+            raise AttributeError(missing_attribute("hpcstream", name, __all__))
         if name == "generators":
             value: Any = importlib.import_module(f"{home}.{name}")
         else:

@@ -14,7 +14,7 @@ from functools import wraps
 from types import FunctionType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-from hpcstream.hints import near
+from hpcstream.hints import did_you_mean
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -113,30 +113,34 @@ def _wrong_call(function: Callable[..., Any], arguments: Any, named: dict[str, A
     owner, _, name = function.__qualname__.rpartition(".")
     name = owner if name == "__init__" else name
     signature = inspect.signature(function)
-    parameters = [one for one in signature.parameters.values() if one.name != "self"]
+    parameters = [
+        parameter for parameter in signature.parameters.values() if parameter.name != "self"
+    ]
     try:
         signature.bind(*arguments, **named)
         why = "wrong arguments"
     except TypeError as error:
         why = str(error)
     unknown = [key for key in named if key not in signature.parameters]
-    hint = near(unknown[0], [one.name for one in parameters]) if unknown else ""
+    hint = did_you_mean(unknown[0], [parameter.name for parameter in parameters]) if unknown else ""
     instead = f"; write {_EXAMPLES[name]}" if name in _EXAMPLES else ""
     return f"{name}({_shown(parameters)}): {why}{hint or instead}"
 
 
 def _shown(parameters: list[inspect.Parameter]) -> str:
     """Return parameters without types, and of many options only that there are some."""
-    options = [one for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    options = [
+        parameter for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
     shown = []
-    for one in parameters:
-        if one.kind is inspect.Parameter.VAR_POSITIONAL:
-            shown.append(f"*{one.name}")
-        elif one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
-            shown.append(_with_default(one))
+    for parameter in parameters:
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            shown.append(f"*{parameter.name}")
+        elif parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            shown.append(_with_default(parameter))
     if len(options) > _MOST_OPTIONS:
         return ", ".join([*shown, "..."])
-    if options and not any(one.startswith("*") for one in shown):
+    if options and not any(parameter.startswith("*") for parameter in shown):
         shown.append("*")
     return ", ".join([*shown, *map(_with_default, options)])
 

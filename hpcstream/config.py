@@ -132,8 +132,8 @@ class JobConfig:
     stop_after_savepoint: bool = False
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            _check_type(one.name, str(one.type), getattr(self, one.name))
+        for option in fields(self):
+            _check_type(option.name, str(option.type), getattr(self, option.name))
         for name in _AT_LEAST_ONE:
             value = getattr(self, name)
             if value is not None and value < 1:

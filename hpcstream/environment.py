@@ -154,5 +154,8 @@ def seconds_of(variable: str, default: float) -> float:
 def table() -> str:
     """Return `VARIABLES` as a table of a Markdown page."""
     rows = ["| variable | value | effect | default |", "|---|---|---|---|"]
-    rows += [f"| `{one.name}` | {one.value} | {one.meaning} | {one.default} |" for one in VARIABLES]
+    rows += [
+        f"| `{variable.name}` | {variable.value} | {variable.meaning} | {variable.default} |"
+        for variable in VARIABLES
+    ]
     return "\n".join(rows)

@@ -1,7 +1,6 @@
-"""What people type who come from elsewhere, and what it is called here.
+"""Hints for names of pandas, Polars, Spark, Flink and SQL that hpcstream calls otherwise or lacks.
 
-Names of pandas, Polars, Spark, Flink and SQL that have another name here, or that do not
-exist: for each the sentence that stands behind "has no attribute".
+Each hint follows "has no attribute" in the error.
 """
 
 from __future__ import annotations
@@ -18,31 +17,32 @@ _NO_PROCESS = (
     "process functions with state do not exist yet; map_batches() runs functions without, "
     ".key_by(...).window(...).agg(...) keeps state"
 )
-_NO_SQL = "there is no SQL; filter(), select(), key_by().window().agg() and join_table() say it"
-_NO_CONNECTOR = (
-    "there is no connector for it; job.source() and stream.sink() take one of your own, see the "
-    "page on sources and sinks"
+_NO_SQL = (
+    "there is no SQL; use filter(), select(), key_by().window().agg() and join_table() instead"
 )
-_MAP = "write with_columns() or select() for expressions, map_batches() for functions of batches"
+_NO_CONNECTOR = (
+    "there is no connector for it; pass your own to job.source() or stream.sink(), see the page "
+    "'Write your own source and sink'"
+)
+_MAP = "use with_columns() or select() for expressions, map_batches() for functions of batches"
 _NESTED = (
-    "fields of structs and items of lists are taken in map_batches(), as by "
+    "take fields of structs and items of lists in map_batches(), for example with "
     "pyarrow.compute.struct_field(batch['x'], 'field')"
 )
 _MAP_VALUES = "compute with expressions, or with map_batches() for functions of batches"
 _AGGREGATE = "aggregates of a column are methods of it, as in col('amount').{name}()"
-_ROWS = "rows are there when the job has run: rows = stream.collect(), job.run(), rows.table"
-_LOOK = "stream.print() shows rows as they come, 20 if not told otherwise"
-_SAY_WINDOW = "say over which windows first: .key_by(...).window(...).agg(...)"
+_ROWS = "rows exist after the run: rows = stream.collect(); job.run(); rows.table"
+_LOOK = "stream.print() shows the first 20 rows as they arrive; limit= changes the number"
+_SAY_WINDOW = "aggregates need windows: .key_by(...).window(...).agg(...)"
 _IN_AGG = "name the aggregates in agg(), as in .agg(n=hs.count(), mean=col('x').mean())"
 _BESIDE_ROWS = (
-    "a row is not computed from its neighbours; windows are: hs.sliding() for what rolls along, "
-    "map_batches() for functions of batches"
+    "expressions see one row at a time; use hs.sliding() for rolling windows, map_batches() for "
+    "functions of batches"
 )
-_NO_SORT = "a stream has no end to sort by; sort the table that collect() gives"
-_NO_POSITIONS = f"a stream has no positions, rows only come; {_ROWS}"
+_NO_SORT = "a stream has no end, so it cannot be sorted; sort the table of collect()"
+_NO_POSITIONS = f"rows of a stream have no positions; {_ROWS}"
 _NO_LENGTH = (
-    "how many rows there are is known when the job has run: rows = stream.collect(), job.run(), "
-    "rows.table"
+    "the number of rows is known after the run: rows = stream.collect(); job.run(); rows.table"
 )
 _READ_OF_JOB = "sources belong to a job: job = hs.Job('name'); job.{name}(...)"
 _FROM_MEMORY = "job.from_batches() takes tables, data frames and batches"
@@ -101,7 +101,8 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_all("write .with_columns(x=col('x').fill_null(0))", "fillna", "fill_null", "replace"),
         "write_json": "there is no writer of JSON; write_csv(), write_parquet(), or sink()",
         "to_json": "there is no writer of JSON; write_csv(), write_parquet(), or sink()",
-        "distinct": "count_distinct() of a window counts; rows are not compared with earlier ones",
+        "distinct": "count_distinct() counts the distinct values of a window; a stream does not "
+        "drop duplicates",
         "drop_duplicates": "there is no operator for it; .key_by(...).window(...).agg(...) gives "
         "one row a key and window",
         "unique": "there is no operator for it; .key_by(...).window(...).agg(...) gives one row a "
@@ -115,7 +116,7 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_all(_NO_PROCESS, "process", "reduce", "fold", "map", "apply", "flat_map", "scan"),
         **_all(_SAY_WINDOW, "aggregate", "size", "nunique"),
         **_all(
-            "a keyed stream only goes on to windows; do this before key_by()",
+            "a keyed stream only has windows; do this before key_by()",
             *("filter", "select", "with_columns", "map_batches", "collect", "print", "sink"),
         ),
         **_all(_BESIDE_ROWS, "rolling", "shift", "diff", "cumsum", "over", "transform"),
@@ -130,7 +131,7 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_all(_NO_PROCESS, "process", "reduce", "fold", "trigger", "evictor"),
         **_called(sideOutputLateData="late(), on the result of agg()", lateness="allowed_lateness"),
         **_all(
-            "windows are made into rows by agg() first",
+            "call agg() first, which turns windows into rows",
             *("filter", "select", "with_columns", "map_batches", "collect", "print", "sink"),
         ),
     },
@@ -139,7 +140,7 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_all(_NO_SQL, "sql", "query", "table", "register"),
         **_all(_FROM_MEMORY, "from_pandas", "from_polars", "from_arrow", "from_table"),
         **_all(_FROM_MEMORY, "from_elements", "from_collection", "from_pydict", "from_pylist"),
-        **_all("say it in job.run()", "config", "configure", "set_parallelism", "option"),
+        **_all("set options in job.run()", "config", "configure", "set_parallelism", "option"),
         **_called(
             read_feather="read_ipc()", read_arrow="read_ipc()", scan_parquet="read_parquet()"
         ),
@@ -174,7 +175,7 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_all(_NESTED, "field", "struct", "getField", "get", "list", "arr"),
         **_all(_BESIDE_ROWS, "over", "shift", "lag", "lead", "diff", "cumsum", "rolling", "rank"),
         **_all("use hs.when(...).then(...).otherwise(...)", "when", "case", "then", "otherwise"),
-        **_all("take the first of two columns that is there: a.fill_null(b)", "combine_first"),
+        **_all("for the first value that is not null, write a.fill_null(b)", "combine_first"),
         "values": "an expression has no values before the job runs",
     },
     "StringFunctions": {
@@ -185,7 +186,7 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_called(substring="slice()", substr="slice()", sub="replace()", replace_all="replace()"),
         **_called(to_date="to_datetime()", strptime="to_datetime()", to_timestamp="to_datetime()"),
         **_all(_MAP_VALUES, "split", "extract", "findall", "format", "join", "zfill", "title"),
-        "cast": "it belongs to the expression: col('x').cast(...)",
+        "cast": "it is a method of the expression: col('x').cast(...)",
     },
     "TimeFunctions": {
         **_called(
@@ -202,8 +203,8 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_all(_AGGREGATE.format(name="count_distinct"), "nunique", "n_unique", "countDistinct"),
         **_all(_READ_OF_JOB, "read_parquet", "read_csv", "read_json", "read_hdf5", "read_ipc"),
         **_all(_READ_OF_JOB, "generate", "from_batches", "source", "run", "explain"),
-        **_all("job = hs.Job('name') is where streams begin", "Dataflow", "Pipeline", "Context"),
-        **_all("job = hs.Job('name') is where streams begin", "StreamExecutionEnvironment", "job"),
+        **_all("a stream starts at a job: hs.Job('name')", "Dataflow", "Pipeline", "Context"),
+        **_all("a stream starts at a job: hs.Job('name')", "StreamExecutionEnvironment", "job"),
         **_all("result = job.run(); result.rank, result.is_root", "rank", "is_root", "world_rank"),
         **_all("result = job.run(); result.ranks", "size", "ranks", "nranks", "world_size"),
         **_all("the column of a name is hs.col('name')", "column", "F", "c", "field", "element"),
@@ -220,24 +221,27 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
 }
 
 
-def absent(owner: str, name: str, known: Iterable[str], aggregates: Iterable[str] = ()) -> str:
-    """Return the text of an `AttributeError`: what to write instead, where that is known.
+def missing_attribute(
+    owner: str, name: str, known: Iterable[str], aggregates: Iterable[str] = ()
+) -> str:
+    """Return the text of an `AttributeError`, with what to write instead, if that is known.
 
-    ``aggregates`` are methods of expressions, which are looked for elsewhere.
+    ``aggregates`` are methods of expressions that users look for on streams.
     """
-    said = f"module {owner!r}" if owner == "hpcstream" else f"{owner!r} object"
+    subject = f"module {owner!r}" if owner == "hpcstream" else f"{owner!r} object"
     instead = _INSTEAD.get(owner, {}).get(name)
     if instead is None and name in aggregates:
         instead = _IN_AGG if owner == "WindowedStream" else _SAY_WINDOW
-    return f"{said} has no attribute {name!r}{f': {instead}' if instead else near(name, known)}"
+    hint = f": {instead}" if instead else did_you_mean(name, known)
+    return f"{subject} has no attribute {name!r}{hint}"
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """Return a question for the known name that is nearest, if one is near.
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question for the known name that is most similar; empty if none is similar.
 
-    Capitals and underscores do not count: ``withColumns`` is near to ``with_columns``.
+    Capitals and underscores do not count: ``withColumns`` is similar to ``with_columns``.
     """
-    plain = {_plain(one): one for one in known if one[:1] != "_"}
+    plain = {_plain(candidate): candidate for candidate in known if candidate[:1] != "_"}
     found = difflib.get_close_matches(_plain(name), plain, n=1)
     return f"; did you mean {plain[found[0]]!r}?" if found else ""
 

@@ -146,8 +146,8 @@ class MetricsOf:
 def declared(kind: type) -> tuple[_Metric, ...]:
     """Return the metrics that a class and those above it declare, the topmost first."""
     found: dict[str, _Metric] = {}
-    for one in reversed(kind.__mro__):
-        found |= {name: value for name, value in vars(one).items() if isinstance(value, _Metric)}
+    for base in reversed(kind.__mro__):
+        found |= {name: value for name, value in vars(base).items() if isinstance(value, _Metric)}
     return tuple(found.values())
 
 
@@ -156,8 +156,8 @@ def _inner(kind: type) -> tuple[MetricsOf, ...]:
     """Return the declarations of a class, and those above it, of other objects that count."""
     return tuple(
         value
-        for one in kind.__mro__
-        for value in vars(one).values()
+        for base in kind.__mro__
+        for value in vars(base).values()
         if isinstance(value, MetricsOf)
     )
 
@@ -181,22 +181,24 @@ def measure(*parts: object, peaks: Mapping[str, int] | None = None) -> dict[str,
     """
     values: list[tuple[str, Measurement]] = []
     for part in parts:
-        for one, value in _values(part):
-            seen = peaks.get(one.name, 0) if one.is_peak and peaks is not None else value
-            values.append((one.name, Measurement(max(value, seen), one.unit, one.over_ranks)))
+        for metric, value in _values(part):
+            seen = peaks.get(metric.name, 0) if metric.is_peak and peaks is not None else value
+            values.append(
+                (metric.name, Measurement(max(value, seen), metric.unit, metric.over_ranks))
+            )
     return together(values)
 
 
 def together(measured: Iterable[tuple[str, Measurement]]) -> dict[str, Measurement]:
     """Return measurements by name, those of one name together."""
     found: dict[str, Measurement] = {}
-    for name, one in measured:
-        found[name] = found[name].plus(one) if name in found else one
+    for name, measurement in measured:
+        found[name] = found[name].plus(measurement) if name in found else measurement
     return found
 
 
 def note_peaks(part: object, peaks: dict[str, int]) -> None:
     """Take down what the gauges of a part say whose greatest value counts."""
-    for one, value in _values(part):
-        if one.is_peak:
-            peaks[one.name] = max(peaks.get(one.name, 0), value)
+    for metric, value in _values(part):
+        if metric.is_peak:
+            peaks[metric.name] = max(peaks.get(metric.name, 0), value)

@@ -72,9 +72,9 @@ def value_key(value: Any) -> Key:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Mapping):
-        return {str(name): value_key(one) for name, one in value.items()}
+        return {str(name): value_key(item) for name, item in value.items()}
     if isinstance(value, Sequence):
-        return [value_key(one) for one in value]
+        return [value_key(item) for item in value]
     return str(value)  # Arrow's types, numbers of other libraries
 
 

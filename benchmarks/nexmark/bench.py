@@ -88,8 +88,8 @@ class World:
     def total(self, own: Digest) -> Digest:
         """Return the digest of the rows of all ranks. Collective."""
         found = Digest()
-        for one in [own] if self._comm is None else self._comm.allgather(own):
-            found.add(one)
+        for answer in [own] if self._comm is None else self._comm.allgather(own):
+            found.add(answer)
         return found
 
     def agreed(self, value: Any) -> Any:

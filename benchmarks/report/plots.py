@@ -100,10 +100,10 @@ def _scaling(records: Sequence[Record]) -> Any:
 
 def _cores(records: Sequence[Record]) -> float:
     """Return how many cores the ranks had; infinity where they may have been on several hosts."""
-    machines = [one for one in records if one["kind"] == "machine"]
-    if not machines or not all(one.get("one_host") for one in machines):
+    machines = [record for record in records if record["kind"] == "machine"]
+    if not machines or not all(machine.get("one_host") for machine in machines):
         return float("inf")
-    return int(max(one["cores"] for one in machines))
+    return int(max(machine["cores"] for machine in machines))
 
 
 _SCALE = {

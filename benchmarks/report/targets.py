@@ -89,7 +89,7 @@ class _Found:
     def ratio(self, name: str, least: float, option: str | None, other: str = "") -> Outcome:
         """Return the outcome of a target that is a part of `tumbling` on two ranks."""
         label = other or f"{_TWO}, {option}"
-        ours, whole = (self._by_name.get(("tumbling", one)) for one in (label, _TWO))
+        ours, whole = (self._by_name.get(("tumbling", name)) for name in (label, _TWO))
         aim = f"at least {least:g} x 2 ranks"
         if ours is None or whole is None or ours.faults or whole.faults:
             return Outcome(name, aim, "-", None)

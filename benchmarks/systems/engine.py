@@ -86,8 +86,8 @@ class Engine:
 
     def _total(self, answer: Answer) -> Answer:
         total = Answer()
-        for one in [answer] if self._world is None else self._world.allgather(answer):
-            total.add(one)
+        for part in [answer] if self._world is None else self._world.allgather(answer):
+            total.add(part)
         return total
 
 

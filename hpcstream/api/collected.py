@@ -11,7 +11,7 @@ from hpcstream.api.notebook import cells, schema_text
 from hpcstream.calls import answers_wrong_calls
 from hpcstream.columns.shown_rows import heading, line_of, shown_rows
 from hpcstream.connectors.in_process.sinks import MemorySink
-from hpcstream.hints import absent
+from hpcstream.hints import missing_attribute
 from hpcstream.observability.metrics import EXPLAINED
 
 _ROWS_SHOWN = 10
@@ -67,7 +67,7 @@ class Collected:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(absent("Collected", name, dir(type(self))))
+            raise AttributeError(missing_attribute("Collected", name, dir(type(self))))
 
     def __repr__(self) -> str:
         if because := self._why_absent():
@@ -87,7 +87,7 @@ class Collected:
     def _first_rows(self) -> tuple[list[tuple[str, ...]], int]:
         table = self.table
         head = table.slice(0, _ROWS_SHOWN)
-        rows = [row for one in head.to_batches() for row in shown_rows(one, self._units)]
+        rows = [row for batch in head.to_batches() for row in shown_rows(batch, self._units)]
         return rows, table.num_rows
 
     def _more(self, n_rows: int) -> list[str]:

@@ -29,7 +29,7 @@ from hpcstream.connectors.in_process.sinks import PrintSink
 from hpcstream.environment import CHECKPOINT_DIR, EXPLAIN, SCRATCH_DIR, STOP_GRACE, seconds_of
 from hpcstream.errors import PlanError
 from hpcstream.graph.logical import LogicalGraph, SinkNode, SourceNode, walk
-from hpcstream.hints import absent
+from hpcstream.hints import missing_attribute
 from hpcstream.log import OUT, launched_rank
 from hpcstream.operators.stream_time import EventTime
 from hpcstream.process.early_exit import exits_are_errors
@@ -42,7 +42,7 @@ _IDLE_TIMEOUT = "5s"
 _TIME_OPTIONS = ("event_time", "watermark_delay", "event_time_unit")
 _RUN_OPTIONS = (
     *("comm", "show", "checkpoint_interval"),
-    *(one.name for one in fields(JobConfig) if one.name != "checkpoint_interval_s"),
+    *(option.name for option in fields(JobConfig) if option.name != "checkpoint_interval_s"),
 )
 _RUN_DOCUMENTED = "Job.run and hpcstream.config.JobConfig"
 
@@ -81,7 +81,7 @@ class Job(Dataflow, FileReading):
     if not TYPE_CHECKING:  # or every name would be one, of any type
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(absent("Job", name, dir(type(self))))
+            raise AttributeError(missing_attribute("Job", name, dir(type(self))))
 
     def __repr__(self) -> str:
         if not self._sinks:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from hpcstream.calls import example
 from hpcstream.expressions.expression import Expression, col, to_expression
 from hpcstream.expressions.zones import moments_taken_as_local
-from hpcstream.hints import near
+from hpcstream.hints import did_you_mean
 from hpcstream.log import launched_rank
 
 _CALLED = {
@@ -84,12 +84,12 @@ def _about_option(name: str, known: list[str]) -> str:
         if names.get(name) in known:
             return f"; it is called {names[name]!r}"
     instead = _NOT_AN_OPTION.get(name)
-    return f": {instead}" if instead else near(name, known)
+    return f": {instead}" if instead else did_you_mean(name, known)
 
 
 def columns_for(what: str, given: Iterable[Any]) -> list[Expression]:
     """Return arguments without a name as expressions; what has no name of its own is refused."""
-    return [_column_for(what, one) for one in given]
+    return [_column_for(what, argument) for argument in given]
 
 
 def _column_for(what: str, value: Any) -> Expression:
@@ -115,7 +115,7 @@ def expression_for(what: str, value: Any) -> Expression:
             f"{type(value).__name__}), which belong to no rows of the stream; for columns of a "
             "table use join_table(), for a list in every row hs.lit([...])"
         )
-    if isinstance(value, list | tuple) and any(isinstance(one, Expression) for one in value):
+    if isinstance(value, list | tuple) and any(isinstance(item, Expression) for item in value):
         raise TypeError(f"{what}({value!r}): takes one expression; write {example(what)}")
     if isinstance(value, types.FunctionType | types.BuiltinFunctionType | types.MethodType):
         raise TypeError(

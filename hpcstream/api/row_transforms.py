@@ -25,7 +25,7 @@ from hpcstream.columns.hidden import refuse_reserved_names
 from hpcstream.errors import PlanError
 from hpcstream.expressions.expression import Expression, col, refuse_plain_truth
 from hpcstream.graph.logical import Node, OperatorNode
-from hpcstream.hints import near
+from hpcstream.hints import did_you_mean
 from hpcstream.operators.event_time import EventTimeSpec
 from hpcstream.operators.spec import OperatorSpec
 from hpcstream.operators.stateless import FilterSpec, ProjectSpec, RebalanceSpec
@@ -244,7 +244,7 @@ class RowTransforms(ABC):
         refuse_unless_name(what, name)
         if name not in self.schema.names:
             names = self.schema.names
-            hint = near(name, names)
+            hint = did_you_mean(name, names)
             raise PlanError(f"{what}: no column {name!r}{hint} (columns: {', '.join(names)})")
 
 

@@ -41,7 +41,7 @@ from hpcstream.graph.logical import (
     walk,
 )
 from hpcstream.graph.time_columns import time_columns
-from hpcstream.hints import absent
+from hpcstream.hints import missing_attribute
 from hpcstream.operators.union import UnionSpec
 from hpcstream.operators.windows.definition import LATE, WindowSpec
 
@@ -68,7 +68,7 @@ class Stream(RowTransforms, FileWriting):
                     f"'Stream' object has no attribute {name!r}: columns are named in "
                     f"expressions, as hs.col({name!r}); .select({name!r}) is the stream of it alone"
                 )
-            raise AttributeError(absent("Stream", name, dir(type(self)), AGGREGATES))
+            raise AttributeError(missing_attribute("Stream", name, dir(type(self)), AGGREGATES))
 
         def __getitem__(self, item: Any) -> Any:
             raise TypeError(_not_indexed(item))
@@ -279,7 +279,9 @@ class KeyedStream:
     if not TYPE_CHECKING:  # or every name would be one, of any type
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(absent("KeyedStream", name, dir(type(self)), AGGREGATES))
+            raise AttributeError(
+                missing_attribute("KeyedStream", name, dir(type(self)), AGGREGATES)
+            )
 
     def __repr__(self) -> str:
         return f"KeyedStream by {', '.join(self._keys)} of a {self._stream!r}"
@@ -318,7 +320,9 @@ class WindowedStream:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(absent("WindowedStream", name, dir(type(self)), AGGREGATES))
+            raise AttributeError(
+                missing_attribute("WindowedStream", name, dir(type(self)), AGGREGATES)
+            )
 
     def __repr__(self) -> str:
         by = f" by {', '.join(self._keys)}" if self._keys else ""

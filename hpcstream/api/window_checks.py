@@ -73,10 +73,10 @@ def time_of(node: Node) -> EventTime:
 
 def _lost(node: Node) -> str:
     """Return which function gave event time up, if one did."""
-    for one in reversed(list(walk([node]))):
-        before = one.inputs[0].time if one.inputs else None
-        if before is not None and one.time is None:
-            return f" ({one.describe()} does not return {before.column!r}, which held it)"
+    for upstream in reversed(list(walk([node]))):
+        before = upstream.inputs[0].time if upstream.inputs else None
+        if before is not None and upstream.time is None:
+            return f" ({upstream.describe()} does not return {before.column!r}, which held it)"
     return ""
 
 

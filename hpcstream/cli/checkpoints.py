@@ -36,7 +36,7 @@ def savepoint(options: argparse.Namespace) -> int:
     lock = os.path.join(store.directory, LOCK)
     if not os.path.exists(lock):
         raise CheckpointError(f"no job runs in {store.directory!r}")
-    before = {one.number for one in store.stored()}
+    before = {entry.number for entry in store.stored()}
     path = os.path.join(store.directory, REQUEST)
     with open(f"{path}.tmp", "w", encoding="utf-8") as file:
         json.dump({"stop": options.stop}, file)
@@ -45,9 +45,9 @@ def savepoint(options: argparse.Namespace) -> int:
     runs = True
     while runs and time.monotonic() < give_up:
         runs = os.path.exists(lock)  # before we look: its last checkpoint may be a savepoint
-        for one in store.stored():
-            if one.kind == SAVEPOINT and one.number not in before:
-                print(one.path)
+        for entry in store.stored():
+            if entry.kind == SAVEPOINT and entry.number not in before:
+                print(entry.path)
                 return 0
         time.sleep(0.1)
     store.take_request()  # else the next start would answer it
@@ -67,7 +67,7 @@ def _store(directory: str) -> CheckpointStore:
 
 def _chosen(store: CheckpointStore, number: int | None) -> list[Stored]:
     """Return the checkpoint of that number, or all of them, newest first."""
-    found = [one for one in store.stored() if number is None or one.number == number]
+    found = [entry for entry in store.stored() if number is None or entry.number == number]
     if not found:
         which = "checkpoint" if number is None else f"checkpoint {number}"
         raise CheckpointError(f"there is no {which} in {store.directory!r}")
@@ -76,12 +76,12 @@ def _chosen(store: CheckpointStore, number: int | None) -> list[Stored]:
 
 def _list(store: CheckpointStore, number: int | None) -> int:
     counting = store.candidates()
-    for one in _chosen(store, number):
-        void = "" if one in counting else "  void: a later start went back behind it"
+    for entry in _chosen(store, number):
+        void = "" if entry in counting else "  void: a later start went back behind it"
         try:
-            print(_line(one, read_manifest(one.path)) + void)
+            print(_line(entry, read_manifest(entry.path)) + void)
         except CheckpointError as error:
-            print(f"{os.path.basename(one.path)}  DAMAGED: {error}")
+            print(f"{os.path.basename(entry.path)}  DAMAGED: {error}")
     return 0
 
 
@@ -103,9 +103,9 @@ def _show(store: CheckpointStore, number: int | None) -> int:
     print(_line(stored, manifest))
     print(f"watermark {_time(manifest.facts['watermark'])}")
     print("\noperators")
-    for one in manifest.operators:
-        role = f" ({one.role})" if one.role else ""
-        print(f"  {format_bytes(one.state_bytes):>10}  {one.label}{role}")
+    for operator in manifest.operators:
+        role = f" ({operator.role})" if operator.role else ""
+        print(f"  {format_bytes(operator.state_bytes):>10}  {operator.label}{role}")
     print("\nsinks")
     for name, record in manifest.sinks.items():
         rows = sum(part.get("rows", 0) for part in record["parts"])

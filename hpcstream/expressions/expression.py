@@ -50,7 +50,7 @@ from hpcstream.expressions.refusals import (
     refuse_members,
     refuse_text_of_expression,
 )
-from hpcstream.hints import absent
+from hpcstream.hints import missing_attribute
 from hpcstream.stable_keys import Key, key_text
 
 __all__ = ["Expression", "When", "col", "count", "lit", "to_expression", "when"]
@@ -90,7 +90,7 @@ class Expression(Aggregating):
     if not TYPE_CHECKING:  # or every name would be one, of any type
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(absent("Expression", name, dir(type(self))))
+            raise AttributeError(missing_attribute("Expression", name, dir(type(self))))
 
     # What the planner and the operators ask.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hpcstream.calls import answers_wrong_calls
 from hpcstream.expressions.functions.times import parse_interval
-from hpcstream.hints import absent
+from hpcstream.hints import missing_attribute
 
 E = TypeVar("E")
 """The expressions that the functions return."""
@@ -27,7 +27,7 @@ class StringFunctions(Generic[E]):
     if not TYPE_CHECKING:  # or every name would be one, of any type
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(absent("StringFunctions", name, dir(type(self))))
+            raise AttributeError(missing_attribute("StringFunctions", name, dir(type(self))))
 
     def lower(self) -> E:
         """Return the text in lower case."""
@@ -122,7 +122,7 @@ class TimeFunctions(Generic[E]):
     if not TYPE_CHECKING:  # or every name would be one, of any type
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(absent("TimeFunctions", name, dir(type(self))))
+            raise AttributeError(missing_attribute("TimeFunctions", name, dir(type(self))))
 
     def year(self) -> E:
         """Return the year."""

@@ -65,7 +65,7 @@ def free_memory(
 ) -> int | None:
     """Return the bytes that processes may still take: of the machine, and of this control group."""
     found = [_available(meminfo), *_left_in_groups(groups, own_group)]
-    return min((one for one in found if one is not None), default=None)
+    return min((limit for limit in found if limit is not None), default=None)
 
 
 def _available(meminfo: Path) -> int | None:

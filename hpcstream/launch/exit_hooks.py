@@ -241,7 +241,7 @@ def _remind() -> None:
     if processes is not None and processes.parent_process() is not None:
         return  # it imported the script for the sake of a function
     built = _reminders.processes.items()
-    names = sorted({one.name for one, process in built if process == os.getpid()})
+    names = sorted({job.name for job, process in built if process == os.getpid()})
     if names:
         others = f" and {len(names) - _MOST_NAMED} others" if len(names) > _MOST_NAMED else ""
         shown = ", ".join(map(repr, names[:_MOST_NAMED])) + others

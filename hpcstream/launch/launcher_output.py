@@ -77,7 +77,7 @@ class Sorter:
         if line.startswith(_FRAMES):
             self._framed, self._block = line[:60], line
             return b""
-        if any(one.match(line) for one in (_ABORT_LINE, _AFTER_BLOCK, _PMIX_LINE)):
+        if any(pattern.match(line) for pattern in (_ABORT_LINE, _AFTER_BLOCK, _PMIX_LINE)):
             self.held += line
             return b""
         return line
@@ -94,7 +94,7 @@ class Sorter:
         return b""
 
     def _may_be_launchers(self, start: bytes) -> bool:
-        return bool(start) and any(one.startswith(start[: len(one)]) for one in _STARTS)
+        return bool(start) and any(prefix.startswith(start[: len(prefix)]) for prefix in _STARTS)
 
 
 class LauncherOutput:

@@ -136,9 +136,9 @@ class _Checkpoints:
     def newest(self) -> Manifest | None:
         """Return the newest checkpoint that can be read."""
         store = self._store()
-        for one in [] if store is None else store.candidates():
+        for candidate in [] if store is None else store.candidates():
             try:
-                return read_manifest(one.path)
+                return read_manifest(candidate.path)
             except CheckpointError:
                 continue
         return None

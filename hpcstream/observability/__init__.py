@@ -1,1 +1,1 @@
-"""Reports on a job: metrics, progress, the summary, and what holds the watermark back."""
+"""Reports on a job: metrics, progress, the summary, stalled watermarks."""

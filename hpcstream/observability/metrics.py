@@ -1,4 +1,4 @@
-"""What a job did: counted on each rank, put together when it ends."""
+"""The figures of a job: counted on each rank, combined when it ends."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from hpcstream.metric import Measurement, together
 from hpcstream.observability.time_doubts import EventTimes
-from hpcstream.observability.watermarks import Hold, JumpReport
+from hpcstream.observability.watermarks import JumpReport, WatermarkStall
 
 EXPLAINED = "explained"
-"""Status of a job whose plan was printed, and that did not run."""
+"""Status of a job that printed its plan instead of running."""
 
 
 _FIELDS = {
@@ -21,7 +21,7 @@ _FIELDS = {
     "late rows": "late_rows",
     "state": "state_bytes",
 }
-"""Metrics that every operator declares, and where a report has them."""
+"""Metrics that every operator declares, and their attributes of `OperatorReport`."""
 
 
 @dataclass
@@ -35,9 +35,9 @@ class OperatorReport:
     label : str
     rows_in, rows_out, late_rows : int
     state_bytes : int
-        The most that its state was seen to take.
+        Peak of the state sampled.
     metrics : dict of str to Measurement
-        The others that it declares, or its sink (`hpcstream.metric`).
+        The other metrics of the operator, or of its sink (`hpcstream.metric`).
     """
 
     task: int
@@ -50,9 +50,15 @@ class OperatorReport:
 
     @classmethod
     def of(cls, task: int, label: str, measured: Mapping[str, Measurement]) -> OperatorReport:
-        """Return the report of an operator from what it declares."""
-        own = {_FIELDS[name]: one.value for name, one in measured.items() if name in _FIELDS}
-        others = {name: one for name, one in measured.items() if name not in _FIELDS}
+        """Return the report of an operator from its metrics."""
+        own = {
+            _FIELDS[name]: measurement.value
+            for name, measurement in measured.items()
+            if name in _FIELDS
+        }
+        others = {
+            name: measurement for name, measurement in measured.items() if name not in _FIELDS
+        }
         return cls(task, label, **own, metrics=others)
 
     def add(self, other: OperatorReport) -> None:
@@ -71,19 +77,19 @@ class RankReport:
     Attributes
     ----------
     rows_before : int
-        Of ``rows_in``, those that were read before a restart.
+        Rows of ``rows_in`` read before the restart.
     peak_bytes : int
-        Most memory of its own that it was seen with (RssAnon + RssShmem).
-    hold : dict or None
-        Rank 0: the `Hold` to tell of.
+        Peak of the private memory sampled (RssAnon + RssShmem).
+    watermark_stall : dict or None
+        On rank 0: the `WatermarkStall` to report.
     jumps : list of dict
         `JumpReport` of its sources.
     idle_splits : dict of str to float
-        Splits that were idle, and for how long at most.
+        Splits that were idle, and their longest idle time in seconds.
     times : list of dict
         `EventTimes` of its sources.
     metrics : dict of str to Measurement
-        Those that its sources, edges and tasks declare beside ``rounds`` and ``bytes_sent``.
+        Metrics of its sources, edges and tasks, except ``rounds`` and ``bytes_sent``.
     """
 
     rank: int
@@ -98,7 +104,7 @@ class RankReport:
     bytes_sent: int = 0
     peak_bytes: int = 0
     operators: list[OperatorReport] = field(default_factory=list)
-    hold: dict[str, Any] | None = None
+    watermark_stall: dict[str, Any] | None = None
     jumps: list[dict[str, Any]] = field(default_factory=list)
     idle_splits: dict[str, float] = field(default_factory=dict)
     times: list[dict[str, Any]] = field(default_factory=list)
@@ -106,7 +112,7 @@ class RankReport:
 
     @property
     def waiting_s(self) -> float:
-        """Time in which nothing could be done here."""
+        """Time in which the rank had nothing to do."""
         return max(0.0, self.seconds - self.busy_s - self.exchange_s)
 
     def to_json(self) -> str:
@@ -117,9 +123,11 @@ class RankReport:
     def from_json(cls, text: str) -> RankReport:
         """Return the report that `to_json` wrote."""
         values = json.loads(text)
-        for one in (values, *values["operators"]):
-            one["metrics"] = {name: Measurement(**given) for name, given in one["metrics"].items()}
-        values["operators"] = [OperatorReport(**one) for one in values["operators"]]
+        for report in (values, *values["operators"]):
+            report["metrics"] = {
+                name: Measurement(**given) for name, given in report["metrics"].items()
+            }
+        values["operators"] = [OperatorReport(**operator) for operator in values["operators"]]
         return cls(**values)
 
 
@@ -139,7 +147,7 @@ class JobFigures:
     rounds: int = 0
     seconds: float = 0.0
     checkpoints: int = 0
-    watermark_holder: Hold | None = None
+    watermark_stall: WatermarkStall | None = None
     watermark_jump: JumpReport | None = None
     idle_splits: dict[str, float] = field(default_factory=dict)
     per_rank: list[RankReport] = field(default_factory=list)
@@ -149,17 +157,17 @@ class JobFigures:
 
     @property
     def metrics(self) -> dict[str, int]:
-        """What operators, sources, sinks and edges have declared and counted, all together."""
+        """Metrics of operators, sources, sinks and edges, over all ranks."""
         parts: list[OperatorReport | RankReport] = [*self.operators, *self.per_rank]
         measured = together(item for part in parts for item in part.metrics.items())
-        return {name: one.value for name, one in measured.items()}
+        return {name: measurement.value for name, measurement in measured.items()}
 
     @property
     def is_root(self) -> bool:
-        """Whether this is rank 0, the one that has the rows of `Stream.collect`."""
+        """Whether this is rank 0, which has the rows of `Stream.collect`."""
         return self.rank == 0
 
     @property
     def rows_per_second(self) -> float:
-        """Rows scanned a second, by this start."""
+        """Rows scanned per second since this start."""
         return (self.rows_in - self.rows_before) / self.seconds if self.seconds else 0.0

@@ -1,4 +1,4 @@
-"""The live line: what all ranks together do, about once a second, on a terminal.
+"""The progress line: throughput and watermark of all ranks, about once a second.
 
 ::
 
@@ -16,7 +16,7 @@ from hpcstream import log
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
 from hpcstream.environment import TERMINAL
 from hpcstream.observability.time_text import format_time
-from hpcstream.observability.watermarks import Hold, Position, SourceTime
+from hpcstream.observability.watermarks import Position, SourceTime, WatermarkStall
 from hpcstream.quantities import format_count, format_span
 
 _WIDTH = 100
@@ -24,11 +24,11 @@ _SPLIT_BYTES = 96
 _CLEAR = "\r\x1b[K"
 _PLAIN_EVERY_S = 10.0
 LOG_EVERY_S = 60.0
-"""Seconds between two lines in the log of a job that was not asked for any."""
+"""Seconds between two lines in a log, with ``progress=None``."""
 
 LOG_FIRST_S = 10.0
 _LAG_LIMIT_S = 366 * 86_400.0
-_SAY_S = 5.0
+_WARN_AFTER_S = 5.0
 
 _SOURCE = np.dtype(
     [
@@ -42,15 +42,15 @@ _SOURCE = np.dtype(
 
 
 UNKNOWN = -1
-"""Rows of a source that does not tell how many it has."""
+"""Total of a source that does not know its number of rows."""
 
 
 @dataclass(frozen=True)
 class RankProgress:
-    """How far one rank has come: what it sends to all others about once a second.
+    """Progress of one rank, sent to all others about once a second.
 
-    ``rows_total`` is what ``rows_in`` will be at the end, or `UNKNOWN`; ``metrics`` are those that
-    the ranks have agreed on.
+    ``rows_total`` is the final ``rows_in``, or `UNKNOWN`; ``metrics`` are those that the ranks
+    have agreed on.
     """
 
     rows_in: int
@@ -63,7 +63,7 @@ class RankProgress:
 
 
 class ProgressRecords:
-    """`RankProgress` as bytes of one fixed size on all ranks.
+    """`RankProgress` as a record of fixed size, the same on all ranks.
 
     Parameters
     ----------
@@ -92,12 +92,11 @@ class ProgressRecords:
             progress.rounds,
             progress.rows_total,
         )
-        for place, one in enumerate(progress.sources):
-            split = one.split.encode(errors="replace")[
-                -_SPLIT_BYTES:
-            ]  # the end of a long path says more
-            times = int(one.still_s * 1e6), int(one.no_rows_s * 1e6)
-            record["sources"][0, place] = (one.watermark, *times, one.state, split)
+        for index, source in enumerate(progress.sources):
+            # The end of a long path tells more than its beginning.
+            split = source.split.encode(errors="replace")[-_SPLIT_BYTES:]
+            times = int(source.still_s * 1e6), int(source.no_rows_s * 1e6)
+            record["sources"][0, index] = (source.watermark, *times, source.state, split)
         record["metrics"][0] = progress.metrics
         return record.view(np.uint8)
 
@@ -109,13 +108,13 @@ class ProgressRecords:
 def _unpacked(record: np.void) -> RankProgress:
     sources = tuple(
         SourceTime(
-            int(one["watermark"]),
-            int(one["state"]),
-            int(one["still_us"]) / 1e6,
-            int(one["no_rows_us"]) / 1e6,
-            one["split"].decode(errors="ignore"),
+            int(source["watermark"]),
+            int(source["state"]),
+            int(source["still_us"]) / 1e6,
+            int(source["no_rows_us"]) / 1e6,
+            source["split"].decode(errors="ignore"),
         )
-        for one in record["sources"]
+        for source in record["sources"]
     )
     rows_in, rows_out, late_rows, rounds, rows_total = record["counts"].tolist()
     metrics = tuple(record["metrics"].tolist())
@@ -124,16 +123,16 @@ def _unpacked(record: np.void) -> RankProgress:
 
 @dataclass(frozen=True)
 class JobProgress:
-    """What the line shows. Rates are those since the line before.
+    """The values of the progress line. Rates are relative to the previous line.
 
     Attributes
     ----------
     done : float or None
-        Share of the rows that are read; None if it is not known how many there are.
+        Share of the rows read so far; None if the total is unknown.
     left_s : float or None
-        Seconds until all are, if it goes on as on the whole until now.
+        Seconds until all are read, at the mean rate so far.
     metrics : dict of str to int
-        What operators, sources, sinks and edges declare (`hpcstream.metric`).
+        Metrics of operators, sources, sinks and edges (`hpcstream.metric`).
     """
 
     rows: int
@@ -141,14 +140,14 @@ class JobProgress:
     rounds_per_s: float
     late_rows: int
     position: Position | None = None
-    hold: Hold | None = None
+    stall: WatermarkStall | None = None
     done: float | None = None
     left_s: float | None = None
     metrics: Mapping[str, int] = field(default_factory=dict)
 
 
 class ProgressMeter:
-    """Turns the totals of successive moments into rates. No clock, no I/O."""
+    """Turns successive totals into rates. Reads no clock, does no I/O."""
 
     def __init__(self, now_s: float) -> None:
         self._before = (now_s, 0, 0)
@@ -158,10 +157,10 @@ class ProgressMeter:
         self,
         ranks: Sequence[RankProgress],
         position: Position | None,
-        hold: Hold | None,
+        stall: WatermarkStall | None,
         now_s: float,
     ) -> JobProgress:
-        """Return what all ranks together have done by now, and how fast."""
+        """Return totals and rates over all ranks."""
         then_s, rows_then, rounds_then = self._before
         rows = sum(rank.rows_in for rank in ranks)
         rounds = max(rank.rounds for rank in ranks)
@@ -174,14 +173,14 @@ class ProgressMeter:
             (rounds - rounds_then) / elapsed_s,
             late_rows,
             position,
-            hold,
+            stall,
             *self._outlook(ranks, rows, now_s),
         )
 
     def _outlook(
         self, ranks: Sequence[RankProgress], rows: int, now_s: float
     ) -> tuple[float | None, float | None]:
-        """Return the share of rows that are read, and the seconds that the others will take."""
+        """Return the share of rows read, and the seconds that the others will take."""
         if any(rank.rows_total == UNKNOWN for rank in ranks):
             return None, None
         total = max(sum(rank.rows_total for rank in ranks), rows, 1)
@@ -199,7 +198,7 @@ def progress_text(name: str, progress: JobProgress, wall_s: float, width: int) -
     Parameters
     ----------
     wall_s : float
-        Seconds since the epoch now: the lag of live sources is measured by it.
+        Now, in seconds since the epoch: the lag of live sources is relative to it.
     """
     parts = [
         name,
@@ -211,7 +210,7 @@ def progress_text(name: str, progress: JobProgress, wall_s: float, width: int) -
         parts.append(f"late {format_count(progress.late_rows)}")
     parts.append(f"{format_count(progress.rounds_per_s)} rounds/s")
     if sum(map(len, parts)) + 2 * len(parts) - 2 > width:
-        del parts[0]  # the user knows which job it is
+        del parts[0]  # the name is the part to spare
     line = "  ".join(parts)
     return line if len(line) <= width else line[: max(width - 3, 0)] + "..."
 
@@ -229,28 +228,28 @@ def _time_parts(progress: JobProgress, wall_s: float) -> list[str]:
     if position is not None and position.watermark != MAX_TIME:
         when = format_time(position.watermark, position.facts.unit)
         parts.append(f"watermark {when.partition('.')[0]}")
-    if progress.hold is not None:
-        parts.append(progress.hold.in_short())
+    if progress.stall is not None:
+        parts.append(progress.stall.in_short())
     elif position is not None and position.facts.live and position.watermark != MIN_TIME:
         lag_s = wall_s - position.facts.seconds(position.watermark)
-        if abs(lag_s) < _LAG_LIMIT_S:  # else the stream is not of today
+        if abs(lag_s) < _LAG_LIMIT_S:  # else the data is historical
             parts.append(f"lag {format_span(lag_s)}")
     return parts
 
 
 class ProgressLine:
-    """Writes the line: in place on a terminal, else to the log now and then.
+    """Writes the progress line: over the last one on a terminal, else to the log now and then.
 
     Parameters
     ----------
     name : str
-        The job's.
+        Name of the job.
     width : int
-        Columns of the terminal; 0: standard error is not one.
+        Columns of the terminal; 0: standard error is not a terminal.
     every_s : float
-        Where it is none: seconds between two lines.
+        In a log: seconds between two lines.
     first_s : float
-        And until the first.
+        In a log: seconds until the first line.
     """
 
     def __init__(
@@ -262,56 +261,56 @@ class ProgressLine:
         first_s: float = 0.0,
     ) -> None:
         self._name = name
-        self._in_place = width > 0
+        self._is_terminal = width > 0
         self._width = width - 1 if width > 0 else _WIDTH
         self._every_s = every_s
         self._first_s = first_s
         self._next_s: float | None = None
-        self._said_once: set[str] = set()
+        self._warned_about: set[str] = set()
         self._is_shown = False
-        self._said: tuple[str, str] | None = None
+        self._explained: tuple[str, str] | None = None
 
     def show(self, progress: JobProgress, now_s: float, wall_s: float) -> None:
-        """Show how far the job is; say once, in full, why time stands still."""
-        self._explain(progress.hold)
+        """Show the progress; explain a stalled watermark once, in full."""
+        self._explain(progress.stall)
         if self._next_s is None:
             self._next_s = now_s + self._first_s
-        if not self._in_place and now_s < self._next_s:
+        if not self._is_terminal and now_s < self._next_s:
             return
         self._next_s = now_s + self._every_s
         text = progress_text(self._name, progress, wall_s, self._width)
-        if not self._in_place:
+        if not self._is_terminal:
             log.show_progress(text)
         elif log.shows_progress():
             log.ERR.write(f"{_CLEAR}{text}")
             self._is_shown = True
 
-    def _explain(self, hold: Hold | None) -> None:
-        if hold is None or hold.seconds < _SAY_S:
-            self._said = None if hold is None else self._said
+    def _explain(self, stall: WatermarkStall | None) -> None:
+        if stall is None or stall.seconds < _WARN_AFTER_S:
+            self._explained = None if stall is None else self._explained
             return
-        who = (hold.watermark, hold.split)
-        if who != self._said:
-            self._said = who
+        where = (stall.watermark, stall.split)
+        if where != self._explained:
+            self._explained = where
             self.clear()
-            log.warn(f"no window can fire: {hold}")
+            log.warn(f"no window can fire: {stall}")
 
-    def say_once(self, about: str, text: str) -> None:
-        """Say something in a line of its own, unless something was said about it before."""
-        if about not in self._said_once:
-            self._said_once.add(about)
+    def warn_once(self, about: str, text: str) -> None:
+        """Log a warning, unless one about the same subject was logged before."""
+        if about not in self._warned_about:
+            self._warned_about.add(about)
             self.clear()
             log.warn(text)
 
     def clear(self) -> None:
-        """Take the line away, so that something else may be written."""
+        """Clear the line, so that other output may be written."""
         if self._is_shown:
             log.ERR.write(_CLEAR)
             self._is_shown = False
 
 
 def terminal_width(environ: Mapping[str, str], columns: int) -> int:
-    """Return the columns of the terminal that standard error ends on, 0 if it is none.
+    """Return the width of the terminal that standard error writes to; 0 if it is no terminal.
 
     Parameters
     ----------

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from hpcstream.observability.metrics import JobFigures, OperatorReport, RankReport
 from hpcstream.observability.summary import in_short, summary
 from hpcstream.observability.time_doubts import EventTimes, united
-from hpcstream.observability.watermarks import Hold, JumpReport, blamed
+from hpcstream.observability.watermarks import JumpReport, WatermarkStall, blamed
 
 
 class JobResult(JobFigures):
-    """What a job did, the same on every rank but for `rank`.
+    """The figures of a job; the same on every rank, except for `rank`.
 
     Attributes
     ----------
@@ -20,34 +20,34 @@ class JobResult(JobFigures):
     status : str
         ``"finished"`` or ``"stopped"``; ``"explained"`` under ``hpcstream explain``.
     was_finished : bool
-        An earlier start had finished it, so that this one did nothing.
+        An earlier start had finished the job, so this one did nothing.
     ranks : int
     rank : int
-        Number of this one, from 0.
+        Number of this rank, from 0.
     rows_in : int
         Rows scanned by all sources, before filters; with checkpoints, by all starts.
     rows_before : int
-        Those of ``rows_in`` that earlier starts have read.
+        Rows of ``rows_in`` that earlier starts read.
     rows_out : int
         Rows written by all sinks.
     late_rows : int
-        Rows that came after every window they belong to had closed.
+        Rows that arrived after all their windows had fired.
     reads_late_rows : bool
-        The job does something with them: it has a stream of `Stream.late`.
+        The job uses a stream of late rows (`Stream.late`).
     rounds : int
     seconds : float
         From the first round to the last commit, on the slowest rank.
     checkpoints : int
-    watermark_holder : Hold or None
-        Who held the watermark back for longest (in a stopped job: at the end), since
-        when, and what to do; None if nobody did for seconds.
+    watermark_stall : WatermarkStall or None
+        The longest stall of the watermark (of a stopped job: the last), the split that
+        caused it, and what to do; None if the watermark never stalled.
     watermark_jump : JumpReport or None
-        If late rows are many: the row that moved the watermark far ahead.
+        If many rows are late: the row that advanced the watermark too far.
     idle_splits : dict of str to float
         Splits that had no rows for longer than ``idle_timeout``, with their ranks, and for
         how many seconds.
     event_times : list of EventTimes
-        Which event times each source has brought.
+        Range of the event times of each source.
     per_rank : list of RankReport
     operators : list of OperatorReport
         All ranks together.
@@ -64,7 +64,7 @@ class JobResult(JobFigures):
 
 
 def collect_result(name: str, ranks: int, reports: Sequence[RankReport]) -> JobResult:
-    """Return the result of a job from what its ranks report."""
+    """Return the result of a job from the reports of its ranks."""
     result = JobResult(name, ranks, per_rank=list(reports))
     totals: dict[tuple[int, int], OperatorReport] = {}
     for report in reports:
@@ -74,11 +74,11 @@ def collect_result(name: str, ranks: int, reports: Sequence[RankReport]) -> JobR
         result.late_rows += report.late_rows
         result.rounds = max(result.rounds, report.rounds)
         result.seconds = max(result.seconds, report.seconds)
-        places: dict[int, int] = {}
+        last_index: dict[int, int] = {}
         for operator in report.operators:
-            place = places[operator.task] = places.get(operator.task, -1) + 1
+            index = last_index[operator.task] = last_index.get(operator.task, -1) + 1
             total = totals.setdefault(
-                (operator.task, place), OperatorReport(operator.task, operator.label)
+                (operator.task, index), OperatorReport(operator.task, operator.label)
             )
             total.add(operator)
     result.operators = [totals[key] for key in sorted(totals)]
@@ -87,13 +87,13 @@ def collect_result(name: str, ranks: int, reports: Sequence[RankReport]) -> JobR
 
 
 def _add_times(result: JobResult) -> None:
-    """Add what the ranks say about event time."""
+    """Add the reports of the ranks about event time."""
     reports = result.per_rank
-    hold = reports[0].hold if reports else None
-    result.watermark_holder = None if hold is None else Hold(**hold)
+    stall = reports[0].watermark_stall if reports else None
+    result.watermark_stall = None if stall is None else WatermarkStall(**stall)
     jumps = [JumpReport(**jump) for report in reports for jump in report.jumps]
     result.watermark_jump = blamed(jumps, result.late_rows, result.rows_in)
-    result.event_times = united(EventTimes.from_json(one) for r in reports for one in r.times)
+    result.event_times = united(EventTimes.from_json(times) for r in reports for times in r.times)
     result.idle_splits = {
         f"{split} on rank {report.rank}": seconds
         for report in reports

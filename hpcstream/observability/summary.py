@@ -1,4 +1,4 @@
-"""A job's result as a table for people, at most 100 columns wide."""
+"""The result of a job as a table, at most 100 columns wide."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _SKEW_S = 0.5
 
 
 def summary(result: JobFigures) -> str:
-    """Return the table that `job.run` shows when a job has ended."""
+    """Return the table that `job.run` shows at the end of a job."""
     if result.was_finished:
-        return f"{result.name}: was finished already, nothing was read"
+        return f"{result.name}: was finished already; nothing to do"
     ranks = f"{result.ranks} rank{'s' if result.ranks > 1 else ''}"
     lines = [
         f"{result.name}: {result.status} on {ranks} in {result.seconds:.3f} s, "
@@ -38,7 +38,7 @@ def summary(result: JobFigures) -> str:
 
 
 def in_short(result: JobFigures) -> str:
-    """Return a line about a job that has ended."""
+    """Return one line about the result of a job."""
     done = "was finished already" if result.was_finished else result.status
     ranks = f"{result.ranks} rank{'s' if result.ranks > 1 else ''}"
     return (
@@ -52,47 +52,49 @@ def _before(result: JobFigures) -> str:
 
 
 def _operators(result: JobFigures) -> list[str]:
-    others = _names(one.metrics for one in result.operators)
+    others = _names(report.metrics for report in result.operators)
     rows = [
         (
-            f"{one.task}: {one.label}",
-            f"{one.rows_in:,}",
-            f"{one.rows_out:,}",
-            f"{one.late_rows:,}" if one.late_rows else "",
-            format_bytes(one.state_bytes) if one.state_bytes else "",
-            *_cells(one.metrics, others),
+            f"{report.task}: {report.label}",
+            f"{report.rows_in:,}",
+            f"{report.rows_out:,}",
+            f"{report.late_rows:,}" if report.late_rows else "",
+            format_bytes(report.state_bytes) if report.state_bytes else "",
+            *_cells(report.metrics, others),
         )
-        for one in result.operators
+        for report in result.operators
     ]
     return _table([("operator", "rows in", "rows out", "late", "state", *others), *rows])
 
 
 def _names(declared: Iterable[Mapping[str, Measurement]]) -> list[str]:
-    """Return the names of metrics that have counted anything, in the order they come in."""
-    return list(dict.fromkeys(name for all_ in declared for name, one in all_.items() if one.value))
+    """Return the names of metrics with a value other than 0, in order of declaration."""
+    return list(
+        dict.fromkeys(name for all_ in declared for name, metric in all_.items() if metric.value)
+    )
 
 
 def _cells(metrics: Mapping[str, Measurement], names: Sequence[str]) -> list[str]:
     found = [metrics.get(name, Measurement(0)) for name in names]
     shown = [format_bytes(m.value) if m.unit == BYTES else f"{m.value:,}" for m in found]
-    return [text if one.value else "" for text, one in zip(shown, found, strict=True)]
+    return [text if metric.value else "" for text, metric in zip(shown, found, strict=True)]
 
 
 def _per_rank(result: JobFigures) -> list[str]:
     shown = _ranks_to_show(result.per_rank)
-    others = _names(one.metrics for one in shown)
+    others = _names(report.metrics for report in shown)
     rows = [
         (
-            str(one.rank),
-            f"{one.rows_in:,}",
-            f"{one.busy_s:.3f}",
-            f"{one.waiting_s:.3f}",
-            f"{one.exchange_s:.3f}",
-            format_bytes(one.bytes_sent),
-            format_bytes(one.peak_bytes),
-            *_cells(one.metrics, others),
+            str(report.rank),
+            f"{report.rows_in:,}",
+            f"{report.busy_s:.3f}",
+            f"{report.waiting_s:.3f}",
+            f"{report.exchange_s:.3f}",
+            format_bytes(report.bytes_sent),
+            format_bytes(report.peak_bytes),
+            *_cells(report.metrics, others),
         )
-        for one in shown
+        for report in shown
     ]
     head = ("rank", "rows in", "busy s", "waiting s", "exchange s", "sent", "peak memory")
     lines = _table([(*head, *others), *rows])
@@ -102,32 +104,32 @@ def _per_rank(result: JobFigures) -> list[str]:
 
 
 def _ranks_to_show(reports: list[RankReport]) -> list[RankReport]:
-    """Return all ranks; of very many the busiest, in order of rank."""
+    """Return all ranks, or the busiest if there are many; in order of rank."""
     if len(reports) <= _MOST_RANKS:
         return reports
-    busiest = sorted(reports, key=lambda one: one.busy_s, reverse=True)[:_MOST_RANKS]
-    return sorted(busiest, key=lambda one: one.rank)
+    busiest = sorted(reports, key=lambda report: report.busy_s, reverse=True)[:_MOST_RANKS]
+    return sorted(busiest, key=lambda report: report.rank)
 
 
 def notes_of(result: JobFigures) -> list[str]:
-    """Return what the numbers mean and what could be done, a sentence each."""
+    """Return remarks on the figures, with what to do; a sentence each."""
     return [*filter(None, [_skew(result.per_rank)]), *doubts_of(result)]
 
 
 def doubts_of(result: JobFigures) -> list[str]:
-    """Return what may make the rows of the result others than were meant, a sentence each."""
+    """Return remarks on what may make the result wrong; a sentence each."""
     notes = [*_late(result), _idle(result)]
     notes += [doubt for times in result.event_times for doubt in doubts(times)]
-    if result.watermark_holder is not None:
-        notes.append(str(result.watermark_holder))
+    if result.watermark_stall is not None:
+        notes.append(str(result.watermark_stall))
     return [note for note in notes if note]
 
 
 def _skew(reports: list[RankReport]) -> str:
     if len(reports) < 2:
         return ""
-    busiest = max(reports, key=lambda one: one.busy_s)
-    mean_s = sum(one.busy_s for one in reports) / len(reports)
+    busiest = max(reports, key=lambda report: report.busy_s)
+    mean_s = sum(report.busy_s for report in reports) / len(reports)
     apart_s = busiest.busy_s - mean_s
     if busiest.busy_s < _SKEW * mean_s or apart_s < max(_SKEW_S, 0.1 * busiest.seconds):
         return ""
@@ -138,14 +140,14 @@ def _skew(reports: list[RankReport]) -> str:
 
 
 def _reason(busiest: RankReport, reports: list[RankReport]) -> str:
-    """Return what may make a rank slower than the others, from the rows it had."""
-    mean_read = sum(one.rows_in for one in reports) / len(reports)
+    """Return a likely reason why a rank is slower than the others, judged by its rows."""
+    mean_read = sum(report.rows_in for report in reports) / len(reports)
     mean_taken = sum(map(_rows_taken, reports)) / len(reports)
     if busiest.rows_in > _SKEW * mean_read:
         return "it reads more rows: more and smaller splits, or rebalance(), would spread them"
     if _rows_taken(busiest) > _SKEW * mean_taken:
-        return "it gets more rows than the others: is one key in most of them?"
-    return "its rows are not more: a slower core, or a function that takes longer on them?"
+        return "it receives more rows than the others: do most of them have one key?"
+    return "it has no more rows: is its core slower, or a function slow on its rows?"
 
 
 def _rows_taken(report: RankReport) -> int:
@@ -158,8 +160,8 @@ def _late(result: JobFigures) -> list[str]:
     notes = []
     if not result.reads_late_rows:
         notes.append(
-            "late rows came after their windows had closed; a larger watermark_delay= or "
-            ".allowed_lateness() keeps them, .late() shows them"
+            "late rows arrived after their windows had fired; a larger watermark_delay= or "
+            ".allowed_lateness() includes them, .late() returns them"
         )
     if result.watermark_jump is not None:
         notes.append(str(result.watermark_jump))
@@ -174,7 +176,7 @@ def _idle(result: JobFigures) -> str:
     if len(longest) > _MOST_SPLITS:
         named.append(f"{len(longest) - _MOST_SPLITS} more")
     return (
-        f"splits without rows for longer than idle_timeout, so that time went on without them: "
+        f"splits without rows for longer than idle_timeout, which the watermark ignored: "
         f"{', '.join(named)}"
     )
 
@@ -184,7 +186,7 @@ def _wrapped(note: str) -> list[str]:
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Return rows as aligned lines; the first column gives way so that they fit."""
+    """Return rows as aligned lines; the first column is shortened to fit."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     widths[0] = min(widths[0], WIDTH - sum(widths[1:]) - 2 * len(widths[1:]))
     lines = []

@@ -1,7 +1,7 @@
-"""Asks whether the unit of event time is right, and the delay not longer than the data.
+"""Checks whether the unit of event time is plausible, and the delay shorter than the data.
 
-Seconds that are taken for milliseconds lie in January 1970, milliseconds taken for seconds
-in the year 58131. Both run without an error, and so does a delay that no row outlives.
+Seconds read as milliseconds lie in January 1970, milliseconds read as seconds in the year
+58131. Neither raises an error, nor does a delay longer than the data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _EARLY_S = 3_652 * 86_400.0
 """Ten years after 1970: times before it are doubtful, if another unit makes them plausible."""
 
 _FAR_S = 530 * 365 * 86_400.0
-"""About the year 2500: rows that all lie after it are doubtful anyway."""
+"""About the year 2500: times after it are always doubtful."""
 
 _PLAUSIBLE_S = (20 * 365 * 86_400.0, 130 * 365 * 86_400.0)
 _UNITS = ("s", "ms", "us", "ns")
@@ -26,14 +26,14 @@ _UNITS = ("s", "ms", "us", "ns")
 
 @dataclass(frozen=True)
 class EventTimes:
-    """Which event times a source has brought.
+    """The range of the event times of a source.
 
     Attributes
     ----------
     source : str
     unit : str
     first, greatest : int
-        In ticks: the least of the first rows, and the greatest of all.
+        In ticks: the least time of the first rows, and the greatest of all rows.
     delay : int
         ``watermark_delay`` in ticks.
     """
@@ -49,45 +49,45 @@ class EventTimes:
         return TimeUnit(self.unit).seconds(ticks)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
+        """Return the range as a JSON object."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> EventTimes:
-        """Return what `to_json` wrote."""
+        """Return the range that `to_json` wrote."""
         return cls(**value)
 
 
 def united(times: Iterable[EventTimes]) -> list[EventTimes]:
-    """Return the times of each source on all ranks together."""
+    """Merge the ranges of each source over all ranks."""
     found: dict[tuple[str, str, int], EventTimes] = {}
-    for one in times:
-        key = (one.source, one.unit, one.delay)
-        other = found.get(key, one)
-        least, most = min(one.first, other.first), max(one.greatest, other.greatest)
-        found[key] = EventTimes(one.source, one.unit, least, most, one.delay)
+    for entry in times:
+        key = (entry.source, entry.unit, entry.delay)
+        other = found.get(key, entry)
+        least, most = min(entry.first, other.first), max(entry.greatest, other.greatest)
+        found[key] = EventTimes(entry.source, entry.unit, least, most, entry.delay)
     return list(found.values())
 
 
 def doubts(times: EventTimes, *, has_ended: bool = True) -> list[str]:
-    """Return what to ask about the event times of a source, a sentence each.
+    """Return doubts about the event times of a source, a sentence each.
 
     Parameters
     ----------
     has_ended : bool
-        No more rows come, so that the delay can be compared with the data.
+        The source has ended, so the delay can be compared with the data.
     """
     if times.greatest == MIN_TIME:
         return []
-    said = [_about_unit(times)]
+    found = [_about_unit(times)]
     span = times.greatest - times.first
     if has_ended and 0 < span < times.delay:
-        said.append(
+        found.append(
             f"watermark_delay is {format_span(times.seconds(times.delay))}, longer than all the "
             f"event time of {times.source} ({format_span(times.seconds(span))}): no window can "
             "fire before the stream ends"
         )
-    return [text for text in said if text]
+    return [text for text in found if text]
 
 
 def _about_unit(times: EventTimes) -> str:
@@ -97,7 +97,7 @@ def _about_unit(times: EventTimes) -> str:
         return ""
     other = _plausible_unit(times)
     if is_early and other is None:
-        return ""  # counted from 0, as in a simulation
+        return ""  # counts from 0, as in a simulation
     shown = [format_time(ticks, times.unit) for ticks in (times.first, times.greatest)]
     where = shown[0] if shown[0] == shown[1] else f"{shown[0]} to {shown[1]}"
     text = f"event time of {times.source} lies in {where}: is the unit right?"
@@ -113,6 +113,6 @@ def _plausible_unit(times: EventTimes) -> str | None:
     low_s, high_s = _PLAUSIBLE_S
     for name in _UNITS:
         seconds = [TimeUnit(name).seconds(ticks) for ticks in (times.first, times.greatest)]
-        if name != times.unit and all(low_s <= one <= high_s for one in seconds):
+        if name != times.unit and all(low_s <= second <= high_s for second in seconds):
             return name
     return None

@@ -1,4 +1,4 @@
-"""Event times as people read them."""
+"""Event times as text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hpcstream.columns.shown_times import time_texts
 
 
 def format_time(ticks: int, unit: str | None) -> str:
-    """Return an event time as a date; as the bare number if its unit is not known."""
+    """Return an event time as a date; as a number if its unit is unknown."""
     if ticks == MIN_TIME:
         return "before any row"
     if ticks == MAX_TIME:

@@ -1,11 +1,11 @@
-"""Why does my window not fire? Who holds the watermark back, since when, and what to do.
+"""Why does my window not fire? The split that holds the watermark back, since when, what to do.
 
-A window fires when the watermark has passed its end; the watermark is the least
-of all active splits of all sources on all ranks. Each rank describes its sources
-(`SourceTime`); rank 0 compares them about once a second (`HoldTracker`).
+A window fires when the watermark passes its end; the watermark is the minimum over the
+active splits of all sources on all ranks. Each rank describes its sources
+(`SourceTime`); rank 0 compares them about once a second (`WatermarkStallTracker`).
 
-The other disease is a watermark that ran ahead: one row from the far future, and
-all rows after it are late. Each rank keeps its greatest jump (`WatermarkHistory`).
+The opposite failure is a watermark that advances too far: after one row from the far
+future, all rows are late. Each rank keeps its greatest jump (`WatermarkHistory`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, TimeUnit
 from hpcstream.observability.time_text import format_time
 from hpcstream.quantities import format_span
 
-HOLD_S = 3.0
-"""A watermark that has not moved for so long is held back."""
+STALLED_AFTER_S = 3.0
+"""How long a watermark may stand still before it counts as stalled."""
 
 ACTIVE, IDLE, ENDED = 0, 1, 2
-"""States of a source on a rank: it may hold time back; it has no rows; it is over."""
+"""States of a source on a rank: its watermark counts; it has no rows; it has ended."""
 
 _JUMP_FACTOR = 20
 _MANY_LATE = 0.001
@@ -30,21 +30,21 @@ _MANY_LATE = 0.001
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What is known of a source before it runs; the same on every rank.
+    """A source as it is known before the run; the same on every rank.
 
     Attributes
     ----------
     task : int
     label : str
     unit : str or None
-        What its event time counts; None without event time.
+        Unit of its event time; None without event time.
     delay : int
         ``watermark_delay`` in ticks.
     live : bool
     idle_timeout_s : float or None
-    place : int or None
-        Number of the operator behind the source that takes event time from a column
-        (`Stream.with_event_time`); None: the source has it.
+    time_operator : int or None
+        Index of the operator of the task that takes event time from a column
+        (`Stream.with_event_time`); None: the source has event time.
     """
 
     task: int
@@ -53,7 +53,7 @@ class SourceFacts:
     delay: int = 0
     live: bool = False
     idle_timeout_s: float | None = None
-    place: int | None = None
+    time_operator: int | None = None
 
     def seconds(self, ticks: int) -> float:
         """Return ticks as seconds since the epoch."""
@@ -62,7 +62,7 @@ class SourceFacts:
 
 @dataclass(frozen=True)
 class SourceTime:
-    """How far one source has come on one rank.
+    """Event time of one source on one rank.
 
     Attributes
     ----------
@@ -70,11 +70,11 @@ class SourceTime:
     state : int
         `ACTIVE`, `IDLE` or `ENDED`.
     still_s : float
-        For how long the watermark has not moved.
+        How long the watermark has not advanced.
     no_rows_s : float
-        For how long the split that holds it has had no rows.
+        How long the slowest split has had no rows.
     split : str
-        The split that holds it.
+        The slowest split.
     """
 
     watermark: int = MAX_TIME
@@ -85,18 +85,18 @@ class SourceTime:
 
 
 @dataclass(frozen=True)
-class Hold:
-    """Who held the watermark back, for how long, and what can be done.
+class WatermarkStall:
+    """A watermark that did not advance: for how long, because of which split, and what to do.
 
     Attributes
     ----------
     watermark : str
-        Where event time stood.
+        Its value.
     seconds : float
-        For how long it did.
+        How long it did not advance.
     source, split : str
     rank : int
-        -1: no single one, all sources were idle.
+        -1: no single rank, all sources were idle.
     advice : str
     """
 
@@ -108,7 +108,7 @@ class Hold:
     advice: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
+        """Return the stall as a JSON object."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -123,14 +123,14 @@ class Hold:
         )
 
     def in_short(self) -> str:
-        """Return a few words for the live line."""
+        """Return a short text for the progress line."""
         who = "no source has rows" if self.rank < 0 else f"by {self.split} on rank {self.rank}"
         return f"held {format_span(self.seconds)}: {who}"
 
 
 @dataclass(frozen=True)
 class Position:
-    """The least watermark of all active sources, and whose it is; None: all are idle."""
+    """The least watermark of all active sources, and the source that it belongs to."""
 
     watermark: int
     facts: SourceFacts
@@ -141,12 +141,12 @@ class Position:
 def least_watermark(
     facts: Sequence[SourceFacts], times: Sequence[Sequence[SourceTime]]
 ) -> Position | None:
-    """Return where event time stands: ``times[rank][source]``; None if no source is active."""
+    """Return the least of the watermarks ``times[rank][source]``; None if no source is active."""
     active = [
-        Position(time.watermark, one, rank, time)
+        Position(time.watermark, source, rank, time)
         for rank, of_rank in enumerate(times)
-        for one, time in zip(facts, of_rank, strict=True)
-        if time.state == ACTIVE and one.unit is not None
+        for source, time in zip(facts, of_rank, strict=True)
+        if time.state == ACTIVE and source.unit is not None
     ]
     return min(active, key=_seconds_of, default=None)
 
@@ -157,40 +157,40 @@ def _seconds_of(position: Position) -> float:
 
 
 def advice(position: Position) -> str:
-    """Return why this source's watermark stands still and what the user can do."""
+    """Return why the watermark of this source does not advance, and what the user can do."""
     facts, time = position.facts, position.time
-    if time.no_rows_s >= HOLD_S:
+    if time.no_rows_s >= STALLED_AFTER_S:
         return _advice_without_rows(facts, time)
     if time.watermark == MIN_TIME:
-        return "no row with an event time has come from it yet"
+        return "it has delivered no row with an event time yet"
     behind = ""
     if facts.delay:
         span = format_span(facts.seconds(facts.delay))
         behind = f"; it is {span} behind the greatest time seen (watermark_delay=)"
     return (
-        f"rows come, but none is later than the ones before{behind}: is the clock of what writes "
-        "it wrong, or does it send old rows?"
+        f"its rows are no later than earlier ones{behind}: is the clock of the writer wrong, or "
+        "does it send old rows?"
     )
 
 
 def _advice_without_rows(facts: SourceFacts, time: SourceTime) -> str:
     since = f"it has had no rows for {format_span(time.no_rows_s)}"
     if not facts.live:
-        return f"{since}; a bounded source is waited for: look at what delivers it"
+        return f"{since}; the job waits for a bounded source: check what writes it"
     if facts.idle_timeout_s is None:
-        return f"{since}; with idle_timeout='5s' such a split holds time back no longer"
+        return f"{since}; idle_timeout='5s' would ignore such a split"
     if time.no_rows_s < facts.idle_timeout_s:
         return (
-            f"{since}; time goes on without it after idle_timeout="
-            f"'{facts.idle_timeout_s:g}s'; make that shorter if it matters"
+            f"{since}; it is ignored after idle_timeout='{facts.idle_timeout_s:g}s', which may be "
+            "shorter"
         )
     return f"{since}; it counts as idle from the next round on"
 
 
-class HoldTracker:
-    """Notes for how long event time of the whole job has stood still, and because of whom.
+class WatermarkStallTracker:
+    """Measures how long the watermark of the job has not advanced, and which split holds it back.
 
-    No clock, no I/O.
+    Reads no clock, does no I/O.
 
     Parameters
     ----------
@@ -201,24 +201,24 @@ class HoldTracker:
         self._facts = list(facts)
         self._since_s: float | None = None
         self._watermark: int | None = None
-        self.now: Hold | None = None
-        self.longest: Hold | None = None
+        self.now: WatermarkStall | None = None
+        self.longest: WatermarkStall | None = None
 
     def see(self, times: Sequence[Sequence[SourceTime]], now_s: float) -> Position | None:
-        """Take in what all ranks say; return where event time stands."""
+        """Process the reports of all ranks; return the least watermark."""
         position = least_watermark(self._facts, times)
         watermark = self._watermark if position is None else position.watermark
         if self._since_s is None or watermark != self._watermark or _all_ended(times):
             self._since_s, self._watermark = now_s, watermark
         seconds = now_s - self._since_s
-        self.now = self._hold(position, seconds) if seconds >= HOLD_S else None
+        self.now = self._stall(position, seconds) if seconds >= STALLED_AFTER_S else None
         if self.now and (self.longest is None or self.longest.seconds <= seconds):
             self.longest = self.now
         return position
 
-    def _hold(self, position: Position | None, seconds: float) -> Hold | None:
+    def _stall(self, position: Position | None, seconds: float) -> WatermarkStall | None:
         if position is not None:
-            return Hold(
+            return WatermarkStall(
                 format_time(position.watermark, position.facts.unit),
                 seconds,
                 position.facts.label,
@@ -230,13 +230,13 @@ class HoldTracker:
         if not timed:
             return None
         where = MIN_TIME if self._watermark is None else self._watermark
-        return Hold(
+        return WatermarkStall(
             format_time(where, timed[0].unit),
             seconds,
             "",
             "",
             -1,
-            "no split of any source has rows; open windows fire when rows come or the sources end",
+            "no split of any source has rows; windows fire when rows arrive or the sources end",
         )
 
 
@@ -261,7 +261,7 @@ class Jump:
 
     @property
     def ticks(self) -> float:
-        """How far it went."""
+        """The length of the step."""
         return float("inf") if self.start is None else self.end - self.start
 
 
@@ -289,10 +289,10 @@ class WatermarkHistory:
 
     @property
     def jump(self) -> Jump | None:
-        """The step that is out of all proportion to the others, if there is one."""
+        """The step that is far greater than the others, if there is one."""
         if self._first is None:
             return None
-        if self._greatest is None:  # the first rows took it where it still is
+        if self._greatest is None:  # only the first rows moved it
             return Jump(self._first[1], None, self._first[0], 0.0)
         start, end, split = self._greatest
         others = (self._last - self._first[0]) - (end - start)
@@ -302,16 +302,16 @@ class WatermarkHistory:
 
 @dataclass(frozen=True)
 class JumpReport:
-    """The jump of one source on one rank, as rank 0 shows it.
+    """The jump of one source on one rank, as rank 0 reports it.
 
     Attributes
     ----------
     split : str
     rank : int
     row_time, start : str
-        Event time of the row that caused it; where the watermark was before, or empty.
+        Event time of the row that caused it; the watermark before, empty for a first step.
     seconds : float
-        How far the watermark went; of a first step, 0.
+        The length of the jump; 0 for a first step.
     """
 
     source: str
@@ -325,18 +325,18 @@ class JumpReport:
         who = f"split {self.split!r} of {self.source} on rank {self.rank}"
         if not self.start:
             return (
-                f"the first rows of {who} brought a row of {self.row_time} and the watermark did "
-                "not move after that; if that row is from the far future, filter such rows out"
+                f"the first rows of {who} include a row of {self.row_time} and the watermark has "
+                "not advanced since; if that row is from the far future, filter such rows out"
             )
         return (
-            f"a row of {self.row_time} in {who} moved the watermark on by "
+            f"a row of {self.row_time} in {who} advanced the watermark by "
             f"{format_span(self.seconds)} at once, from {self.start}: rows after it are late; if "
             "it is from the far future, filter such rows out before event time is taken from them"
         )
 
 
 def report_jump(jump: Jump | None, facts: SourceFacts, rank: int) -> JumpReport | None:
-    """Return a jump in words; None if there is none or the source has no event time."""
+    """Return the report of a jump; None without a jump, or if the source has no event time."""
     if jump is None or facts.unit is None:
         return None
     start = "" if jump.start is None else format_time(jump.start, facts.unit)

@@ -181,7 +181,7 @@ def frozen_modules() -> Iterator[None]:
 def table(effects: tuple[Effect, ...]) -> str:
     """Return effects as a table of a Markdown page."""
     rows = ["| what | how, and what for | after `run()` |", "|---|---|---|"]
-    for one in effects:
-        after = f"stays: {one.stays}" if one.stays else "as before"
-        rows.append(f"| {one.what} | {one.how} | {after} |")
+    for effect in effects:
+        after = f"stays: {effect.stays}" if effect.stays else "as before"
+        rows.append(f"| {effect.what} | {effect.how} | {after} |")
     return "\n".join(rows)

@@ -121,22 +121,28 @@ def check_launcher(world_size: int, environ: Mapping[str, str], library_version:
 def check_before_start(environ: Mapping[str, str], library_version: str) -> None:
     """Refuse, before MPI starts, a launcher that is known to be of another MPI than the library.
 
-    MPI's start would end the process, in words that do not say why, or make N worlds of one rank.
+    MPI's start would end the process without a reason, or create N worlds of one rank.
 
     Raises
     ------
     LauncherError
-        The launcher of one MPI has started this process, and the library is of another one.
+        The launcher that started this process and the library belong to different MPIs.
     """
     mpi = mpi_of_library(library_version)
     if mpi == UNKNOWN or environ.get(ALLOW_SINGLETONS) == "1":
         return
-    said = [one for one in launches(environ) if one.mpi != UNKNOWN and one.launcher != "srun"]
-    if any(one.mpi == mpi for one in said):
+    said = [
+        launch
+        for launch in launches(environ)
+        if launch.mpi != UNKNOWN and launch.launcher != "srun"
+    ]
+    if any(launch.mpi == mpi for launch in said):
         return
-    for one in said:
-        if one.size > 1 or one.mpi == OPEN_MPI:  # whose variables MPICH's library does not survive
-            raise LauncherError(_mismatch(one, mpi, short_version(library_version)))
+    for launch in said:
+        if (
+            launch.size > 1 or launch.mpi == OPEN_MPI
+        ):  # whose variables MPICH's library does not survive
+            raise LauncherError(_mismatch(launch, mpi, short_version(library_version)))
 
 
 def may_use_several_hosts(environ: Mapping[str, str]) -> bool:

@@ -20,12 +20,12 @@ def mark_as_left() -> None:
 
 def others_who_left() -> int:
     """Return how many of the other ranks of this host have left, and still are there."""
-    return sum(_has_left(one) for one in _siblings())
+    return sum(_has_left(sibling) for sibling in _siblings())
 
 
 def others_here() -> list[Path]:
     """Return where the system tells of the other ranks of this host that have not left."""
-    return [one for one in _siblings() if not _has_left(one)]
+    return [sibling for sibling in _siblings() if not _has_left(sibling)]
 
 
 def one_is_gone(local_size: int) -> bool:
@@ -49,7 +49,11 @@ def _siblings() -> list[Path]:
     if not _launcher_is_parent():
         return []
     found = _read(Path(f"/proc/{parent}/task/{parent}/children")).split()
-    return [one for pid in found if int(pid) != os.getpid() and is_rank(one := Path("/proc", pid))]
+    return [
+        process
+        for pid in found
+        if int(pid) != os.getpid() and is_rank(process := Path("/proc", pid))
+    ]
 
 
 def _launcher_is_parent() -> bool:
@@ -59,7 +63,7 @@ def _launcher_is_parent() -> bool:
 def is_rank(process: Path) -> bool:
     """Whether a child of a launcher is a rank: it may have others, to reach other hosts."""
     variables = _read(process / "environ").split("\0")
-    return any(one.startswith(_RANK_VARIABLES) for one in variables)
+    return any(variable.startswith(_RANK_VARIABLES) for variable in variables)
 
 
 def is_in_mpi(process: Path) -> bool:

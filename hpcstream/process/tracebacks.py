@@ -44,15 +44,15 @@ def shorten(error: BaseException, environ: Mapping[str, str] = os.environ) -> Ba
     is_shorter, seen = False, set()
     waiting: list[tuple[BaseException | None, bool]] = [(error, False)]
     while waiting:
-        one, explained = waiting.pop()
-        if one is None or id(one) in seen:
+        current, explained = waiting.pop()
+        if current is None or id(current) in seen:
             continue
-        seen.add(id(one))
-        frames = _frames(one.__traceback__)
-        meant = explained or _is_meant(one, frames)
-        waiting += [(one.__cause__, meant), (one.__context__, meant)]
+        seen.add(id(current))
+        frames = _frames(current.__traceback__)
+        meant = explained or _is_meant(current, frames)
+        waiting += [(current.__cause__, meant), (current.__context__, meant)]
         if any(map(_is_ours, frames)) and (meant or _is_of_users_code(frames)):
-            one.__traceback__ = _chain(_to_show(frames))
+            current.__traceback__ = _chain(_to_show(frames))
             is_shorter = True
     if is_shorter and _HINT not in getattr(error, "__notes__", ()):
         error.add_note(_HINT)
@@ -77,10 +77,10 @@ def _stands_at_raise(trace: TracebackType) -> bool:
 
 def _is_of_users_code(frames: Sequence[TracebackType]) -> bool:
     """Return whether the innermost frame that is no library's is the user's."""
-    for one in reversed(frames):
-        if _is_ours(one):
+    for frame in reversed(frames):
+        if _is_ours(frame):
             return False
-        if _is_users(one):
+        if _is_users(frame):
             return True
     return False
 
@@ -88,10 +88,10 @@ def _is_of_users_code(frames: Sequence[TracebackType]) -> bool:
 def _to_show(frames: Sequence[TracebackType]) -> list[TracebackType]:
     """Return the frames without ours, and without those of libraries that we called."""
     shown, is_below_ours = [], False
-    for one in frames:
-        is_below_ours = _is_ours(one) or (is_below_ours and not _is_users(one))
+    for frame in frames:
+        is_below_ours = _is_ours(frame) or (is_below_ours and not _is_users(frame))
         if not is_below_ours:
-            shown.append(one)
+            shown.append(frame)
     return shown
 
 
@@ -120,8 +120,8 @@ def _is_users(trace: TracebackType) -> bool:
 
 def _chain(frames: list[TracebackType]) -> TracebackType | None:
     chained = None
-    for one in reversed(frames):
-        chained = TracebackType(chained, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    for frame in reversed(frames):
+        chained = TracebackType(chained, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
     return chained
 
 

@@ -187,7 +187,7 @@ def start_ranks(
         world.on_turn = clock.end_turn
         time_of_day = clock
     built = [build() for _ in range(n_ranks)]
-    pairs = [one if isinstance(one, tuple) else (one, None) for one in built]
+    pairs = [item if isinstance(item, tuple) else (item, None) for item in built]
     runs = []
     for rank, (job, _) in enumerate(pairs):
         comm = world.communicator(rank)

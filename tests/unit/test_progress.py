@@ -22,12 +22,18 @@ from hpcstream.observability.progress import (
     terminal_width,
 )
 from hpcstream.observability.time_text import format_time
-from hpcstream.observability.watermarks import ACTIVE, Hold, Position, SourceFacts, SourceTime
+from hpcstream.observability.watermarks import (
+    ACTIVE,
+    Position,
+    SourceFacts,
+    SourceTime,
+    WatermarkStall,
+)
 from hpcstream.quantities import format_bytes, format_span
 from hpcstream.testing import ManualClock, StepSource, start_ranks
 
 FACTS = SourceFacts(0, "orders", "s", live=True)
-HOLD = Hold("2001-01-03", 7.0, "orders", "lane-1", 2, "it has had no rows for 7.0 s")
+STALL = WatermarkStall("2001-01-03", 7.0, "orders", "lane-1", 2, "it has had no rows for 7.0 s")
 
 
 def position(watermark: int) -> Position:
@@ -98,14 +104,14 @@ def test_a_stream_of_another_year_has_no_lag():
 
 
 def test_the_line_says_in_short_who_holds_the_watermark():
-    progress = JobProgress(1, 0, 1, 0, position(60), HOLD)
+    progress = JobProgress(1, 0, 1, 0, position(60), STALL)
 
     assert "held 7.0 s: by lane-1 on rank 2" in progress_text("orders", progress, 0.0, 200)
 
 
 @given(st.integers(4, 200))
 def test_the_line_is_never_wider_than_the_terminal(width):
-    progress = JobProgress(34_500_000, 1_200_000, 812, 7, position(1_000_000_000), HOLD)
+    progress = JobProgress(34_500_000, 1_200_000, 812, 7, position(1_000_000_000), STALL)
 
     assert len(progress_text("airport-delays", progress, 0.0, width)) <= width
 
@@ -139,7 +145,7 @@ def test_a_hold_is_explained_once_in_full(capsys):
     line = ProgressLine("orders", width=80)
 
     for second in range(5):
-        line.show(JobProgress(1, 0, 1, 0, position(60), HOLD), float(second), 0.0)
+        line.show(JobProgress(1, 0, 1, 0, position(60), STALL), float(second), 0.0)
 
     shown = capsys.readouterr().err
     assert shown.count("hpcstream: no window can fire") == 1
@@ -192,8 +198,8 @@ def test_something_is_said_once(capsys):
     line = ProgressLine("orders", width=80)
     line.show(JobProgress(1, 1, 1, 0), 1.0, 0.0)
 
-    line.say_once("orders", "is it?")
-    line.say_once("orders", "is it still?")
+    line.warn_once("orders", "is it?")
+    line.warn_once("orders", "is it still?")
 
     assert capsys.readouterr().err.endswith("\r\x1b[Khpcstream: is it?\n")
 
@@ -236,7 +242,7 @@ def test_the_numbers_of_all_ranks_reach_rank_0_about_once_a_second(n_ranks, caps
     assert len(lines) in (2, 3), "every 10 s where there is no terminal"
     assert all(" rows/s  " in line and " rounds/s" in line for line in lines)
     assert "watermark 1970-01-01 00:00:" in lines[-1]
-    assert result.watermark_holder is None
+    assert result.watermark_stall is None
 
 
 def test_nothing_is_shown_where_nobody_looks(capsys):

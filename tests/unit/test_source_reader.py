@@ -201,9 +201,9 @@ def test_a_bounded_reader_is_never_idle_and_names_its_split():
     reader = bounded(ListSource([[rows(1)], [rows(2)]]))
 
     assert not reader.is_idle
-    assert reader.holder == "split-0"
+    assert reader.slowest_split == "split-0"
     list(reader.read_round(10))
-    assert reader.holder is None
+    assert reader.slowest_split is None
     assert reader.watermark == MAX_TIME
 
 
@@ -253,7 +253,7 @@ def test_the_slowest_live_split_holds_time_back():
     feed.push(rows(10))
     poll(reader, 0.0)
     assert reader.mark == MIN_TIME
-    assert reader.holder == "split-1"
+    assert reader.slowest_split == "split-1"
 
     feed.push(rows(4), split=1)
     poll(reader, 0.0)
@@ -273,7 +273,7 @@ def test_a_silent_split_stops_holding_time_back_until_it_has_rows_again():
     poll(reader, 10.0)
     assert reader.is_idle
     assert reader.mark is None
-    assert reader.holder is None
+    assert reader.slowest_split is None
     feed.push(rows(12), split=1)
     poll(reader, 11.0)
 

@@ -53,8 +53,8 @@ def test_columns_are_aligned():
     ("read", "taken", "hint"),
     [
         (9_000_000, 9_000_000, "it reads more rows"),
-        (1_000_000, 9_000_000, "is one key in most of them?"),
-        (1_000_000, 1_000_000, "a slower core"),
+        (1_000_000, 9_000_000, "do most of them have one key?"),
+        (1_000_000, 1_000_000, "is its core slower"),
     ],
 )
 def test_the_slowest_rank_is_named_with_a_reason(read, taken, hint):
@@ -96,9 +96,9 @@ def test_what_puts_rows_in_doubt_is_said_without_a_summary_too(show, capfd):
     said = " ".join(capfd.readouterr().err.split())
 
     assert result.late_rows == 1
-    assert said.count("late rows came after their windows had closed") == 1
+    assert said.count("late rows arrived after their windows had fired") == 1
     assert ("late: finished on 1 rank" in said) is show
-    assert "late rows came after" in " ".join(str(result).split())
+    assert "late rows arrived after" in " ".join(str(result).split())
 
 
 @pytest.mark.parametrize("reads_late", [False, True])
@@ -116,20 +116,20 @@ def test_a_job_that_reads_its_late_rows_is_not_told_how(reads_late):
     result = run_ranks(1, build, batch_rows=1).result
 
     assert result.late_rows == 1
-    assert (".late() shows them" in " ".join(str(result).split())) is not reads_late
+    assert (".late() returns them" in " ".join(str(result).split())) is not reads_late
 
 
 def test_what_ranks_report_survives_the_way_to_the_others():
     report = rank(1, busy_s=2.0)
     report.idle_splits = {"lane-1": 7.5}
-    report.hold = {
+    report.watermark_stall = {
         "watermark": "2001", "seconds": 4.0, "source": "s", "split": "a", "rank": 1, "advice": "-",
     }  # fmt: skip
 
     back = RankReport.from_json(report.to_json())
 
     assert back == report
-    assert collect_result("job", 1, [back]).watermark_holder.rank == 1
+    assert collect_result("job", 1, [back]).watermark_stall.rank == 1
 
 
 def test_memory_counts_what_is_our_own_and_not_mapped_files(tmp_path):

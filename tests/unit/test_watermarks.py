@@ -1,4 +1,4 @@
-"""Who holds the watermark back, and which row drove it on: deciders, and whole jobs by hand."""
+"""Watermark stalls and jumps: deciders, and whole jobs by hand."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hpcstream.columns.event_time import MAX_TIME, MIN_TIME
 from hpcstream.observability.watermarks import (
     ACTIVE,
     IDLE,
-    HoldTracker,
     SourceFacts,
     SourceTime,
     WatermarkHistory,
+    WatermarkStallTracker,
     blamed,
     least_watermark,
     report_jump,
@@ -49,7 +49,7 @@ def test_sources_of_different_units_are_compared_by_seconds():
 
 
 def test_a_watermark_that_stands_for_seconds_is_a_hold_that_names_its_split_and_rank():
-    tracker = HoldTracker([FOR_EVER])
+    tracker = WatermarkStallTracker([FOR_EVER])
     times = [[at(60, no_rows_s=9.0, split="lane-1")], [at(90)]]
 
     tracker.see(times, 0.0)
@@ -65,7 +65,7 @@ def test_a_watermark_that_stands_for_seconds_is_a_hold_that_names_its_split_and_
 
 
 def test_a_hold_ends_when_the_watermark_moves_but_the_longest_is_kept():
-    tracker = HoldTracker([LIVE])
+    tracker = WatermarkStallTracker([LIVE])
     for now_s in range(0, 9):
         tracker.see([[at(60)]], float(now_s))
     for now_s in range(9, 12):
@@ -77,7 +77,7 @@ def test_a_hold_ends_when_the_watermark_moves_but_the_longest_is_kept():
 
 
 def test_when_all_sources_are_idle_that_is_what_holds():
-    tracker = HoldTracker([LIVE])
+    tracker = WatermarkStallTracker([LIVE])
     tracker.see([[at(60)]], 0.0)
     tracker.see([[SourceTime(60, IDLE)]], 5.0)
 
@@ -87,7 +87,7 @@ def test_when_all_sources_are_idle_that_is_what_holds():
 
 
 def test_sources_that_have_ended_hold_nothing():
-    tracker = HoldTracker([LIVE])
+    tracker = WatermarkStallTracker([LIVE])
     for now_s in range(10):
         tracker.see([[SourceTime()]], float(now_s))
 
@@ -96,12 +96,12 @@ def test_sources_that_have_ended_hold_nothing():
 
 
 def test_rows_that_do_not_move_time_are_told_from_no_rows():
-    tracker = HoldTracker([SourceFacts(0, "orders", "s", delay=3600, live=True)])
+    tracker = WatermarkStallTracker([SourceFacts(0, "orders", "s", delay=3600, live=True)])
     tracker.see([[at(60)]], 0.0)
     tracker.see([[at(60)]], 4.0)
 
     text = str(tracker.now)
-    assert "none is later than the ones before" in text
+    assert "its rows are no later than earlier ones" in text
     assert "1.0 h behind" in text
 
 
@@ -192,14 +192,14 @@ def test_a_split_without_rows_holds_time_back_for_ever_only_if_told_to(feed):
     with start_ranks(2, windowed(feed, None), clock=clock) as ranks:
         feed.push({"t": [1, 25], "k": [1, 1]}, split=0)
         pass_time(ranks, 9)
-        holds = ranks.workers[0].telemetry.holds
-        assert holds.now is not None
-        assert (holds.now.split, holds.now.rank) == ("split-1", 1)
+        stalls = ranks.workers[0].telemetry.watermark_stalls
+        assert stalls.now is not None
+        assert (stalls.now.split, stalls.now.rank) == ("split-1", 1)
         feed.end()
         result = ranks.finish().result
 
-    assert result.watermark_holder is not None
-    assert result.watermark_holder.rank == 1
+    assert result.watermark_stall is not None
+    assert result.watermark_stall.rank == 1
     assert "idle_timeout='5s'" in str(result)
 
 
@@ -263,11 +263,11 @@ def test_time_taken_in_the_middle_of_a_stream_is_watched_too(feed):
         for _ in range(12):
             feed.push({"t": [3], "k": [1]}, split=0)
             pass_time(ranks, 0.5)
-        hold = ranks.workers[0].telemetry.holds.now
+        stall = ranks.workers[0].telemetry.watermark_stalls.now
         feed.end()
         ranks.finish()
 
-    assert hold is not None
-    assert hold.watermark == "1970-01-01 00:01:00"
-    assert "rows come, but none is later" in hold.advice
-    assert "5.0 s behind" in hold.advice
+    assert stall is not None
+    assert stall.watermark == "1970-01-01 00:01:00"
+    assert "its rows are no later than" in stall.advice
+    assert "5.0 s behind" in stall.advice

@@ -23,7 +23,9 @@ def describe(mpi: str) -> str:
     found = active(mpi)
     if not found:
         return f"No workaround for {mpi} is active.\n"
-    return "\n".join([f"Workarounds for {mpi}", *(line for one in found for line in _lines(one))])
+    return "\n".join(
+        [f"Workarounds for {mpi}", *(line for quirk in found for line in _lines(quirk))]
+    )
 
 
 def _lines(quirk: Quirk) -> Iterator[str]:

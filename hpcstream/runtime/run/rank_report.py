@@ -20,7 +20,11 @@ def rank_report(setup: Setup, seconds: float, rows_before: int = 0) -> RankRepor
     """Return what this rank did in a run of ``seconds`` that began at ``rows_before``."""
     worker, telemetry = setup.worker, setup.telemetry
     telemetry.memory.sample()
-    hold = telemetry.holds.now if worker.outcome.stop else telemetry.holds.longest
+    stall = (
+        telemetry.watermark_stalls.now
+        if worker.outcome.stop
+        else telemetry.watermark_stalls.longest
+    )
     measured = telemetry.measured_beside()
     report = RankReport(
         rank=worker.rank,
@@ -33,7 +37,7 @@ def rank_report(setup: Setup, seconds: float, rows_before: int = 0) -> RankRepor
         bytes_sent=_value(measured.pop("sent", None)),
         peak_bytes=telemetry.memory.peak_bytes,
         rows_out=sum(sink.rows_out for sink in setup.sinks.values()),
-        hold=None if hold is None else hold.to_json(),
+        watermark_stall=None if stall is None else stall.to_json(),
         jumps=[asdict(jump) for jump in telemetry.jumps()],
         idle_splits=telemetry.idle_splits(),
         times=[one.to_json() for one in telemetry.event_times()],

@@ -300,7 +300,7 @@ class BoundedReader:
         return False
 
     @property
-    def holder(self) -> str | None:
+    def slowest_split(self) -> str | None:
         """The split that holds the watermark back: the one being read."""
         return None if self.ended else self.progress[self._current].split.id
 
@@ -465,7 +465,7 @@ class LiveReader:
         return self.mark is None
 
     @property
-    def holder(self) -> str | None:
+    def slowest_split(self) -> str | None:
         """The active split with the least watermark."""
         active = self._active()
         if not active:

@@ -36,15 +36,15 @@ def _facts(task: TaskPlan, source: SourceNode) -> SourceFacts:
         live=not source.source.bounded,
         idle_timeout_s=source.idle_timeout_s,
     )
-    for place, operator in enumerate(task.operators):
+    for index, operator in enumerate(task.operators):
         if operator.clock is not None:
             unit, delay = operator.clock
-            facts = replace(facts, unit=unit, delay=delay, place=place)
+            facts = replace(facts, unit=unit, delay=delay, time_operator=index)
     return facts
 
 
 class SourceWatch:
-    """Notes when the watermark of a source moved, and when its splits had rows.
+    """Records when the watermark of a source advanced, and when its splits had rows.
 
     Parameters
     ----------
@@ -72,34 +72,34 @@ class SourceWatch:
         self.idle_splits: dict[str, float] = {}
 
     def look(self, clock: Callable[[], float]) -> None:
-        """Note whether the watermark moved. Cheap: the worker calls it after each turn."""
+        """Check whether the watermark advanced. Cheap: the worker calls it after each turn."""
         task = self._task
         if task.next_round == self._round:
             return
         self._round = task.next_round
-        place = self.facts.place
-        watermark = task.watermark if place is None else task.chain.watermarks[place]
+        index = self.facts.time_operator
+        watermark = task.watermark if index is None else task.chain.watermarks[index]
         if watermark != self._watermark:
             self._watermark = watermark
             self._moved_s = clock()
-            self._history.see(watermark, task.reader.holder or "")
+            self._history.see(watermark, task.reader.slowest_split or "")
 
     @property
     def jump(self) -> Jump | None:
-        """The step of the watermark that is out of all proportion, if there is one."""
+        """The step of the watermark that is far greater than the others, if there is one."""
         return self._history.jump
 
     @property
     def times(self) -> EventTimes | None:
-        """The event times that the source has brought on this rank; None if there are none."""
-        facts, place = self.facts, self.facts.place
+        """The event times of the source on this rank; None if there are none."""
+        facts, index = self.facts, self.facts.time_operator
         if facts.unit is None:
             return None
-        if place is None:
+        if index is None:
             seen = self._task.reader.times
             first, greatest = seen.first, seen.greatest
         else:
-            operator = self._task.chain.operators[place]
+            operator = self._task.chain.operators[index]
             assert isinstance(operator, AssignEventTime)
             first, greatest = operator.seen or (None, MIN_TIME)
         if first is None:
@@ -117,7 +117,7 @@ class SourceWatch:
         if reader.ended or not self._task.has_input:
             return SourceTime()
         state = IDLE if reader.is_idle else ACTIVE
-        split = reader.holder or ""
+        split = reader.slowest_split or ""
         still_s = now_s - self._moved_s
         return SourceTime(self._watermark, state, still_s, no_rows_s.get(split, 0.0), split)
 
@@ -125,7 +125,7 @@ class SourceWatch:
         self, reader: BoundedReader | LiveReader, now_s: float
     ) -> dict[str, float]:
         if isinstance(reader, BoundedReader):  # one split after the other; there may be thousands
-            read = {reader.holder or "": reader.rows_scanned}
+            read = {reader.slowest_split or "": reader.rows_scanned}
         else:
             read = {one.split.id: one.rows for one in reader.progress if not one.done}
         for split, rows in read.items():

@@ -30,10 +30,10 @@ from hpcstream.observability.progress import (
 )
 from hpcstream.observability.time_doubts import EventTimes, doubts
 from hpcstream.observability.watermarks import (
-    HoldTracker,
     JumpReport,
     SourceFacts,
     SourceTime,
+    WatermarkStallTracker,
     report_jump,
 )
 from hpcstream.operators.base import Operator
@@ -98,7 +98,7 @@ class Telemetry:
     ) -> None:
         now_s = clock()
         self.memory = PeakMemory()
-        self.holds = HoldTracker(facts)
+        self.watermark_stalls = WatermarkStallTracker(facts)
         self._comm = comm
         self._parts = parts
         self._clock = clock
@@ -173,13 +173,13 @@ class Telemetry:
 
     def _show(self, ranks: list[RankProgress]) -> None:
         now_s = self._clock()
-        position = self.holds.see([rank.sources for rank in ranks], now_s)
-        progress = self._meter.measure(ranks, position, self.holds.now, now_s)
+        position = self.watermark_stalls.see([rank.sources for rank in ranks], now_s)
+        progress = self._meter.measure(ranks, position, self.watermark_stalls.now, now_s)
         progress = replace(progress, metrics=self._added_up(ranks))
         if self.line is not None:
             for times in self.event_times():
                 for doubt in doubts(times, has_ended=False):
-                    self.line.say_once(times.source, doubt)
+                    self.line.warn_once(times.source, doubt)
             self.line.show(progress, now_s, time.time())
 
     # -- counts of this rank -----------------------------------------------------------

@@ -103,7 +103,7 @@ def test_a_finished_job_is_finished_on_any_number_of_ranks(build, tmp_path):
 
     result = start(build, tmp_path, n_ranks=3).finish().result
 
-    assert str(result) == f"{result.name}: was finished already, nothing was read"
+    assert str(result) == f"{result.name}: was finished already; nothing to do"
     assert result.rows_per_second == 0
 
 
