@@ -37,6 +37,7 @@ FAMILIES = (
     "keyed_table",
     "row_arenas",
     "order_statistics",
+    "calendar",
 )
 """Every module here that has kernels; each has a ``warm_up()``."""
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import Protocol
 
 from hpcstream.calls import answers_wrong_call
 from hpcstream.columns.event_time import Duration, TimeUnit, parse_duration
+from hpcstream.errors import PlanError
 from hpcstream.operators.windows.assigners.base import WindowAssigner
+from hpcstream.operators.windows.assigners.calendar import check_zone
 from hpcstream.operators.windows.assigners.fixed import (
     CumulativeWindows,
     SlidingWindows,
     TumblingWindows,
 )
+from hpcstream.operators.windows.assigners.periods import CalendarWindows, Period
 
 
 class Window(Protocol):
@@ -74,29 +78,80 @@ class _Cumulative:
         )
 
 
+@dataclass(frozen=True)
+class _Calendar:
+    name: str
+    sizes: tuple[Duration, ...]
+    offset: Duration
+    zone: str
+    only_changed: bool = False
+
+    def __post_init__(self) -> None:
+        check_zone(self.zone)
+        try:
+            self._assigner(1_000_000)
+        except ValueError as error:
+            raise ValueError(f"{self!r}: {error}") from None
+
+    def __repr__(self) -> str:
+        only = ", only_changed=True" if self.only_changed else ""
+        return f"{self.name}({_sizes(*self.sizes, offset=self.offset)}, tz={self.zone!r}{only})"
+
+    def assigner(self, unit: TimeUnit) -> WindowAssigner:
+        if unit.name == "d":
+            raise PlanError(
+                f"{self!r}: event time in days has no time of day, which tells the local day; "
+                "leave out tz=, or cast the event-time column to a timestamp"
+            )
+        per_second = unit.ticks("1s", what="a second")
+        unit.ticks(self.offset, what="window offset")
+        return self._assigner(per_second)
+
+    def _assigner(self, per_second: int) -> WindowAssigner:
+        size, *slide = map(Period.parse, self.sizes)
+        return CalendarWindows(
+            size,
+            slide[0] if slide else size,
+            dt.timedelta(microseconds=parse_duration(self.offset) // 1000),
+            self.zone,
+            per_second,
+            self.name == "cumulate",
+            self.only_changed,
+        )
+
+
 @answers_wrong_call
-def tumbling(size: Duration, offset: Duration = "0s") -> Window:
+def tumbling(size: Duration, offset: Duration = "0s", *, tz: str | None = None) -> Window:
     """Return windows of ``size`` side by side; each row is in exactly one.
 
     Parameters
     ----------
     size : str or datetime.timedelta
-        As ``"10s"``, ``"1h"``, ``"1d"``.
+        As ``"10s"``, ``"1h"``, ``"1d"``; with ``tz`` whole days, weeks (``"1w"``), months
+        (``"1mo"``) or years (``"1y"``).
     offset : str or datetime.timedelta
-        Shifts the starts, which are otherwise multiples of ``size`` since the epoch.
+        Shifts the starts, which are otherwise multiples of ``size`` since the epoch; with ``tz``
+        by the clocks: ``"6h"`` is 06:00 on every day.
+    tz : str, optional
+        A time zone, as ``"Europe/Berlin"``: windows begin at midnight there, weeks on Monday,
+        months on the first. A day may have 23 or 25 hours. Columns without a time zone are UTC.
 
     Raises
     ------
     ValueError
-        Not a duration, or not positive.
+        Not a duration, not positive, or no such time zone.
     """
+    if tz is not None:
+        return _Calendar("tumbling", (size,), offset, tz)
     _positive("tumbling", size=size)
     parse_duration(offset)
     return _Tumbling(size, offset)
 
 
 @answers_wrong_call
-def sliding(size: Duration, slide: Duration, offset: Duration = "0s") -> Window:
+def sliding(
+    size: Duration, slide: Duration, offset: Duration = "0s", *, tz: str | None = None
+) -> Window:
     """Return windows of ``size``, one starting every ``slide``; a row is in several.
 
     Parameters
@@ -105,12 +160,17 @@ def sliding(size: Duration, slide: Duration, offset: Duration = "0s") -> Window:
         ``slide`` may not exceed ``size``.
     offset : str or datetime.timedelta
         Shifts the starts, which are otherwise multiples of ``slide`` since the epoch.
+    tz : str, optional
+        A time zone: days, weeks, months and years are those of the calendar there, as in
+        `tumbling`.
 
     Raises
     ------
     ValueError
         Not durations, not positive, or ``slide`` leaves gaps.
     """
+    if tz is not None:
+        return _Calendar("sliding", (size, slide), offset, tz)
     _positive("sliding", size=size, slide=slide)
     parse_duration(offset)
     if parse_duration(slide) > parse_duration(size):
@@ -126,7 +186,12 @@ hopping = sliding
 
 @answers_wrong_call
 def cumulate(
-    size: Duration, step: Duration, offset: Duration = "0s", *, only_changed: bool = False
+    size: Duration,
+    step: Duration,
+    offset: Duration = "0s",
+    *,
+    only_changed: bool = False,
+    tz: str | None = None,
 ) -> Window:
     """Return windows that grow by ``step`` until they are ``size`` long, then begin anew.
 
@@ -142,12 +207,17 @@ def cumulate(
     only_changed : bool
         Leave out the results of a key at steps that brought no rows of it. Without, a key
         has a result at every step of the period from its first row on.
+    tz : str, optional
+        A time zone: days, weeks, months and years are those of the calendar there, as in
+        `tumbling`. ``cumulate("1mo", "1d", tz=...)`` is a month so far, day by day.
 
     Raises
     ------
     ValueError
         Not durations, not positive, or ``size`` is not a whole number of steps.
     """
+    if tz is not None:
+        return _Calendar("cumulate", (size, step), offset, tz, only_changed)
     _positive("cumulate", size=size, step=step)
     parse_duration(offset)
     if parse_duration(size) % parse_duration(step):
@@ -159,6 +229,11 @@ def cumulate(
 
 def _positive(name: str, **durations: Duration) -> None:
     for what, duration in durations.items():
+        if isinstance(duration, str) and duration.strip().endswith(("mo", "y")):
+            raise ValueError(
+                f"{name}({what}={duration!r}): months and years are those of a calendar; say "
+                "whose, as in tz='Europe/Berlin' or tz='UTC'"
+            )
         if parse_duration(duration) <= 0:
             raise ValueError(f"{name}({what}={duration!r}): {what} must be positive")
 

@@ -128,6 +128,8 @@ def _structure(graph: PhysicalGraph, source_names: dict[int, str]) -> str:
             lines.append(f"source {source_names[task.number]} {facts}")
         own = islice(identities, len(task.operators))
         lines += [f"operator {one.role} {one.id} {one.signature}" for one in own]
+        needed = [each.environment for each in task.operators if each.environment is not None]
+        lines += [f"environment {key_text(each)}" for each in needed]
         lines += [f"edge {key_text(_edge_key(edge))}" for edge in task.outputs]
     return "\n".join(lines)
 

@@ -49,6 +49,9 @@ class OperatorPlan:
         The same for people.
     retention : str
         What state it keeps, and until when, for `explain`; empty: none.
+    environment : Key
+        What it depends on that is no part of its definition, such as the data of time zones:
+        ranks that differ in it do not start.
     clock : EventClock or None
         A watermark begins here.
     runs_user_code : bool
@@ -68,6 +71,7 @@ class OperatorPlan:
     state: Key = None
     state_text: str = ""
     retention: str = ""
+    environment: Key = None
     sink_number: int | None = None
     clock: EventClock | None = None
     runs_user_code: bool = False

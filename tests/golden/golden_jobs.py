@@ -55,6 +55,11 @@ def cumulating(job):
     windows.agg(total=col("x").sum(), middle=col("n").max()).collect()
 
 
+def calendar(job):
+    windows = generated(job).key_by("key").window(hs.cumulate("1mo", "1d", tz="Asia/Tokyo"))
+    windows.agg(total=col("x").sum()).collect()
+
+
 def kept_values(job):
     windows = generated(job).key_by("key").window(hs.tumbling("1s", offset="100ms"))
     windows.agg(median=col("x").median(), q=col("x").quantile(0.9)).named("medians").collect()
@@ -116,6 +121,7 @@ JOBS = [
     keyed,
     sliding,
     cumulating,
+    calendar,
     kept_values,
     all_rows,
     all_rows_kept,

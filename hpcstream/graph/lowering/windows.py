@@ -193,6 +193,7 @@ class WindowPlan:
                 spec.kept_inputs, is_local=role == LOCAL and bool(spec.keys)
             ),
             reduces=reduces,
+            environment=self._asked.assigner.environment(),
         )
 
 

@@ -34,6 +34,10 @@ class WindowAssigner(ABC):
     def state_key(self) -> list[Key]:
         """Return what tells the slices from others: equal keys can take over each other's."""
 
+    def environment(self) -> Key:
+        """Return what the windows depend on beside their key: all ranks must have the same."""
+        return None
+
     @abstractmethod
     def describe_retention(self) -> str:
         """Return until when rows are part of the state, for people."""
