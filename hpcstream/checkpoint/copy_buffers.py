@@ -20,7 +20,7 @@ import numpy as np
 
 from hpcstream.checkpoint.format import Array
 from hpcstream.checkpoint.increments import Known, is_known
-from hpcstream.memory.blocks import Lease
+from hpcstream.memory.blocks import BlockLease
 from hpcstream.memory.pool import BufferPool
 from hpcstream.state.table import StateTable
 
@@ -44,7 +44,7 @@ class Reserve:
     def keep(self, path: str, arrays: Iterable[Array]) -> None:
         """Hold the blocks of copies that are written; arrays that are no block's are let go."""
         self._held.setdefault(path, []).extend(
-            one for one in arrays if one.nbytes >= _LEAST_BYTES and isinstance(one.base, Lease)
+            one for one in arrays if one.nbytes >= _LEAST_BYTES and isinstance(one.base, BlockLease)
         )
 
     def release(self, path: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from hpcstream.checkpoint.format import CheckpointError, Section, WrittenFile
 from hpcstream.checkpoint.increments import Finish, SegmentTable
 from hpcstream.checkpoint.storage.directory import SAVEPOINT, CheckpointStore
-from hpcstream.connectors.base import Part
+from hpcstream.connectors.base import OutputPart
 from hpcstream.graph.identity import OperatorIdentity
 
 TASKS = "tasks"
@@ -101,7 +101,7 @@ class Cut:
     finishes: dict[str, list[Finish]] = field(default_factory=dict)
     tables: dict[str, list[SegmentTable]] = field(default_factory=dict)
     shared: dict[str, WrittenFile] = field(default_factory=dict)
-    durable: dict[int, Callable[[], Sequence[Part]]] = field(default_factory=dict)
+    durable: dict[int, Callable[[], Sequence[OutputPart]]] = field(default_factory=dict)
     positions: dict[int, Any] = field(default_factory=dict)
     state_bytes: dict[str, int] = field(default_factory=dict)
     notices: list[Callable[[], None]] = field(default_factory=list)
@@ -117,7 +117,7 @@ class Written:
     """What the background wrote for a cut."""
 
     file: WrittenFile | None
-    parts: dict[int, list[Part]]
+    parts: dict[int, list[OutputPart]]
     error: str | None = None
 
 

@@ -9,12 +9,12 @@ from typing import Any
 from hpcstream.checkpoint.format import WrittenFile
 from hpcstream.checkpoint.pending import Cut, Plan, Written
 from hpcstream.checkpoint.storage.manifest import Manifest, StoredOperator
-from hpcstream.connectors.base import Part
+from hpcstream.connectors.base import OutputPart
 
 Report = dict[str, Any]
 
 
-def report(cut: Cut, written: Written, carried: Mapping[int, Sequence[Part]]) -> Report:
+def report(cut: Cut, written: Written, carried: Mapping[int, Sequence[OutputPart]]) -> Report:
     """Return what this rank says of a cut; ``carried`` are parts of cuts that failed."""
     parts = {n: [*carried.get(n, ()), *new] for n, new in written.parts.items()}
     return {
@@ -79,7 +79,7 @@ def manifest(
     )
 
 
-def parts_of(number: int, reports: Sequence[Report]) -> list[Part]:
+def parts_of(number: int, reports: Sequence[Report]) -> list[OutputPart]:
     """Return the parts of a sink that all ranks have made durable."""
     return [part for one in reports for part in one["parts"].get(str(number), ())]
 

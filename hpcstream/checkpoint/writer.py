@@ -13,7 +13,7 @@ from hpcstream.checkpoint.json_text import dumps
 from hpcstream.checkpoint.pending import TASKS, Cut, SinkFailed, Written
 from hpcstream.checkpoint.storage.directory import CheckpointStore, rank_file
 from hpcstream.checkpoint.storage.staging import Staging
-from hpcstream.connectors.base import Part
+from hpcstream.connectors.base import OutputPart
 
 _SINK = "sink: "
 
@@ -41,7 +41,7 @@ class CutWriter:
 
     def write(self, cut: Cut) -> Written:
         """Make rows and state of a cut durable; raises nothing."""
-        parts: dict[int, list[Part]] = {}
+        parts: dict[int, list[OutputPart]] = {}
         try:
             for number, make_durable in cut.durable.items():
                 parts[number] = list(make_durable())

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpcstream.connectors.base import JSON, Chunk, Part, Sink, Source, Split, SplitReader
+from hpcstream.connectors.base import JSON, Chunk, OutputPart, Sink, Source, Split, SplitReader
 from hpcstream.connectors.scan import Scan, plain_schema, relabel
 from hpcstream.metric import MetricsOf
 from hpcstream.stable_keys import function_name
@@ -245,11 +245,11 @@ class CompletedSink(Sink):
         """Pass the batch on."""
         self._sink.write(batch)
 
-    def prepare(self) -> list[Part]:
+    def prepare(self) -> list[OutputPart]:
         """Return the sink's parts; none if it has no such notion."""
         return list(self._own("prepare", super().prepare)() or ())
 
-    def commit(self, parts: Sequence[Part]) -> None:
+    def commit(self, parts: Sequence[OutputPart]) -> None:
         """Tell the sink, if it wants to know."""
         self._own("commit", super().commit)(parts)
 
@@ -262,9 +262,9 @@ class CompletedSink(Sink):
         """Whether the sink has a `cut` of its own."""
         return hasattr(self._sink, "cut")
 
-    def cut(self) -> Callable[[], Sequence[Part]]:
+    def cut(self) -> Callable[[], Sequence[OutputPart]]:
         """Let the sink set aside what was written, or make it durable now."""
-        made_durable: Callable[[], Sequence[Part]] = self._own("cut", super().cut)()
+        made_durable: Callable[[], Sequence[OutputPart]] = self._own("cut", super().cut)()
         return made_durable
 
     def position(self) -> JSON:
@@ -278,7 +278,7 @@ class CompletedSink(Sink):
         """Let the sink go on from a checkpoint, or begin and commit what that has."""
         self._own("resume", super().resume)(schema, rank, size, attempt, stored)
 
-    def superseded(self, listed: Sequence[Part]) -> None:
+    def superseded(self, listed: Sequence[OutputPart]) -> None:
         """Tell the sink, if it wants to know."""
         self._own("superseded", super().superseded)(listed)
 

@@ -39,7 +39,7 @@ from hpcstream.errors import ConnectorError
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 """What survives a round trip through JSON."""
 
-Part = Mapping[str, Any]
+OutputPart = Mapping[str, Any]
 """One finished, perhaps still invisible, part of a sink's output: a JSON object of its own."""
 
 
@@ -309,14 +309,14 @@ class Sink(ABC):
     def write(self, batch: pa.RecordBatch) -> None:
         """Take rows in. They must not become visible to readers of the output."""
 
-    def prepare(self) -> list[Part]:
+    def prepare(self) -> list[OutputPart]:
         """Make what was written since the last `prepare` durable; return its parts.
 
         Still invisible. Rows written after it belong to the next `prepare`.
         """
         return []
 
-    def commit(self, parts: Sequence[Part]) -> None:  # noqa: B027
+    def commit(self, parts: Sequence[OutputPart]) -> None:  # noqa: B027
         """Make parts visible.
 
         Parameters
@@ -340,7 +340,7 @@ class Sink(ABC):
         """
         return type(self).cut is not Sink.cut
 
-    def cut(self) -> Callable[[], Sequence[Part]]:
+    def cut(self) -> Callable[[], Sequence[OutputPart]]:
         """Set aside what was written; what this returns makes it durable, and returns its parts.
 
         A sink without one is asked to `prepare` between two rounds.
@@ -367,7 +367,7 @@ class Sink(ABC):
         self.begin(schema, rank, size, attempt)
         self.commit(stored["parts"])
 
-    def superseded(self, listed: Sequence[Part]) -> None:  # noqa: B027
+    def superseded(self, listed: Sequence[OutputPart]) -> None:  # noqa: B027
         """Remove what this instance wrote, but for the parts ``listed``, which a checkpoint has.
 
         A newer attempt has begun, so that nothing of this one will be committed any more.

@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.memory.arena import HUGE_PAGE
-from hpcstream.memory.blocks import Lease
+from hpcstream.memory.blocks import BlockLease
 from hpcstream.memory.pool import BufferPool, process_pool
 from hpcstream.memory.shared_arena import (
     Extent,
@@ -102,7 +102,7 @@ class SharedMessages:
     def share(self, data: Bytes, n_readers: int) -> MessageHandle | None:
         """Share a buffer of the pool; None if it is not of the pool or no counter is free."""
         lease = data.base
-        if not isinstance(lease, Lease):
+        if not isinstance(lease, BlockLease):
             return None
         block, arena = lease.block, lease.block.arena
         if not isinstance(arena, SharedArena):

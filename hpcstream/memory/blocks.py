@@ -45,7 +45,7 @@ class Block:
         self.last_take = 0
 
 
-class Lease(np.ndarray[Any, Any]):
+class BlockLease(np.ndarray[Any, Any]):
     """What every view of a block keeps alive. Never handed out itself."""
 
     __slots__ = ("block",)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from hpcstream.memory.arena import Arena, ArenaMapper
-from hpcstream.memory.blocks import SHARED_BLOCK_BYTES, Block, FreeList, Lease, block_bytes
+from hpcstream.memory.blocks import SHARED_BLOCK_BYTES, Block, BlockLease, FreeList, block_bytes
 from hpcstream.memory.topology import read_topology
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class BufferPool:
             block = self._find(size)
         self._takes = block.last_take = self._takes + 1
         try:
-            lease = Lease((n,), dtype, block.memory, block.offset)
+            lease = BlockLease((n,), dtype, block.memory, block.offset)
         except BaseException:
             block.home.append(block)
             raise

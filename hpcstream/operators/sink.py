@@ -14,8 +14,7 @@ from hpcstream.metric import MetricsOf
 from hpcstream.operators.base import Emitted, Operator
 from hpcstream.state.arrays import Arrays
 from hpcstream.state.scalars import Field, Scalars, Values, total
-from hpcstream.state.table import Part as StatePart
-from hpcstream.state.table import StateTable
+from hpcstream.state.table import Part, StateTable
 
 _SINK = "sink/"  # prefix of the names of the sink's own arrays
 
@@ -93,7 +92,7 @@ class SinkTable(StateTable):
         """Restore the arrays of the sink."""
         self._restore([arrays])
 
-    def merge(self, parts: Sequence[StatePart], owned: Ownership) -> None:
+    def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
         """Restore all arrays in the first instance, in the order of ranks."""
         if owned.instance == 0:
             self._restore([part.arrays for part in parts])

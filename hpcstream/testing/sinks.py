@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hpcstream.connectors.base import Part, Sink
+from hpcstream.connectors.base import OutputPart, Sink
 
 
 class ListSink(Sink):
@@ -46,12 +46,12 @@ class ListSink(Sink):
         self._fail("write")
         self.written += batch.to_pylist()
 
-    def prepare(self) -> list[Part]:
+    def prepare(self) -> list[OutputPart]:
         """Note the call; there is nothing to make durable."""
         self._note("prepare")
         return []
 
-    def commit(self, parts: Sequence[Part]) -> None:
+    def commit(self, parts: Sequence[OutputPart]) -> None:
         """Show what was written as committed."""
         self._note("commit")
         self.committed = list(self.written)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from hpcstream.columns.shown_rows import heading, line_of, shown_rows
-from hpcstream.connectors.base import Part, Sink
+from hpcstream.connectors.base import OutputPart, Sink
 from hpcstream.log import OUT
 
 SHOWN_ROWS = 20
@@ -66,13 +66,13 @@ class MemorySink(Sink):
         if batch.num_rows:
             self._pending.append(batch)
 
-    def prepare(self) -> list[Part]:
+    def prepare(self) -> list[OutputPart]:
         """Set aside what was written; there is nothing to make durable."""
         self._prepared += self._pending
         self._pending = []
         return []
 
-    def commit(self, parts: Sequence[Part]) -> None:
+    def commit(self, parts: Sequence[OutputPart]) -> None:
         """Show what was prepared."""
         self.batches += self._prepared
         self._prepared = []
@@ -183,11 +183,11 @@ class PrintSink(Sink):
         self._n_rows += batch.num_rows
         self._print(lines)
 
-    def prepare(self) -> list[Part]:
+    def prepare(self) -> list[OutputPart]:
         """There is nothing to make durable."""
         return []
 
-    def commit(self, parts: Sequence[Part]) -> None:
+    def commit(self, parts: Sequence[OutputPart]) -> None:
         """Say how many rows were not shown, if they have become more."""
         hidden = 0 if self._limit is None else max(0, self._n_rows - self._limit)
         if hidden > self._n_said:

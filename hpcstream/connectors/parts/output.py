@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from hpcstream.connectors.base import Part
+from hpcstream.connectors.base import OutputPart
 from hpcstream.connectors.parts import directory as part_directory
 from hpcstream.errors import ConnectorError
 
@@ -62,7 +62,7 @@ class PartOutput:
         """Remove files that may be gone already."""
         part_directory.remove(self.directory, names)
 
-    def commit(self, parts: Sequence[Part], replaced: Collection[str]) -> list[str]:
+    def commit(self, parts: Sequence[OutputPart], replaced: Collection[str]) -> list[str]:
         """Rename this rank's share of the parts of all ranks; return which ones.
 
         Rank 0 lists them, and then removes ``replaced`` parts of an earlier run.

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from hpcstream.connectors.base import Part, Sink
+from hpcstream.connectors.base import OutputPart, Sink
 from hpcstream.connectors.files.listing import local_path
 from hpcstream.connectors.formats.part_format import PartFormat
 from hpcstream.connectors.parts import directory as part_directory
@@ -189,15 +189,15 @@ class FileSink(Sink):
         parts = self._parts
         return {"next": parts.sequence, "floor": self._floor, "wrote": parts.wrote_any}
 
-    def cut(self) -> Callable[[], list[Part]]:
+    def cut(self) -> Callable[[], list[OutputPart]]:
         """Set the current part aside; the function returned closes and syncs it."""
         return self._parts.set_aside()
 
-    def prepare(self) -> list[Part]:
+    def prepare(self) -> list[OutputPart]:
         """Close and fsync the current part; return those finished since the last time."""
         return self._parts.finish(at_least_one=self._output.rank == 0)
 
-    def commit(self, parts: Sequence[Part]) -> None:
+    def commit(self, parts: Sequence[OutputPart]) -> None:
         """Rename this rank's share of the parts of all ranks; rank 0 keeps the manifest."""
         replaced, self._replaced = self._replaced, set()
         self._parts.note_committed(self._output.commit(parts, replaced))
@@ -207,7 +207,7 @@ class FileSink(Sink):
         if self._writer is not None:
             self._writer.abort()
 
-    def superseded(self, listed: Sequence[Part]) -> None:
+    def superseded(self, listed: Sequence[OutputPart]) -> None:
         """Remove what this rank wrote, but for what a checkpoint lists: a newer attempt has it."""
         if self._writer is not None:
             self._writer.note_committed({part["temporary"] for part in listed})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from hpcstream.connectors.base import Part
+from hpcstream.connectors.base import OutputPart
 from hpcstream.connectors.coalesce import BLOCK_BYTES, Coalescer
 from hpcstream.connectors.files.listing import native
 from hpcstream.connectors.formats.part_format import PartFormat, PartWriter
@@ -102,7 +102,7 @@ class PartsWriter:
         self.wrote_any = wrote_any
         self._coalescer = Coalescer(schema, limits.block_bytes)
         self._part: _OpenPart | None = None
-        self._finished: list[Part] = []
+        self._finished: list[OutputPart] = []
         self._uncommitted: set[str] = set()
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -111,7 +111,7 @@ class PartsWriter:
         if block is not None:
             self._write_block(block)
 
-    def finish(self, *, at_least_one: bool) -> list[Part]:
+    def finish(self, *, at_least_one: bool) -> list[OutputPart]:
         """Close and fsync the current part; return those finished since the last time.
 
         ``at_least_one``: write a part without rows if there never was one.
@@ -122,13 +122,13 @@ class PartsWriter:
         self._finish_part()
         return self._take_finished()
 
-    def set_aside(self) -> Callable[[], list[Part]]:
+    def set_aside(self) -> Callable[[], list[OutputPart]]:
         """Begin a new part; the function returned does what `finish` does for those so far."""
         self._flush()
         part, self._part = self._part, None
         finished = self._take_finished()
 
-        def make_durable() -> list[Part]:
+        def make_durable() -> list[OutputPart]:
             return finished if part is None else [*finished, self._closed(part)]
 
         return make_durable
@@ -152,7 +152,7 @@ class PartsWriter:
         if block is not None:
             self._write_block(block)
 
-    def _take_finished(self) -> list[Part]:
+    def _take_finished(self) -> list[OutputPart]:
         finished, self._finished = self._finished, []
         return finished
 
@@ -202,7 +202,7 @@ class PartsWriter:
             self._part = None
             self._finished.append(finished)
 
-    def _closed(self, part: _OpenPart) -> Part:
+    def _closed(self, part: _OpenPart) -> OutputPart:
         path = self._output.path(part.temporary)
         try:
             part.writer.close()

@@ -11,15 +11,15 @@ Every edge, local or over ranks, has the same interface:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import pyarrow as pa
 
 from hpcstream.columns.event_time import MIN_TIME
-from hpcstream.metric import BYTES, Counter
+from hpcstream.metric import BYTES, Counter, Gauge
 
 
 @dataclass(slots=True)
@@ -74,36 +74,56 @@ class RoundEnd:
         return None if self.idle else self.watermark
 
 
-class Edge(Protocol):
-    """The interface of all edges; the module docstring describes its use."""
+class Edge(ABC):
+    """The base class of edges; the module docstring describes their use.
 
-    @property
-    def name(self) -> str:
-        """For messages and metrics."""
+    The defaults suit an edge without messages.
 
-    @property
-    def bytes_sent(self) -> int:
-        """Bytes that this rank has sent."""
+    Parameters
+    ----------
+    name : str
+        For messages and metrics.
 
-    @property
-    def busy_round(self) -> int:
-        """Last round in which a source upstream had rows; -1 if there was none."""
+    Attributes
+    ----------
+    bytes_sent : int
+        Bytes that this rank has sent.
+    busy_round : int
+        Last round in which a source upstream had rows; -1 if there was none.
+    abort_seen : bool
+        Whether another rank reported a failure.
+    """
 
+    bytes_sent: Counter | Gauge
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.busy_round = -1
+        self.abort_seen = False
+
+    @abstractmethod
     def may_start(self, round_number: int) -> bool:
         """Return whether the producer may open this round."""
 
+    @abstractmethod
     def send(self, batch: pa.RecordBatch) -> Iterator[None]:
         """Add a batch to the open round; yield while there is no room."""
 
+    @abstractmethod
     def close(self, round_number: int, end: RoundEnd) -> Iterator[None]:
         """Close the open round; yield while there is no room."""
 
-    def note_blocked(self, round_number: int) -> None:
-        """Note that this rank has begun the round, but is blocked on another edge."""
+    def note_blocked(self, round_number: int) -> None:  # noqa: B027  a default
+        """Note that this rank has begun the round, but is blocked on another edge.
 
+        By default nothing: no other rank waits for this one before it has closed the round.
+        """
+
+    @abstractmethod
     def finish(self, end_round: int) -> None:
         """End the stream: ``end_round - 1`` was the last round."""
 
+    @abstractmethod
     def reached_by(self, round_number: int) -> int | None:
         """Return the greatest common mark of all producers in any round so far.
 
@@ -111,52 +131,52 @@ class Edge(Protocol):
         The mark may be of a later round.
         """
 
+    @abstractmethod
     def has_round(self, round_number: int) -> bool:
         """Return whether the round has arrived completely."""
 
+    @abstractmethod
     def take(self, round_number: int) -> RoundInput:
         """Return the next round and free its room."""
 
     def progress(self) -> bool:
         """Progress messages; return whether anything has changed."""
+        return False
 
-    def free(self) -> None:
+    def free(self) -> None:  # noqa: B027  a default
         """Free the communicators, after the end. Collective over the edge's ranks."""
 
     def snapshot(self) -> float | None:
         """Return the measured bytes per row if they determine what is sent when."""
+        return None
 
-    def restore(self, row_bytes: float, first_round: int) -> None:
+    def restore(self, row_bytes: float, first_round: int) -> None:  # noqa: B027  a default
         """Restore a snapshot; call before the first round."""
 
     @property
     def behind(self) -> list[int]:
         """Producers, by their ranks on the edge, whose next step it waits for, if known."""
+        return []
 
     @property
+    @abstractmethod
     def finished(self) -> bool:
         """Whether nothing is in flight, or will be, on any rank."""
 
-    @property
-    def abort_seen(self) -> bool:
-        """Whether another rank reported a failure."""
 
-
-class LocalEdge:
+class LocalEdge(Edge):
     """An edge within one rank: a queue of at most ``capacity`` rounds."""
 
     bytes_sent = Counter("sent", unit=BYTES)
-    abort_seen = False
 
     def __init__(self, name: str, capacity: int) -> None:
-        self.name = name
+        super().__init__(name)
         self._capacity = capacity
         self._closed: deque[RoundInput] = deque()
         self._open: list[pa.RecordBatch] = []
         self._taken = 0
         self._complete = -1
         self._reached = MIN_TIME
-        self.busy_round = -1
         self._finished = False
 
     def may_start(self, round_number: int) -> bool:
@@ -178,9 +198,6 @@ class LocalEdge:
         self.abort_seen = self.abort_seen or end.abort
         return iter(())
 
-    def note_blocked(self, round_number: int) -> None:
-        """Do nothing: no other rank waits for a local edge."""
-
     def finish(self, end_round: int) -> None:
         self._finished = True
 
@@ -194,22 +211,6 @@ class LocalEdge:
         assert round_number == self._taken, f"{self.name}: rounds are taken in order"
         self._taken += 1
         return self._closed.popleft()
-
-    def progress(self) -> bool:
-        return False
-
-    def free(self) -> None:
-        """Do nothing: there is no communicator."""
-
-    def snapshot(self) -> None:
-        """Return None: no bytes are sent."""
-
-    def restore(self, row_bytes: float, first_round: int) -> None:
-        """Do nothing: the edge has no state to restore."""
-
-    @property
-    def behind(self) -> list[int]:
-        return []
 
     @property
     def finished(self) -> bool:

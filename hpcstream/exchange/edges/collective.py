@@ -43,7 +43,7 @@ import pyarrow as pa
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, least_mark
 from hpcstream.errors import HpcstreamError
 from hpcstream.exchange.communicator import Communicator
-from hpcstream.exchange.edges.base import RoundEnd, RoundInput
+from hpcstream.exchange.edges.base import Edge, RoundEnd, RoundInput
 from hpcstream.exchange.edges.calls import Call, CallSequence, EdgeGroup, EdgeMemory
 from hpcstream.exchange.edges.header import (
     ABORT,
@@ -85,7 +85,7 @@ class _Sender:
         self.ended = False
 
 
-class CollectiveEdge:
+class CollectiveEdge(Edge):
     """One rank's end of an edge; the module docstring describes the protocol.
 
     Parameters
@@ -120,8 +120,7 @@ class CollectiveEdge:
         limits: EdgeLimits,
         memory: EdgeMemory,
     ) -> None:
-        self.name = name
-        self.busy_round = -1
+        super().__init__(name)
         self.first_round = 0  # the number of round 0 for partitionings: greater after a restore
         self.empty_steps_posted = 0
         self._calls = CallSequence(
@@ -151,7 +150,6 @@ class CollectiveEdge:
         self._end_round: int | None = None
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
-        self._abort_seen = False
 
     @property
     def calls_posted(self) -> int:
@@ -304,7 +302,7 @@ class CollectiveEdge:
             if flags & BUSY:
                 self.busy_round = max(self.busy_round, header[ROUND])
             if flags & ABORT:
-                self._abort_seen = True
+                self.abort_seen = True
         complete = min(sender.round for sender in self._senders.values())
         while self._complete < complete:
             self._complete += 1
@@ -349,11 +347,6 @@ class CollectiveEdge:
     def finished(self) -> bool:
         """Whether every producer has ended its stream and no call is in flight."""
         return not self._calls.under_way and all(sender.ended for sender in self._senders.values())
-
-    @property
-    def abort_seen(self) -> bool:
-        """Whether any header had the `ABORT` flag."""
-        return self._abort_seen
 
     @property
     def behind(self) -> list[int]:

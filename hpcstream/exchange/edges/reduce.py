@@ -23,7 +23,7 @@ import pyarrow as pa
 from hpcstream.columns.event_time import MIN_TIME, least_mark
 from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.exchange.communicator import Communicator, Waiting, wait_for
-from hpcstream.exchange.edges.base import RoundEnd, RoundInput
+from hpcstream.exchange.edges.base import Edge, RoundEnd, RoundInput
 from hpcstream.exchange.renewal import RenewedCommunicator
 from hpcstream.metric import BYTES, Counter
 
@@ -31,7 +31,7 @@ _ROWS, _WATERMARK, _FLAGS = range(3)
 _IDLE, _BUSY, _ABORT = 1, 2, 4
 
 
-class ReduceEdge:
+class ReduceEdge(Edge):
     """One rank's end of the edge; every rank both produces and consumes.
 
     Parameters
@@ -57,9 +57,7 @@ class ReduceEdge:
         reductions: Mapping[str, ColumnReduction],
         capacity: int,
     ) -> None:
-        self.name = name
-        self.busy_round = -1
-        self.abort_seen = False
+        super().__init__(name)
         self._calls = RenewedCommunicator(comm)
         self._rank, self._size = comm.rank, comm.size
         self._schema = schema
@@ -90,9 +88,6 @@ class ReduceEdge:
         self._queue.append(([] if end.abort else self._open, end))
         self._open = []
         return iter(())
-
-    def note_blocked(self, round_number: int) -> None:
-        """Do nothing: no rank waits for this one before it has closed the round."""
 
     def finish(self, end_round: int) -> None:
         """End the stream: no round follows."""
@@ -134,17 +129,6 @@ class ReduceEdge:
     def free(self) -> None:
         """Free the communicator. Collective."""
         self._calls.free()
-
-    def snapshot(self) -> None:
-        """Return None: a round is one step."""
-
-    def restore(self, row_bytes: float, first_round: int) -> None:
-        """Do nothing: the edge has no state to restore."""
-
-    @property
-    def behind(self) -> list[int]:
-        """None: a reduction waits for all ranks at once."""
-        return []
 
     def _reduce(
         self, batches: list[pa.RecordBatch], end: RoundEnd

@@ -39,7 +39,7 @@ from hpcstream.checkpoint.storage.background import Outcome, Writer
 from hpcstream.checkpoint.storage.directory import CHECKPOINT, SAVEPOINT, Superseded, rank_file
 from hpcstream.checkpoint.storage.staging import Staging
 from hpcstream.checkpoint.writer import CutWriter, sink_error
-from hpcstream.connectors.base import Part
+from hpcstream.connectors.base import OutputPart
 from hpcstream.errors import ConnectorError
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.kernels import warm_up
@@ -114,7 +114,7 @@ class Checkpointing:
         self._sinks: dict[int, SinkOperator] = {}
         self._next_number = session.next_number
         self._queue: deque[tuple[Cut, Waiting]] = deque()
-        self._carried: dict[int, list[Part]] = {}
+        self._carried: dict[int, list[OutputPart]] = {}
         self._asked_s: float | None = None
         self._abandoned = False
         self._due_s = clock()
@@ -384,7 +384,7 @@ class Checkpointing:
     def _commit(self, reports: Sequence[Report]) -> Waiting:
         """Make the parts of all ranks visible: this rank's share."""
         self._carried = {}
-        background: list[tuple[SinkOperator, list[Part]]] = []
+        background: list[tuple[SinkOperator, list[OutputPart]]] = []
         for number, sink in self._sinks.items():
             parts = parts_of(number, reports)
             if sink.sink.commits_in_background:
@@ -424,8 +424,8 @@ _SUPERSEDED = "superseded: "
 
 
 def _joined(
-    before: Callable[[], Sequence[Part]], parts: list[Part]
-) -> Callable[[], Sequence[Part]]:
+    before: Callable[[], Sequence[OutputPart]], parts: list[OutputPart]
+) -> Callable[[], Sequence[OutputPart]]:
     return lambda: [*before(), *parts]
 
 

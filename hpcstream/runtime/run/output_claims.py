@@ -11,7 +11,7 @@ from hpcstream.checkpoint.format import CheckpointError
 from hpcstream.checkpoint.lease import Lease, acquire, described, refuse_while_held
 from hpcstream.checkpoint.storage.directory import CheckpointStore, Superseded
 from hpcstream.checkpoint.storage.manifest import read_manifest
-from hpcstream.connectors.base import Part
+from hpcstream.connectors.base import OutputPart
 from hpcstream.connectors.files.source import FileSource
 from hpcstream.connectors.parts.directory import (
     is_output,
@@ -178,9 +178,9 @@ def take_back(sinks: Iterable[SinkOperator], store: CheckpointStore, attempt: in
         operator.sink.superseded(listed)
 
 
-def _listed_parts(store: CheckpointStore) -> Sequence[Part]:
+def _listed_parts(store: CheckpointStore) -> Sequence[OutputPart]:
     """Return the parts that any checkpoint has. Raises `CheckpointError` if one is damaged."""
-    found: list[Part] = []
+    found: list[OutputPart] = []
     for stored in store.stored():
         for record in read_manifest(stored.path).sinks.values():
             found += record["parts"]
