@@ -1,8 +1,8 @@
 """hpcstream: a stream processing engine for HPC, on MPI.
 
-The public names. Importing this starts no MPI, compiles nothing, and changes nothing in the
-process, unless HPCSTREAM_EXIT_HOOKS=1 asks for it; each name is loaded when it is first used, so
-that the command line starts at once.
+The public names. The import starts no MPI, compiles nothing, and changes nothing in the process,
+unless HPCSTREAM_EXIT_HOOKS=1; each name is loaded at its first use, so that the command line
+starts quickly.
 """
 
 import importlib
@@ -126,7 +126,7 @@ if os.environ.get(EXIT_HOOKS) == "1":  # `hpcstream run` sets it for its ranks
     install()
 
 
-if not TYPE_CHECKING:  # or every name would be one, of any type
+if not TYPE_CHECKING:  # else type checkers would accept every name
 
     def __getattr__(name: str) -> Any:
         home = _HOME_OF.get(name)

@@ -1,7 +1,7 @@
-"""What is said of a call with too many, too few or unknown arguments.
+"""Messages for calls with too many, too few or unknown arguments.
 
-Python's own words count ``self`` and name the class in which a method happens to be
-defined. Here the call is named as users write it, with an example of a right one::
+Python's own message counts ``self`` and names the class that defines the method. Here the message
+names the call as users write it, with a correct example::
 
     filter(predicate): too many positional arguments; write filter((col('a') > 0) & (col('b') < 5))
 """
@@ -68,11 +68,11 @@ _EXAMPLES = {
         for name in ("write_csv", "write_parquet", "write_ipc", "write_hdf5")
     },
 }
-"""A right call, by the name of what is called."""
+"""A correct call, by the name of the function."""
 
 
 def answers_wrong_calls(cls: type[T]) -> type[T]:
-    """Have the public methods that a class defines say how they are called, if they are not so."""
+    """Wrap the public methods of a class in `answers_wrong_call`."""
     for name, value in list(vars(cls).items()):
         if isinstance(value, FunctionType) and not name.startswith("_"):
             setattr(cls, name, answers_wrong_call(value))
@@ -80,7 +80,7 @@ def answers_wrong_calls(cls: type[T]) -> type[T]:
 
 
 def answers_wrong_call(function: Callable[P, R]) -> Callable[P, R]:
-    """Return a function that says how it is called, if it is not so."""
+    """Return a function that explains its parameters when it is called with wrong arguments."""
 
     @wraps(function)
     def call(*arguments: P.args, **named: P.kwargs) -> R:
@@ -88,7 +88,7 @@ def answers_wrong_call(function: Callable[P, R]) -> Callable[P, R]:
             return function(*arguments, **named)
         except TypeError as error:
             trace = error.__traceback__
-            if trace is None or trace.tb_next is not None:  # raised within the function
+            if trace is None or trace.tb_next is not None:  # raised inside the function
                 raise
             text = _wrong_call(function, arguments, named)
         raise TypeError(text)
@@ -99,13 +99,13 @@ def answers_wrong_call(function: Callable[P, R]) -> Callable[P, R]:
 def refuse_format(what: object) -> NoReturn:
     """Raise `TypeError` for an expression in an f-string or in ``format()``."""
     raise TypeError(
-        f"{what!r} has no value to format before it sees rows; texts are joined by +, as in 'id-' "
-        "+ col('x').cast('string'); times are formatted by .dt.strftime(); repr() shows it"
+        f"{what!r} has no value to format before it sees rows; join strings by +, as in 'id-' "
+        "+ col('x').cast('string'); format times by .dt.strftime(); repr() shows the expression"
     )
 
 
 def example(name: str) -> str:
-    """Return a right call of a name; empty if none is known."""
+    """Return a correct call of a function; empty if none is known."""
     return _EXAMPLES.get(name, "")
 
 
@@ -128,7 +128,7 @@ def _wrong_call(function: Callable[..., Any], arguments: Any, named: dict[str, A
 
 
 def _shown(parameters: list[inspect.Parameter]) -> str:
-    """Return parameters without types, and of many options only that there are some."""
+    """Return parameters without types; many options are shortened to ``...``."""
     options = [
         parameter for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     ]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class RoundLimits(NamedTuple):
-    """What a source scans for one round, at most. A row pays less for Python in larger ones."""
+    """The most that a source scans for one round. Larger rounds cost less Python time a row."""
 
     rows: int
     n_bytes: int
@@ -16,9 +16,9 @@ class RoundLimits(NamedTuple):
 LIVE_ROUND = RoundLimits(65_536, 16 << 20)
 BOUNDED_ROUND = RoundLimits(262_144, 16 << 20)
 REDUCED_ROUND = RoundLimits(2_097_152, 128 << 20)
-"""Of jobs in which rows are aggregated before they go to other ranks."""
+"""For jobs that aggregate rows before the exchange."""
 OVERLAPPING_ROUND = RoundLimits(1_048_576, 128 << 20)
-"""The same where a row counts in several windows, which touch more memory in larger rounds."""
+"""The same for overlapping windows, which touch more memory in larger rounds."""
 
 _OF_ONE_RANK = ("progress", "stall_timeout_s", "stop_grace_s")
 _AT_LEAST_ONE = (
@@ -32,81 +32,80 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "float": ((int, float), "a number of seconds"),
     "str": ((str,), "a text"),
 }
-"""Of each type of an option: what is taken for it, and how that is called."""
+"""Of each annotation: the accepted types, and their name in messages."""
 
 
 def _check_type(name: str, annotation: str, value: Any) -> None:
-    """Raise `TypeError` if an option is of another type than its annotation says."""
+    """Raise `TypeError` if the value of an option does not match its annotation."""
     kind, _, optional = annotation.partition(" | ")
-    taken, called = _KINDS[kind]
+    accepted, description = _KINDS[kind]
     if value is None and optional:
         return
     is_flag = isinstance(value, bool) and kind != "bool"
-    if is_flag or not isinstance(value, taken):
+    if is_flag or not isinstance(value, accepted):
         none = " or None" if optional else ""
-        raise TypeError(f"{name} must be {called}{none}; got {value!r}")
+        raise TypeError(f"{name} must be {description}{none}; got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobConfig:
-    """How a job runs; none of it changes what the job means.
+    """How a job runs. No option changes the meaning of the job.
 
     Attributes
     ----------
     batch_rows : int or None
         Rows that a source scans for one round, on each rank. None: 2,097,152; 262,144 if
-        the job calls functions of yours, for a row may take them long, and checkpoints
-        and stops wait for the end of a round, or if rows cross ranks that nothing has
-        aggregated, for they should still be in the cache when they arrive; 65,536 if a
-        source of the job is live, for results wait for the round, too. Up to half as many
-        more rather than cut what a split has. Operators get them in batches of at most
-        131,072 rows.
+        the job calls functions of yours (they may be slow, and checkpoints and stops wait
+        for the end of a round) or exchanges rows before it aggregates them (they should
+        still be in the cache when they arrive); 65,536 if a source is live (results wait
+        for the round). A round takes up to half as many more rows rather than cut a split.
+        Operators get batches of at most 131,072 rows.
     round_bytes : int or None
-        A bounded source also closes a round that has this many bytes. None: 128 MiB where a
-        round has 2,097,152 rows, else 16 MiB.
+        A bounded source also closes a round at this size. None: 128 MiB with rounds of
+        2,097,152 rows, else 16 MiB.
     linger_s : float
-        A live source closes a round this long after the last one, rows or not.
+        A live source closes a round this long after the last one, with or without rows.
     rounds_in_flight : int
-        K: how many rounds a rank may be ahead of the slowest on an edge.
+        How many rounds a rank may be ahead of the slowest rank on an edge.
     step_bytes : int
-        Bytes that a rank sends in one step of a round, at most.
+        Most bytes that a rank sends in one step of a round.
     receive_bytes : int
-        Bytes that a rank may receive in one step from all others together.
+        Most bytes that a rank receives in one step from all others together.
     shared_memory : bool
-        Let ranks of one host read each other's messages where they lie, instead of having
-        MPI copy them.
+        Let ranks of one host read each other's messages in shared memory, without a copy
+        by MPI.
     stall_timeout_s : float or None
-        End the job when no round completes for so long; None: only say so.
+        End the job if no round completes for this long; None: only warn.
     stop_grace_s : float
-        How long a rank that was asked to stop may be in one call of a function of the job, or
-        all ranks wait for one that does not answer, before the job is ended as it is.
+        After a request to stop: how long a rank may spend in one call of a function of the
+        job, or the ranks may wait for one that does not respond, before the job is aborted.
     abort_timeout_s : float
         How long the ranks may take to agree on a failure before all are killed.
     local_aggregation : bool
-        Aggregate before the exchange where that is possible.
+        Aggregate before the exchange where possible.
     reproducible : bool
-        Make sums, means and variances of floats from all their values, in the order of
-        the values: the same bits on any number of ranks.
+        Compute sums, means and variances of floats from all their values in sorted order:
+        the same bits on any number of ranks.
     progress : bool or None
-        Say how far the job is, on a terminal in one line, about once a second. Elsewhere, as
-        in the log of a batch job, in a line every 10 s; None: every minute.
+        Show a progress line: on a terminal about once a second; elsewhere, as in the log of
+        a batch job, every 10 s; None: every minute there.
     checkpoint_dir : str or None
-        Where checkpoints are; None: none are taken.
+        Directory of the checkpoints; None: no checkpoints.
     scratch_dir : str or None
-        Directory on a disk of the node; checkpoint files are written there, then copied.
+        Directory on a local disk: checkpoint files are written there, then copied.
     checkpoint_interval_s : float
-        Seconds between the beginnings of two checkpoints.
+        Seconds from the start of one checkpoint to the start of the next.
     restore_from : str or None
-        ``"auto"``: the newest checkpoint if there is one; ``"latest"``: there must be
-        one; a path of a checkpoint; None: start afresh.
+        ``"auto"``: the newest checkpoint, if any; ``"latest"``: the newest checkpoint,
+        which must exist; the path of a checkpoint; None: start afresh.
     keep : int
-        How many checkpoints are kept, savepoints apart.
+        How many checkpoints to keep, not counting savepoints.
     allow_dropped_state : bool
-        Go on from a checkpoint although the plan has no place for some of its state.
+        Restore a checkpoint even if the plan has no operator for some of its state.
     on_checkpoint_failure : str
-        ``"continue"`` without a checkpoint that cannot be written, or ``"stop"``.
+        ``"continue"`` if a checkpoint cannot be written, or ``"stop"`` the job.
     stop_after_savepoint : bool
-        Take a savepoint as soon as possible, and stop.
+        Take a savepoint as soon as possible, then stop.
     """
 
     batch_rows: int | None = None
@@ -158,13 +157,13 @@ class JobConfig:
     def round_limits(
         self, *, has_live_source: bool, is_reduced: bool, overlaps: bool = False
     ) -> RoundLimits:
-        """Return what a source of such a job scans for one round."""
+        """Return the limits of a round for the sources of such a job."""
         usual = OVERLAPPING_ROUND if overlaps else REDUCED_ROUND
         usual = usual if is_reduced else BOUNDED_ROUND
         usual = LIVE_ROUND if has_live_source else usual
         return RoundLimits(self.batch_rows or usual.rows, self.round_bytes or usual.n_bytes)
 
     def fingerprint(self) -> str:
-        """Return what all ranks must have in common, as text."""
+        """Return the options that all ranks must share, as text."""
         shared = {k: v for k, v in asdict(self).items() if k not in _OF_ONE_RANK}
         return ", ".join(f"{name}={value!r}" for name, value in sorted(shared.items()))

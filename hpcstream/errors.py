@@ -1,17 +1,17 @@
-"""The errors hpcstream raises on purpose.
+"""The exceptions that hpcstream raises on purpose.
 
 ::
 
     HpcstreamError
     ├── PlanError (ValueError)      the graph cannot run as described; raised before any row is read
-    ├── ConnectorError              a file, table or broker is not what the job was told
-    ├── OverflowInAggregate (OverflowError)   an integer sum left int64
+    ├── ConnectorError              a file, table or broker is not as declared
+    ├── OverflowInAggregate (OverflowError)   an integer sum exceeds int64
     ├── StallError                  no round completed for ``stall_timeout``
-    ├── LauncherError               the launcher and the MPI library do not belong together
+    ├── LauncherError               launcher and MPI library belong to different MPIs
     ├── EarlyExit                   a function of the job called ``sys.exit()``
     └── RemoteError                 another rank failed; its own error is shown there
-    JobStopped (SystemExit)         the job was asked to stop, and did
-    RanksEnded (SystemExit)         all simulated ranks were ended
+    JobStopped (SystemExit)         the job stopped on request
+    RanksEnded (SystemExit)         all simulated ranks were aborted
 
 A wrong argument is a plain `TypeError` or `ValueError` at the call.
 """
@@ -22,7 +22,7 @@ from typing import Any
 
 
 class HpcstreamError(Exception):
-    """Base of all errors that hpcstream raises on purpose."""
+    """Base of the exceptions that hpcstream raises on purpose."""
 
 
 class PlanError(HpcstreamError, ValueError):
@@ -30,28 +30,28 @@ class PlanError(HpcstreamError, ValueError):
 
 
 class ConnectorError(HpcstreamError):
-    """A source or sink found something else than it was told; names file, row and column."""
+    """The data of a source or sink is not as declared; names file, row and column."""
 
 
 class OverflowInAggregate(HpcstreamError, OverflowError):
-    """An integer sum left the range of int64."""
+    """The sum of integers exceeds int64."""
 
 
 class StallError(HpcstreamError):
-    """No round completed for ``stall_timeout``; names the ranks that are missing."""
+    """No round completed for ``stall_timeout``; names the ranks that did not respond."""
 
 
 class LauncherError(HpcstreamError):
-    """The process was started by one MPI's launcher but loaded another MPI's library."""
+    """The launcher of one MPI started the process, which loaded the library of another."""
 
 
 class EarlyExit(HpcstreamError):
-    """A function of the job called ``sys.exit()``: what the job writes is not complete.
+    """A function of the job called ``sys.exit()``: the output of the job is incomplete.
 
     Attributes
     ----------
     exit_status : int
-        That of the process: what the function asked for, but 1 for 0.
+        Exit status of the process: the argument of ``sys.exit()``, but 1 instead of 0.
     """
 
     exit_status: int = 1
@@ -63,25 +63,25 @@ class RemoteError(HpcstreamError):
     Attributes
     ----------
     exit_status : int
-        That of the process: as on the rank that failed.
+        Exit status of the process: that of the rank that failed.
     """
 
     exit_status: int = 1
 
 
 class JobStopped(SystemExit):
-    """The job was asked to stop, and did.
+    """The job stopped on request.
 
     Attributes
     ----------
     code : int
-        Exit status of the process: 75, start again to go on; 130 after Ctrl-C.
+        Exit status of the process: 75, start the job again to continue; 130 after Ctrl-C.
     result : JobResult
-        What the job did until then.
+        The figures of the job until then.
     """
 
     result: Any = None
 
 
 class RanksEnded(SystemExit):
-    """All ranks were ended, where that does not end the process: simulated ones."""
+    """All simulated ranks were aborted, which does not end the process."""

@@ -1,23 +1,22 @@
-"""What the package tells people: loggers, and the only place that writes to the standard streams.
+"""Messages for users: the loggers, and the only module that writes to the standard streams.
 
 ::
 
-    say, warn, ...  --> logger "hpcstream"            what happens, where it goes on from, faults
-    show_progress   --> logger "hpcstream.progress"   how far a job is, in a log a line a minute
-    show_summary    --> logger "hpcstream.summary"    what a job has done
+    say, warn, ...  --> logger "hpcstream"            events, warnings, errors
+    show_progress   --> logger "hpcstream.progress"   the progress line, in a log once a minute
+    show_summary    --> logger "hpcstream.summary"    the result of a job
     show_traceback  --> logger "hpcstream.errors"     errors that Python itself does not show
                           |
-                          +-- somebody's handler, if there is one (of these loggers, or of those
-                          |   above): the program's configuration of `logging` decides
+                          +-- the handlers of the program, if it has any (of these loggers or of
+                          |   their parents): its configuration of `logging` decides
                           +-- else plain lines on standard error
 
-So a program that configures nothing sees plain lines; one that configures `logging` gets the
-records in its own handlers, once, each with the number of the rank (``record.rank``). The first
-message makes the loggers: importing this configures nothing.
+A program that does not configure `logging` sees plain lines; one that does gets each record once,
+in its own handlers, with the number of the rank (``record.rank``). The first message creates the
+loggers: the import configures nothing.
 
-Somebody may have closed the stream, its disk may be full, whoever read it may have gone. None of
-this is a reason to end a job, or to leave something behind that fails when the process ends: what
-cannot be said is not said.
+A stream may be closed, its disk full, its reader gone. None of this ends a job, or fails later
+when the process exits: the message is dropped.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ ERRORS = f"{LOGGER}.errors"
 _RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
 
 _UNUSABLE = (OSError, ValueError, AttributeError)
-"""What a stream raises that is full or broken, closed, or no stream at all."""
+"""Exceptions of a stream that is full, broken, closed, or not a stream."""
 
-_ROOM_S = 5.0
-"""How long a stream that does not block may take to have room again."""
+_WRITABLE_S = 5.0
+"""How long to wait until a non-blocking stream is writable again."""
 
 
-class Speaker:
-    """A standard stream, as it is at the moment of each call.
+class StandardStream:
+    """A standard stream, looked up in `sys` at each call.
 
     Parameters
     ----------
@@ -60,7 +59,7 @@ class Speaker:
         self._name = name
 
     def write(self, text: str) -> int:
-        """Write and flush, if that is possible."""
+        """Write and flush; drop the text if the stream is unusable."""
         stream: TextIO | None = getattr(sys, self._name, None)
         if stream is not None:
             try:
@@ -70,7 +69,7 @@ class Speaker:
         return len(text)
 
     def flush(self) -> None:
-        """Write out what others have left in the stream."""
+        """Flush the buffer of the stream."""
         stream: TextIO | None = getattr(sys, self._name, None)
         if stream is not None:
             try:
@@ -79,58 +78,58 @@ class Speaker:
                 _give_up(self._name, stream, error)
 
     def isatty(self) -> bool:
-        """Return whether a terminal is at its end."""
+        """Return whether the stream is a terminal."""
         try:
             return bool(getattr(sys, self._name).isatty())
         except _UNUSABLE:
             return False
 
 
-ERR = Speaker("stderr")
-OUT = Speaker("stdout")
+ERR = StandardStream("stderr")
+OUT = StandardStream("stdout")
 
 
 def write_out_output() -> None:
-    """Write out what is left in standard output.
+    """Flush standard output.
 
     Raises
     ------
     BrokenPipeError
-        Whoever read it has gone.
+        Its reader has closed the pipe.
     """
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
 def drop_output() -> None:
-    """Have what is left in standard output, and what still comes, go nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    """Discard buffered and later output of standard output."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def say(text: str, level: int = INFO) -> None:
-    """Tell the user something."""
+    """Log a message for the user."""
     _logger(LOGGER).log(level, text, extra=_rank(), stacklevel=2)
 
 
 def warn(text: str) -> None:
-    """Tell the user of something that may not be meant, or that the job gets over."""
+    """Log a warning: something may be unintended, or the job recovered from it."""
     _logger(LOGGER).log(WARNING, text, extra=_rank(), stacklevel=2)
 
 
 def complain(text: str) -> None:
-    """Tell the user of something that ends the job, or leaves out what was asked for."""
+    """Log an error that ends the job, or leaves a request unfulfilled."""
     _logger(LOGGER).log(ERROR, text, extra=_rank(), stacklevel=2)
 
 
 def show_progress(text: str) -> None:
-    """Show how far a job is."""
+    """Show the progress of a job."""
     _logger(PROGRESS).info(text, extra=_rank(), stacklevel=2)
 
 
 def show_summary(text: str) -> None:
-    """Show what a job has done."""
+    """Show the summary of a job."""
     _logger(SUMMARY).info(text, extra=_rank(), stacklevel=2)
 
 
@@ -141,12 +140,12 @@ def show_traceback(error: BaseException) -> None:
 
 
 def shows_progress() -> bool:
-    """Return whether somebody wants to see how far a job is."""
+    """Return whether the progress logger is enabled."""
     return _logger(PROGRESS).isEnabledFor(INFO)
 
 
 def launched_rank(environ: Mapping[str, str] = os.environ) -> int:
-    """Return the number that a launcher gave this process; 0 without one."""
+    """Return the rank that a launcher gave this process; 0 without a launcher."""
     for name in _RANK_VARIABLES:
         if environ.get(name, "").isdecimal():
             return int(environ[name])
@@ -154,14 +153,14 @@ def launched_rank(environ: Mapping[str, str] = os.environ) -> int:
 
 
 class LastResort(logging.Handler):
-    """Writes records to standard error, unless another handler takes them.
+    """Writes records to standard error, unless another handler receives them.
 
-    The lines of `LOGGER` itself begin with its name; a table, a live line or a traceback does not.
+    Lines of `LOGGER` itself start with its name; tables, progress lines and tracebacks do not.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; never fails."""
-        if not _is_taken(record.name):
+        if not _has_other_handler(record.name):
             ERR.write(f"{self.format(record)}\n")
 
     def format(self, record: logging.LogRecord) -> str:
@@ -176,17 +175,17 @@ def _rank() -> dict[str, int]:
 
 @functools.cache
 def _logger(name: str) -> logging.Logger:
-    """Return a logger. The first call says where records go that nobody takes."""
+    """Return a logger. The first call installs `LastResort`."""
     top = logging.getLogger(LOGGER)
-    if not top.handlers:  # else the program has given it its own
+    if not top.handlers:  # else the program has configured it
         top.addHandler(LastResort())
     if top.level == logging.NOTSET:
         top.setLevel(INFO)
     return logging.getLogger(name)
 
 
-def _is_taken(name: str) -> bool:
-    """Return whether a handler of somebody else's gets what is said to a logger."""
+def _has_other_handler(name: str) -> bool:
+    """Return whether a handler other than `LastResort` receives the records of a logger."""
     logger: logging.Logger | None = logging.getLogger(name)
     while logger is not None:
         if not all(isinstance(handler, LastResort) for handler in logger.handlers):
@@ -196,7 +195,7 @@ def _is_taken(name: str) -> bool:
 
 
 def flush() -> None:
-    """Write out what is left in the standard streams."""
+    """Flush the standard streams."""
     OUT.flush()
     ERR.flush()
 
@@ -204,8 +203,8 @@ def flush() -> None:
 def occupy_closed_streams() -> None:
     """Open ``/dev/null`` for each standard stream that is closed.
 
-    Else the next file that is opened, of a job's output perhaps, gets its number, and with it what
-    libraries write there.
+    Otherwise the next file opened, perhaps an output of the job, gets its descriptor, and receives
+    what libraries write to the stream.
     """
     with contextlib.suppress(OSError):
         while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
@@ -214,10 +213,9 @@ def occupy_closed_streams() -> None:
 
 
 def _write(stream: TextIO, text: str, *, is_own: bool) -> None:
-    """Write; past the buffers of a stream that only Python's start has opened.
+    """Write text; to the descriptor directly if the stream is the one that Python opened.
 
-    What cannot be written stays in a buffer, and would be tried again, and fail, at the end of
-    the process.
+    A failed write would stay in the buffer, be tried again when the process exits, and fail there.
     """
     stream.flush()
     if not is_own:
@@ -228,18 +226,18 @@ def _write(stream: TextIO, text: str, *, is_own: bool) -> None:
     while rest:
         try:
             rest = rest[os.write(stream.fileno(), rest) :]
-        except BlockingIOError:  # a terminal that another program has set so
-            if not select.select([], [stream.fileno()], [], _ROOM_S)[1]:
+        except BlockingIOError:  # another program made the terminal non-blocking
+            if not select.select([], [stream.fileno()], [], _WRITABLE_S)[1]:
                 return
 
 
 def _give_up(name: str, stream: TextIO, error: BaseException) -> None:
-    """Do not fail again, at the end of the process, over what a broken stream still holds."""
+    """Discard the buffer of a broken stream, which would fail again when the process exits."""
     if name != "stdout" or not isinstance(error, OSError):
         return
     with contextlib.suppress(*_UNUSABLE):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
         stream.flush()
         complain(f"standard output cannot be written ({error.strerror}): what is printed is lost")

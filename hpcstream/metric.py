@@ -1,7 +1,7 @@
-"""Counters and gauges: what an operator, a source, a sink or an edge declares of itself.
+"""Counters and gauges, declared by operators, sources, sinks and edges.
 
-One line in the class declares one, and it appears in the summary, in the report of each rank and
-in the numbers that ranks exchange while the job runs::
+One line in the class declares a metric. It appears in the summary, in the report of each rank, and
+in the report that ranks exchange while the job runs::
 
     class Deduplicate(Operator):
         duplicates = Counter("duplicates")
@@ -10,9 +10,9 @@ in the numbers that ranks exchange while the job runs::
         def process_batch(self, batch, input_index=0):
             self.duplicates += n_duplicates(batch)
 
-A counter is an ordinary attribute that starts at 0: counting costs an addition a batch. A gauge is
-read only when somebody asks. Operators and edges begin at 0 in each run, and where a snapshot puts
-them; what a source or a sink counts goes on, if its job is run twice.
+A counter is an ordinary attribute that starts at 0: counting costs one addition a batch. A gauge is
+read on demand. Counters of operators and edges start at 0, or at the value of the snapshot, in each
+run; those of sources and sinks continue if a job is run twice.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ OverRanks = Literal["sum", "max"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a metric was at some moment.
+    """The value of a metric at some moment.
 
     Attributes
     ----------
     value : int
     unit : str
-        `BYTES`, or nothing for a number of things.
+        `BYTES`, or empty for a count.
     over_ranks : {"sum", "max"}
-        How it goes together with that of another instance, or rank.
+        How to combine it with the value of another instance or rank.
     """
 
     value: int
@@ -45,7 +45,7 @@ class Measurement:
     over_ranks: OverRanks = "sum"
 
     def plus(self, other: Measurement) -> Measurement:
-        """Return the metric of both together."""
+        """Return the combination of both."""
         together = max if self.over_ranks == "max" else sum
         return replace(self, value=together((self.value, other.value)))
 
@@ -61,7 +61,7 @@ class _Metric:
         self.over_ranks: OverRanks = over_ranks
 
     def value(self, instance: Any) -> int:
-        """Return the number of an instance."""
+        """Return the value of the metric of an instance."""
         raise NotImplementedError
 
     @overload
@@ -73,14 +73,14 @@ class _Metric:
 
 
 class Counter(_Metric):
-    """Something that is counted: an attribute that starts at 0 and is added to.
+    """An attribute that starts at 0 and that the class adds to.
 
     Parameters
     ----------
     name : str
-        As people read it.
+        Shown to users.
     unit : str
-        `BYTES`, or nothing for a number of things.
+        `BYTES`, or empty for a count.
     over_ranks : {"sum", "max"}
     """
 
@@ -92,21 +92,21 @@ class Counter(_Metric):
         self._attribute = attribute
 
     def value(self, instance: Any) -> int:
-        """Return the count; once something was counted it hides this declaration."""
+        """Return the count; the first addition creates an attribute that hides this declaration."""
         return int(vars(instance).get(self._attribute, 0))
 
 
 class Gauge(_Metric):
-    """Something that can be read at any moment.
+    """A value that can be read at any moment.
 
     Parameters
     ----------
     name : str
     of : str
-        The attribute, or method without arguments, that says it; a path such as ``"_store.n"``.
+        The attribute, or method without arguments, to read; a path such as ``"_store.n"``.
     unit : str
     is_peak : bool
-        Of the values that were seen, about ten times a second, the greatest counts.
+        Report the greatest of the values sampled about ten times a second.
     over_ranks : {"sum", "max"}
     """
 
@@ -124,18 +124,18 @@ class Gauge(_Metric):
         self.is_peak = is_peak
 
     def value(self, instance: Any) -> int:
-        """Return what it is now."""
+        """Return the current value."""
         found = self._read(instance)
         return int(found() if callable(found) else found)
 
 
 class MetricsOf:
-    """Declares that what another object declares counts as this one's.
+    """Includes the metrics of another object.
 
     Parameters
     ----------
     of : str
-        The attribute that is the other object.
+        The attribute that holds the object.
     """
 
     def __init__(self, of: str) -> None:
@@ -144,7 +144,7 @@ class MetricsOf:
 
 @functools.cache
 def declared(kind: type) -> tuple[_Metric, ...]:
-    """Return the metrics that a class and those above it declare, the topmost first."""
+    """Return the metrics that a class and its bases declare, those of the bases first."""
     found: dict[str, _Metric] = {}
     for base in reversed(kind.__mro__):
         found |= {name: value for name, value in vars(base).items() if isinstance(value, _Metric)}
@@ -153,7 +153,7 @@ def declared(kind: type) -> tuple[_Metric, ...]:
 
 @functools.cache
 def _inner(kind: type) -> tuple[MetricsOf, ...]:
-    """Return the declarations of a class, and those above it, of other objects that count."""
+    """Return the `MetricsOf` declarations of a class and its bases."""
     return tuple(
         value
         for base in kind.__mro__
@@ -163,7 +163,7 @@ def _inner(kind: type) -> tuple[MetricsOf, ...]:
 
 
 def _values(part: object) -> Iterator[tuple[_Metric, int]]:
-    """Yield the metrics of a part, and of what counts as its own, with their values."""
+    """Yield the metrics of a part, and of the objects it includes, with their values."""
     kind: type = type(part)
     for metric in declared(kind):
         yield metric, metric.value(part)
@@ -172,12 +172,12 @@ def _values(part: object) -> Iterator[tuple[_Metric, int]]:
 
 
 def measure(*parts: object, peaks: Mapping[str, int] | None = None) -> dict[str, Measurement]:
-    """Return the metrics of parts by name, those of one name together.
+    """Return the metrics of parts by name; equal names are combined.
 
     Parameters
     ----------
     peaks : mapping, optional
-        The greatest values that were seen of some, by name: the least that these count.
+        The peaks sampled so far, by name.
     """
     values: list[tuple[str, Measurement]] = []
     for part in parts:
@@ -190,7 +190,7 @@ def measure(*parts: object, peaks: Mapping[str, int] | None = None) -> dict[str,
 
 
 def together(measured: Iterable[tuple[str, Measurement]]) -> dict[str, Measurement]:
-    """Return measurements by name, those of one name together."""
+    """Return measurements by name; equal names are combined."""
     found: dict[str, Measurement] = {}
     for name, measurement in measured:
         found[name] = found[name].plus(measurement) if name in found else measurement
@@ -198,7 +198,7 @@ def together(measured: Iterable[tuple[str, Measurement]]) -> dict[str, Measureme
 
 
 def note_peaks(part: object, peaks: dict[str, int]) -> None:
-    """Take down what the gauges of a part say whose greatest value counts."""
+    """Sample the gauges of a part that report a peak."""
     for metric, value in _values(part):
         if metric.is_peak:
             peaks[metric.name] = max(peaks.get(metric.name, 0), value)

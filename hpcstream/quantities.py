@@ -1,4 +1,4 @@
-"""Numbers with units as people read them."""
+"""Numbers with units, as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def format_span(seconds: float) -> str:
-    """Return a length of time in the greatest unit it fills: ``4.2 s``, ``3.1 h``, ``12 d``."""
+    """Return a length of time in its largest unit: ``4.2 s``, ``3.1 h``, ``12 d``."""
     for length, name in _SPANS:
         if abs(seconds) >= length:
             amount = seconds / length
@@ -16,7 +16,7 @@ def format_span(seconds: float) -> str:
 
 
 def format_count(value: float) -> str:
-    """Return a count with three digits or so: ``812``, ``34.5 M``."""
+    """Return a count with about three digits: ``812``, ``34.5 M``."""
     for factor, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
             return f"{value / factor:.1f} {name}"
@@ -24,7 +24,7 @@ def format_count(value: float) -> str:
 
 
 def format_bytes(value: float) -> str:
-    """Return a number of bytes in the greatest unit it fills: ``512 B``, ``1.5 GiB``."""
+    """Return a number of bytes in its largest unit: ``512 B``, ``1.5 GiB``."""
     amount, power = value, 0
     while round(amount, 1) >= 1024 and power < len(_UNITS) - 1:
         amount, power = amount / 1024, power + 1

@@ -1,8 +1,8 @@
-"""Keys by which things are found again: in a checkpoint, in a later version, on another rank.
+"""Stable keys: they identify a thing in a checkpoint, in a later version, on another rank.
 
-A key is plain data: texts, numbers, and lists and mappings of these. It never holds what is
-written for people (``describe()``, ``repr``, a label of a plan), which may change at any time,
-nor a memory address, which differs between ranks and runs.
+A key is plain data: strings, numbers, and lists and mappings of these. It never contains text for
+people (``describe()``, ``repr``, a label of a plan), which may change at any time, nor a memory
+address, which differs between ranks and runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow as pa
 Key: TypeAlias = "bool | int | float | str | Sequence[Key] | Mapping[str, Key] | None"
 
 _VALUES_SPELLED_OUT = 16
-"""More values of an array stand in a key as a digest."""
+"""An array with more values enters a key as a digest."""
 
 
 def key_text(key: Key) -> str:
@@ -29,8 +29,8 @@ def key_text(key: Key) -> str:
 def function_name(function: Callable[..., Any]) -> str:
     """Return the qualified name of a function of the user.
 
-    Of a `functools.partial` that of the function inside, of an object that can be called
-    that of its type.
+    For a `functools.partial`, that of the wrapped function; for a callable object, that of its
+    type.
     """
     while isinstance(function, functools.partial | functools.partialmethod):
         function = function.func

@@ -78,7 +78,7 @@ class Job(Dataflow, FileReading):
             raise ValueError(f"Job({name!r}): needs a name")
         super().__init__(name)
 
-    if not TYPE_CHECKING:  # or every name would be one, of any type
+    if not TYPE_CHECKING:  # else type checkers would accept every name
 
         def __getattr__(self, name: str) -> Any:
             raise AttributeError(missing_attribute("Job", name, dir(type(self))))

@@ -59,7 +59,7 @@ class Stream(RowTransforms, FileWriting):
     _node: Node
     _ranks: tuple[int, ...] | None = None
 
-    if not TYPE_CHECKING:  # or every name would be one, of any type
+    if not TYPE_CHECKING:  # else type checkers would accept every name
 
         def __getattr__(self, name: str) -> Any:
             node = self.__dict__.get("_node")
@@ -276,7 +276,7 @@ class KeyedStream:
             raise PlanError(f"key_by{columns}: a column is named twice")
         return cls(stream, columns)
 
-    if not TYPE_CHECKING:  # or every name would be one, of any type
+    if not TYPE_CHECKING:  # else type checkers would accept every name
 
         def __getattr__(self, name: str) -> Any:
             raise AttributeError(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from hpcstream.errors import HpcstreamError
 from hpcstream.exchange.communicator import complete
-from hpcstream.launch.early_signals import ended_by_signals
-from hpcstream.launch.kernel_cache import Meter, compile_shares, shared_out
+from hpcstream.launch.early_signals import stopped_by_signals
+from hpcstream.launch.kernel_cache import CompileProgress, balanced_shares, compile_shares
 from hpcstream.log import say
 
 _PROBE_BYTES = 1 << 16
@@ -30,7 +30,7 @@ def compile_all(options: argparse.Namespace) -> int:
             f"--to {options.to}: kernels cannot be kept there: it cannot be written, or the "
             f"{goal.name} in it belongs to another user, or others can write to it"
         )
-    with ended_by_signals(
+    with stopped_by_signals(
         has_checkpoints=False, before_what="all kernels were compiled; those that were are kept"
     ) as early:
         _compile_into(goal)
@@ -53,10 +53,10 @@ def _compile_into(goal: Path) -> None:
     started_s = time.monotonic()
     missing = kernels.not_compiled()
     if missing:
-        meter = Meter(say)
-        meter.begin()
-        own, *others = shared_out(missing, len(os.sched_getaffinity(0)))
-        complete(compile_shares(own, others, meter.look))
+        progress = CompileProgress(say)
+        progress.begin()
+        own, *others = balanced_shares(missing, len(os.sched_getaffinity(0)))
+        complete(compile_shares(own, others, progress.look))
     n_bytes = sum(path.stat().st_size for path in goal.rglob("*") if path.is_file())
     n_all, seconds = len(kernels.FAMILIES), time.monotonic() - started_s
     left = kernels.not_compiled()

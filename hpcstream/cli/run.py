@@ -25,7 +25,7 @@ from hpcstream.environment import (
 )
 from hpcstream.errors import LauncherError
 from hpcstream.launch import crowding, mpiexec
-from hpcstream.launch.early_signals import ended_by_signals, leave_signals_alone
+from hpcstream.launch.early_signals import restore_default_signals, stopped_by_signals
 from hpcstream.launch.restarts import Policy, run_to_the_end
 from hpcstream.launch.supervise import Ended, supervise
 from hpcstream.log import ERR, flush, say, warn
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         extra[CHECKPOINT_DIR] = directory
     status = 0
     with (
-        ended_by_signals(has_checkpoints=bool(directory)) as early,
+        stopped_by_signals(has_checkpoints=bool(directory)) as early,
         _for_all_ranks(program, options.ranks) as program,
     ):
         if options.restarts or options.shrink:
@@ -132,7 +132,7 @@ def start(
     environ = {**os.environ, **(extra or {})}
     if ranks == 1:
         flush()
-        leave_signals_alone()
+        restore_default_signals()
         os.execve(program[0], list(program), environ)
     ended = _supervised(program, ranks, launcher, environ)
     return _try_again(ended) if environ.get(CHECKPOINT_DIR) else ended.status
@@ -153,7 +153,7 @@ def _launch(program: Sequence[str], ranks: int, wanted: str, environ: dict[str, 
     several = mpiexec.uses_several_hosts(launcher, environ)
     if not several and not environ.get(OVERSUBSCRIBE):
         cores = mpiexec.count_cores()
-        crowding.refuse_crowd(ranks, cores, crowding.free_memory(), crowding.ask_at_terminal)
+        crowding.refuse_crowding(ranks, cores, crowding.free_memory(), crowding.ask_at_terminal)
         os.environ[OVERSUBSCRIBE] = "1"  # a restart does not ask again
     if mpiexec.names_hosts(launcher):
         slots = max(slots, ranks)  # whether they are crowded there is not known

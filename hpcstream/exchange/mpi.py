@@ -20,8 +20,8 @@ import mpi4py
 from hpcstream.errors import PlanError
 from hpcstream.exchange.communicator import NOTE_BYTES, Communicator, Request
 from hpcstream.log import flush
-from hpcstream.process import farewell
-from hpcstream.process.farewell import World
+from hpcstream.process import exit_notice
+from hpcstream.process.exit_notice import World
 from hpcstream.process.launcher_facts import check_before_start
 
 _STARTS = mpi4py.rc.initialize and "mpi4py.MPI" not in sys.modules
@@ -218,18 +218,18 @@ def _duplicate(comm: MPI.Intracomm) -> MPI.Intracomm:
     if size == 1:
         return comm.Dup()
     members = comm.Get_group().Translate_ranks(range(size), MPI.COMM_WORLD.Get_group())
-    vigil = farewell.Vigil(world(), set(members))
+    watch = exit_notice.ExitWatch(world(), set(members))
     duplicate, request = comm.Idup()
     wait_s = _FIRST_WAIT_S
     while not request.Test():
-        vigil.look()
+        watch.look()
         time.sleep(wait_s)
         wait_s = min(1.5 * wait_s, _LONGEST_WAIT_S)
     return duplicate
 
 
 class _World:
-    """`hpcstream.process.farewell.World` over ``COMM_WORLD``."""
+    """`hpcstream.process.exit_notice.World` over ``COMM_WORLD``."""
 
     comm: MPI.Intracomm | None = None
     """For exit messages of all ranks; made when all of them run a job together."""
@@ -247,15 +247,15 @@ class _World:
         if cls.comm is None and everybody and comm.Get_size() > 1:
             cls.comm = _duplicate(comm)
 
-    def tell(self, status: int) -> None:
+    def notify_exit(self, status: int) -> None:
         if self.comm is None:
             return
         self._said = np.array([status], dtype=np.int64)
-        for rank in farewell.listeners(self.size):
+        for rank in exit_notice.listeners(self.size):
             if rank != self.rank:
                 self._sent.append(self.comm.Isend([self._said, MPI.INT64_T], dest=rank))
 
-    def who_left(self) -> dict[int, int] | None:
+    def exited_ranks(self) -> dict[int, int] | None:
         if self.comm is None:
             return None
         status = MPI.Status()

@@ -87,7 +87,7 @@ class Expression(Aggregating):
         self._alias = alias
         self._bound: tuple[tuple[pa.Schema, Bound], ...] = ()
 
-    if not TYPE_CHECKING:  # or every name would be one, of any type
+    if not TYPE_CHECKING:  # else type checkers would accept every name
 
         def __getattr__(self, name: str) -> Any:
             raise AttributeError(missing_attribute("Expression", name, dir(type(self))))

@@ -24,7 +24,7 @@ class StringFunctions(Generic[E]):
     def __init__(self, apply: Callable[..., E]) -> None:
         self._apply = apply
 
-    if not TYPE_CHECKING:  # or every name would be one, of any type
+    if not TYPE_CHECKING:  # else type checkers would accept every name
 
         def __getattr__(self, name: str) -> Any:
             raise AttributeError(missing_attribute("StringFunctions", name, dir(type(self))))
@@ -119,7 +119,7 @@ class TimeFunctions(Generic[E]):
     def __init__(self, apply: Callable[..., E]) -> None:
         self._apply = apply
 
-    if not TYPE_CHECKING:  # or every name would be one, of any type
+    if not TYPE_CHECKING:  # else type checkers would accept every name
 
         def __getattr__(self, name: str) -> Any:
             raise AttributeError(missing_attribute("TimeFunctions", name, dir(type(self))))

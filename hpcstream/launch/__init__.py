@@ -1,1 +1,1 @@
-"""Starts and supervises the ranks of a job, restarts it, and compiles kernels before it."""
+"""Starts, supervises and restarts the ranks of a job, and compiles its kernels."""

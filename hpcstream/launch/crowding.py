@@ -1,4 +1,4 @@
-"""How many ranks one host holds: more than that are started only if it is meant so."""
+"""Refuses more ranks on a host than it can hold, unless the user confirms."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _OWN_GROUP = Path("/proc/self/cgroup")
 _MIB = 1 << 20
 
 
-def refuse_crowd(
+def refuse_crowding(
     ranks: int, cores: int, free_bytes: int | None, ask: Callable[[str], bool]
 ) -> None:
-    """Refuse more ranks than a host holds, unless the user says that they are meant.
+    """Refuse more ranks than a host can hold, unless the user confirms.
 
     Raises
     ------
     LauncherError
-        There are too many, and the answer is no.
+        There are too many, and the user does not confirm.
     """
     reason = why_too_many(ranks, cores, free_bytes)
     if reason and not ask(reason):
         raise LauncherError(
-            f"-n {ranks}: {reason}; --oversubscribe, or {OVERSUBSCRIBE}=1, starts them all the same"
+            f"-n {ranks}: {reason}; --oversubscribe, or {OVERSUBSCRIBE}=1, starts them anyway"
         )
 
 
 def why_too_many(ranks: int, cores: int, free_bytes: int | None) -> str | None:
-    """Return why a host does not hold so many ranks; None if it does."""
+    """Return why a host cannot hold so many ranks; None if it can."""
     if ranks > RANKS_A_CORE * cores:
         return (
             f"{ranks} ranks on {cores} core{'s' if cores > 1 else ''} are more than "
@@ -53,17 +53,17 @@ def why_too_many(ranks: int, cores: int, free_bytes: int | None) -> str | None:
 
 
 def ask_at_terminal(reason: str) -> bool:
-    """Ask the user, if there is one at a terminal; else the answer is no."""
+    """Ask for confirmation at a terminal; without one, return False."""
     if sys.stdin is None or not sys.stdin.isatty() or not ERR.isatty():
         return False
-    ERR.write(f"hpcstream: {reason}. Start them all the same? [y/N] ")
+    ERR.write(f"hpcstream: {reason}. Start them anyway? [y/N] ")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def free_memory(
     meminfo: Path = _MEMINFO, groups: Path = _CGROUPS, own_group: Path = _OWN_GROUP
 ) -> int | None:
-    """Return the bytes that processes may still take: of the machine, and of this control group."""
+    """Return the free memory in bytes, of the machine and of this control group."""
     found = [_available(meminfo), *_left_in_groups(groups, own_group)]
     return min((limit for limit in found if limit is not None), default=None)
 
@@ -76,14 +76,14 @@ def _available(meminfo: Path) -> int | None:
 
 
 def _left_in_groups(groups: Path, own_group: Path) -> list[int | None]:
-    """Return what is left in the control group of this process, and in those around it."""
+    """Return the memory left in the control group of this process, and in its parents."""
     name = _read(own_group).strip().rpartition("::")[2].lstrip("/")
     folder = groups / name if (groups / name).is_dir() else groups
     left: list[int | None] = []
     while folder == groups or groups in folder.parents:
         left.append(_left(folder, "memory.max", "memory.current", "inactive_file"))
         folder = folder.parent
-    old = groups / "memory"  # the first version of control groups
+    old = groups / "memory"  # cgroup v1
     names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
     return [*left, _left(old, *names)]
 

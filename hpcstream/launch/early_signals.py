@@ -1,4 +1,4 @@
-"""Signals that ask to stop before there is a job to be asked."""
+"""Signals that request a stop before the job has started."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 
 
 class _StoppedEarly(BaseException):
-    """A signal that came before the job's launcher was there to take it."""
+    """A signal arrived before the launcher of the job could handle it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -22,16 +22,16 @@ class _StoppedEarly(BaseException):
 
 
 class Early:
-    """Whether the job was stopped before it began; ``status`` is the exit status then."""
+    """``status``: the exit status if the job was stopped before it started, else 0."""
 
     status = 0
 
 
 @contextmanager
-def ended_by_signals(
-    *, has_checkpoints: bool, before_what: str = "the job had begun"
+def stopped_by_signals(
+    *, has_checkpoints: bool, before_what: str = "the job started"
 ) -> Iterator[Early]:
-    """End what is done inside by the first signal, as long as nobody else handles it."""
+    """End the block at the first signal, unless other code handles it."""
     early = Early()
     before = {}
     for number in STOP_SIGNALS:
@@ -49,8 +49,8 @@ def ended_by_signals(
             signal.signal(number, handler)
 
 
-def leave_signals_alone() -> None:
-    """Put the handlers back that a program has when it starts; before it takes our place."""
+def restore_default_signals() -> None:
+    """Restore the default handlers, before another program replaces this one (``exec``)."""
     for number in STOP_SIGNALS:
         if signal.getsignal(number) is _stop:
             usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL

@@ -1,8 +1,8 @@
-"""Compiles the kernels once a host, before the first round, and says how far it is.
+"""Compiles the kernels once a host, before the first round, and reports the progress.
 
-Numba keeps compiled kernels on disk (`hpcstream.kernels.cache`). When there are
-none for this version, the ranks of a host share the families out, instead of
-each compiling all of them in the first rounds; cores without a rank help.
+Numba caches compiled kernels on disk (`hpcstream.kernels.cache`). If the cache has none for this
+version, the ranks of a host divide the kernel families, instead of each compiling all of them in
+the first rounds; cores without a rank help.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, gather_bytes
 from hpcstream.log import say
 
-_SAY_EVERY_S = 3.0
+_REPORT_EVERY_S = 3.0
 _HELP = "import sys; from hpcstream.kernels import warm_up; warm_up(sys.argv[1:])"
 
 
 def compile_kernels(comm: Communicator) -> Generator[None]:
-    """Have every kernel family compiled on each host. Collective; yields while waiting.
+    """Compile every kernel family on each host. Collective; yields while waiting.
 
     Raises
     ------
     Exception
-        What failed here, or `RemoteError`: no rank waits for one that could not compile.
+        The error of this rank, or `RemoteError`: no rank waits for one that cannot compile.
     """
     missing: list[str] = []
     error = None
@@ -46,15 +46,17 @@ def compile_kernels(comm: Communicator) -> Generator[None]:
     if not any(view["missing"] for view in views):
         return
     started_s = time.monotonic()
-    meter = Meter(say if comm.rank == 0 else _say_nothing)
-    meter.begin()
+    progress = CompileProgress(say if comm.rank == 0 else _discard)
+    progress.begin()
     neighbours = [r for r, view in enumerate(views) if view["host"] == views[comm.rank]["host"]]
     wanted = {family for r in neighbours for family in views[r]["missing"]}
-    place, n_ranks = neighbours.index(comm.rank), len(neighbours)
+    local_rank, n_ranks = neighbours.index(comm.rank), len(neighbours)
     n_shares = max(n_ranks, *(views[r]["cores"] for r in neighbours))
-    shares = shared_out(wanted, n_shares)
+    shares = balanced_shares(wanted, n_shares)
     try:
-        yield from compile_shares(shares[place], shares[n_ranks + place :: n_ranks], meter.look)
+        yield from compile_shares(
+            shares[local_rank], shares[n_ranks + local_rank :: n_ranks], progress.look
+        )
     except Exception as failure:
         error = failure
     yield from raise_together(error, comm)
@@ -68,8 +70,8 @@ def _missing() -> list[str]:
     return [] if os.environ.get("NUMBA_DISABLE_JIT") == "1" else list(kernels.not_compiled())
 
 
-def shared_out(families: Iterable[str], n_shares: int) -> list[list[str]]:
-    """Deal families so that all shares take about as long: the longest first, to the least."""
+def balanced_shares(families: Iterable[str], n_shares: int) -> list[list[str]]:
+    """Divide families into shares of about equal cost: the most expensive first, greedily."""
     from hpcstream.kernels import COSTS, OTHER_COST
 
     loads: list[tuple[float, int]] = [(0.0, number) for number in range(n_shares)]
@@ -84,15 +86,15 @@ def shared_out(families: Iterable[str], n_shares: int) -> list[list[str]]:
 def compile_shares(
     own: Sequence[str], others: Sequence[Sequence[str]], look: Callable[[], None]
 ) -> Generator[None]:
-    """Compile one share here and others in processes beside; yields between families.
+    """Compile one share here and the others in child processes; yields between families.
 
     Parameters
     ----------
     own : sequence of str
     others : sequence of sequence of str
-        A process each, unless it is empty; compiled here where none can be started.
+        One process each, unless empty; compiled here if no process can be started.
     look : callable
-        Called now and then.
+        Called periodically.
     """
     from hpcstream import kernels
 
@@ -101,7 +103,7 @@ def compile_shares(
         for share in filter(None, others):
             try:
                 helpers.append((share, _helper(share)))
-            except OSError:  # a limit of processes
+            except OSError:  # a limit on processes
                 here += share
         for family in here:
             kernels.warm_up([family])
@@ -113,7 +115,7 @@ def compile_shares(
                 time.sleep(0.02)
                 yield
             left = set(kernels.not_compiled()).intersection(share)
-            kernels.warm_up(sorted(left))  # what the process could not
+            kernels.warm_up(sorted(left))  # what the process failed to compile
     finally:
         for _, process in helpers:
             process.kill()
@@ -127,38 +129,38 @@ def _helper(families: Sequence[str]) -> subprocess.Popen[bytes]:
     )
 
 
-class Meter:
-    """Says how many families are compiled on this host, every few seconds.
+class CompileProgress:
+    """Reports how many families are compiled on this host, every few seconds.
 
     Parameters
     ----------
-    tell : callable
-        Takes the text.
+    report : callable
+        Called with the text.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
-        self._told_s = time.monotonic()
-        self._n_told = -1
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._reported_s = time.monotonic()
+        self._n_reported = -1
 
     def begin(self) -> None:
-        """Say that compiling begins."""
-        self._tell("compiling the kernels for this machine, once; about half a minute ...")
+        """Report the start."""
+        self._report("compiling the kernels for this machine, once; about half a minute ...")
 
     def look(self) -> None:
-        """Say how far it is, if that has changed and a few seconds have passed."""
+        """Report progress, if there is any and a few seconds have passed."""
         now_s = time.monotonic()
-        if now_s < self._told_s + _SAY_EVERY_S:
+        if now_s < self._reported_s + _REPORT_EVERY_S:
             return
         from hpcstream import kernels
 
         n_all = len(kernels.FAMILIES)
         n_done = n_all - len(kernels.not_compiled())
-        self._told_s = now_s
-        if n_done != self._n_told:
-            self._n_told = n_done
-            self._tell(f"compiling: {n_done} of {n_all} families of kernels are done")
+        self._reported_s = now_s
+        if n_done != self._n_reported:
+            self._n_reported = n_done
+            self._report(f"compiling: {n_done} of {n_all} kernel families are done")
 
 
-def _say_nothing(_: str) -> None:
-    """Leave it to rank 0."""
+def _discard(_: str) -> None:
+    """Leave the report to rank 0."""

@@ -1,6 +1,6 @@
-"""Find the launcher that fits the MPI library, and say how to call it.
+"""Finds the launcher that matches the MPI library, and builds its command line.
 
-Nothing here starts MPI in this process: the library is asked in a child.
+Starts no MPI in this process: a child process queries the library.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Launcher:
     version : str
         Name and number, for messages.
     options : tuple of str
-        The user's own options; where there are any, ours for placement are left out.
+        Options of the user; they replace the placement options of hpcstream.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class Launcher:
 
 
 def library_version(python: str = sys.executable) -> str:
-    """Return what the MPI library that mpi4py will load says of itself.
+    """Return the version string of the MPI library that mpi4py will load.
 
     Raises
     ------
@@ -88,12 +88,12 @@ def find_launcher(wanted: str, library: str, environ: Mapping[str, str]) -> Laun
         The MPI library's version string; ``auto`` takes the first launcher of the same MPI, looking
         beside the running Python before ``PATH``.
     environ : mapping
-        Where ``PATH`` comes from.
+        Provides ``PATH``.
 
     Raises
     ------
     LauncherError
-        There is none, or it belongs to another MPI than the library.
+        There is none, or it does not match the library.
     """
     if wanted != "auto":
         return _named_launcher(wanted, library, environ)
@@ -110,7 +110,7 @@ def find_launcher(wanted: str, library: str, environ: Mapping[str, str]) -> Laun
 
 
 def identify(path: Path, options: Sequence[str] = ()) -> Launcher:
-    """Return a launcher with the MPI that it says it belongs to."""
+    """Return a launcher with its MPI, as ``--version`` reports it."""
     try:
         asked = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -134,9 +134,8 @@ def command(
 ) -> list[str]:
     """Return the command line that runs a program on a number of ranks.
 
-    With more ranks than slots the ranks share cores and are not bound;
-    else each is bound to a NUMA node, so that its memory stays near, and the nodes get
-    ranks in turn, so that none is left out.
+    With more ranks than slots the ranks share cores and are not bound; otherwise each is bound to
+    a NUMA node, which keeps its memory local, and ranks are distributed round-robin over the nodes.
     """
     placement = [] if launcher.options else _placement(launcher.mpi, crowded=ranks > slots)
     passed = [word for name in passed_on for word in ("-x", name)]
@@ -144,7 +143,7 @@ def command(
 
 
 def names_hosts(launcher: Launcher) -> bool:
-    """Whether the user's options for a launcher say on which hosts ranks are."""
+    """Whether the options of the user name the hosts of the ranks."""
     return any(word.split("=")[0] in _HOST_OPTIONS for word in launcher.options)
 
 
@@ -154,23 +153,23 @@ def uses_several_hosts(launcher: Launcher, environ: Mapping[str, str]) -> bool:
 
 
 def passed_on(launcher: Launcher, environ: Mapping[str, str]) -> list[str]:
-    """Return the variables that Open MPI's launcher has to be told to take to other hosts.
+    """Return the variables to forward to other hosts with Open MPI's launcher.
 
-    MPICH's takes all.
+    MPICH's launcher forwards all.
     """
     if launcher.mpi != OPEN_MPI or not uses_several_hosts(launcher, environ):
         return []
-    told = {
+    forwarded = {
         name.partition("=")[0]
         for option, name in zip(launcher.options, launcher.options[1:], strict=False)
         if option == "-x"
     }
     names = (n for n in environ if n.startswith(_PASSED_ON) or n in _PASSED_ON_ALONE)
-    return sorted(set(names) - told)
+    return sorted(set(names) - forwarded)
 
 
 def environment(launcher: Launcher, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for a launcher: what it needs here, unless the user set it."""
+    """Return the environment of a launcher: required settings, unless the user set them."""
     ours: dict[str, str] = {}
     if launcher.mpi == OPEN_MPI:
         if os.geteuid() == 0:
@@ -181,7 +180,7 @@ def environment(launcher: Launcher, environ: Mapping[str, str]) -> dict[str, str
 
 
 def count_slots(environ: Mapping[str, str]) -> int:
-    """Return how many ranks fit without sharing a core: the allocation's, else this machine's."""
+    """Return how many ranks fit without sharing cores: in the allocation, else on this host."""
     tasks = environ.get("SLURM_NTASKS", "")
     if may_use_several_hosts(environ) and tasks.isdecimal():
         return int(tasks)
@@ -190,7 +189,7 @@ def count_slots(environ: Mapping[str, str]) -> int:
 
 
 def count_cores() -> int:
-    """Count the ranks for which there is a core: threads of one count once, and a quota counts."""
+    """Count the cores: hardware threads count once, and a CPU quota limits the number."""
     return read_host_share().cores(os.sched_getaffinity(0))
 
 
@@ -222,7 +221,7 @@ def _named_launcher(wanted: str, library: str, environ: Mapping[str, str]) -> La
     if not _fits(launcher, library):
         raise LauncherError(
             f"launcher {program} is {launcher.version}, but mpi4py loads {short_version(library)}; "
-            "launcher and library must be of the same MPI; leave out --launcher to have one found"
+            "launcher and library must belong to the same MPI; omit --launcher to find one"
         )
     return launcher
 

@@ -1,7 +1,7 @@
-"""Start a job again when it dies, from its newest checkpoint, until it is finished.
+"""Restarts a job that died, from its newest checkpoint, until it is finished.
 
-Whether a job is finished is what its checkpoint directory says, never the exit
-status of a launcher: some return 0 after a host was lost.
+The checkpoint directory tells whether a job is finished, never the exit status of a launcher: some
+return 0 after a host was lost.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from hpcstream.launch.supervise import Ended
 from hpcstream.log import complain, say, warn
 from hpcstream.process.stop_signals import TRY_AGAIN
 
-TRIES_AT_ONE_PLACE = 3
-"""Starts that may die without a new checkpoint before the job is given up."""
-ERRORS_AT_ONE_PLACE = 2
-"""The same for starts that end with an error of the job: it will come again."""
+DEATHS_WITHOUT_PROGRESS = 3
+"""How often a job may die without a new checkpoint in between."""
+ERRORS_WITHOUT_PROGRESS = 2
+"""The same for errors of the job, which will occur again."""
 
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 _ERROR = 1
 _ASKED_TO_STOP = (TRY_AGAIN, 129, 130, 143)
 _WARNED = 128 + signal.SIGUSR2
-"""Warned of the limit before the ranks could take a checkpoint: go on from the newest, later."""
+"""The batch system warned of the limit before the ranks could take a checkpoint."""
 
 StartOnce = Callable[[int], Ended]
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How a job is started again.
+    """How to restart a job.
 
     Attributes
     ----------
     restarts : int
-        How often at most.
+        Most restarts.
     shrink : bool
-        With one rank less each time: for a machine that has lost some.
+        One rank less each time: for a machine that loses nodes.
     """
 
     restarts: int
@@ -57,20 +57,20 @@ def run_to_the_end(
     policy: Policy,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Run a job, again if need be, until it is finished; return its exit status.
+    """Run a job until it is finished, with restarts; return its exit status.
 
     Parameters
     ----------
     start : callable
         ``start(ranks)`` runs the job once and returns how it ended.
     directory : str or callable
-        The job's checkpoint directory; a function is asked each time, for the script may name it
-        itself: None as long as it has not.
+        The checkpoint directory of the job, or a function that returns it: the script may name
+        the directory; None until then.
     """
     store = _Checkpoints(directory)
-    deaths, at_one_place, began = 0, 0, time.monotonic()
+    deaths, without_progress, began = 0, 0, time.monotonic()
     while True:
-        attempts, place = store.attempts(), store.newest()
+        attempts, before = store.attempts(), store.newest()
         ended = start(ranks)
         status = ended.status
         newest = store.newest()
@@ -81,15 +81,15 @@ def run_to_the_end(
         if status in _ASKED_TO_STOP or (newest is not None and newest.finished):
             return status
         if ended.asked or status == _WARNED:
-            return _cut_short(status, newest, place)
-        at_one_place = at_one_place + 1 if _number(newest) == _number(place) else 1
-        why = _why_not(status, at_one_place, newest, deaths, policy)
+            return _cut_short(status, newest, before)
+        without_progress = without_progress + 1 if _number(newest) == _number(before) else 1
+        why = _why_not(status, without_progress, newest, deaths, policy)
         if why:
             complain(f"giving up: {why}; the last exit status was {status}")
             return status or 1
         deaths += 1
         ranks = max(1, ranks - 1) if policy.shrink else ranks
-        wait_s = min(_FIRST_WAIT_S * 2 ** (at_one_place - 1), _LONGEST_WAIT_S)
+        wait_s = min(_FIRST_WAIT_S * 2 ** (without_progress - 1), _LONGEST_WAIT_S)
         warn(
             f"the job ended with status {status}, unfinished; restart {deaths} of "
             f"{policy.restarts} on {ranks} rank{'s' if ranks > 1 else ''} from "
@@ -98,32 +98,34 @@ def run_to_the_end(
         sleep(wait_s)
 
 
-def _cut_short(status: int, newest: Manifest | None, place: Manifest | None) -> int:
-    """Return the status of a job that was told to stop and died before its last checkpoint.
+def _cut_short(status: int, newest: Manifest | None, before: Manifest | None) -> int:
+    """Return the status of a job that was asked to stop and died before its last checkpoint.
 
-    At a time limit the launcher is told as well, and returns 1 as after an error of the job. An
-    error would come again, so that a job which has moved on meanwhile is worth another start.
+    At a time limit the launcher is signalled as well, and returns 1 as after an error of the job.
+    An error would occur again, so a job that has made progress is worth another start.
     """
-    if status == _ERROR and _number(newest) == _number(place):
+    if status == _ERROR and _number(newest) == _number(before):
         return status
-    say(f"told to stop, it ended before a last checkpoint: to go on from {_shown(newest)}")
+    say(f"asked to stop, the job ended before a last checkpoint; it resumes from {_shown(newest)}")
     return TRY_AGAIN
 
 
 def _why_not(
-    status: int, at_one_place: int, newest: Manifest | None, deaths: int, policy: Policy
+    status: int, without_progress: int, newest: Manifest | None, deaths: int, policy: Policy
 ) -> str | None:
-    if status == _ERROR and at_one_place >= ERRORS_AT_ONE_PLACE:
-        return f"the job failed again at the same place, after {_shown(newest)}, see above why"
-    if at_one_place >= TRIES_AT_ONE_PLACE:
-        return f"the job died {at_one_place} times at the same place, after {_shown(newest)}"
+    if status == _ERROR and without_progress >= ERRORS_WITHOUT_PROGRESS:
+        return f"the job failed again without a new checkpoint after {_shown(newest)}, see above"
+    if without_progress >= DEATHS_WITHOUT_PROGRESS:
+        return (
+            f"the job died {without_progress} times without a new checkpoint after {_shown(newest)}"
+        )
     if deaths >= policy.restarts:
         return f"{deaths} restarts were allowed (--restarts)"
     return None
 
 
 class _Checkpoints:
-    """What lies in a checkpoint directory that may not be known yet."""
+    """The contents of a checkpoint directory that may not be known yet."""
 
     def __init__(self, directory: str | Callable[[], str | None]) -> None:
         self._where = directory if callable(directory) else lambda: directory
@@ -134,7 +136,7 @@ class _Checkpoints:
         return 0 if store is None else max(store.attempts(), default=0)
 
     def newest(self) -> Manifest | None:
-        """Return the newest checkpoint that can be read."""
+        """Return the newest readable checkpoint."""
         store = self._store()
         for candidate in [] if store is None else store.candidates():
             try:
@@ -144,7 +146,7 @@ class _Checkpoints:
         return None
 
     def is_over(self, newest: Manifest | None, attempts_before: int) -> bool:
-        """Whether a job that returned 0 is done, stopped with a savepoint, or took none."""
+        """Whether a job that returned 0 is finished, has stopped, or takes no checkpoints."""
         if newest is not None and (newest.finished or newest.kind == SAVEPOINT):
             return True
         return self.attempts() == attempts_before

@@ -52,7 +52,7 @@ def run_job(
         run = JobRun(name, graph, config, own, stop=undone.enter_context(stop))
         stop.doing = run.doing
         result = _run(run, own, stop, is_bounded=not graph.has_live_source)
-    if show and own.rank == 0 and not result.was_finished:  # which was said when it began
+    if show and own.rank == 0 and not result.was_finished:  # the start has reported that
         show_summary(str(result))
     if not show and own.rank == 0:
         for doubt in doubts_of(result):
@@ -82,12 +82,12 @@ def _run(run: JobRun, own: Communicator, stop: SignalledStop, *, is_bounded: boo
 
 
 def _compile(run: JobRun, own: Communicator, stop: SignalledStop, backoff: Backoff) -> None:
-    """Compile kernels; a request to stop ends that at once, and all ranks with it."""
+    """Compile the kernels; a request to stop ends this, and all ranks, at once."""
     try:
-        with stop.heard_at_once():
+        with stop.raising_at_once():
             drive(_quietly(compile_kernels(own), stop), backoff, run)
     except JobStopped as stopped:
-        say("stopped before the first round, nothing was read")
+        say("stopped before the first round; nothing was read")
         stop.answer()
         if own.size > 1:  # the others may wait for this one
             flush()
@@ -97,14 +97,14 @@ def _compile(run: JobRun, own: Communicator, stop: SignalledStop, backoff: Backo
 
 
 def _is_interactive() -> bool:
-    """Whether leaving the process would end a session that somebody types into."""
+    """Whether the process is an interactive session."""
     return hasattr(sys, "ps1") or "ipykernel" in sys.modules
 
 
 def _quietly(waiting: Generator[None], stop: SignalledStop) -> Generator[bool, None, None]:
-    """Turn a procedure's waits into the driver's word for them: nothing moved."""
+    """Translate the waits of a procedure for the driver: False, no progress."""
     for _ in waiting:
-        stop.raise_if_wished()
+        stop.raise_if_requested()
         yield False
 
 
@@ -114,7 +114,7 @@ def find_communicator(comm: Any) -> Communicator:
     Raises
     ------
     LauncherError
-        The launcher belongs to another MPI than the library that was loaded.
+        The launcher and the loaded library belong to different MPIs.
     """
     if comm is None and "mpi4py.MPI" not in sys.modules and not is_launched(os.environ):
         return SoloCommunicator()

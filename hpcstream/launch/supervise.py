@@ -1,13 +1,13 @@
-"""Run a launcher, pass signals on to its ranks, and leave no process behind.
+"""Runs a launcher, forwards signals to its ranks, and leaves no process behind.
 
 ::
 
     terminal, batch system --INT, TERM--> hpcstream run --stop--> launcher --> ranks
-                                                                  (a group of its own)
+                                                                  (its own process group)
 
-Launchers kill their ranks on INT and TERM; ranks that shall write a last
-checkpoint need time. So the launcher sits in a process group of its own, where a
-terminal's Ctrl-C does not reach it, and gets the one signal that it passes on.
+Launchers kill their ranks on INT and TERM; ranks that write a last checkpoint need time. So the
+launcher has its own process group, which Ctrl-C at a terminal does not reach, and receives only the
+signal that it forwards.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hpcstream.launch.quirks import openmpi
 from hpcstream.launch.quirks.missing_rank import (
     LOOK_EVERY_S,
     WAITED_FOR_S,
-    EarlyEnd,
+    MissingRank,
     has_ranks,
     has_started_mpi,
 )
@@ -44,7 +44,7 @@ from hpcstream.process.launcher_facts import (
 from hpcstream.process.stop_signals import TRY_AGAIN
 
 KILL_AFTER_S = 5.0
-"""How long a job that was told to end at once may take before it is killed."""
+"""How long a job may take to end at once before it is killed."""
 
 _ONE_REQUEST_S = 0.5
 
@@ -56,7 +56,7 @@ class Ended:
     Attributes
     ----------
     status : int
-        Its exit status, as a shell expects it.
+        Exit status, as a shell shows it.
     asked : bool
         Whether a signal had asked it to stop.
     """
@@ -70,13 +70,13 @@ def supervise(
 ) -> Ended:
     """Run a launcher to its end and return how the job ended.
 
-    INT, TERM, HUP and USR2 ask the ranks to stop, once; a further INT, or the same once more,
-    ends them at once, and so does the first before any rank has started MPI. What is left of
-    the job when its launcher has ended is killed. What a launcher itself says of ranks that have
-    failed is left out where a rank has said why.
+    The first INT, TERM, HUP or USR2 asks the ranks to stop; a further INT, or the same signal
+    again, ends them at once, and so does the first before any rank has started MPI. Processes left
+    when the launcher has ended are killed. Messages of the launcher about failed ranks are dropped
+    if a rank has reported the reason.
     """
     adopt_orphans()
-    # MPICH's launcher says of ranks that have failed on standard output.
+    # MPICH's launcher reports failed ranks on standard output.
     output = LauncherOutput((1, 2) if mpi == MPICH else (2,)) if is_launcher else None
     with _StopRequests(mpi) as requests:
         launcher = subprocess.Popen(
@@ -88,7 +88,9 @@ def supervise(
             process_group=0,
             preexec_fn=lambda: _before_start(environ, mpi),
         )
-        early = EarlyEnd(launcher.pid, is_watching=mpi != OPEN_MPI)  # which looks after it itself
+        early = MissingRank(
+            launcher.pid, is_watching=mpi != OPEN_MPI
+        )  # Open MPI ends the job itself
         with _guarded(launcher.pid):
             if output:
                 output.start()
@@ -106,8 +108,8 @@ def supervise(
 
 
 def _by_signal(returned: int, output: LauncherOutput | None) -> int:
-    """Return a launcher's exit status, as a shell shows that of what a signal has ended."""
-    if output and returned == output.signal_number:  # MPICH's returns the bare number
+    """Return the exit status of a launcher; 128 + number if a signal ended a rank."""
+    if output and returned == output.signal_number:  # MPICH returns the bare number
         return 128 + returned if returned else 0
     return returned
 
@@ -117,7 +119,7 @@ class _StopRequests:
 
     def __init__(self, mpi: str) -> None:
         self._launcher: subprocess.Popen[bytes] | None = None
-        # Open MPI's launcher passes USR2 on, but kills on TERM; MPICH's the other way round.
+        # Open MPI's launcher forwards USR2, but kills on TERM; MPICH's does the reverse.
         self._stop_signal = signal.SIGTERM if mpi == MPICH else signal.SIGUSR2
         self._received: list[int] = []
         self._received_s = 0.0
@@ -130,13 +132,13 @@ class _StopRequests:
         return bool(self._received)
 
     def begin(self, launcher: subprocess.Popen[bytes]) -> None:
-        """Pass on to a launcher what comes, and what has come before it was there."""
+        """Forward signals to a launcher, including those that arrived before it started."""
         self._launcher = launcher
         if self._received:
             self.end_at_once()
 
     def end_at_once(self) -> None:
-        """Tell the launcher to end its ranks, which are killed if that takes long."""
+        """Signal the launcher to end its ranks; they are killed if that takes long."""
         wait_s = KILL_AFTER_S if self.kill_at is None else 0.0
         self.kill_at = time.monotonic() + wait_s
         if self._launcher is not None:
@@ -171,7 +173,7 @@ class _StopRequests:
             if launcher is not None:
                 launcher.send_signal(signal.SIGUSR1)
             return
-        # Some senders signal a process and its group, too: that is one request.
+        # Some senders signal both a process and its group: that is one request.
         again = number == signal.SIGINT or now_s - self._received_s > _ONE_REQUEST_S
         is_second = self.has_any and again and number in (signal.SIGINT, *self._received)
         is_first = not self.has_any
@@ -183,8 +185,8 @@ class _StopRequests:
             self.end_at_once()
 
 
-def _wait(launcher: subprocess.Popen[bytes], requests: _StopRequests, early: EarlyEnd) -> int:
-    """Return what the launcher returned; 1 if it had to be killed because it was stuck."""
+def _wait(launcher: subprocess.Popen[bytes], requests: _StopRequests, early: MissingRank) -> int:
+    """Return the status of the launcher; 1 if it was stuck and had to be killed."""
     stuck = openmpi.StuckLauncher(
         lambda: bool(descendants(launcher.pid)), lambda: has_ranks(launcher.pid)
     )
@@ -199,7 +201,7 @@ def _wait(launcher: subprocess.Popen[bytes], requests: _StopRequests, early: Ear
                 return 1
             if requests.has_any and not asked:
                 asked = True
-                if not has_started_mpi(launcher.pid):  # there is nothing to be saved
+                if not has_started_mpi(launcher.pid):  # no state to save yet
                     requests.end_at_once()
             if requests.kill_at is not None and time.monotonic() > requests.kill_at:
                 kill_descendants()
@@ -209,28 +211,28 @@ def _wait(launcher: subprocess.Popen[bytes], requests: _StopRequests, early: Ear
 
 
 def _end_waiting(launcher: subprocess.Popen[bytes]) -> None:
-    """End ranks that wait for one that will not come."""
+    """End ranks that wait for a missing rank."""
     complain(
-        "a rank ended before it started MPI, where others have waited for it for "
-        f"{WAITED_FOR_S:g} s: ending all ranks; what it printed may say why it ended"
+        "a rank ended before it started MPI, and others have waited there for "
+        f"{WAITED_FOR_S:g} s: ending all ranks; the output of that rank may tell why"
     )
     kill_descendants()
     launcher.wait()
 
 
 def _end_stuck(launcher: subprocess.Popen[bytes]) -> None:
-    """Kill a launcher that waits for nothing."""
+    """Kill a launcher that hangs after all its ranks have ended."""
     complain(
         f"all ranks ended, but {launcher.args[0]!r} (process {launcher.pid}) has not "  # type: ignore[index]
-        f"for {openmpi.STUCK_AFTER_S:g} s or more: killed it; whether the job succeeded is not "
-        "known"
+        f"for {openmpi.STUCK_AFTER_S:g} s or more: killed it; whether the job succeeded is "
+        "unknown"
     )
     launcher.kill()
     launcher.wait()
 
 
 def descendants(root: int) -> list[int]:
-    """Return the living processes that descend from one, nearest first (Linux)."""
+    """Return the living descendants of a process, nearest first (Linux)."""
     children: dict[int, list[int]] = {}
     for pid, parent in _living_processes():
         children.setdefault(parent, []).append(pid)
@@ -241,12 +243,12 @@ def descendants(root: int) -> list[int]:
 
 
 def kill_tree(root: int) -> None:
-    """Kill a process and all that descend from it now. The caller reaps the root."""
+    """Kill a process and its descendants. The caller reaps the root."""
     _kill([root, *descendants(root)])
 
 
 def kill_descendants(seconds: float = 5.0) -> None:
-    """Kill every process that this one started, directly or not, and wait until they are gone."""
+    """Kill all descendants of this process, and wait until they are gone."""
     give_up = time.monotonic() + seconds
     while (pids := descendants(os.getpid())) and time.monotonic() < give_up:
         _kill(pids)
@@ -268,9 +270,9 @@ def _living_processes() -> Iterator[tuple[int, int]]:
 
 @contextlib.contextmanager
 def _guarded(launcher: int) -> Iterator[None]:
-    """Have a process of its own kill the job should this one be killed.
+    """Fork a guard that kills the job if this process is killed.
 
-    The launcher is told as well (`_before_start`), but MPICH's then waits for its ranks.
+    The launcher is signalled as well (`_before_start`), but MPICH's then waits for its ranks.
     """
     its_end, our_end = os.pipe()
     guard = os.fork()
@@ -278,7 +280,7 @@ def _guarded(launcher: int) -> Iterator[None]:
         try:
             os.setsid()
             os.close(our_end)
-            os.read(its_end, 1)  # returns when we are gone
+            os.read(its_end, 1)  # returns when this process is gone
             kill_tree(launcher)
         finally:
             os._exit(0)
@@ -292,7 +294,7 @@ def _guarded(launcher: int) -> Iterator[None]:
 
 
 def _before_start(environ: Mapping[str, str], mpi: str) -> None:
-    """Run in the launcher's process before it starts: it shall end if we are killed."""
+    """Prepare the process of the launcher: it ends if this process is killed."""
     signal_on_parent_death(signal.SIGTERM)
     if mpi == OPEN_MPI:
         openmpi.remove_session(os.getpid(), environ)

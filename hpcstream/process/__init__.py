@@ -1,1 +1,1 @@
-"""Governs the process of a rank: launcher, signals, children, tracebacks, and how it ends."""
+"""Governs the process of a rank: launcher, signals, children, tracebacks, exit."""

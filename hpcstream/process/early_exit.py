@@ -1,4 +1,4 @@
-"""``sys.exit()`` in a function of the job: an error that names the function, never a success."""
+"""Turns ``sys.exit()`` in a function of the job into an error that names the function."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _LIBRARIES = tuple(
 
 
 def as_error(error: BaseException) -> BaseException:
-    """Return an error as it is, and an exit from a function of the job as an error."""
+    """Return an exit from a function of the job as `EarlyExit`, other errors unchanged."""
     if not isinstance(error, SystemExit) or isinstance(error, JobStopped | RanksEnded):
         return error
     code = "" if error.code is None else repr(error.code)
     early = EarlyExit(
-        f"{_place(error.__traceback__)} called sys.exit({code}) before the job was done: its "
-        "output is not complete; raise an error to end a job, return without rows to leave them out"
+        f"{_caller(error.__traceback__)} called sys.exit({code}) before the end of the job: its "
+        "output is incomplete; raise an error to end a job, return no rows to drop them"
     )
     early.exit_status = exit_number(error.code) or 1
     for note in getattr(error, "__notes__", ()):
@@ -35,22 +35,23 @@ def as_error(error: BaseException) -> BaseException:
 
 @contextmanager
 def exits_are_errors() -> Iterator[None]:
-    """Raise `EarlyExit` where what is called inside leaves by ``sys.exit()``."""
+    """Raise `EarlyExit` if the code inside calls ``sys.exit()``."""
     try:
         yield
     except SystemExit as error:
         raise as_error(error) from None
 
 
-def _place(trace: TracebackType | None) -> str:
-    """Return in which function an exit was called: ``f (job.py, line 7)``."""
-    places: list[str] = []
-    inside: list[str] = []
+def _caller(trace: TracebackType | None) -> str:
+    """Return the function that called ``sys.exit()``: ``f (job.py, line 7)``."""
+    of_user: list[str] = []
+    of_libraries: list[str] = []
     while trace is not None:
         code = trace.tb_frame.f_code
         if not code.co_filename.startswith(_PACKAGE):
             file = os.path.basename(code.co_filename)
-            place = f"{code.co_qualname} ({file}, line {trace.tb_lineno})"
-            (inside if code.co_filename.startswith(_LIBRARIES) else places).append(place)
+            caller = f"{code.co_qualname} ({file}, line {trace.tb_lineno})"
+            is_library = code.co_filename.startswith(_LIBRARIES)
+            (of_libraries if is_library else of_user).append(caller)
         trace = trace.tb_next
-    return (places or inside or ["a function of the job"])[-1]
+    return (of_user or of_libraries or ["a function of the job"])[-1]

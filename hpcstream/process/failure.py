@@ -1,4 +1,4 @@
-"""What the ranks of a job know of an error, kept with the error until it leaves the script."""
+"""What the ranks of a job have agreed about an error, kept with it until it leaves the script."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _KEPT_AS = "__hpcstream_failure__"
 
 @dataclass(frozen=True)
 class Failure:
-    """What the ranks know of an error.
+    """What the ranks have agreed about an error.
 
     Attributes
     ----------
     is_agreed : bool
-        All ranks raise an error of this failure, so that each ends by itself.
+        All ranks raise an error for this failure, so each ends by itself.
     is_shown : bool
-        Another rank shows it, or nobody needs to.
+        Another rank shows the error, or no rank needs to.
     """
 
     is_agreed: bool = False
@@ -26,18 +26,18 @@ class Failure:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Return what the ranks know of an error; as long as nobody has said anything, nothing."""
+    """Return what the ranks have agreed about an error; at first, nothing."""
     found = vars(error).get(_KEPT_AS)
     return found if isinstance(found, Failure) else Failure()
 
 
 def mark_agreed(error: BaseException) -> None:
-    """Note that all ranks raise an error of this failure."""
+    """Record that all ranks raise an error for this failure."""
     vars(error)[_KEPT_AS] = replace(failure_of(error), is_agreed=True)
 
 
 def mark_shown(error: BaseException) -> None:
-    """Note that this rank has not to show the error."""
+    """Record that this rank need not show the error."""
     vars(error)[_KEPT_AS] = replace(failure_of(error), is_shown=True)
 
 

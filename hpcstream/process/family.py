@@ -1,12 +1,12 @@
-"""Processes that functions of a job fork: they are no ranks, and do nothing of what a rank does.
+"""Child processes that functions of a job fork: they are not ranks.
 
 ::
 
     rank --os.fork, a pool, a data loader--> child
-         handlers of signals              as before the run: the child can be ended
-         exit, an error, a return         ends the child; the job, MPI, sinks are its parent's
+         signal handlers                  as before the run: signals end the child
+         exit, an error, a return         ends the child; job, MPI and sinks belong to the parent
 
-A child may run a job of its own: then it is the owner of that.
+A child may run its own job, which it then owns.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hpcstream.log import complain, flush, show_traceback
 
 
 class _Process:
-    """What this process is to the job that runs in it, or in its parent."""
+    """The relation of this process to the job that runs in it, or in its parent."""
 
     runs_job = False
     is_child = False
@@ -39,13 +39,13 @@ _blocked = threading.local()
 
 @functools.cache
 def watch_forks() -> None:
-    """Have children do nothing of what a rank does; once a process."""
+    """Register the fork handlers; once a process."""
     os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
 
 
 @contextmanager
 def job_of_this_process() -> Iterator[None]:
-    """Have children that are forked meanwhile end, should they come back into the job."""
+    """Let children forked inside end if they return into the job."""
     watch_forks()
     before = _Process.runs_job, _Process.is_child
     _Process.runs_job, _Process.is_child = True, False
@@ -57,24 +57,24 @@ def job_of_this_process() -> Iterator[None]:
 
 
 def handle_signals(numbers: tuple[int, ...], put_back: Callable[[], None] | None) -> None:
-    """Say which signals are handled here, and what puts a child's handlers back."""
+    """Record the signals handled here, and how to restore the handlers in a child."""
     watch_forks()
     _Process.handled, _Process.put_back = numbers, put_back
 
 
 def end_if_child(error: BaseException | None = None) -> None:
-    """End this process if it was forked in the middle of a job, and has come back into it."""
+    """End this process if it was forked by a function of a job and returned into the job."""
     if _Process.is_child:
         _end(error)
 
 
 def note_exit(status: int) -> None:
-    """Note what ``sys.exit`` was called with."""
+    """Record the argument of ``sys.exit``."""
     _Process.exit_status = status
 
 
 def exit_number(status: Any) -> int:
-    """Return what a shell will see of an argument of ``sys.exit``."""
+    """Return the exit status that a shell sees for an argument of ``sys.exit``."""
     if status is None:
         return 0
     return status & 0xFF if isinstance(status, int) else 1
@@ -84,8 +84,8 @@ def _end(error: BaseException | None) -> NoReturn:
     status = 1
     if error is None:
         complain(
-            f"process {os.getpid()}, forked by a function of the job, came back into the job, and "
-            "is ended: end it with os._exit() in the function"
+            f"process {os.getpid()}, forked by a function of the job, returned into the job "
+            "and is ended: call os._exit() in the function"
         )
     elif isinstance(error, SystemExit):
         status = exit_number(error.code)
@@ -96,7 +96,7 @@ def _end(error: BaseException | None) -> NoReturn:
 
 
 def _before_fork() -> None:
-    # Python would forget one that arrives before the handlers of the child are put back.
+    # Python would lose a signal that arrives before the child restores its handlers.
     if _Process.handled:
         _blocked.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _Process.handled)
 
@@ -119,7 +119,7 @@ def _in_child() -> None:
 
 
 def _leave_mpi_alone() -> None:
-    """At a child's exit: what was begun in its parent, MPI above all, is not ended here."""
+    """Exit a child without finalizing what its parent started, MPI above all."""
     failed = hasattr(sys, "last_type")
     flush()
     os._exit(int(failed) if _Process.exit_status is None else _Process.exit_status)

@@ -1,17 +1,17 @@
-"""Ends a job that was asked to stop and gives no answer: a function of it may hang.
+"""Aborts a job that does not respond to a request to stop: one of its functions may hang.
 
 ::
 
-    signal --Python's C handler--> wake-up pipe --> watching thread: sees it although the main
-                                                    thread is in a function, or a library
+    signal --Python's C handler--> wake-up pipe --> watching thread: receives it even while the
+                                                    main thread is in a function, or a library
 
-    asked, this rank's loop makes turns      the ranks stop at the end of a round, however long
-                                             what is under way takes
-    asked, the loop makes no turn            said after `SAY_AFTER_S`, ended after the grace time
-    answered                                 the last checkpoint takes the time it takes
+    asked, the loop of the rank turns        the ranks stop at the end of a round, however long
+                                             its batches take
+    asked, the loop does not turn            warns after `WARN_AFTER_S`, aborts after the grace time
+    the ranks have stopped                   the last checkpoint has no time limit
 
-What does not give up Python's interpreter lock, as a loop in compiled code may, keeps the thread
-from seeing anything; the other ranks end such a job.
+Code that never releases the interpreter lock, as a loop in compiled code may, blocks the thread;
+the other ranks abort such a job.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-SAY_AFTER_S = 2.0
-"""How long a rank gives no answer before it says so."""
+WARN_AFTER_S = 2.0
+"""How long a rank is unresponsive before it warns."""
 
 _LOOK_EVERY_S = 0.25
 _SECOND_S = 1.0
 _PACKAGE = f"{Path(__file__).resolve().parents[1]}{os.sep}"
 _FURTHEST_RANK = 8
-"""Ranks from this on leave it to those before them to say what they wait for."""
+"""Ranks from this one on leave the warning to those before them."""
 
 
 class Request(Protocol):
     """A request to stop, as the watching thread sees it."""
 
-    def hear(self, number: int) -> None:
-        """Take in a signal that has come, although Python may not have handled it yet."""
+    def receive(self, number: int) -> None:
+        """Record a signal that has arrived, although Python may not have handled it yet."""
 
-    def quiet_s(self) -> float:
-        """Return how long this rank has made no turn since it was asked; 0: no answer is due."""
+    def unresponsive_s(self) -> float:
+        """Return how long the loop has not turned since the request; 0 without one."""
 
     def grace_left_s(self) -> float:
-        """Return how long it may still make none."""
+        """Return the rest of the grace time."""
 
     def next_look_s(self) -> float | None:
-        """Return when to look again if no signal comes; None: never."""
+        """Return the seconds until the next look without a signal; None: never."""
 
-    def ends_now(self) -> bool:
-        """Whether a second signal has come."""
+    def is_repeated(self) -> bool:
+        """Whether a second signal has arrived."""
 
     def end(self, doing: str) -> None:
         """End the job."""
 
     def remind(self, doing: str) -> None:
-        """Say what is waited for."""
+        """Warn, and name the activity that the request waits for."""
 
 
 class Watch:
@@ -70,7 +70,7 @@ class Watch:
     ----------
     request : Request
     doing : callable
-        Returns what this rank works on; called in the thread.
+        Returns the activity of this rank; called in the thread.
     """
 
     def __init__(self, request: Request, doing: Callable[[], str]) -> None:
@@ -101,32 +101,34 @@ class Watch:
         os.close(self._writing)
 
     def _watch(self) -> None:
-        said = False
+        is_warned = False
         while not self._is_over:
             readable, _, _ = select.select([self._reading], [], [], self._request.next_look_s())
             for number in os.read(self._reading, 64) if readable else b"":
-                self._request.hear(number)
-            if self._request.ends_now():
-                time.sleep(_SECOND_S)  # it ends by itself where Python comes to handle it
-                self._request.end(self.what())
-            quiet_s = self._request.quiet_s()
-            if quiet_s and self._request.grace_left_s() <= 0:
-                self._request.end(self.what())
-            elif quiet_s > SAY_AFTER_S and not said:
-                said = True
-                self._request.remind(self.what())
+                self._request.receive(number)
+            if self._request.is_repeated():
+                time.sleep(
+                    _SECOND_S
+                )  # the process exits by itself if Python gets to handle the signal
+                self._request.end(self.activity())
+            unresponsive_s = self._request.unresponsive_s()
+            if unresponsive_s and self._request.grace_left_s() <= 0:
+                self._request.end(self.activity())
+            elif unresponsive_s > WARN_AFTER_S and not is_warned:
+                is_warned = True
+                self._request.remind(self.activity())
 
-    def what(self) -> str:
-        """Return what the main thread is in: a function of the user's, and where it was called."""
+    def activity(self) -> str:
+        """Return the activity of the main thread: the function of the user, and who called it."""
         doing = ""
-        with contextlib.suppress(Exception):  # it goes on meanwhile
+        with contextlib.suppress(Exception):  # the main thread runs on meanwhile
             doing = self._doing()
         function = function_within(sys._current_frames().get(self._main))
         return ", ".join(filter(None, (function, doing)))
 
 
 def function_within(frame: FrameType | None) -> str:
-    """Return which function that is not ours the engine has called: ``f (job.py, line 7)``."""
+    """Return the outermost function of the user that the engine called: ``f (job.py, line 7)``."""
     entered = None
     while frame is not None and not os.path.realpath(frame.f_code.co_filename).startswith(_PACKAGE):
         entered, frame = frame, frame.f_back
@@ -136,8 +138,8 @@ def function_within(frame: FrameType | None) -> str:
     return f"{code.co_qualname} ({os.path.basename(code.co_filename)}, line {entered.f_lineno})"
 
 
-def speaks(rank: int) -> bool:
-    """Whether a rank that gives no answer says so itself."""
+def reports(rank: int) -> bool:
+    """Whether an unresponsive rank warns itself."""
     return rank < _FURTHEST_RANK
 
 

@@ -1,9 +1,9 @@
-"""Who started this process, and does it belong to the MPI library in use.
+"""Which launcher started this process, and whether it matches the MPI library.
 
-A launcher of one MPI with the library of another gives N worlds of one rank,
-each of which would do the whole job. Launchers say in the environment how many
-processes they started; the world says how many it has. This module compares the
-two. It reads environments and library names only; it does not import MPI.
+A launcher of one MPI with the library of another gives N worlds of one rank, each of which would
+run the whole job. Launchers set environment variables with the number of processes they started;
+this module compares it with the size of the world. It reads environments and library names only
+and does not import MPI.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FIRST_RESERVED_STEP = 0xFFFF_FFF0  # Slurm's own steps: batch, interactive, ext
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launcher says of the processes it started.
+    """The processes that a launcher started, by its environment variables.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Launch:
     size : int
         How many processes it started.
     evidence : str
-        The environment variable that says so.
+        The environment variable that contains the number.
     """
 
     launcher: str
@@ -76,7 +76,7 @@ def short_version(library_version: str) -> str:
 
 
 def launches(environ: Mapping[str, str]) -> list[Launch]:
-    """Return what each launcher visible in an environment says of this process."""
+    """Return the launchers visible in an environment."""
     found = [
         _launch(environ, "Open MPI's mpiexec", OPEN_MPI, "OMPI_COMM_WORLD_SIZE"),
         _launch(environ, _pmi_launcher(environ), MPICH, "PMI_SIZE"),
@@ -86,7 +86,7 @@ def launches(environ: Mapping[str, str]) -> list[Launch]:
 
 
 def is_launched(environ: Mapping[str, str]) -> bool:
-    """Say if a launcher started this process as a rank (of one or more)."""
+    """Whether a launcher started this process as a rank (of one or more)."""
     return bool(launches(environ)) or "PMIX_RANK" in environ
 
 
@@ -100,7 +100,7 @@ def check_launcher(world_size: int, environ: Mapping[str, str], library_version:
     environ : mapping
         The environment of this process.
     library_version : str
-        What ``MPI.Get_library_version()`` says.
+        The value of ``MPI.Get_library_version()``.
 
     Raises
     ------
@@ -109,11 +109,11 @@ def check_launcher(world_size: int, environ: Mapping[str, str], library_version:
     """
     if world_size > 1 or environ.get(ALLOW_SINGLETONS) == "1":
         return
-    said = launches(environ)
+    found = launches(environ)
     mpi = mpi_of_library(library_version)
-    if any(launch.size == 1 and launch.mpi == mpi for launch in said):
+    if any(launch.size == 1 and launch.mpi == mpi for launch in found):
         return  # the library's own launcher started one process, perhaps inside another launcher
-    for launch in said:
+    for launch in found:
         if launch.size > 1:
             raise LauncherError(_mismatch(launch, mpi, short_version(library_version)))
 
@@ -131,14 +131,14 @@ def check_before_start(environ: Mapping[str, str], library_version: str) -> None
     mpi = mpi_of_library(library_version)
     if mpi == UNKNOWN or environ.get(ALLOW_SINGLETONS) == "1":
         return
-    said = [
+    found = [
         launch
         for launch in launches(environ)
         if launch.mpi != UNKNOWN and launch.launcher != "srun"
     ]
-    if any(launch.mpi == mpi for launch in said):
+    if any(launch.mpi == mpi for launch in found):
         return
-    for launch in said:
+    for launch in found:
         if (
             launch.size > 1 or launch.mpi == OPEN_MPI
         ):  # whose variables MPICH's library does not survive
@@ -146,24 +146,23 @@ def check_before_start(environ: Mapping[str, str], library_version: str) -> None
 
 
 def may_use_several_hosts(environ: Mapping[str, str]) -> bool:
-    """Say if a batch system or a host file may put ranks on other hosts than this one."""
+    """Whether a batch system or a host file may place ranks on other hosts."""
     if environ.get("SLURM_JOB_NUM_NODES", "1") != "1":
         return True
     return any(variable in environ for variable in _SEVERAL_HOSTS)
 
 
 def die_with_parent(environ: Mapping[str, str] = os.environ) -> bool:
-    """Have the kernel kill this rank when the launcher that started it is gone.
+    """Let the kernel kill this rank when its launcher ends; return whether that is arranged.
 
-    Returns True if that is arranged. Does nothing, and returns False, in a
-    process that no launcher started (a shell may end before its background job)
-    and on systems other than Linux.
+    Returns False in a process that no launcher started (a shell may end before its
+    background job) and on systems other than Linux.
     """
     if not is_launched(environ):
         return False
     parent = os.getppid()
     arranged = signal_on_parent_death(signal.SIGKILL)
-    if arranged and os.getppid() != parent:  # it went away in between
+    if arranged and os.getppid() != parent:  # the launcher ended in between
         os.kill(os.getpid(), signal.SIGKILL)
     return arranged
 
@@ -174,7 +173,7 @@ def signal_on_parent_death(signal_number: int) -> bool:
 
 
 def parent_of(process: int) -> int | None:
-    """Return the parent of a process; None if it has ended, even if nobody has asked how."""
+    """Return the parent of a process; None if the process has ended or is a zombie."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -183,7 +182,7 @@ def parent_of(process: int) -> int | None:
 
 
 def children_of(process: int) -> list[int]:
-    """Return the children of a process, those that have just ended included; none if it is gone.
+    """Return the children of a process, zombies included; none if the process is gone.
 
     The list may miss one while another ends (Linux, ``proc(5)``).
     """
@@ -201,12 +200,12 @@ def children_of(process: int) -> list[int]:
 
 
 def adopt_orphans() -> bool:
-    """Make this process the parent of descendants that lose theirs; True if it will be."""
+    """Make this process the parent of orphaned descendants; return whether that worked."""
     return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _prctl(option: int, argument: int) -> bool:
-    """Call Linux's ``prctl``; False where it is missing or refuses."""
+    """Call Linux's ``prctl``; return False if it is missing or fails."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     return prctl is not None and prctl(option, ctypes.c_ulong(argument), 0, 0, 0) == 0
 
@@ -243,8 +242,8 @@ def _mismatch(launch: Launch, mpi: str, library: str) -> str:
     }.get(mpi, "the `srun --mpi=...` your site names for it")
     return (
         f"{launch.launcher} started {launch.size} processes ({launch.evidence}), but the MPI "
-        f"library in use, {library}, would see one process only, and each do the whole job; "
-        f"launcher and library must be of the same MPI: use `hpcstream run -n {launch.size} "
+        f"library in use, {library}, would see one process only, and each would run the whole job; "
+        f"launcher and library must belong to the same MPI: use `hpcstream run -n {launch.size} "
         f"script.py`, or {own}, or under Slurm {srun}; "
         f"if {launch.size} jobs of one process each are meant, set {ALLOW_SINGLETONS}=1"
     )

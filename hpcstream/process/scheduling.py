@@ -1,10 +1,10 @@
-"""Longer turns on a core, for ranks that take turns.
+"""Longer time slices for ranks that share cores.
 
-Where there are more ranks than cores, each comes back to a cache that the others have
-filled. Linux, from 6.12 on, lets a process say how long its turns are to be (EEVDF: I.
+With more ranks than cores, each returns to a cache that the others have filled. From 6.12 on,
+Linux lets a process request the length of its time slices (EEVDF: I.
 Stoica and H. Abdel-Wahab, "Earliest Eligible Virtual Deadline First", 1995): its share of
-the core stays the same, and so does its niceness. Older kernels say that a turn takes 0 ns,
-and are left alone.
+the core stays the same, and so does its niceness. Older kernels report a slice of 0 ns
+and are left unchanged.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from hpcstream.memory.syscalls import Scheduling, SystemCalls
 
 TURN_NS = 10_000_000
-"""About two batches; the kernel's own turns take 3 ms or less."""
+"""About two batches; the default slices take 3 ms or less."""
 
 _SCHED_OTHER = 0
 
 
 @contextmanager
 def long_turns(calls: SystemCalls | None = None) -> Iterator[None]:
-    """Let this thread have turns of `TURN_NS`, where the kernel can do that."""
+    """Request time slices of `TURN_NS` for this thread, if the kernel supports it."""
     calls = calls or SystemCalls()
     before_ns = _set_turns(calls, TURN_NS)
     try:
@@ -33,7 +33,7 @@ def long_turns(calls: SystemCalls | None = None) -> Iterator[None]:
 
 
 def _set_turns(calls: SystemCalls, turn_ns: int) -> int:
-    """Return how long turns took; 0 if they have been left as they were."""
+    """Set the time slice and return the previous one; 0 if it was left unchanged."""
     try:
         how: Scheduling = calls.scheduling()
         before_ns = int(how.runtime)

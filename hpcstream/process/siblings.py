@@ -1,4 +1,4 @@
-"""The other ranks of this host, by what the system tells of their processes."""
+"""The other ranks of this host, observed through ``/proc``."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def mark_as_left() -> None:
         Path("/proc/self/comm").write_text(_LEFT)
 
 
-def others_who_left() -> int:
-    """Return how many of the other ranks of this host have left, and still are there."""
+def count_left_siblings() -> int:
+    """Return how many other ranks of this host have left their script, but not ended."""
     return sum(_has_left(sibling) for sibling in _siblings())
 
 
-def others_here() -> list[Path]:
-    """Return where the system tells of the other ranks of this host that have not left."""
+def siblings_here() -> list[Path]:
+    """Return the ``/proc`` folders of the other ranks of this host that have not left."""
     return [sibling for sibling in _siblings() if not _has_left(sibling)]
 
 
-def one_is_gone(local_size: int) -> bool:
-    """Return whether a process of one of this host's ranks has ended; False if that is not known.
+def has_ended_sibling(local_size: int) -> bool:
+    """Return whether a rank of this host has ended; False if that is not known.
 
-    What the system tells of a process goes before the names that it holds are free.
+    The ``/proc`` entry of a process vanishes before the names that it holds are free.
     """
     return _launcher_is_parent() and len(_siblings()) < local_size - 1
 
@@ -41,9 +41,9 @@ def _has_left(process: Path) -> bool:
 
 
 def _siblings() -> list[Path]:
-    """Return where the system tells of the other ranks of this host.
+    """Return the ``/proc`` folders of the other ranks of this host.
 
-    None if this process was not started by a launcher itself, but by a shell, or by a rank.
+    Empty if the parent of this process is no launcher, but a shell or a rank.
     """
     parent = os.getppid()
     if not _launcher_is_parent():
@@ -61,7 +61,7 @@ def _launcher_is_parent() -> bool:
 
 
 def is_rank(process: Path) -> bool:
-    """Whether a child of a launcher is a rank: it may have others, to reach other hosts."""
+    """Whether a child of a launcher is a rank: others connect it to other hosts."""
     variables = _read(process / "environ").split("\0")
     return any(variable.startswith(_RANK_VARIABLES) for variable in variables)
 
@@ -72,7 +72,7 @@ def is_in_mpi(process: Path) -> bool:
 
 
 def _read(path: Path) -> str:
-    """Return what a file says, or nothing if its process is gone or another user's."""
+    """Return the text of a file; empty if its process is gone or belongs to another user."""
     try:
         return path.read_text(errors="replace")
     except OSError:

@@ -1,8 +1,8 @@
-"""Processes that `multiprocessing` spawns import the script; one that runs jobs there is refused.
+"""Refuses jobs in processes that `multiprocessing` spawns and that import the script.
 
 A script without ``if __name__ == "__main__":`` would run its job again in every such process, and a
-pool would start another one for each that fails, for ever. So the process ends the job that it
-was started by, after it has said why.
+pool would replace each process that fails, for ever. So the process reports why and ends the job
+that started it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from hpcstream.process.launcher_facts import parent_of
 
 _APART_S = 0.3
 _WHY = (
-    "a process that multiprocessing has started (spawn, forkserver) imports the script and came to "
-    "job.run() there, which would run the job again; write `if __name__ == '__main__':` above "
+    "a process started by multiprocessing (spawn, forkserver) imported the script and reached "
+    "job.run(), which would run the job again; write `if __name__ == '__main__':` above "
     "job.run()"
 )
 
 
 @contextmanager
 def known_to_children() -> Iterator[None]:
-    """Have processes that are started meanwhile know that a job runs here."""
+    """Let processes started inside know that a job runs here."""
     before = os.environ.get(JOB_PROCESS)
     os.environ[JOB_PROCESS] = str(os.getpid())
     try:
@@ -49,8 +49,8 @@ def refuse_second_run_of_script() -> None:
     Raises
     ------
     PlanError
-        No job runs in the process that has started this one. Else that job is ended, and this
-        process.
+        No job runs in the process that started this one. Otherwise that job and this
+        process are ended.
     """
     if not _imports_script(sys._getframe(1)):
         return
@@ -59,14 +59,14 @@ def refuse_second_run_of_script() -> None:
         raise PlanError(_WHY)
     complain(f"{_WHY}; the job is ended")
     flush()
-    for _ in range(2):  # the second time ends it, whatever its function waits for
+    for _ in range(2):  # the second signal ends it at once
         os.kill(starter, signal.SIGTERM)
         time.sleep(_APART_S)
     os._exit(1)
 
 
 def _starter() -> int:
-    """Return the process that has started this one, perhaps by way of a fork server.
+    """Return the process that started this one, perhaps through a fork server.
 
     `multiprocessing.parent_process` does not know it before the script is imported.
     """
@@ -78,7 +78,7 @@ def _starter() -> int:
 
 
 def _imports_script(frame: FrameType | None) -> bool:
-    """Whether the script's own level is below, under the name that multiprocessing gives it."""
+    """Whether a frame below is the script, under the name that multiprocessing gives it."""
     while frame is not None:
         if frame.f_code.co_name == "<module>" and frame.f_globals["__name__"] == "__mp_main__":
             return True

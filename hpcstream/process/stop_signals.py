@@ -1,8 +1,8 @@
-"""Stopping well: signals, and the end of a batch job's time, ask for a last checkpoint.
+"""Requests to stop: signals, and the time limit of a batch job, ask for a last checkpoint.
 
-TERM and USR2 (what batch systems send before the limit) end the job with exit status
-75, "try again"; INT with 130. The second signal ends the process at once. Without
-checkpoints nothing is kept, and the statuses are 143 and 130.
+TERM and USR2 (which batch systems send before the limit) end the job with exit status 75, "try
+again"; INT with 130. A second signal ends the process at once. Without checkpoints nothing is
+kept, and the statuses are 143 and 130.
 """
 
 from __future__ import annotations
@@ -27,55 +27,55 @@ TERMINATED = 143
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 GRACE_S = 25.0
-"""How long a rank may make no turn after it was asked to stop: Slurm kills after 30 s."""
+"""How long the loop of a rank may not turn after a request: Slurm kills after 30 s."""
 
 _MARGIN_S = 60.0
-_LARGEST_SHARE = 0.1  # of the time that was left at the start
+_LARGEST_SHARE = 0.1  # of the time left at the start
 _LARGEST_GRACE = 0.75  # of the margin
-_LEAST_GRACE_S = 5.0  # of a job that begins when its time is over
+_LEAST_GRACE_S = 5.0  # of a job that starts after its time limit
 
 
 class StopRequest(Protocol):
-    """Says whether this rank was asked to stop."""
+    """Whether this rank was asked to stop."""
 
     @property
     def status(self) -> int:
-        """Exit status to stop with; 0: nobody asked."""
+        """Exit status to stop with; 0: no request."""
 
     def note_turn(self) -> None:
-        """Note that this rank's loop has made a turn; called some times a second."""
+        """Record a turn of the loop of this rank; called some times a second."""
 
     def answer(self) -> None:
-        """Note that the ranks have stopped; what is left to do takes the time it takes."""
+        """Record that the ranks have stopped; the rest has no time limit."""
 
     def unanswered_s(self) -> float:
-        """Return how long ago this rank was asked, if the ranks have not stopped; else 0."""
+        """Return the age of the request if the ranks have not stopped, else 0."""
 
 
 @dataclass
 class AskedToStop:
-    """A request that the program makes itself."""
+    """A request made by the program itself."""
 
     status: int = 0
 
     def note_turn(self) -> None:
-        """Nobody waits for the answer."""
+        """Do nothing: no grace time runs."""
 
     def answer(self) -> None:
-        """Nobody waits for the answer."""
+        """Do nothing: no grace time runs."""
 
     def unanswered_s(self) -> float:
-        """Nobody waits for the answer."""
+        """Return 0: no grace time runs."""
         return 0.0
 
 
 class Deadline:
-    """A request that makes itself when the batch job's time is nearly over.
+    """A request that arises shortly before the time limit of a batch job.
 
     Parameters
     ----------
     end_s : float
-        When the time is over, in seconds since the epoch.
+        The time limit, in seconds since the epoch.
     now_s : float
     """
 
@@ -84,10 +84,10 @@ class Deadline:
         margin_s = min(_MARGIN_S, _LARGEST_SHARE * max(end_s - now_s, 0.0))
         self.stop_at_s = end_s - margin_s
         self.grace_s = max(_LARGEST_GRACE * margin_s, _LEAST_GRACE_S)
-        """How long a rank may give no answer, so that the job ends within its time."""
+        """How long a rank may be unresponsive, so that the job ends before its limit."""
 
     def look(self, now_s: float) -> None:
-        """Make the request if it is time."""
+        """Make the request if it is due."""
         if not self.status and now_s >= self.stop_at_s:
             self.status = TRY_AGAIN
 
@@ -95,21 +95,21 @@ class Deadline:
 class SignalledStop:
     """Turns signals into a request; a context, in the main thread only.
 
-    Handlers exist while the context does, and those before are put back. The process is
-    ended if the request gets no answer for the grace time (`hpcstream.process.grace`).
+    The context installs the handlers and restores the previous ones. The process is aborted if
+    the rank does not respond within the grace time (`hpcstream.process.grace`).
 
     Parameters
     ----------
     has_checkpoints : bool
     environ : mapping
-        ``SLURM_JOB_END_TIME`` in it: stop by itself shortly before.
+        With ``SLURM_JOB_END_TIME``: stop shortly before that time.
     grace_s : float
-        How long this rank may make no turn after it was asked.
+        How long the loop of this rank may not turn after a request.
     rank : int
     abort : callable
         Ends all ranks with an exit status.
     is_interactive : bool
-        Whether a session would be lost with the process: the function is interrupted instead.
+        Whether the process is an interactive session: interrupt the function instead.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class SignalledStop:
         self._asked_s: float | None = None
         self._turned_s = 0.0
         self._answered = False
-        self._heard: list[int] = []
+        self._received: list[int] = []
         self._interrupts = False
         self._raises = False
         end = environ.get("SLURM_JOB_END_TIME", "")
@@ -168,7 +168,7 @@ class SignalledStop:
 
     @property
     def status(self) -> int:
-        """Exit status to stop with; 0: nobody asked."""
+        """Exit status to stop with; 0: no request."""
         if self._signalled == 0 and self._deadline is not None:
             self._deadline.look(time.time())
             if self._deadline.status and self._asked_s is None:
@@ -178,15 +178,15 @@ class SignalledStop:
         return self._signalled
 
     def note_turn(self) -> None:
-        """Note that this rank's loop has made a turn; called some times a second."""
+        """Record a turn of the loop of this rank; called some times a second."""
         self._turned_s = time.monotonic()
 
     def answer(self) -> None:
-        """Note that the ranks have stopped; what is left to do takes the time it takes."""
+        """Record that the ranks have stopped; the rest has no time limit."""
         self._answered = True
 
     def unanswered_s(self) -> float:
-        """Return how long ago this rank was asked, if the ranks have not stopped; else 0."""
+        """Return the age of the request if the ranks have not stopped, else 0."""
         if self._asked_s is None or self._answered:
             return 0.0
         return time.monotonic() - self._asked_s
@@ -194,26 +194,26 @@ class SignalledStop:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._interrupts or (self._signalled and self._is_interactive):
             raise KeyboardInterrupt
-        if self._signalled:  # the second time: at once
+        if self._signalled:  # the second signal: at once
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         else:
             self._signalled = self._status_of(number)
             self._asked_s = self._asked_s or time.monotonic()
-            self.raise_if_wished()
+            self.raise_if_requested()
 
     @contextmanager
-    def heard_at_once(self) -> Iterator[None]:
-        """Have a signal raise `JobStopped`, while nothing is under way that has to be ended."""
+    def raising_at_once(self) -> Iterator[None]:
+        """Let a signal raise `JobStopped`, while there is nothing to finish first."""
         self._raises = True
         try:
-            self.raise_if_wished()
+            self.raise_if_requested()
             yield
         finally:
             self._raises = False
 
-    def raise_if_wished(self) -> None:
-        """Raise `JobStopped` within `heard_at_once`, if this rank was asked to stop."""
+    def raise_if_requested(self) -> None:
+        """Raise `JobStopped` inside `raising_at_once`, if this rank was asked to stop."""
         if self._raises and self._signalled:
             raise JobStopped(self._signalled)
 
@@ -224,13 +224,13 @@ class SignalledStop:
 
     # -- in the watching thread --------------------------------------------------------
 
-    def hear(self, number: int) -> None:
+    def receive(self, number: int) -> None:
         """Take in a signal that has come, although Python may not have handled it yet."""
         if number in self._replaced:
-            self._heard.append(number)
+            self._received.append(number)
             self._asked_s = self._asked_s or time.monotonic()
 
-    def quiet_s(self) -> float:
+    def unresponsive_s(self) -> float:
         """Return how long this rank has made no turn since it was asked; 0: no answer is due."""
         asked_s = self._asked_s
         if self._answered or asked_s is None:
@@ -239,34 +239,34 @@ class SignalledStop:
 
     def grace_left_s(self) -> float:
         """Return how long it may still make none."""
-        return self._grace_s - self.quiet_s()
+        return self._grace_s - self.unresponsive_s()
 
     def next_look_s(self) -> float | None:
         """Return when to look again if no signal comes; None: never."""
-        asked = bool(self.status or self._heard)
+        asked = bool(self.status or self._received)
         deadline = None if self._deadline is None else self._deadline.stop_at_s
         return grace.next_look_s(asked and not self._answered, None if asked else deadline)
 
-    def ends_now(self) -> bool:
+    def is_repeated(self) -> bool:
         """Whether a second signal has come."""
-        return len(self._heard) > 1
+        return len(self._received) > 1
 
     def remind(self, doing: str) -> None:
         """Say what is waited for."""
-        if grace.speaks(self._rank):
+        if grace.reports(self._rank):
             warn(
                 f"asked to stop; waiting on rank {self._rank} for {doing}, for "
-                f"{self.quiet_s():.0f} s now, {self.grace_left_s():.0f} s more at most; "
+                f"{self.unresponsive_s():.0f} s now, {self.grace_left_s():.0f} s more at most; "
                 "again to end at once"
             )
 
     def end(self, doing: str) -> None:
-        """End all ranks; in a session, the function only."""
+        """End all ranks; in an interactive session, only the function."""
         if self._interrupts:
             return
         kept = "the newest checkpoint is there" if self._has_checkpoints else "nothing is committed"
         complain(
-            f"asked to stop, rank {self._rank} gave no answer for {self.quiet_s():.0f} s "
+            f"asked to stop, rank {self._rank} gave no answer for {self.unresponsive_s():.0f} s "
             f"(stop_grace_s={self._grace_s:g}): ended in {doing}; {kept}"
         )
         if self._is_interactive:
@@ -274,5 +274,5 @@ class SignalledStop:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             return
         flush()
-        heard = self._heard[:1] or [signal.SIGUSR2]
+        heard = self._received[:1] or [signal.SIGUSR2]
         self._abort(self.status or self._status_of(heard[0]))

@@ -66,7 +66,7 @@ def test_a_forked_child_ends_by_itself_and_the_job_goes_on(child, status, tmp_pa
     assert run.stdout.splitlines() == [f"child {status}"] * 2 + ["rows 8"], run.stderr
     written = [path.read_text() for path in (tmp_path / "out").glob("part-*")]
     assert "".join(written).count("\n") == 8 + len(written), "each row once, and a header"
-    assert ("came back into the job" in run.stderr) is (child == "pass")
+    assert ("returned into the job" in run.stderr) is (child == "pass")
 
 
 def test_a_flat_map_that_forks_for_each_row_does_not_multiply(tmp_path):
@@ -79,7 +79,7 @@ def test_a_flat_map_that_forks_for_each_row_does_not_multiply(tmp_path):
     )
 
     assert run.stdout.splitlines()[-1] == "rows 8", run.stderr
-    assert run.stderr.count("came back into the job") == 8
+    assert run.stderr.count("returned into the job") == 8
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])

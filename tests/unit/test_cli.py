@@ -15,7 +15,7 @@ from hpcstream._version import __version__
 from hpcstream.cli import main
 from hpcstream.errors import LauncherError
 from hpcstream.launch import mpiexec
-from hpcstream.launch.early_signals import ended_by_signals
+from hpcstream.launch.early_signals import stopped_by_signals
 from hpcstream.process.launcher_facts import MPICH, OPEN_MPI, UNKNOWN
 
 HPCSTREAM = [sys.executable, "-m", "hpcstream"]
@@ -507,13 +507,13 @@ def test_what_the_user_passes_on_is_not_passed_twice_and_fabrics_stay_on_with_ho
 )
 def test_a_signal_before_the_job_has_begun_ends_it_at_once(number, has_checkpoints, status, capsys):
     before = signal.getsignal(number)
-    with ended_by_signals(has_checkpoints=has_checkpoints) as early:
+    with stopped_by_signals(has_checkpoints=has_checkpoints) as early:
         signal.raise_signal(number)
         raise AssertionError("it goes on")
 
     assert early.status == status
     assert signal.getsignal(number) is before
-    assert "stopped before the job had begun" in capsys.readouterr().err
+    assert "stopped before the job started" in capsys.readouterr().err
 
 
 def test_a_crowd_is_refused_by_name_and_started_if_it_is_meant(environ, script):

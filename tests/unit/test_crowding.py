@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hpcstream.errors import LauncherError
 from hpcstream.launch import crowding
-from hpcstream.launch.crowding import free_memory, refuse_crowd, why_too_many
+from hpcstream.launch.crowding import free_memory, refuse_crowding, why_too_many
 
 MIB = 1 << 20
 
@@ -21,10 +21,10 @@ def test_ranks_are_too_many_for_cores_or_for_memory(ranks, cores, free):
 
 def test_too_many_are_refused_by_name_unless_the_user_says_yes():
     with pytest.raises(LauncherError, match=r"-n 17: 17 ranks on 2 cores .* 8 a core.*oversubscr"):
-        refuse_crowd(17, 2, None, lambda reason: False)
-    refuse_crowd(17, 2, None, lambda reason: True)
+        refuse_crowding(17, 2, None, lambda reason: False)
+    refuse_crowding(17, 2, None, lambda reason: True)
     with pytest.raises(LauncherError, match=r"4 ranks need 440 MiB .* and 300 MiB are free"):
-        refuse_crowd(4, 2, 300 * MIB, lambda reason: False)
+        refuse_crowding(4, 2, 300 * MIB, lambda reason: False)
 
 
 def test_nobody_is_asked_without_a_terminal(monkeypatch, capsys):
@@ -46,7 +46,7 @@ def test_the_user_is_asked_at_a_terminal(answer, is_yes, monkeypatch, capsys):
     monkeypatch.setattr(crowding.ERR, "isatty", lambda: True, raising=False)
 
     assert crowding.ask_at_terminal("too many") is is_yes
-    assert "too many. Start them all the same? [y/N]" in capsys.readouterr().err
+    assert "too many. Start them anyway? [y/N]" in capsys.readouterr().err
 
 
 def test_free_memory_is_the_least_of_the_machine_s_and_of_all_control_groups(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 
 from hpcstream.launch import exit_hooks
 from hpcstream.launch.quirks import mpich
-from hpcstream.process import farewell, siblings
+from hpcstream.process import exit_notice, siblings
 
 UNDER_MPICH = {"PMI_SIZE": "3", "PMI_RANK": "1"}
 
@@ -40,7 +40,7 @@ def test_the_status_of_an_exit_ends_the_others_unless_it_is_success(
 ):
     ended = []
     monkeypatch.setattr(mpich, "end_all_ranks", lambda status, end: ended.append(status))
-    monkeypatch.setattr(siblings, "others_here", list)
+    monkeypatch.setattr(siblings, "siblings_here", list)
 
     with pytest.raises(SystemExit) as left:
         sys.exit(status)
@@ -57,7 +57,7 @@ def test_once_mpi_is_loaded_the_rules_of_mpi_s_time_hold(started, at_exit, monke
     monkeypatch.setattr(exit_hooks, "leave_together", ended.append)
     monkeypatch.setattr(exit_hooks, "mpi_has_started", lambda: started)
     monkeypatch.setattr(exit_hooks, "_world", lambda: None)
-    monkeypatch.setattr(farewell, "leave", lambda world, status: left.append(status))
+    monkeypatch.setattr(exit_notice, "leave", lambda world, status: left.append(status))
     monkeypatch.setitem(sys.modules, "mpi4py.MPI", object())
 
     with pytest.raises(SystemExit):
@@ -70,7 +70,7 @@ def test_once_mpi_is_loaded_the_rules_of_mpi_s_time_hold(started, at_exit, monke
 
 @pytest.mark.parametrize("size", [2, 3, 64, 65, 100, 4096])
 def test_all_ranks_are_told_who_leaves_or_a_few_of_many(size):
-    told = list(farewell.listeners(size))
+    told = list(exit_notice.listeners(size))
     assert told[0] == 0
     assert len(told) == size if size <= 64 else 4 <= len(told) <= 8
     assert max(told) < size
@@ -88,10 +88,10 @@ class PretendedWorld:
         self.left = dict(left)
         self.told = None
 
-    def tell(self, status):
+    def notify_exit(self, status):
         self.told = status
 
-    def who_left(self):
+    def exited_ranks(self):
         return self.left
 
     def abort(self, code):
@@ -100,8 +100,8 @@ class PretendedWorld:
 
 @pytest.fixture
 def no_patience(monkeypatch):
-    monkeypatch.setattr(farewell, "GRACE_S", 0.05)
-    monkeypatch.setattr(farewell, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(exit_notice, "GRACE_S", 0.05)
+    monkeypatch.setattr(exit_notice, "_PATIENCE_S", 0.05)
     monkeypatch.setattr(siblings, "mark_as_left", lambda: None)
 
 
@@ -114,17 +114,17 @@ def test_who_leaves_with_an_error_ends_those_who_stay(status, left, ends, no_pat
 
     if ends:
         with pytest.raises(Ended, match=str(status)):
-            farewell.leave(world, status)
+            exit_notice.leave(world, status)
         assert f"rank 1 left the script with status {status}" in capsys.readouterr().err
     else:
-        farewell.leave(world, status)
+        exit_notice.leave(world, status)
     assert world.told == status
 
 
 @pytest.mark.parametrize(("status", "ends_with"), [(0, 1), (4, 4)])
 def test_a_rank_that_waits_for_one_that_left_ends_all(status, ends_with, no_patience, capsys):
     world = PretendedWorld((2, status))
-    in_vain = farewell.Vigil(world, {0, 1, 2})
+    in_vain = exit_notice.ExitWatch(world, {0, 1, 2})
     in_vain.look()
     time.sleep(0.1)
     if status:
@@ -139,9 +139,9 @@ def test_a_rank_that_waits_for_one_that_left_ends_all(status, ends_with, no_pati
 
 def test_a_rank_that_waits_for_others_than_who_left_goes_on(no_patience):
     world = PretendedWorld((2, 0))
-    vigil = farewell.Vigil(world, {0, 1})
+    watch = exit_notice.ExitWatch(world, {0, 1})
     for _ in range(3):
-        vigil.look()
+        watch.look()
         time.sleep(0.03)
 
 
@@ -159,7 +159,7 @@ def test_who_leaves_with_success_waits_until_all_have_left(at_exit, monkeypatch)
     ended, seen = [], [["other"], ["other"], []]
     monkeypatch.setattr(mpich, "end_all_ranks", lambda status, end: ended.append(status))
     monkeypatch.setattr(exit_hooks, "_LOOK_EVERY_S", 0)
-    monkeypatch.setattr(siblings, "others_here", lambda: seen.pop(0))
+    monkeypatch.setattr(siblings, "siblings_here", lambda: seen.pop(0))
     monkeypatch.setattr(siblings, "is_in_mpi", lambda other: False)
 
     at_exit()
@@ -176,7 +176,7 @@ def test_who_leaves_with_success_ends_those_that_wait_in_mpi(at_exit, monkeypatc
         raise Ended(status)
 
     monkeypatch.setattr(mpich, "end_all_ranks", end)
-    monkeypatch.setattr(siblings, "others_here", lambda: ["other"])
+    monkeypatch.setattr(siblings, "siblings_here", lambda: ["other"])
     monkeypatch.setattr(siblings, "is_in_mpi", lambda other: True)
 
     with pytest.raises(Ended, match="1"):
@@ -214,7 +214,7 @@ def test_only_what_a_launcher_started_as_a_rank_is_another_rank():
         finally:
             a.kill()
             b.kill()
-    assert siblings.others_here() == [], "nobody's launcher is the parent of this process"
+    assert siblings.siblings_here() == [], "nobody's launcher is the parent of this process"
 
 
 def test_the_launcher_is_asked_in_its_own_words(monkeypatch):

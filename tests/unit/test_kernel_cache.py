@@ -10,7 +10,7 @@ import pytest
 
 from hpcstream import kernels
 from hpcstream.kernels import COSTS, FAMILIES, OTHER_COST
-from hpcstream.launch.kernel_cache import compile_kernels, shared_out
+from hpcstream.launch.kernel_cache import balanced_shares, compile_kernels
 from hpcstream.testing.simulation import Simulation
 
 PROJECT = Path(__file__).parents[2]
@@ -161,7 +161,7 @@ def test_folders_that_numba_makes_keep_others_out_whatever_the_mask(tmp_path):
 
 def test_shares_take_about_as_long_and_have_each_family_once():
     for n_shares in (1, 2, 3, 8, 40):
-        shares = shared_out(FAMILIES, n_shares)
+        shares = balanced_shares(FAMILIES, n_shares)
         loads = [sum(COSTS.get(one, OTHER_COST) for one in share) for share in shares]
 
         assert sorted(one for share in shares for one in share) == sorted(FAMILIES)
@@ -237,7 +237,7 @@ def test_a_job_that_is_asked_to_stop_while_it_compiles_stops_at_once(tmp_path, n
     )
 
     assert done.returncode == status
-    assert "stopped before the first round, nothing was read" in done.stderr
+    assert "stopped before the first round; nothing was read" in done.stderr
     assert done.stdout == ""
 
 

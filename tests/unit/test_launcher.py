@@ -136,7 +136,7 @@ def test_a_launcher_of_another_mpi_is_refused_before_mpi_starts(environ, library
     if not refused:
         launcher.check_before_start(environ, library)
         return
-    with pytest.raises(LauncherError, match="must be of the same MPI"):
+    with pytest.raises(LauncherError, match="must belong to the same MPI"):
         launcher.check_before_start(environ, library)
 
 

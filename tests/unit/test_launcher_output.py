@@ -8,7 +8,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcstream.launch.launcher_output import LauncherOutput, Sorter
+from hpcstream.launch.launcher_output import LauncherOutput, OutputFilter
 
 DASHES = b"-" * 74 + b"\n"
 EQUALS = b"=" * 83 + b"\n"
@@ -44,39 +44,39 @@ said_by_ranks = lines.filter(lambda line: line not in (DASHES, EQUALS)).map(lamb
 @given(st.lists(st.tuples(said_by_ranks, st.sampled_from(OF_LAUNCHERS)), max_size=6), st.data())
 def test_only_the_launcher_s_blocks_are_held_back(parts, data):
     text = b"".join(line + block for line, block in parts)
-    sorter, shown = Sorter(), b""
+    output_filter, shown = OutputFilter(), b""
     while text:
         size = data.draw(st.integers(1, 200))
-        shown += sorter.feed(text[:size])
+        shown += output_filter.feed(text[:size])
         text = text[size:]
-    shown += sorter.flush()
+    shown += output_filter.flush()
 
     assert shown == b"".join(line for line, _ in parts)
-    assert sorter.held == b"".join(block for _, block in parts)
+    assert output_filter.held == b"".join(block for _, block in parts)
 
 
 @given(st.lists(lines))
 def test_what_ranks_say_passes_whole_also_tables_in_frames(parts):
-    sorter = Sorter()
+    output_filter = OutputFilter()
     text = b"".join(parts)
 
-    assert sorter.feed(text) + sorter.flush() == text
-    assert sorter.held == b""
+    assert output_filter.feed(text) + output_filter.flush() == text
+    assert output_filter.held == b""
 
 
 def test_a_line_without_an_end_is_shown_at_once():
-    assert Sorter().feed(b"\r\x1b[Kjob  1 M rows/s") == b"\r\x1b[Kjob  1 M rows/s"
+    assert OutputFilter().feed(b"\r\x1b[Kjob  1 M rows/s") == b"\r\x1b[Kjob  1 M rows/s"
 
 
 def test_zero_bytes_of_open_mpi_s_launcher_are_left_out():
-    assert Sorter().feed(b"\0\0said\0\n") == b"said\n"
+    assert OutputFilter().feed(b"\0\0said\0\n") == b"said\n"
 
 
 def test_the_signal_that_ended_a_rank_is_known():
-    sorter = Sorter()
-    sorter.feed(BAD)
+    output_filter = OutputFilter()
+    output_filter.feed(BAD)
 
-    assert sorter.signal_number == 9
+    assert output_filter.signal_number == 9
 
 
 def passed_on(capfd, text, *, show_held=True):

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from hpcstream.launch.quirks import missing_rank as looking
-from hpcstream.launch.quirks.missing_rank import LOOK_EVERY_S, WAITED_FOR_S, EarlyEnd
+from hpcstream.launch.quirks.missing_rank import LOOK_EVERY_S, WAITED_FOR_S, MissingRank
 from hpcstream.process import launcher_facts as launcher
 
 
@@ -24,7 +24,7 @@ class Host:
         monkeypatch.setattr(looking, "is_in_mpi", lambda process: self.ranks[int(process.name)])
         monkeypatch.setattr(looking, "parent_of", lambda pid: 1 if pid in self.unlisted else None)
         self.unlisted: set[int] = set()
-        self.early = EarlyEnd(1)
+        self.early = MissingRank(1)
 
     def sees(self, seconds=LOOK_EVERY_S, **ranks):
         """Let time pass; return what is seen of ranks, each ``"out"`` or ``"in"`` of MPI."""

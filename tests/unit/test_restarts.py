@@ -86,7 +86,7 @@ def test_a_job_that_dies_at_the_same_place_again_and_again_is_given_up(store, ca
     script = Script(store, (137, "some"), (137, None), (137, None), (137, None))
     assert script.run() == 137
     assert len(script.ranks) == 3
-    assert "died 3 times at the same place, after checkpoint 1" in capsys.readouterr().err
+    assert "died 3 times without a new checkpoint after checkpoint 1" in capsys.readouterr().err
     assert script.waits == [0.5, 1.0]
 
 
@@ -95,7 +95,7 @@ def test_an_error_that_comes_again_at_the_same_place_needs_no_third_time(store, 
     assert script.run() == 1
     assert len(script.ranks) == 3
     said = capsys.readouterr().err
-    assert "the job failed again at the same place, after checkpoint 2" in said
+    assert "the job failed again without a new checkpoint after checkpoint 2" in said
 
 
 def test_restarts_are_counted(store, capsys):

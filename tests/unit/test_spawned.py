@@ -48,7 +48,7 @@ def test_a_script_without_a_guard_is_ended_and_told_why(tmp_path, method):
     done = run(tmp_path, SCRIPT.format(method=method, guard="rows.print(); job.run()"))
 
     assert done.returncode not in (0, None)
-    assert "imports the script and came to job.run() there" in done.stderr
+    assert "imported the script and reached job.run()" in done.stderr
     assert "write `if __name__ == '__main__':` above job.run()" in done.stderr
 
 

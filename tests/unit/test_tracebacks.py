@@ -245,7 +245,7 @@ def test_a_rank_that_fails_before_mpi_starts_ends_the_others_where_the_launcher_
 ):
     ended = []
     monkeypatch.setattr(mpich, "end_all_ranks", lambda status, end: ended.append(status))
-    monkeypatch.setattr(exit_hooks, "wait_for_word", lambda environ: None)
+    monkeypatch.setattr(exit_hooks, "wait_to_report", lambda environ: None)
     monkeypatch.setattr(os, "environ", environ)
 
     monkeypatch.setattr(exit_hooks, "mpi_has_started", lambda: False)
@@ -265,7 +265,7 @@ def test_an_error_on_one_rank_ends_the_others_once_mpi_has_started(
 ):
     shown, ended = [], []
     monkeypatch.setattr(exit_hooks, "end_after_error", ended.append)
-    monkeypatch.setattr(exit_hooks, "wait_for_word", lambda environ: None)
+    monkeypatch.setattr(exit_hooks, "wait_to_report", lambda environ: None)
     raised = error("of the script")
     if agreed:
         mark_agreed(raised)

@@ -1,17 +1,17 @@
-"""Whether a rank has ended before it started MPI, where the other ranks now wait for it.
+"""Detects a rank that ended before it started MPI, while the other ranks wait for it.
 
 MPICH's launcher takes such a rank for a program without MPI, and lets the others wait for ever. A
-rank that has built a job sees to that itself (`hpcstream.launch.exit_hooks`); this is for one that
-does not come so far.
+rank that has built a job handles this itself (`hpcstream.launch.exit_hooks`); this module covers
+ranks that end before.
 
 ::
 
-    launcher -- proxy -- rank 0    has loaded MPI: waits in its start
-                      -- rank 1    was here at one look, without MPI; at the next it is gone
+    launcher -- proxy -- rank 0    has loaded MPI: waits in MPI_Init
+                      -- rank 1    existed at one look, without MPI; at the next it is gone
 
-A rank may load MPI, work and end within a moment. So looks are close to each other, and what
-happened between two that are not (this process was stopped meanwhile) proves nothing: then the
-others wait, for a job that works must not be ended.
+A rank may load MPI, work and end within a moment. So the looks are close together; if they are not
+(this process was stopped meanwhile), they prove nothing, and the ranks are left to wait: a working
+job must not be ended.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from hpcstream.process.siblings import is_in_mpi, is_rank
 
 LOOK_EVERY_S = 0.05
 WAITED_FOR_S = 5.0
-"""How long others stand in MPI before they are said to wait."""
+"""How long the others may be in MPI before they count as waiting."""
 
 _CLOSE_S = 0.15
 _WATCH_S = 120.0
 
 
-class EarlyEnd:
-    """Looks at the ranks of a launcher on this host until all of them have loaded MPI."""
+class MissingRank:
+    """Watches the ranks of a launcher on this host until all of them have loaded MPI."""
 
     def __init__(self, launcher: int, *, is_watching: bool = True) -> None:
         self._launcher = launcher
@@ -42,7 +42,7 @@ class EarlyEnd:
         self.is_watching = is_watching
 
     def look(self) -> bool:
-        """Look, if there may be something to see; return whether ranks wait for one that left."""
+        """Look at the ranks; return whether they wait for a missing rank."""
         if not self.is_watching:
             return False
         now = time.monotonic()
@@ -56,7 +56,7 @@ class EarlyEnd:
         return bool(inside) and now - self._gone_s > WAITED_FOR_S
 
     def _note(self, ranks: set[int], inside: set[int], now: float) -> None:
-        # The list of children may miss one while another ends.
+        # The list of children may omit one while another ends.
         gone = [pid for pid in self._without - ranks if parent_of(pid) is None]
         if gone and now - self._looked_s < _CLOSE_S and self._gone_s is None:
             self._gone_s = now
@@ -69,13 +69,13 @@ def has_ranks(launcher: int) -> bool:
 
 
 def has_started_mpi(launcher: int) -> bool:
-    """Whether a rank on this host has loaded MPI; True where there are none, to be seen."""
+    """Whether a rank on this host has loaded MPI; True if no rank is visible."""
     ranks = list(_ranks_below(launcher))
     return not ranks or any(is_in_mpi(Path("/proc", str(pid))) for pid in ranks)
 
 
 def _ranks_below(process: int) -> Iterator[int]:
-    """Yield the ranks that a launcher, or what it has started, has as children; not theirs."""
+    """Yield the ranks among the children of a launcher and of its helpers, not their children."""
     for child in children_of(process):
         if is_rank(Path("/proc", str(child))):
             yield child

@@ -15,8 +15,8 @@ from hpcstream.process.launcher_facts import OPEN_MPI, may_use_several_hosts
 LAUNCHER_HANGS = Quirk(
     vendor=ANY_MPI,
     seen="Open MPI 5.0.11",
-    symptom="where one rank fails while another connects to the launcher, it uses a lock that it "
-    "has destroyed, and aborts or, rarely, waits on it for ever; a launcher whose other hosts are "
+    symptom="if one rank fails while another connects to the launcher, the launcher uses a "
+    "destroyed lock, and aborts or, rarely, waits on it for ever; a launcher whose other hosts are "
     "lost waits, too",
     remedy="`hpcstream run` kills a launcher whose ranks have all ended "
     "(launch/quirks/openmpi.py: StuckLauncher)",
@@ -26,27 +26,27 @@ LAUNCHER_HANGS = Quirk(
 SESSION_IS_LEFT = Quirk(
     vendor=OPEN_MPI,
     seen="5.0.11",
-    symptom='a launcher does not start where another with its process number was killed: "The '
+    symptom='a launcher does not start if another with its process id was killed: "The '
     "PMIx server's listener thread failed to start\", exit status 213",
-    remedy="`hpcstream run` removes what such a launcher has left in TMPDIR "
+    remedy="`hpcstream run` removes the session folder of such a launcher in TMPDIR "
     "(launch/quirks/openmpi.py: remove_session)",
     remove_when="prterun removes, or ignores, the folder of another process",
 )
 
 SLOW_START = Quirk(
     vendor=OPEN_MPI,
-    seen="5.0, of PyPI",
+    seen="5.0 from PyPI",
     symptom="the OFI component sleeps a second at start, and one-sided UCX warns",
-    remedy="on one host both are turned off (launch/quirks/openmpi.py: quick_start)",
+    remedy="both are disabled on a single host (launch/quirks/openmpi.py: quick_start)",
     remove_when="the wheel starts in 0.1 s without these settings",
 )
 
 MIXED_DUPLICATES = Quirk(
     vendor=OPEN_MPI,
     seen="5.0",
-    symptom="the messages of an Idup are taken for those of collectives that are under way on the "
-    "same communicator: truncated messages, ranks that wait for ever",
-    remedy="duplicates are made of a communicator that carries nothing else "
+    symptom="messages of an Idup are matched with those of concurrent collectives on the same "
+    "communicator: truncated messages, ranks that wait for ever",
+    remedy="communicators are duplicated from one that carries no other traffic "
     "(exchange/renewal.py: the seed)",
     remove_when="MPI_Comm_idup has a context of its own",
 )
@@ -55,7 +55,7 @@ SHORT_TAGS = Quirk(
     vendor=ANY_MPI,
     seen="all versions",
     symptom="some transports count nonblocking collectives in 24 bits of the tag: after 2**24 "
-    "calls on one communicator, messages of two calls could be taken for each other",
+    "calls on one communicator, messages of two calls could be confused",
     remedy="communicators are renewed every 2**22 calls (exchange/renewal.py)",
     remove_when="every supported transport counts calls in 32 bits",
 )
@@ -63,7 +63,7 @@ SHORT_TAGS = Quirk(
 QUIRKS = (LAUNCHER_HANGS, SESSION_IS_LEFT, SLOW_START, MIXED_DUPLICATES, SHORT_TAGS)
 
 STUCK_AFTER_S = 10.0
-"""How long a launcher may go on when all that it started has ended, before it is killed."""
+"""How long a launcher may run after its ranks have ended, before it is killed."""
 
 _QUICK_ON_ONE_HOST = {
     "OMPI_MCA_btl": "^ofi",
@@ -75,9 +75,9 @@ _QUICK_ON_ONE_HOST = {
 def quick_start(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the settings with which PyPI's Open MPI starts in 0.1 s instead of 1.2 s on one host.
 
-    Only those that ``environ`` does not set itself; none where ranks may be on
-    several hosts, as these settings turn a fabric's transport off, and none for
-    another MPI. They take effect in the environment of a process that has not started MPI.
+    Only those that ``environ`` does not set; none if ranks may be on several hosts, as these
+    settings disable the transports of a fabric, and none for another MPI.
+    They take effect in processes that start MPI later.
     """
     if may_use_several_hosts(environ) or not has_open_mpi_wheel():
         return {}
@@ -85,19 +85,19 @@ def quick_start(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def has_open_mpi_wheel() -> bool:
-    """Return whether the MPI library may be that of PyPI."""
+    """Return whether the MPI library may be the wheel from PyPI."""
     return any(importlib.metadata.distributions(name="openmpi"))
 
 
 class StuckLauncher:
-    """Whether all that a launcher has started has ended, but the launcher has not.
+    """Detects a launcher that runs on after all its ranks have ended.
 
-    A launcher that hands the work to others (``srun``) may never have had a child here.
+    A launcher that delegates to daemons (``srun``) may never have a child here.
 
     Parameters
     ----------
     has_descendants, has_ranks : callable
-        Return whether something that descends from the launcher lives, and whether a rank does.
+        Return whether a descendant of the launcher lives, and whether a rank lives.
     """
 
     def __init__(self, has_descendants: Callable[[], bool], has_ranks: Callable[[], bool]) -> None:
@@ -109,11 +109,11 @@ class StuckLauncher:
         return not self._seen and time.monotonic() - self._begun_s < 2.0
 
     def look_every_s(self) -> float:
-        """Return how long to wait until the next look; ranks that fail may live for 0.1 s."""
+        """Return the seconds until the next look; ranks that fail may live for only 0.1 s."""
         return 0.05 if self._starts() else 0.5
 
     def is_stuck(self) -> bool:
-        """Return whether there were ranks, and none for longer than a launcher needs to end."""
+        """Return whether there were ranks, and none for longer than a launcher needs to exit."""
         now = time.monotonic()
         if not self._starts() and now - self._looked_s < STUCK_AFTER_S / 5:
             return False  # scanning /proc is expensive
@@ -122,13 +122,13 @@ class StuckLauncher:
             self._seen, self._seen_s = True, now
         if self._has_ranks():
             self._had_ranks, self._ranks_s = True, now
-        # What is left may be the ways to other hosts, which cannot be reached any more.
+        # Other descendants may be connections to hosts that are no longer reachable.
         are_gone = self._had_ranks and now - self._ranks_s > 1.5 * STUCK_AFTER_S
         return are_gone or (self._seen and now - self._seen_s > STUCK_AFTER_S)
 
 
 def remove_session(launcher: int, environ: Mapping[str, str]) -> None:
-    """Remove what a killed launcher with this process number has left of its session."""
+    """Remove the session folder of a killed launcher with this process id."""
     folder = next(filter(None, map(environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp")
     session = os.path.join(folder, f"ompi.{launcher}")
     with contextlib.suppress(OSError):

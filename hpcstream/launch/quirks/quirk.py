@@ -1,4 +1,4 @@
-"""What a workaround says of itself."""
+"""The description of a workaround."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ ANY_MPI = "any MPI"
 
 @dataclass(frozen=True, kw_only=True)
 class Quirk:
-    """A fault or an oddity of one MPI, and what is done about it.
+    """A fault or oddity of one MPI, and its workaround.
 
     Attributes
     ----------
     vendor : str
-        The MPI, as `hpcstream.process.launcher_facts` names it; `ANY_MPI`: of several.
+        The MPI, as `hpcstream.process.launcher_facts` names it; `ANY_MPI` for several.
     seen : str
-        Versions that it was seen with.
+        Versions with the fault.
     symptom : str
         What happens without the workaround.
     remedy : str
-        What is done, and in which file.
+        The workaround, and its file.
     remove_when : str
-        What must have happened before the workaround can go.
+        The condition for removing the workaround.
     """
 
     vendor: str

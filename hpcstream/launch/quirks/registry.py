@@ -1,4 +1,4 @@
-"""All workarounds for faults of MPIs, and how ``hpcstream doctor`` shows them."""
+"""All workarounds for faults of MPIs, and their text in ``hpcstream doctor``."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Which rank shows an error of the script that may be the same on all: the first to fail.
+"""Which rank reports an error of the script that all ranks may share: the first to fail.
 
-The first rank of a host that fails takes a name in the system, shows its error and ends the job;
-the others find the name taken, or a rank gone, and wait to be ended. The name is a socket's in
-Linux's abstract namespace, so nothing of it stays when the process is gone. On other hosts than
-the first a rank waits before it takes the word.
+The first rank of a host that fails claims a name, reports its error and ends the job; the others
+find the name claimed, or a rank gone, and wait to be ended. The name belongs to a socket in Linux's
+abstract namespace, so it vanishes with the process. On hosts other than the first, a rank waits
+before it reports.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ _LOCAL_SIZES = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 _JOBS = (("PMIX_NAMESPACE",), ("SLURM_JOB_ID", "SLURM_STEP_ID"))
 
 TO_BE_ENDED_S = 3.0
-"""How long a rank waits to be ended by the one that speaks, before it speaks, too."""
+"""How long a rank waits to be ended by the reporting rank, before it reports, too."""
 
 _OTHER_HOST_S = 2.0
 
 _held: list[socket.socket] = []
-"""The name that this process has taken: until it ends."""
+"""The name that this process has claimed, until it ends."""
 
 
-def wait_for_word(environ: Mapping[str, str]) -> None:
-    """Return when this rank may show its error: at once, unless another one does."""
+def wait_to_report(environ: Mapping[str, str]) -> None:
+    """Return when this rank may report its error: at once, unless another rank reports."""
     rank = launched_rank(environ)
     locals_ = [environ[name] for name in _LOCAL_RANKS if environ.get(name, "").isdecimal()]
     if not locals_:
-        if rank:  # of one launcher or another: the first rank is left to speak
+        if rank:  # an unknown launcher: rank 0 reports
             time.sleep(TO_BE_ENDED_S)
         return
-    if not _takes(_name(environ)) or siblings.one_is_gone(_local_size(environ)):
+    if not _claims(_name(environ)) or siblings.has_ended_sibling(_local_size(environ)):
         time.sleep(TO_BE_ENDED_S)
-    elif int(locals_[0]) != rank:  # perhaps of another host
+    elif int(locals_[0]) != rank:  # perhaps on another host
         time.sleep(_OTHER_HOST_S)
 
 
@@ -48,8 +48,8 @@ def _local_size(environ: Mapping[str, str]) -> int:
     return int(found[0]) if found else 0
 
 
-def _takes(name: str) -> bool:
-    """Take a name for this process; False if another one has it."""
+def _claims(name: str) -> bool:
+    """Claim a name for this process; False if another process has it."""
     own = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         own.bind(f"\0{name}")

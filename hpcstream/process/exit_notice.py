@@ -1,13 +1,13 @@
-"""A rank that leaves its script after MPI has started does not leave the other ranks waiting.
+"""Exit notices: a rank that leaves its script after MPI has started notifies the other ranks.
 
 ::
 
-    left with an error     the other ranks are ended, unless they leave within a moment, too
-    left with success      waits in MPI's end; a rank that then wants to run a job with it
-                           ends all, for it would wait for ever
+    left with an error     ends the other ranks, unless they leave within a moment, too
+    left with success      waits in MPI_Finalize; a rank that then runs a job with it ends
+                           all ranks, as it would wait for ever
 
-Ranks tell each other that they leave on a communicator of its own, once a job has made one. Before
-that, where the script itself has started MPI, a rank sees what the others of its host do.
+The notices have their own communicator, which a job creates. Before that, if the script itself
+started MPI, a rank watches the processes of the other ranks of its host.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from hpcstream.log import complain, flush
 from hpcstream.process import siblings
 
 GRACE_S = 2.0
-"""How long the others may take to leave, too."""
+"""How long the other ranks may take to leave, too."""
 
 _PATIENCE_S = 5.0
-"""How long who leaves with success takes in what others say, so that MPI's end finds none of it."""
+"""How long a rank that leaves with success receives notices, so that MPI_Finalize finds none."""
 
 _LOOK_EVERY_S = 0.005
 _LOOK_AT_PROCESSES_EVERY_S = 0.5
 
 
-_ALL_ARE_TOLD = 64
-_MOST_TOLD = 8
+_NOTIFY_ALL_UP_TO = 64
+_MOST_NOTIFIED = 8
 
 
 class World(Protocol):
-    """All ranks, as far as leaving goes."""
+    """All ranks, as the exit notices see them."""
 
     rank: int
     size: int
 
-    def tell(self, status: int) -> None:
-        """Tell the other ranks that this one leaves, with this exit status."""
+    def notify_exit(self, status: int) -> None:
+        """Notify the other ranks that this one leaves with an exit status."""
 
-    def who_left(self) -> dict[int, int] | None:
-        """Return the ranks that have said that they leave, with what status.
+    def exited_ranks(self) -> dict[int, int] | None:
+        """Return the exit status of each rank that has sent a notice.
 
-        None if ranks cannot tell each other.
+        None if ranks cannot notify each other.
         """
 
     def abort(self, code: int) -> None:
@@ -53,18 +53,18 @@ class World(Protocol):
 
 
 def mpi_has_started() -> bool:
-    """Whether MPI has started in this process, and not ended."""
+    """Whether MPI has started in this process, and is not finalized."""
     mpi = sys.modules.get("mpi4py.MPI")
     return mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized()
 
 
 def leave(world: World, status: int) -> None:
-    """Leave with an exit status; returns if the others leave as well, or with success."""
+    """Notify the others; end them after an error, unless they leave as well."""
     if world.size == 1:
         return
     siblings.mark_as_left()
-    world.tell(status)
-    if not status and world.who_left() is None:
+    world.notify_exit(status)
+    if not status and world.exited_ranks() is None:
         return
     give_up_s = time.monotonic() + (GRACE_S if status else _PATIENCE_S)
     while not _all_left(world):
@@ -83,24 +83,24 @@ def leave(world: World, status: int) -> None:
 
 
 def _all_left(world: World) -> bool:
-    left = world.who_left()
-    others = siblings.others_who_left() if left is None else len(left)
+    left = world.exited_ranks()
+    others = siblings.count_left_siblings() if left is None else len(left)
     return others == world.size - 1
 
 
 def listeners(size: int) -> range:
-    """Return the ranks that are told who leaves: all, or a few spread evenly over many."""
-    return range(0, size, max(1, -(-size // _MOST_TOLD)) if size > _ALL_ARE_TOLD else 1)
+    """Return the ranks to notify: all, or a few spread evenly over many."""
+    return range(0, size, max(1, -(-size // _MOST_NOTIFIED)) if size > _NOTIFY_ALL_UP_TO else 1)
 
 
-class Vigil:
-    """Looks, while this rank waits for all others, whether one of them has left.
+class ExitWatch:
+    """Checks, while this rank waits for others, whether one of them has left.
 
     Parameters
     ----------
     world : World
     members : set of int
-        The ranks of the world that are waited for.
+        The ranks of the world that this rank waits for.
     """
 
     def __init__(self, world: World, members: set[int]) -> None:
@@ -110,9 +110,9 @@ class Vigil:
         self._seen_s: float | None = None
 
     def look(self) -> None:
-        """Look; end all ranks if one has left for a while, and this one still waits."""
+        """Check; end all ranks if one left a while ago and this one still waits."""
         now_s = time.monotonic()
-        left = self._world.who_left()
+        left = self._world.exited_ranks()
         if self._seen_s is not None:
             if now_s - self._seen_s > self._patience_s(left):
                 self._end(left or {})
@@ -123,11 +123,13 @@ class Vigil:
             return
         else:
             self._looked_s = now_s
-            is_gone = len(self._members) == self._world.size - 1 and siblings.others_who_left() > 0
+            is_gone = (
+                len(self._members) == self._world.size - 1 and siblings.count_left_siblings() > 0
+            )
         self._seen_s = now_s if is_gone else None
 
     def _patience_s(self, left: dict[int, int] | None) -> float:
-        """Return how long one that left with an error, or perhaps, has to end all itself."""
+        """Return how long a rank that left, perhaps with an error, has to end all ranks itself."""
         if left is None:
             return 2 * GRACE_S
         return GRACE_S if not any(left.values()) else 4 * GRACE_S
