@@ -1,6 +1,6 @@
-"""What a job changes in its process: the one list, and the one place where it is done and undone.
+"""What a job changes in its process: the only list, and the code that makes and undoes changes.
 
-`EFFECTS` is what docs/process.md shows. Importing hpcstream has none of them.
+docs/process.md shows `EFFECTS`. The import of hpcstream has none of them.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from hpcstream.process.scheduling import long_turns
 
 @dataclass(frozen=True)
 class Effect:
-    """Something that is changed in the process.
+    """A change to the process.
 
     Attributes
     ----------
     what : str
     how : str
-        What it is changed to, and what for.
+        The change, and its purpose.
     where : str
-        The file that does it, below ``hpcstream/``.
+        The file that makes it, below ``hpcstream/``.
     stays : str
-        Why it stays when `Job.run` has returned; empty: it is undone then.
+        Why it stays after `Job.run`; empty: it is undone.
     """
 
     what: str
@@ -39,34 +39,34 @@ class Effect:
 FROM_THE_FIRST_JOB = (
     Effect(
         "`sys.excepthook`; IPython's handler of errors",
-        "errors are shown without the engine's frames; one on a single rank ends the others. A "
-        "hook of somebody else's stays, and is called by ours on several ranks",
+        "tracebacks omit the engine's frames; an error on one rank ends the others. A hook of "
+        "other code stays; on several ranks, ours calls it",
         "launch/exit_hooks.py",
         "an error may leave the script after `run()`",
     ),
     Effect(
         "`sys.exit`, `exit`, `quit`, a function at exit; on several ranks only",
-        "a rank that leaves the script does not leave the others waiting; the last thing that "
-        "it does is to rename itself (`/proc/self/comm`), for the others to see",
+        "a rank that leaves the script does not leave the others waiting; as its last step it "
+        "renames itself (`/proc/self/comm`), which the others see",
         "launch/exit_hooks.py",
-        "the script may be left after `run()`",
+        "the rank may leave the script after `run()`",
     ),
     Effect(
         "a function at exit",
-        "a job with sinks that was never run is named",
+        "warns of jobs with sinks that were never run",
         "launch/exit_hooks.py",
         "the script may end without `run()`",
     ),
     Effect(
         "functions before and after `os.fork`",
-        "children of a rank leave MPI, signals and sinks to it",
+        "forked children leave MPI, signals and sinks to the rank",
         "process/family.py",
-        "Python cannot take them back",
+        "Python cannot unregister them",
     ),
     Effect(
         "handler and level of the logger `hpcstream`",
-        "messages nobody takes are plain lines on standard error; set by the first message, "
-        "unless the program has set its own",
+        "messages without another handler are plain lines on standard error; set by the first "
+        "message, unless the program has set its own",
         "log.py",
         "there may be messages after `run()`",
     ),
@@ -74,54 +74,53 @@ FROM_THE_FIRST_JOB = (
 
 DURING_RUN = (
     Effect(
-        "standard streams that are closed",
-        "`/dev/null` is opened in their place, so that no file of the job gets their numbers",
+        "closed standard streams",
+        "replaced by `/dev/null`, so that no file of the job gets their descriptors",
         "log.py",
-        "somebody may have them by now",
+        "other code may use them by now",
     ),
     Effect(
         "glibc's `mallopt`",
-        "128 MiB of freed memory stay, for the next batch; at the end of each run they go. "
-        "`MALLOC_..._` or `GLIBC_TUNABLES` in the environment leave it alone",
+        "keeps 128 MiB of freed memory for the next batch, until the end of the run; not with "
+        "`MALLOC_..._` or `GLIBC_TUNABLES` in the environment",
         "process/heap.py",
-        "glibc does not tell what was set before",
+        "glibc does not report the previous setting",
     ),
     Effect(
-        "`prctl(PR_SET_PDEATHSIG)`; where a launcher has started the process",
-        "the kernel kills the rank when its launcher is gone",
+        "`prctl(PR_SET_PDEATHSIG)`; if a launcher started the process",
+        "the kernel kills the rank when its launcher ends",
         "process/launcher_facts.py",
-        "nobody could end the rank without its launcher",
+        "nothing else would end the rank without its launcher",
     ),
     Effect(
-        "MPI, and mpi4py's `rc`; where a launcher has started the process, or with `comm=`",
-        "MPI is started, once it is known that the launcher is of the same MPI",
+        "MPI, and mpi4py's `rc`; if a launcher started the process, or with `comm=`",
+        "starts MPI, after checking that the launcher belongs to the same MPI",
         "exchange/mpi.py",
-        "MPI starts once a process; mpi4py ends it at exit",
+        "MPI starts once a process; mpi4py finalizes it at exit",
     ),
     Effect(
         "handlers of `TERM`, `USR2` and `INT`, and Python's wake-up descriptor",
-        "they ask the job to stop; in the main thread only, and not where they were ignored",
+        "ask the job to stop; in the main thread only, and not for ignored signals",
         "process/stop_signals.py",
     ),
     Effect(
-        "threads: `hpcstream-grace`, one that writes checkpoints, one that looks for new splits",
-        "the first ends a job that was asked to stop and whose function hangs",
+        "threads: `hpcstream-grace`, a checkpoint writer, a discoverer of new splits",
+        "the first aborts a job that was asked to stop and hangs in a function",
         "process/grace.py, checkpoint/storage/background.py, runtime/sources/discovery.py",
     ),
     Effect(
         "`HPCSTREAM_JOB_PROCESS` in the environment",
-        "processes that `multiprocessing` spawns know that a job runs here",
+        "tells processes spawned by `multiprocessing` that a job runs here",
         "process/spawned.py",
     ),
     Effect(
         "`gc.freeze`",
-        "what was there before the job is left out of Python's search for garbage; not where "
-        "somebody else has frozen something",
+        "excludes older objects from garbage collection; not if other code has frozen objects",
         "process/effects.py",
     ),
     Effect(
-        "`sched_setattr`; where ranks share cores",
-        "turns on a core are longer (Linux 6.12)",
+        "`sched_setattr`; if ranks share cores",
+        "longer time slices (Linux 6.12)",
         "process/scheduling.py",
     ),
 )
@@ -131,9 +130,9 @@ EFFECTS = (*FROM_THE_FIRST_JOB, *DURING_RUN)
 
 @contextmanager
 def during_run() -> Iterator[ExitStack]:
-    """Do what a run does to its process, but for its rounds, and undo what can be undone.
+    """Change the process for a run, except for its rounds, and undo what can be undone.
 
-    Yields what is undone at the end, the last thing first: for what needs the communicator.
+    Yields a stack of actions for the end of the run, for changes that need the communicator.
     """
     occupy_closed_streams()
     keep_freed_memory()
@@ -146,12 +145,12 @@ def during_run() -> Iterator[ExitStack]:
 
 @contextmanager
 def during_rounds(*, takes_turns: bool) -> Iterator[None]:
-    """Do what is for the rounds only; after everything is loaded and compiled.
+    """Change the process for the rounds only, after everything is loaded and compiled.
 
     Parameters
     ----------
     takes_turns : bool
-        Whether ranks share cores, and no row waits for a turn.
+        Whether ranks share cores, and no source is live.
     """
     with ExitStack() as undone:
         undone.enter_context(frozen_modules())
@@ -162,13 +161,12 @@ def during_rounds(*, takes_turns: bool) -> Iterator[None]:
 
 @contextmanager
 def frozen_modules() -> Iterator[None]:
-    """Leave what is there before a job out of Python's search for garbage.
+    """Exclude objects older than the job from garbage collection.
 
-    With the compiler and Arrow loaded that is 150,000 objects: looking through them stops
-    a rank, and those that wait for it, for 60 ms. Garbage that is among them stays until
-    the job ends.
+    With the compiler and Arrow loaded these are 150,000 objects: a full collection stops a
+    rank, and those that wait for it, for 60 ms. Garbage among them stays until the job ends.
     """
-    if gc.get_freeze_count():  # somebody else's to end
+    if gc.get_freeze_count():  # other code will unfreeze
         yield
         return
     gc.freeze()
@@ -180,7 +178,7 @@ def frozen_modules() -> Iterator[None]:
 
 def table(effects: tuple[Effect, ...]) -> str:
     """Return effects as a table of a Markdown page."""
-    rows = ["| what | how, and what for | after `run()` |", "|---|---|---|"]
+    rows = ["| what | change and purpose | after `run()` |", "|---|---|---|"]
     for effect in effects:
         after = f"stays: {effect.stays}" if effect.stays else "as before"
         rows.append(f"| {effect.what} | {effect.how} | {after} |")

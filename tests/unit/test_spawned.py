@@ -78,4 +78,4 @@ if __name__ == "__main__":
     done = run(tmp_path, text)
 
     assert done.stdout == "status 1\n"
-    assert "PlanError: a process that multiprocessing has started" in done.stderr
+    assert "PlanError: a process started by multiprocessing" in done.stderr
