@@ -1,11 +1,11 @@
-"""Arrow arrays as NumPy arrays, and back.
+"""Converts Arrow arrays to NumPy arrays and back.
 
-Views honour the array's offset and share its memory, except where a type has
-no NumPy form (booleans are bits in Arrow, so they are unpacked). **Every array
-returned is read-only**, also the copies: a writable array is another type to
-Numba, and one kind of argument means one compiled version of a kernel.
+Views respect the array's offset and share its memory, unless the type has no NumPy
+equivalent (booleans are bits in Arrow, so they are unpacked). **All returned arrays are
+read-only**, also copies: a writable array is a different type for Numba, which would
+compile each kernel twice.
 
-Slots under a null hold whatever Arrow left there; look at `validity`.
+The values of nulls are undefined; see `validity`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow as pa
 AnyArray = npt.NDArray[Any]  # the dtype follows from the Arrow type
 
 LARGE_TYPE_OF_VIEW = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-"""What views are cast to where offsets are needed, or where Arrow has no kernel for them."""
+"""The type to which views are cast if offsets are needed, or if Arrow has no kernel for views."""
 
 _LIB = pa.lib
 _BOOL = _LIB.Type_BOOL
@@ -62,19 +62,19 @@ _NO_BYTES.setflags(write=False)
 
 
 def stored_type(data_type: pa.DataType) -> pa.DataType:
-    """Return as what values are stored: an extension type is a label on another type."""
+    """Return the storage type of an extension type; other types unchanged."""
     if isinstance(data_type, pa.BaseExtensionType):
         return stored_type(data_type.storage_type)
     return data_type
 
 
 def stored(array: pa.Array) -> pa.Array:
-    """Return the values of an extension type as what they are stored as; others as they are."""
+    """Return the storage of an extension array; other arrays unchanged."""
     return stored(array.storage) if isinstance(array, pa.ExtensionArray) else array
 
 
 def labelled(array: pa.Array, data_type: pa.DataType) -> pa.Array:
-    """Return stored values as an array of a type: itself, or an extension type over it."""
+    """Return the array of a type, possibly an extension type, with the given storage."""
     if not isinstance(data_type, pa.BaseExtensionType):
         return array
     inner = labelled(array, data_type.storage_type)
@@ -82,13 +82,13 @@ def labelled(array: pa.Array, data_type: pa.DataType) -> pa.Array:
 
 
 def is_word_type(data_type: pa.DataType) -> bool:
-    """Whether `key_words` can give a value of this type as one int64."""
+    """Whether `key_words` can represent a value of this type as one int64."""
     type_id = data_type.id
     return type_id == _BOOL or (type_id in _DTYPE_OF_ID and type_id not in _FLOAT_IDS)
 
 
 def can_be_key(data_type: pa.DataType) -> bool:
-    """Whether values of a type, or of a dictionary of it, have bytes that are equal if they are."""
+    """Whether equal values of a type, or of a dictionary of it, have equal bytes."""
     if pa.types.is_dictionary(data_type):
         return can_be_key(data_type.value_type)
     kept = stored_type(data_type)
@@ -97,7 +97,7 @@ def can_be_key(data_type: pa.DataType) -> bool:
 
 
 def is_binary_type(data_type: pa.DataType) -> bool:
-    """Whether the type is a string or binary one with offsets, as `binary_views` takes."""
+    """Whether the type is a string or binary type with offsets, as `binary_views` requires."""
     return data_type.id in _OFFSET_DTYPE_OF_ID
 
 
@@ -144,7 +144,7 @@ def record_array(values: AnyArray) -> pa.Array:
 
 
 def validity(array: pa.Array) -> npt.NDArray[np.bool_] | None:
-    """Return which rows are not null, or None when all are."""
+    """Return which rows are not null, or None if no row is null."""
     if array.null_count == 0:
         return None
     bitmap = array.buffers()[0]
@@ -156,7 +156,7 @@ def validity(array: pa.Array) -> npt.NDArray[np.bool_] | None:
 
 
 def fixed_row_bytes(schema: pa.Schema) -> float | None:
-    """Return the bytes of a row's values, of a dictionary its indices; None if rows differ."""
+    """Return the bytes per row (of a dictionary its indices), or None if they vary."""
     try:
         return float(sum(field.type.bit_width for field in schema)) / 8
     except ValueError:  # strings, lists and such have no width
@@ -186,7 +186,7 @@ def binary_views(array: pa.Array) -> tuple[AnyArray, npt.NDArray[np.uint8]]:
 
 
 def key_words(array: pa.Array) -> npt.NDArray[np.int64]:
-    """Return each value as one int64 word: equal values, equal words.
+    """Return each value as one int64 word; equal values have equal words.
 
     Zero-copy for types of 8 bytes; uint64 keeps its bits. Narrower types are
     widened, so that int32 and int64 columns of equal values give equal words.

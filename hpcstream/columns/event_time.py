@@ -1,9 +1,9 @@
-"""Event time: the hidden column that carries it, its units, and durations.
+"""Event time: its hidden column, its units, and durations.
 
-Inside the engine a time is an int64 count of the stream's own *unit* (for a
-``timestamp[us]`` column: microseconds since the epoch; for an int64 column:
-whatever ``event_time_unit`` says). It travels beside the user's columns in
-`TIME_COLUMN`. A watermark ``w`` promises that no row before ``w`` will come.
+Inside the engine a time is an int64 count of the stream's *unit* (for a ``timestamp[us]``
+column microseconds since the epoch, for an int64 column the ``event_time_unit``). It is
+stored in the hidden column `TIME_COLUMN`. A watermark ``w`` promises that no row before
+``w`` will arrive.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ TIME_COLUMN = "__event_time"
 """Hidden int64 column: the event time of each row, in the stream's unit."""
 
 ORDER_COLUMN = "__row_order"
-"""Hidden int64 column: source, split and row in it, to break ties of equal event time."""
+"""Hidden int64 column: source, split and row number, to order rows of equal event time."""
 
 PLACE_COLUMN = "__row_place"
-"""Hidden int64 column: which of the rows that come from one row, where there may be several."""
+"""Hidden int64 column: the number of a row among those derived from the same row."""
 
 HIDDEN_COLUMNS = (TIME_COLUMN, ORDER_COLUMN, PLACE_COLUMN)
 
 WORD_PREFIX = "__word:"
-"""Begins the names of accumulator columns, so that no key is named like one."""
+"""Prefix of the names of accumulator columns, so that no key has such a name."""
 
 RESERVED_PREFIXES = (
     "__event_time",
@@ -42,7 +42,7 @@ RESERVED_PREFIXES = (
     "__word",
     "__window",
 )
-"""Beginnings of the names that the engine gives to columns of its own."""
+"""Prefixes of the names of the engine's own columns."""
 
 MIN_TIME = -(2**63)
 """The watermark of a stream that promises nothing yet."""
@@ -51,19 +51,19 @@ MAX_TIME = 2**63 - 1
 """The watermark of a stream that has ended."""
 
 _MOST_TICKS = 2**61
-"""Longest duration: windows are counted for times as far from the ends of int64 as three sizes."""
+"""Longest duration: window numbers must not overflow within three sizes of the ends of int64."""
 
 
 def least_mark(marks: Sequence[int | None]) -> int | None:
-    """Return what splits, ranks, edges or inputs promise together.
+    """Return the common mark of splits, ranks, edges or inputs.
 
     The *mark* of each is its watermark while it is active, `MAX_TIME` once it has ended, and
-    None while it is idle: it promises nothing then, and nobody waits for it.
+    None while it is idle: consumers do not wait for it then.
 
     Returns
     -------
     int or None
-        The least of those that are active. If there are none: None while any is idle,
+        The least mark of those that are active. If none is active: None if any is idle,
         `MAX_TIME` if all have ended.
     """
     active = [mark for mark in marks if mark is not None and mark != MAX_TIME]
@@ -85,7 +85,7 @@ _NANOSECONDS = {
 _DURATION = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*(ns|us|ms|s|min|m|h|d|w)\s*")
 
 Duration = str | dt.timedelta
-"""A length of time as the API takes it: ``"500ms"``, ``"1h"`` or a `datetime.timedelta`."""
+"""A duration in the API: ``"500ms"``, ``"1h"`` or a `datetime.timedelta`."""
 
 
 def parse_duration(duration: Duration) -> int:
@@ -109,7 +109,7 @@ def parse_duration(duration: Duration) -> int:
 
 
 def duration_text(ticks: int, unit: str) -> str:
-    """Return a count of a unit as `parse_duration` takes it, in the greatest unit it fills."""
+    """Return a count of a unit as text for `parse_duration`, in the largest exact unit."""
     nanoseconds = ticks * _NANOSECONDS[unit]
     units = ("d", "h", "min", "s", "ms", "us", "ns")
     name = next(name for name in units if nanoseconds % _NANOSECONDS[name] == 0)
@@ -117,7 +117,7 @@ def duration_text(ticks: int, unit: str) -> str:
 
 
 def _how_to_make_times(found: pa.DataType) -> str:
-    """Return what a user writes for event time of a column of another type."""
+    """Return how to convert a column of another type to event time."""
     values = found.value_type if pa.types.is_dictionary(found) else found
     make = "cast it"
     if pa.types.is_string(values) or pa.types.is_large_string(values):
@@ -137,7 +137,7 @@ def _how_to_make_times(found: pa.DataType) -> str:
 
 @dataclass(frozen=True)
 class TimeUnit:
-    """The unit in which a stream counts event time.
+    """The unit of a stream's event time.
 
     Attributes
     ----------
@@ -158,7 +158,7 @@ class TimeUnit:
         Raises
         ------
         PlanError
-            The type carries no time, or is an integer and ``unit`` is not given.
+            The type is not a time, or is an integer and ``unit`` is not given.
         """
         if pa.types.is_timestamp(time_type):
             return cls(time_type.unit)
@@ -183,7 +183,7 @@ class TimeUnit:
         Raises
         ------
         PlanError
-            The duration is not a whole number of units, or too long to be counted in them.
+            The duration is not a whole number of units, or too long.
         """
         nanoseconds = parse_duration(duration)
         ticks, rest = divmod(nanoseconds, _NANOSECONDS[self.name])

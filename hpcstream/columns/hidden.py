@@ -1,4 +1,4 @@
-"""The engine's own columns beside the user's: telling them apart, carrying them along."""
+"""Distinguishes the engine's hidden columns from the user's columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def hidden_positions(schema: pa.Schema) -> list[int]:
 
 
 def visible_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the schema of the user's columns alone."""
+    """Return the schema of the user's columns only."""
     return pa.schema([schema.field(i) for i in visible_positions(schema)])
 
 
@@ -39,17 +39,17 @@ def time_field() -> pa.Field:
 def refuse_reserved_names(
     names: Iterable[str], where: str, reserved: tuple[str, ...] = RESERVED_PREFIXES
 ) -> None:
-    """Raise `PlanError` for a user's column that is named like one of the engine's."""
+    """Raise `PlanError` if the name of a user's column is reserved for the engine."""
     for name in names:
         if name.startswith(reserved):
             raise PlanError(
-                f"{where}: the name {name!r} is reserved: the engine's own columns begin so; "
-                "rename the column"
+                f"{where}: the name {name!r} is reserved for the engine's own columns; rename "
+                "the column"
             )
 
 
 def refuse_repeated_names(names: Sequence[str], where: str) -> None:
-    """Raise `PlanError` for two output columns of one name."""
+    """Raise `PlanError` if two output columns have the same name."""
     unique, counts = np.unique(np.array(names, dtype=object), return_counts=True)
     if len(unique) != len(names):
         repeated = ", ".join(repr(name) for name in unique[counts > 1])

@@ -28,9 +28,8 @@ _WIDE_TYPES = (pa.types.is_decimal, pa.types.is_fixed_size_binary)
 def hash_keys(batch: pa.RecordBatch, columns: Sequence[str]) -> Hashes:
     """Return the hash of each row's key, the same on every machine.
 
-    Equal values hash alike whatever the width of their type: int32 and int64,
-    string and large_string, a dictionary and its plain values. A null has a
-    hash of its own.
+    Equal values have equal hashes whatever the width of their type: int32 and int64, string
+    and large_string, a dictionary and its plain values. All nulls have the same hash.
 
     Parameters
     ----------
@@ -45,7 +44,7 @@ def hash_keys(batch: pa.RecordBatch, columns: Sequence[str]) -> Hashes:
     Raises
     ------
     TypeError
-        A column's type cannot be a key; a floating-point or nested one, say.
+        A column's type cannot be a key, such as a floating-point or nested type.
     """
     if not columns:
         raise ValueError("hash_keys needs at least one key column; got none")
@@ -56,9 +55,9 @@ def hash_keys(batch: pa.RecordBatch, columns: Sequence[str]) -> Hashes:
 
 
 def single_words(batch: pa.RecordBatch, columns: Sequence[str]) -> npt.NDArray[np.int64] | None:
-    """Return keys that are one word each, int64[n_rows], which need not be hashed first.
+    """Return keys as words, int64[n_rows], if the kernels can hash them directly.
 
-    None if there are several columns, nulls, or values that are no words.
+    None if there are several columns, nulls, or values that do not fit in a word.
     """
     array = batch.column(columns[0])
     if len(columns) > 1 or not is_word_type(array.type) or array.null_count:

@@ -1,12 +1,12 @@
-"""Who owns a key: key -> key group -> instance. The exchange and restored state both ask here.
+"""Ownership of keys: key -> key group -> instance, for the exchange and for restored state.
 
 ::
 
     key group of a key        the high 12 bits of its hash: 4096 groups
     instance p of n owns      the groups g with g * n >> 12 == p: one range of groups
 
-The ranges of all instances follow one another, so state in the order of key groups is
-dealt to any number of instances by cutting it.
+The ranges of consecutive instances are adjacent, so state that is sorted by key group can be
+divided among any number of instances.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ Instances = npt.NDArray[np.uint16]
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """What instance number ``instance`` of ``n_instances`` owns."""
+    """The keys that instance number ``instance`` of ``n_instances`` owns."""
 
     instance: int
     n_instances: int
 
     @property
     def groups(self) -> range:
-        """The key groups that are its own."""
+        """The key groups that the instance owns."""
         ends = (self.instance, self.instance + 1)
         first, stop = (-(-end * N_KEY_GROUPS // self.n_instances) for end in ends)
         return range(first, stop)
 
     def owns(self, groups: KeyGroups) -> npt.NDArray[np.bool_]:
-        """Return which of some key groups are its own."""
+        """Return which of some key groups the instance owns."""
         own = self.groups
         # Groups below the first one wrap around to large numbers.
         is_own: npt.NDArray[np.bool_] = groups - np.uint16(own.start) < len(own)
@@ -48,7 +48,7 @@ class Ownership:
 
 def owners(batch: pa.RecordBatch, columns: Sequence[str], n_instances: int) -> Instances:
     """Return the instance, of ``n_instances``, that owns the key of each row."""
-    # Kernels are loaded when a job runs, not when it is planned.
+    # Kernels are imported when a job runs, not when it is planned.
     from hpcstream.columns.key_hash import hash_keys, single_words
     from hpcstream.kernels import partition
 
@@ -62,12 +62,12 @@ def owners(batch: pa.RecordBatch, columns: Sequence[str], n_instances: int) -> I
 
 
 def key_groups(batch: pa.RecordBatch, columns: Sequence[str]) -> KeyGroups:
-    """Return the key group of the key of each row: its owner, were there one for each group."""
+    """Return the key group of each row: its owner among as many instances as key groups."""
     return owners(batch, columns, N_KEY_GROUPS)
 
 
 def word_groups(words: npt.NDArray[np.int64], is_null: npt.NDArray[np.bool_]) -> KeyGroups:
-    """Return the key groups of keys of one word, where not null."""
+    """Return the key groups of keys of one word, or of null where ``is_null``."""
     from hpcstream.kernels import partition
 
     groups = np.empty(len(words), dtype=np.uint16)

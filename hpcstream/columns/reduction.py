@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 
 class ColumnReduction(NamedTuple):
-    """How one accumulator column is reduced.
+    """The elementwise reduction of one accumulator column.
 
     Attributes
     ----------
     op : str
         ``"sum"``, ``"min"`` or ``"max"``.
     identity : int or float
-        What a rank without the window contributes.
+        The contribution of a rank that does not have the window.
     """
 
     op: str

@@ -1,13 +1,14 @@
-"""The order of rows of equal event time: where a row comes from, on however many ranks.
+"""The order of rows of equal event time, independent of the number of ranks.
 
 ::
 
-    order   source (7 bits) | split (20) | row of the split (36)     of a row that was read
+    order   source (7 bits) | split (20) | row of the split (36)     of a source row
             the word of the first key column                         of a window's result
-    place   0, then for each operator that makes several rows of one: its number among these
+    place   0, then for each operator that derives several rows from one: the row's number
 
-Rows of equal event time go by (order, place, value). None of the three knows of ranks or of
-arrival. No two rows that are read have one order: numbers beyond their bits are refused.
+Rows of equal event time are sorted by (order, place, value). None of the three depends on
+ranks or on arrival. All source rows have different orders: numbers that do not fit in
+their bits are refused.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ Ints = npt.NDArray[np.int64]
 
 _SOURCE_BITS, _SPLIT_BITS, _ROW_BITS = 7, 20, 36
 MOST_SOURCES, MOST_SPLITS, MOST_ROWS = 1 << _SOURCE_BITS, 1 << _SPLIT_BITS, 1 << _ROW_BITS
-"""How many sources of a job, splits of a source and rows of a split are told apart."""
+"""Most sources of a job, splits of a source and rows of a split."""
 CHILD_BITS = 18
-"""How many rows that one row becomes are told apart, as a power of two."""
+"""Bits of the number of a row among those derived from the same row."""
 BATCH_BITS = 16
-"""The same for rows of a whole batch, by how many times more there are."""
+"""The same where a function is called per batch."""
 
 
 class RowTimes(NamedTuple):
-    """By what the rows of a batch are ordered, int64[n] each; no places: they are all 0."""
+    """The sort keys of the rows of a batch, int64[n] each; empty places are all 0."""
 
     times: Ints
     orders: Ints
@@ -51,7 +52,7 @@ class RowTimes(NamedTuple):
 
     @classmethod
     def of(cls, batch: pa.RecordBatch) -> RowTimes:
-        """Return those of a batch with event time; without an order its rows tie."""
+        """Return the sort keys of a batch with event time; without an order its rows tie."""
         times = fixed_values(batch.column(TIME_COLUMN))
         names = batch.schema.names
         orders = fixed_values(batch.column(ORDER_COLUMN)) if ORDER_COLUMN in names else times
@@ -59,7 +60,7 @@ class RowTimes(NamedTuple):
         return cls(times, orders, places)
 
     def take(self, rows: npt.NDArray[np.int64]) -> RowTimes:
-        """Return those of some rows."""
+        """Return the sort keys of some rows."""
         places = self.places[rows] if len(self.places) else self.places
         return RowTimes(self.times[rows], self.orders[rows], places)
 
@@ -69,12 +70,12 @@ NO_PLACES.setflags(write=False)
 
 
 def orders_of_rows(source: int, split: int, start: int, n_rows: int) -> Ints:
-    """Return the orders of rows that were read one after the other.
+    """Return the orders of consecutive source rows.
 
     Raises
     ------
     ConnectorError
-        The source, split or row has a number that is not told apart from others.
+        The number of the source, split or row is too large.
     """
     if split >= MOST_SPLITS or start + n_rows > MOST_ROWS or source >= MOST_SOURCES:
         raise ConnectorError(_too_many(source, split, start + n_rows))
@@ -90,18 +91,19 @@ def _too_many(source: int, split: int, n_rows: int) -> str:
     else:
         what, most = f"row number {n_rows - 1:,} of a split", MOST_ROWS
     return (
-        f"{what} has no place in the order of rows, which tells {most:,} apart; a plan needs that "
-        "order for first(), last() and other results that depend on it, and for reproducible=True"
+        f"{what} is too large for the order of rows, which is limited to {most:,}; a plan needs "
+        "that order for first(), last() and other results that depend on it, and for "
+        "reproducible=True"
     )
 
 
 def of_later_sources(orders: Ints, offset: int) -> Ints:
-    """Return orders with numbers of sources that are greater by ``offset``; the plan has room."""
+    """Return orders with ``offset`` added to the source numbers, which must not overflow."""
     return orders + (offset << (_SPLIT_BITS + _ROW_BITS))
 
 
 def runs_of_splits(orders: Ints) -> list[tuple[int, int]]:
-    """Return from where to where the rows of a batch are of one split."""
+    """Return the ranges of rows of a batch that are of the same split."""
     if not len(orders):
         return [(0, 0)]
     cuts = (np.flatnonzero(np.diff(orders >> _ROW_BITS)) + 1).tolist()
@@ -136,15 +138,15 @@ def places_of(batch: pa.RecordBatch) -> Ints:
 
 
 def nested_places(places: Ints, numbers: Ints, bits: int) -> Ints:
-    """Return the places of rows by those of the rows they come from, and their numbers there."""
+    """Return the places of rows from those of their parents and their numbers among siblings."""
     return (places << bits) | np.minimum(numbers, (1 << bits) - 1)
 
 
 def key_orders(columns: Sequence[pa.Array]) -> tuple[Ints, Ints | None]:
     """Return orders, and places unless these are all 1, of rows with different keys.
 
-    They go by the first key column, of a text by its first eight bytes; those that agree in
-    that by a hash of the whole key.
+    The order is the first key column, of text its first eight bytes. Ties are broken by a
+    hash of the whole key.
     """
     from hpcstream.columns.key_hash import hash_keys  # loads Numba
 
@@ -160,7 +162,7 @@ def key_orders(columns: Sequence[pa.Array]) -> tuple[Ints, Ints | None]:
 
 
 def _leading_words(column: pa.Array) -> Ints:
-    """Return an int64 for each value, in the order of values as far as that tells."""
+    """Return an int64 for each value that sorts as the values do, up to ties."""
     if is_word_type(column.type):
         words = key_words(column)
         return words ^ np.int64(-(2**63)) if column.type == pa.uint64() else words
@@ -168,8 +170,8 @@ def _leading_words(column: pa.Array) -> Ints:
     if not is_binary_type(column.type):
         return np.zeros(len(column), dtype=np.int64)
     offsets, data = binary_views(column)
-    places = offsets[:-1, None] + np.arange(8)
-    is_there = places < offsets[1:, None]
+    positions = offsets[:-1, None] + np.arange(8)
+    exists = positions < offsets[1:, None]
     leading = np.zeros((len(column), 8), dtype=np.uint8)
-    leading[is_there] = data[places[is_there]]
+    leading[exists] = data[positions[exists]]
     return (leading.view(">u8").reshape(-1).astype(np.uint64) ^ np.uint64(1 << 63)).view(np.int64)

@@ -1,8 +1,8 @@
-"""Rows as text for people: what `print()` shows, and notebooks.
+"""Formats rows as text for `print()` and notebooks.
 
-Formatted from Arrow's values, not Python's: a time beyond the year 9999, or one that
-counts nanoseconds, is a value like any other. Long texts and lists are shortened, for a
-detector's frame is a value, too; what would move the cursor is escaped.
+Formats Arrow's values rather than Python's, so times beyond the year 9999 and nanoseconds
+are supported. Long texts and lists are truncated, since a value may be a whole detector
+frame; control characters are escaped.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def shown_rows(batch: pa.RecordBatch, units: Mapping[str, str] = {}) -> list[tup
     Parameters
     ----------
     units : mapping of str to str
-        What int64 columns count that hold points in time: shown as dates.
+        The units of int64 columns that hold points in time, which are shown as dates.
     """
     columns = []
     for field, column in zip(batch.schema, batch.columns, strict=True):
@@ -45,7 +45,7 @@ def shown_rows(batch: pa.RecordBatch, units: Mapping[str, str] = {}) -> list[tup
 
 
 def value_texts(array: pa.Array, unit: str | None = None) -> list[str]:
-    """Return the text of each value, `NULL` for a null; with a ``unit`` int64 is time."""
+    """Return the text of each value, `NULL` for a null; ``unit`` is that of int64 times."""
     if not array.null_count:
         return _plain_texts(array, unit)
     is_valid = array.is_valid().to_pylist()
@@ -54,7 +54,7 @@ def value_texts(array: pa.Array, unit: str | None = None) -> list[str]:
 
 
 def _plain_texts(array: pa.Array, unit: str | None = None) -> list[str]:
-    """Return the texts of values of which none is null."""
+    """Return the texts of an array without nulls."""
     data_type, types = array.type, pa.types
     if unit is not None:
         return time_texts(array.to_numpy(zero_copy_only=False), unit)
@@ -131,7 +131,7 @@ def _array_of(scalar: pa.Scalar) -> pa.Array:
 
 
 def _quoted(array: pa.Array) -> list[str]:
-    """Return the texts of values inside others: texts among them stand in quotes."""
+    """Return the texts of nested values; strings are quoted."""
     texts = value_texts(array)
     if not is_text(array.type):
         return texts
@@ -140,7 +140,7 @@ def _quoted(array: pa.Array) -> list[str]:
 
 
 def is_text(data_type: pa.DataType) -> bool:
-    """Return whether values are text, encoded or not."""
+    """Return whether values are strings, possibly dictionary- or run-end-encoded."""
     if pa.types.is_dictionary(data_type) or pa.types.is_run_end_encoded(data_type):
         return is_text(data_type.value_type)
     return bool(
@@ -156,7 +156,7 @@ def _listed(texts: list[str], most: int) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return a text in one line: what does not print is written as in Python's source."""
+    """Return a text with unprintable characters escaped as in Python source code."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -169,7 +169,7 @@ def _shortened(text: str) -> str:
 
 
 def heading(names: Iterable[str]) -> str:
-    """Return the line above the rows."""
+    """Return the header line."""
     return line_of([_escaped(name) for name in names])
 
 

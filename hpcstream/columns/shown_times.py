@@ -1,7 +1,6 @@
-"""Points and spans of time as text, for any year that an int64 can hold.
+"""Formats points in time and durations, for any year that an int64 can represent.
 
-Python's `datetime` ends with the year 9999 and counts microseconds; NumPy's calendar does
-not end, and counts what the column counts.
+Python's `datetime` is limited to the year 9999 and to microseconds; NumPy's calendar is not.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _CODES = {**{name: name for name in _PER_SECOND}, "d": "D"}
 _MOST_DAYS = 2**50
-"""Beyond it NumPy's calendar is wrong: some 3,000,000,000,000 years."""
+"""NumPy's calendar is wrong beyond this number of days, about 3,000,000,000,000 years."""
 
 
 def time_texts(ticks: np.ndarray, unit: str) -> list[str]:
@@ -24,7 +23,7 @@ def time_texts(ticks: np.ndarray, unit: str) -> list[str]:
     Parameters
     ----------
     ticks : int64[n]
-        Counted from 1970 on.
+        Since 1970.
     unit : str
         ``"ns"``, ``"us"``, ``"ms"``, ``"s"`` or ``"d"``.
     """
@@ -40,7 +39,7 @@ def time_texts(ticks: np.ndarray, unit: str) -> list[str]:
 
 
 def _without_zeros(text: str) -> str:
-    """Return a time with as many digits behind the seconds as it needs: 0, 3, 6 or 9."""
+    """Return a time with the least number of fractional digits: 0, 3, 6 or 9."""
     whole, dot, fraction = text.partition(".")
     while fraction.endswith("000"):
         fraction = fraction[:-3]
@@ -48,14 +47,14 @@ def _without_zeros(text: str) -> str:
 
 
 def timestamp_texts(array: pa.TimestampArray) -> list[str]:
-    """Return timestamps, none of them null, in their own time zone if they have one."""
+    """Return the texts of timestamps without nulls, in their time zone if they have one."""
     unit, zone = array.type.unit, array.type.tz
     ticks = _ticks(array)
     if zone is None:
         return time_texts(ticks, unit)
     try:
         local = _ticks(pc.local_timestamp(array))
-    except pa.ArrowException:  # a zone that Arrow does not know, or an instant beside the calendar
+    except pa.ArrowException:  # an unknown time zone, or an instant outside Arrow's calendar
         local = ticks
     seconds = ((local - ticks) // _PER_SECOND[unit]).tolist()
     return [f"{t}{_offset(s)}" for t, s in zip(time_texts(local, unit), seconds, strict=True)]
@@ -78,7 +77,7 @@ def clock_text(ticks: int, unit: str) -> str:
 
 
 def span_text(ticks: int, unit: str) -> str:
-    """Return a span of time, as ``2 days 12:00:00.5``."""
+    """Return a duration, as ``2 days 12:00:00.5``."""
     per_day = 86_400 * _PER_SECOND[unit]
     days, rest = divmod(abs(ticks), per_day)
     clock = clock_text(rest, unit)
@@ -87,5 +86,5 @@ def span_text(ticks: int, unit: str) -> str:
 
 
 def time_unit(data_type: pa.DataType, units: Mapping[str, str], name: str) -> str | None:
-    """Return what a column of integers counts, if it is one of those that count time."""
+    """Return the unit of an int64 column that holds points in time; None for other columns."""
     return units.get(name) if pa.types.is_int64(data_type) else None

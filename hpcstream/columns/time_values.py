@@ -1,4 +1,4 @@
-"""Event times as int64 counts, from the column that holds them."""
+"""Extracts event times as int64 counts from a column."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHOWN_ROWS = 5
 
 
 def event_time_values(array: pa.Array, column: str) -> npt.NDArray[np.int64]:
-    """Return the times of a column as counts of its own unit.
+    """Return the times of a column as counts of the column's unit.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ def event_time_values(array: pa.Array, column: str) -> npt.NDArray[np.int64]:
     Returns
     -------
     int64[n_rows]
-        Read-only where it is a view.
+        Read-only if it is a view.
 
     Raises
     ------
     ConnectorError
-        A row has no time: null.
+        The time of a row is null.
     """
     if array.null_count:
         raise ConnectorError(_null_times(array, column))

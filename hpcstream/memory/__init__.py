@@ -1,1 +1,1 @@
-"""Allocates memory: NUMA-aware arenas, blocks that ranks share, and pools."""
+"""Allocates memory: NUMA-aware arenas, arenas in shared memory, and pools."""

@@ -1,8 +1,8 @@
-"""Arenas: private anonymous memory on huge pages, placed on one NUMA node.
+"""Arenas: private anonymous memory on huge pages, bound to one NUMA node.
 
-An arena is one mapping. Blocks are cut off its front one after another and keep
-their size for its life. It has no ``close``: every array on it refers to the
-mapping, so it is unmapped when its last view has died and the pool has let go.
+An arena is one mapping. Blocks are cut from its front one after another and keep their
+size for its lifetime. It has no ``close``: every array in it refers to the mapping, which is
+unmapped when its last view has died and the pool has dropped it.
 """
 
 import errno
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     ArenaFactory = Callable[[int], "Arena"]
-    """Returns an arena of at least so many bytes; `MemoryError` if there is none."""
+    """Returns an arena of at least this number of bytes, or raises `MemoryError`."""
 
 HUGE_PAGE = 2 << 20
 _SMALL_PAGE = 4096
 
 
 class Arena:
-    """One mapping, its blocks aligned to a huge page, and how far it is cut into them.
+    """One mapping, aligned to a huge page, and a cursor up to which it is cut into blocks.
 
     Attributes
     ----------
@@ -38,8 +38,8 @@ class Arena:
     n_bytes : int
         Usable bytes from ``start``.
     touch : bool
-        The kernel takes the node from who writes first: the owner must touch
-        each block before it hands it out.
+        The kernel places a page on the node of its first writer, so the owner must touch each
+        block before it returns it.
     """
 
     __slots__ = ("address", "cursor", "memory", "n_blocks", "n_bytes", "start", "touch")
@@ -63,12 +63,12 @@ class Arena:
 
     @property
     def room(self) -> int:
-        """Bytes that are not cut yet."""
+        """Bytes that are not cut into blocks yet."""
         return self.n_bytes - self.cursor
 
     def cut(self, n_bytes: int) -> int:
         """Cut off a block and return its offset in ``memory``."""
-        assert n_bytes <= self.room, "a block is cut only from an arena that has room"
+        assert n_bytes <= self.room, "the arena has no room for the block"
         offset = self.start + self.cursor
         self.cursor += n_bytes
         self.n_blocks += 1
@@ -79,20 +79,20 @@ class Arena:
 
 
 class ArenaMapper:
-    """Map arenas, on huge pages and on a node where the kernel allows it.
+    """Maps arenas, on huge pages and bound to a node if the kernel allows it.
 
-    What is refused is refused once: it is noted, not tried again, and the arena
-    works without. A node is then reached by the owner touching the pages first.
+    If the kernel refuses one of them, the mapper adds a note and does not try again. If it
+    refuses to bind, the owner touches the pages first, which places them on its node.
 
     Parameters
     ----------
     node : int or None
-        Where the pages should lie; None leaves it to first touch.
+        The node of the pages; None: that of their first writer.
 
     Attributes
     ----------
     notes : list of str
-        What could not be done and what that means; one sentence each, once.
+        What the kernel refused and the consequence, one sentence each.
     """
 
     def __init__(self, node: int | None = None, calls: SystemCalls | None = None) -> None:
@@ -132,7 +132,7 @@ class ArenaMapper:
         except OSError as error:
             self._may_use_huge_pages = False
             self.notes.append(
-                f"huge pages are not to be had ({os.strerror(error.errno or 0)}): "
+                f"huge pages are not available ({os.strerror(error.errno or 0)}): "
                 "memory is in 4 KiB pages, which is slower for large state"
             )
 

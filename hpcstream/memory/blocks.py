@@ -1,4 +1,4 @@
-"""Blocks of an arena, the lists of free ones, and the lease that brings one back."""
+"""Blocks of arenas, their free lists, and leases that return a block when it is unused."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ import numpy as np
 from hpcstream.memory.arena import HUGE_PAGE, Arena
 
 SHARED_BLOCK_BYTES = 2 << 20
-"""Larger blocks have an arena each, so that each can be given back alone."""
+"""Larger blocks have an arena of their own, so that each can be unmapped separately."""
 
 _ALIGNMENT_BITS = 6
 _SMALL_BYTES = 64 << 10
 
 
 class FreeList(list["Block"]):
-    """Free blocks of one size. Closed when the pool dies: nothing comes back then."""
+    """Free blocks of one size. Closed when the pool dies: no block returns afterwards."""
 
     __slots__ = ("is_open",)
 
@@ -23,16 +23,16 @@ class FreeList(list["Block"]):
 
 
 class Block:
-    """A piece of an arena; it keeps its size and place until the arena goes.
+    """A range of an arena; its size and offset never change.
 
     Attributes
     ----------
     memory, offset : mmap, int
-        Where it is.
+        The mapping, and the offset in it.
     home : FreeList
-        Where it goes when its lease dies.
+        The free list that it returns to when its lease dies.
     last_take : int
-        Number of the take that used it last; 0 for none.
+        Number of the take that used it last; 0 if there was none.
     """
 
     __slots__ = ("arena", "home", "last_take", "memory", "offset")
@@ -46,7 +46,7 @@ class Block:
 
 
 class BlockLease(np.ndarray[Any, Any]):
-    """What every view of a block keeps alive. Never handed out itself."""
+    """The base of all views of a block; its death returns the block to the free list."""
 
     __slots__ = ("block",)
     block: Block
@@ -61,10 +61,10 @@ class BlockLease(np.ndarray[Any, Any]):
 
 
 def block_bytes(n_bytes: int) -> int:
-    """Return the size of the block that ``n_bytes`` are taken from.
+    """Return the size of the block for a buffer of ``n_bytes``.
 
-    Multiples of 64; above 256 powers of two, so that small ones, of any size in each round,
-    are found at the first look; above 64 KiB in quarters of powers of two; above
+    A multiple of 64; above 256 a power of two, so that free blocks are found quickly although
+    small sizes vary in each round; above 64 KiB quarters of powers of two; above
     `SHARED_BLOCK_BYTES` whole huge pages.
     """
     bits = _ALIGNMENT_BITS

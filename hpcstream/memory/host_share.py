@@ -1,10 +1,9 @@
-"""How much of this host the job may use: cores, a quota of CPU time, memory.
+"""The resources of this host that the job may use: cores, a quota of CPU time, memory.
 
-Three things make it less than what the kernel's list of CPUs says: two hardware
-threads are one core; a control group may stop its processes when they have had
-their time (``docker --cpus``, Kubernetes' ``limits.cpu``), on however many CPUs
-they were; and it may end them when they hold too much memory. Every folder is a
-parameter, so that tests can show other hosts.
+They are less than the kernel's list of CPUs suggests: two hardware threads share a core; a
+control group may throttle its processes when their CPU time is used up (``docker --cpus``,
+Kubernetes' ``limits.cpu``), on any number of CPUs; and it may kill them when they use too
+much memory. Every folder is a parameter, so that tests can simulate other hosts.
 """
 
 import math
@@ -16,28 +15,28 @@ from pathlib import Path
 from hpcstream.memory.topology import SYSTEM, parse_list
 
 RANK_BYTES = 110 << 20
-"""What a rank needs for itself before it has read a row."""
+"""Memory of a rank before it has read a row."""
 
 GROUPS = Path("/sys/fs/cgroup")
 OWN_GROUP = Path("/proc/self/cgroup")
 
-_NO_LIMIT = 1 << 60  # the first version of control groups writes a number near this for none
+_NO_LIMIT = 1 << 60  # version 1 of control groups represents "no limit" by a number near 2**63
 
 
 @dataclass(frozen=True)
 class HostShare:
-    """What of its host the processes of a job may use together.
+    """The resources of a host that all processes of a job may use together.
 
     Attributes
     ----------
     cpus : frozenset of int
-        The CPUs of its control group; without one, all that are online.
+        The CPUs of the control group; without one, all that are online.
     siblings : {CPU: CPUs of the same core}
         Of every CPU that is online.
     quota : float or None
         CPUs' worth of time; None without a limit.
     memory_bytes : int or None
-        What its control group may hold; None without a limit.
+        Memory limit of the control group; None without a limit.
     """
 
     cpus: frozenset[int]
@@ -46,23 +45,23 @@ class HostShare:
     memory_bytes: int | None = None
 
     def core_of(self, cpu: int) -> frozenset[int]:
-        """Return the CPUs that are hardware threads of one core with this one, itself included."""
+        """Return the hardware threads of this CPU's core, including the CPU itself."""
         return self.siblings.get(cpu, frozenset([cpu]))
 
     def cores(self, cpus: Iterable[int]) -> int:
-        """Return how many ranks get a core of their own on these CPUs, for as long as they run."""
+        """Return how many ranks can have a core of their own on these CPUs."""
         cores = len({self.core_of(cpu) for cpu in cpus})
         return max(1, cores if self.quota is None else min(cores, math.ceil(self.quota)))
 
     def has_core_for_each(self, ranks: int) -> bool:
-        """Whether so many ranks on this host share no core, however they are bound."""
+        """Whether this number of ranks need not share cores, however they are bound."""
         return ranks <= self.cores(self.cpus)
 
 
 def read_host_share(
     system: Path = SYSTEM, groups: Path = GROUPS, own_group: Path = OWN_GROUP
 ) -> HostShare:
-    """Return what this process, and others of its control group, may use of this host."""
+    """Return the share of this process and the others of its control group."""
     online = parse_list(_read(system / "cpu" / "online")) or os.sched_getaffinity(0)
     return HostShare(
         cpus=_cpus_of_group(groups, own_group) & online or frozenset(online),
@@ -105,10 +104,10 @@ def _memory_limits(groups: Path, own_group: Path) -> Iterator[int]:
 
 
 def _folders(controller: str, groups: Path, own_group: Path) -> Iterator[Path]:
-    """Yield the control groups of this process that a controller may limit, the innermost first.
+    """Yield the control groups of this process that a controller may limit, innermost first.
 
-    What ``/proc`` says may be the host's view, of which a container sees its own part
-    only, as the root of all groups.
+    ``/proc`` may show paths of the host, of which a container sees only its own subtree, as
+    the root of all groups.
     """
     for line in _read(own_group).splitlines() or ["0::/"]:
         _, controllers, path = (*line.split(":", 2), "", "")[:3]

@@ -1,18 +1,17 @@
-"""Buffers that are handed out, and come back when their last view dies.
+"""Pools of buffers, which return to the pool when their last view dies.
 
 ::
 
     take(n) ──> array ──> slices, Arrow buffers, memoryviews, in any thread
       │           │ base
-      │         lease ── dies with the last of them, then: block to its free list
+      │         lease ── dies with the last of them: the block returns to its free list
       │           │ base
     free list   mapping of the arena ── unmapped when pool and leases are gone
 
-NumPy never skips the lease when it shortens chains of views, because a lease is
-of another type than the arrays on it. Sizes go up in quarters of powers of two,
-so at most a fifth of a block is unused (those of up to 64 KiB in whole powers:
-a half). Taking from a free list needs no lock: list operations are atomic, and
-so is giving back.
+NumPy never skips the lease when it shortens chains of views, because a lease has another
+type than the arrays on it. Sizes are quarters of powers of two, so at most a fifth of a
+block is unused (up to 64 KiB powers of two: at most a half). Taking and returning blocks
+needs no lock, since list operations are atomic.
 """
 
 import functools
@@ -32,10 +31,10 @@ if TYPE_CHECKING:
     from hpcstream.memory.arena import ArenaFactory
 
 ARENA_BYTES = 8 << 20
-"""Size of an arena that blocks share; also how much a pool begins with."""
+"""Size of an arena that blocks share; also the initial size of a pool."""
 
 SPARE_BYTES = 32 << 20
-"""So much may lie free before arenas are given back to the system."""
+"""Free memory above this is returned to the system."""
 
 _TAKES_PER_LOOK = 4096
 _OPEN_ARENAS = 4
@@ -45,22 +44,22 @@ _NDARRAY: type[NDArray[Any]] = np.ndarray
 
 @dataclass(frozen=True)
 class PoolStatistics:
-    """What a pool holds, in bytes of its blocks (a little more than was asked for).
+    """Statistics of a pool, in bytes of blocks (slightly more than the buffers' sizes).
 
     Attributes
     ----------
     bytes_reserved : int
-        Mapped by its arenas; pages never touched take no memory.
+        Mapped by arenas; untouched pages occupy no memory.
     bytes_in_use : int
-        Of blocks with living views.
+        Of blocks with live views.
     bytes_free : int
-        Of blocks that can be taken again.
+        Of blocks in the free lists.
     takes : int
-        Buffers handed out; approximate when several threads take.
+        Number of buffers taken; approximate if several threads take buffers.
     grown : int
-        Arenas mapped because nothing fitted, after the first.
-    given_back : int
-        Arenas given back to the system.
+        Arenas mapped because no block fitted, after the first.
+    unmapped : int
+        Arenas returned to the system.
     """
 
     name: str
@@ -71,11 +70,11 @@ class PoolStatistics:
     arenas: int
     takes: int
     grown: int
-    given_back: int
+    unmapped: int
 
 
 class BufferPool:
-    """Buffers on one NUMA node. A pool that runs out grows; it never waits.
+    """Buffers on one NUMA node. The pool grows when it is empty; it never waits.
 
     Parameters
     ----------
@@ -86,7 +85,7 @@ class BufferPool:
     initial_bytes : int
         Size of the first arena, mapped at the first take.
     spare_bytes : int
-        Free memory beyond this is given back once it was idle for a while.
+        Free memory above this is returned to the system after it was idle for a while.
     arena_factory : (n_bytes) -> Arena
         By default an `ArenaMapper` on ``node``.
     """
@@ -111,7 +110,7 @@ class BufferPool:
         self._lock = threading.RLock()  # a finalizer may take while this thread grows
         self._takes = 0
         self._grown = 0
-        self._given_back = 0
+        self._n_unmapped = 0
 
     def __del__(self) -> None:
         for blocks in self._free.values():
@@ -120,20 +119,19 @@ class BufferPool:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the system refused, such as binding; each said once."""
+        """What the system refused, such as binding; without duplicates."""
         return tuple(getattr(self._make_arena, "notes", ()))
 
     @property
     def arenas(self) -> tuple[Arena, ...]:
-        """The arenas it holds now, to look at."""
+        """The current arenas, for inspection."""
         return tuple(self._arenas)
 
     def take(self, n_bytes: int) -> NDArray[np.uint8]:
-        """Return a writable buffer, 64-byte aligned, with anything in it.
+        """Return a writable buffer, 64-byte aligned, with undefined content.
 
-        It comes back to the pool when the last view of it has died: arrays,
-        memoryviews, Arrow buffers and what is built on them; in any thread,
-        also after the pool.
+        It returns to the pool when its last view has died: arrays, memoryviews, Arrow buffers
+        and all objects that refer to them, in any thread, also after the pool has died.
 
         Returns
         -------
@@ -147,7 +145,7 @@ class BufferPool:
         return self._lease(n_bytes, n_bytes, _UINT8)
 
     def empty(self, n: int, dtype: DTypeLike) -> NDArray[Any]:
-        """Return a writable array ``dtype[n]`` with anything in it. See `take`."""
+        """Return a writable array ``dtype[n]`` with undefined content. See `take`."""
         kind = np.dtype(dtype)
         if kind.hasobject:
             raise TypeError(f"a pool holds bytes, not Python objects; got dtype {kind}")
@@ -160,9 +158,9 @@ class BufferPool:
         return array
 
     def trim(self) -> None:
-        """Give back every arena that no view is on. For the end of a job."""
+        """Unmap all arenas without views. Called at the end of a job."""
         with self._lock:
-            self._give_back(keep_bytes=0, idle_since=self._takes + 1)
+            self._unmap(keep_bytes=0, idle_since=self._takes + 1)
 
     def statistics(self) -> PoolStatistics:
         """Return what the pool holds now."""
@@ -178,11 +176,11 @@ class BufferPool:
                 arenas=len(self._arenas),
                 takes=self._takes,
                 grown=self._grown,
-                given_back=self._given_back,
+                unmapped=self._n_unmapped,
             )
 
     def _lease(self, n_bytes: int, n: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        if n < 0:  # NumPy would read it as "all that is left of the arena"
+        if n < 0:  # for NumPy it would mean the rest of the arena
             raise ValueError(f"a buffer cannot have {n} elements")
         size = block_bytes(n_bytes)
         try:
@@ -197,7 +195,7 @@ class BufferPool:
             raise
         lease.block = block
         if not self._takes % _TAKES_PER_LOOK:
-            self._give_back_idle()
+            self._unmap_idle()
         return lease.view(_NDARRAY)
 
     def _find(self, size: int) -> Block:
@@ -205,7 +203,7 @@ class BufferPool:
             return self._take_larger(size) or self._cut(size)
 
     def _take_larger(self, size: int) -> Block | None:
-        """Return a free block of up to twice the size: sizes drift, memory should not."""
+        """Return a free block of up to twice the size, so that drifting sizes do not add memory."""
         candidate = size
         while candidate <= 2 * size:
             try:
@@ -221,7 +219,7 @@ class BufferPool:
         return Block(arena, arena.cut(size), home)
 
     def _grow(self, size: int) -> Arena:
-        self._give_back(keep_bytes=self._spare_bytes, idle_since=self._takes + 1)
+        self._unmap(keep_bytes=self._spare_bytes, idle_since=self._takes + 1)
         is_shared = size <= SHARED_BLOCK_BYTES
         try:
             arena = self._make_arena(max(size, self._next_arena_bytes) if is_shared else size)
@@ -237,14 +235,14 @@ class BufferPool:
             del self._open[:-_OPEN_ARENAS]
         return arena
 
-    def _give_back_idle(self) -> None:
+    def _unmap_idle(self) -> None:
         with self._lock:
-            self._give_back(self._spare_bytes, self._takes - _TAKES_PER_LOOK)
+            self._unmap(self._spare_bytes, self._takes - _TAKES_PER_LOOK)
 
-    def _give_back(self, keep_bytes: int, idle_since: int) -> None:
-        """Unmap free arenas, longest idle first, until ``keep_bytes`` lie free.
+    def _unmap(self, keep_bytes: int, idle_since: int) -> None:
+        """Unmap free arenas, longest idle first, until only ``keep_bytes`` are free.
 
-        Only those from which nothing was taken after take ``idle_since``.
+        Only arenas without a take after number ``idle_since``.
         """
         excess = self._free_bytes() - keep_bytes
         if excess <= 0:
@@ -271,9 +269,9 @@ class BufferPool:
                 block.home.append(block)
 
     def _collect_free(self) -> list[Block]:
-        """Take all free blocks, one by one, so that nobody else can have them.
+        """Take all free blocks, one by one, so that no other thread can take them.
 
-        The longest unused come first, as they lay: the free lists are stacks.
+        The order is that of the free lists, which are stacks: the longest unused first.
         """
         free: list[Block] = []
         for blocks in self._free.values():
@@ -281,13 +279,13 @@ class BufferPool:
             for _ in range(len(blocks)):
                 try:
                     found.append(blocks.pop())
-                except IndexError:  # another thread was quicker
+                except IndexError:  # another thread took the last one
                     break
             free += reversed(found)
         return free
 
     def _drop(self, gone: set[int]) -> None:
-        self._given_back += len(gone)
+        self._n_unmapped += len(gone)
         self._arenas = [arena for arena in self._arenas if id(arena) not in gone]
         self._open = [arena for arena in self._open if id(arena) not in gone]
 
@@ -304,10 +302,10 @@ class BufferPool:
 
 @functools.cache
 def process_pool() -> BufferPool:
-    """Return the pool of this process, on its own NUMA node, made at the first call.
+    """Return the pool of this process, on its NUMA node, made at the first call.
 
-    A process that may run on several nodes gets its memory by first touch: the
-    kernel then takes it from the node it runs on at that moment.
+    If the process may run on several nodes, the kernel places each page on the node where the
+    process runs when it first touches the page.
     """
     topology = read_topology()
     node = topology.home_node() if topology.is_numa else None

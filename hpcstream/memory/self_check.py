@@ -1,10 +1,11 @@
-"""Read back where memory really lies, and say how that compares with the plan.
+"""Compares the NUMA nodes of memory pages with the plan.
 
-Binding is a wish: a full node, a cgroup or a page that somebody else wrote first
-puts pages elsewhere. The kernel is asked page by page, on a sample; nothing moves.
+Binding is only a preference: pages are on another node if the node is full, a cgroup
+forbids it, or another thread has written them first. The kernel is queried for a sample of
+pages; no page moves.
 
-Pages that automatic NUMA balancing is about to look at show as untouched (Linux
-6.1); it leaves memory that was bound to a node alone.
+Pages that automatic NUMA balancing is about to examine appear as untouched (Linux 6.1); it
+ignores memory that is bound to a node.
 """
 
 import errno
@@ -26,17 +27,17 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the sampled pages of some memory lie.
+    """The NUMA nodes of the sampled pages of some memory.
 
     Attributes
     ----------
     name : str
-        What was looked at.
+        Name of the memory.
     expected : int or None
-        Node it should be on; None if there was no plan.
+        The planned node; None if there was no plan.
     pages : {node: sampled pages}
     untouched : int
-        Sampled pages that were never written, so lie nowhere.
+        Sampled pages that were never written, so have no node.
     refused : str
         Why the kernel did not answer; empty if it did.
     """
@@ -49,12 +50,12 @@ class Placement:
 
     @property
     def is_as_expected(self) -> bool:
-        """True unless a page was seen on another node than the expected one."""
+        """Whether no sampled page is on another node than the expected one."""
         return self.expected is None or set(self.pages) <= {self.expected}
 
     @property
     def fraction_as_expected(self) -> float:
-        """Share of the touched pages on the expected node; 1 if there is nothing to see."""
+        """Share of the touched pages on the expected node; 1 if no page is touched."""
         seen = sum(self.pages.values())
         if self.expected is None or not seen:
             return 1.0
@@ -65,13 +66,13 @@ class Placement:
             return f"{self.name}: not known, {self.refused}"
         if not self.pages:
             return f"{self.name}: no page touched yet"
-        places = ", ".join(f"{count} on node {node}" for node, count in sorted(self.pages.items()))
+        nodes = ", ".join(f"{count} on node {node}" for node, count in sorted(self.pages.items()))
         plan = "no node asked for" if self.expected is None else f"expected node {self.expected}"
-        return f"{self.name}: of {sum(self.pages.values())} sampled pages {places}; {plan}"
+        return f"{self.name}: of {sum(self.pages.values())} sampled pages {nodes}; {plan}"
 
 
 def check_pool(pool: BufferPool, calls: SystemCalls | None = None) -> Placement:
-    """Return where the blocks of a pool's arenas lie, free ones included."""
+    """Return the placement of the blocks of a pool's arenas, including free blocks."""
     ranges = [(arena.address, arena.cursor) for arena in pool.arenas]
     return check_ranges(ranges, pool.node, name=f"pool {pool.name!r}", calls=calls)
 
@@ -83,7 +84,7 @@ def check_array(
     name: str = "array",
     calls: SystemCalls | None = None,
 ) -> Placement:
-    """Return where the pages of a contiguous array lie."""
+    """Return the placement of a contiguous array."""
     return check_ranges([(array.ctypes.data, array.nbytes)], expected, name=name, calls=calls)
 
 
@@ -94,7 +95,7 @@ def check_ranges(
     name: str,
     calls: SystemCalls | None = None,
 ) -> Placement:
-    """Return where the pages of some (address, bytes) ranges lie, on a sample of them."""
+    """Return the placement of (address, bytes) ranges, from a sample of their pages."""
     addresses = _sample_pages(ranges)
     if not addresses.size:
         return Placement(name, expected, {})
@@ -107,7 +108,7 @@ def check_ranges(
 
 
 def _sample_pages(ranges: Iterable[tuple[int, int]]) -> NDArray[np.uint64]:
-    """Addresses of at most `SAMPLED_PAGES` pages, evenly over all ranges."""
+    """Return the addresses of at most `SAMPLED_PAGES` pages, evenly spaced over all ranges."""
     pages = [
         np.arange(address // _PAGE_BYTES, -(-(address + n_bytes) // _PAGE_BYTES), dtype=np.uint64)
         for address, n_bytes in ranges

@@ -1,13 +1,13 @@
-"""Arenas that other processes of the host can read: extents of a file that is in memory only.
+"""Arenas that other processes of the host can read: extents of a file in memory.
 
 ::
 
-    file     | head | extent | extent | hole, given back | extent | ...
+    file     | head | extent | extent | hole (freed) | extent | ...
     owner      maps each extent once, and cuts blocks from it as from any arena
-    others     open the file as /proc/<pid>/fd/<number> and map the extents they are told of
+    others     open the file as /proc/<pid>/fd/<number> and map extents by their number
 
-The file has no name and lies in no file system (`memfd_create`), so that neither the size
-of ``/dev/shm`` bounds it, nor does anything of it stay when its processes are gone.
+The file has no name and is in no file system (`memfd_create`), so the size of ``/dev/shm``
+does not limit it, and it disappears with its processes.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ class Extent(NamedTuple):
 
 
 def map_extent(number: int, extent: Extent, protection: int) -> mmap.mmap:
-    """Map a range of the file with this descriptor.
+    """Map a range of the file with descriptor ``number``.
 
-    Python's own mapping of a file keeps a descriptor each. There may be dozens of extents of
-    a hundred ranks, and no more than 1,024 descriptors: so the file is mapped over one of
-    anonymous memory, which Python then unmaps.
+    Python's `mmap` keeps a descriptor open for each mapping of a file. A hundred ranks may have
+    dozens of extents each, but the limit may be 1,024 descriptors. So the file is mapped over
+    an anonymous mapping, which Python then unmaps.
 
     Raises
     ------
     OSError
-        There is no room, or the descriptor does not allow it.
+        There is no memory, or the descriptor does not allow it.
     """
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     memory = mmap.mmap(-1, extent.n_bytes, flags=flags, prot=protection)
@@ -81,12 +81,12 @@ def _libc_mmap() -> Callable[..., int]:
 
 
 class SharedFile:
-    """A file in memory, made by this process. It begins with a *head*, one huge page.
+    """A file in memory that this process creates. It begins with a *head* of one huge page.
 
     Raises
     ------
     OSError
-        The kernel makes no such file.
+        The kernel does not support such files.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class SharedFile:
         weakref.finalize(self, os.close, self.number)
 
     def extent(self, n_bytes: int) -> Extent:
-        """Return a range of so many bytes, a multiple of a huge page, that nobody uses."""
+        """Return an unused range of ``n_bytes``, which is a multiple of a huge page."""
         if self._free[n_bytes]:
             return Extent(self._free[n_bytes].pop(), n_bytes)
         os.ftruncate(self.number, self._end + n_bytes)
@@ -106,16 +106,16 @@ class SharedFile:
         return extent
 
     def map(self, extent: Extent) -> mmap.mmap:
-        """Map a range, to read and to write."""
+        """Map a range, readable and writable."""
         return map_extent(self.number, extent, mmap.PROT_READ | mmap.PROT_WRITE)
 
-    def give_back(self, extent: Extent) -> None:
-        """Take back a range whose memory the system has already."""
+    def free(self, extent: Extent) -> None:
+        """Reuse a range whose memory has been returned to the system."""
         self._free[extent.n_bytes].append(extent.start)
 
 
 class SharedArena(Arena):
-    """An arena on an extent of a `SharedFile`, which it gives back when it goes."""
+    """An arena on an extent of a `SharedFile`, which it frees when it dies."""
 
     __slots__ = ("extent", "file")
 
@@ -125,19 +125,18 @@ class SharedArena(Arena):
         super().__init__(file.map(self.extent), n_bytes, alignment=_PAGE)
 
     def __del__(self) -> None:
-        # No block is left, so nobody reads it: others may have it mapped, and see zeros.
+        # No block is left, so no process reads it; those that have it mapped see zeros.
         try:
             self.memory.madvise(mmap.MADV_REMOVE)
         except (AttributeError, OSError, ValueError):
             return
-        self.file.give_back(self.extent)
+        self.file.free(self.extent)
 
 
 class SharedArenaMapper(ArenaMapper):
-    """Map arenas as `ArenaMapper` does, on a `SharedFile`.
+    """Maps arenas on a `SharedFile`, otherwise as `ArenaMapper` does.
 
-    The system's setting for huge pages in shared memory is another than that for private
-    memory, and mostly off.
+    The system has a separate setting for huge pages in shared memory, which is usually off.
     """
 
     def __init__(self, file: SharedFile, node: int | None = None) -> None:

@@ -1,9 +1,9 @@
-"""System calls that Python has no function for: memory placement, and time slices.
+"""System calls that Python does not wrap: memory placement and scheduling.
 
-`SystemCalls` wraps one function, ``invoke(number, *arguments)``, that raises
-`OSError` when the kernel refuses. Tests pass one that always refuses; nothing
-above this module knows the difference between a small container, an old kernel
-and a machine without NUMA: each shows as an `OSError` with its ``errno``.
+`SystemCalls` wraps one function, ``invoke(number, *arguments)``, which raises `OSError` if
+the kernel refuses. Tests pass one that always refuses. To the callers a restricted
+container, an old kernel and a machine without NUMA look the same: an `OSError` with an
+``errno``.
 """
 
 import ctypes
@@ -23,8 +23,8 @@ PREFERRED = 1
 """Memory policy: this node if it has room, else the next one (MPOL_PREFERRED)."""
 
 _POLICY_OF_ADDRESS = 2  # MPOL_F_ADDR
-_MASK_BITS = 1024  # as many nodes as the kernel can be built for
-_MASK_LENGTH = _MASK_BITS + 1  # the kernel counts one bit less than it is told
+_MASK_BITS = 1024  # most nodes that the kernel can be built for
+_MASK_LENGTH = _MASK_BITS + 1  # the kernel uses one bit less than the given length
 _WORD_BITS = 8 * ctypes.sizeof(ctypes.c_ulong)
 
 _GENERIC = {
@@ -42,7 +42,7 @@ _NUMBERS: Mapping[str, Mapping[str, int]] = {
 
 
 class Scheduling(ctypes.Structure):
-    """How a thread is scheduled: the kernel's ``struct sched_attr``; ``runtime`` in ns."""
+    """Scheduling of a thread: the kernel's ``struct sched_attr``; ``runtime`` in ns."""
 
     _fields_ = (
         ("size", ctypes.c_uint32),
@@ -58,23 +58,22 @@ class Scheduling(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Policy:
-    """What the kernel was told about the memory at an address."""
+    """The memory policy of an address."""
 
     mode: int
     nodes: frozenset[int]
 
 
 class SystemCalls:
-    """Ask the kernel where memory lies and how we are scheduled, and say how that should be.
+    """Queries and sets memory placement and scheduling.
 
     Parameters
     ----------
     invoke : (number, *arguments) -> int
-        Makes the call and raises `OSError` when it is refused; by default the
-        real one.
+        Makes the call and raises `OSError` if the kernel refuses; by default the real one.
     machine : str
-        Processor family as `platform.machine` names it; on one we have no
-        numbers for, every call answers ENOSYS.
+        Processor family as `platform.machine` names it; all calls fail with ENOSYS if their
+        numbers are unknown for it.
     """
 
     def __init__(self, invoke: Invoke | None = None, machine: str | None = None) -> None:
@@ -82,17 +81,17 @@ class SystemCalls:
         self._numbers = _NUMBERS.get(machine or platform.machine(), {})
 
     def bind_preferred(self, address: int, n_bytes: int, node: int) -> None:
-        """Let the pages of a range come from ``node`` when they are first touched.
+        """Bind a range to ``node``: its pages are placed there when they are first touched.
 
-        ``address`` is page aligned. Pages that exist already stay where they are.
+        ``address`` is page aligned. Existing pages do not move.
         """
         mask = _mask_of(node)
         self._call("mbind", _pointer(address), n_bytes, PREFERRED, mask, _MASK_LENGTH, 0)
 
     def nodes_of_pages(self, addresses: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """Return the node of the page at each address; below 0 is an errno.
+        """Return the node of the page at each address, or a negative errno.
 
-        ``-ENOENT`` is a page that was never touched. Nothing is moved.
+        ``-ENOENT`` is a page that was never touched. No page moves.
         """
         pages = np.ascontiguousarray(addresses, dtype=np.uint64)
         status = np.full(pages.size, -errno.ENOENT, dtype=np.int32)
@@ -103,7 +102,7 @@ class SystemCalls:
         return status
 
     def policy_of(self, address: int) -> Policy:
-        """Return the memory policy that holds at an address."""
+        """Return the memory policy of an address."""
         mode = ctypes.c_int(-1)
         mask = (ctypes.c_ulong * (_MASK_BITS // _WORD_BITS))()
         self._call(
@@ -119,20 +118,20 @@ class SystemCalls:
         return Policy(mode.value, nodes)
 
     def current_cpu_and_node(self) -> tuple[int, int]:
-        """Return the CPU this thread runs on now, and the node of that CPU."""
+        """Return the current CPU of this thread, and the node of that CPU."""
         cpu, node = ctypes.c_uint(), ctypes.c_uint()
         self._call("getcpu", ctypes.byref(cpu), ctypes.byref(node), None)
         return cpu.value, node.value
 
     def scheduling(self) -> Scheduling:
-        """Return how this thread is scheduled."""
+        """Return the scheduling of this thread."""
         found = Scheduling(size=ctypes.sizeof(Scheduling))
         self._call("sched_getattr", 0, ctypes.byref(found), ctypes.sizeof(found), 0)
         found.size = ctypes.sizeof(found)
         return found
 
     def set_scheduling(self, how: Scheduling) -> None:
-        """Let this thread be scheduled in another way."""
+        """Set the scheduling of this thread."""
         self._call("sched_setattr", 0, ctypes.byref(how), 0)
 
     def _call(self, name: str, *arguments: Any) -> int:  # ctypes values of several kinds

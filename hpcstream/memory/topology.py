@@ -1,8 +1,8 @@
-"""Which CPUs and how much memory belong to which NUMA node, as Linux tells it.
+"""The NUMA nodes of the host, their CPUs and memory.
 
-Everything is read from ``/sys/devices/system`` (a parameter, so that tests can
-show trees of other machines) and from the set of CPUs this process may run on.
-A kernel without NUMA has no ``node`` folder: that is one node with all CPUs.
+Read from ``/sys/devices/system`` (a parameter, so that tests can use trees of other
+machines) and from the set of CPUs on which this process may run. A kernel without NUMA has
+no ``node`` folder, which is treated as one node with all CPUs.
 """
 
 import os
@@ -42,7 +42,7 @@ class NumaNode:
 
 @dataclass(frozen=True)
 class Topology:
-    """The NUMA nodes of a host, and what of them this process may use."""
+    """The NUMA nodes of a host, and the CPUs that this process may use."""
 
     nodes: tuple[NumaNode, ...]
     allowed_cpus: frozenset[int]
@@ -50,12 +50,12 @@ class Topology:
 
     @property
     def is_numa(self) -> bool:
-        """True if memory lies on more than one node, so that placement matters."""
+        """Whether more than one node has memory, so that placement matters."""
         return sum(node.memory_bytes > 0 for node in self.nodes) > 1
 
     @property
     def memory_only(self) -> tuple[NumaNode, ...]:
-        """Nodes without CPUs: no rank is at home there."""
+        """Nodes without CPUs, which are the home node of no rank."""
         return tuple(node for node in self.nodes if not node.cpus)
 
     def node(self, number: int) -> NumaNode:
@@ -74,19 +74,17 @@ class Topology:
         return tuple(node.number for node in self.nodes if node.cpus & self.allowed_cpus)
 
     def home_node(self) -> int | None:
-        """Return the node that this process's memory belongs on.
+        """Return the node on which memory of this process should be.
 
-        None if the process may run on CPUs of several nodes: then no node is
-        nearer than another for longer than until it migrates.
+        None if the process may run on CPUs of several nodes: it may migrate at any time.
         """
         nodes = self.allowed_nodes()
         return self.nearest_memory(nodes[0]) if len(nodes) == 1 else None
 
     def nearest_memory(self, number: int) -> int:
-        """Return the node itself if it has memory, else the nearest one that has.
+        """Return the node itself if it has memory, otherwise the nearest node with memory.
 
-        Of equally near ones those with CPUs come first: memory-only nodes are
-        slower (CXL) or small (HBM), and taken only when asked for.
+        Nodes with CPUs are preferred: memory-only nodes are slower (CXL) or small (HBM).
         """
         node = self.node(number)
         if node.memory_bytes:
@@ -116,8 +114,8 @@ def read_topology(system: Path = SYSTEM, allowed_cpus: Iterable[int] | None = No
     system : Path
         Folder that holds ``node`` and ``cpu``.
     allowed_cpus : iterable of int
-        CPUs this process may run on; by default asked of the kernel. A batch
-        system or cgroup makes it fewer than there are.
+        CPUs on which this process may run; by default queried from the kernel. Batch systems
+        and cgroups restrict them.
     """
     allowed = os.sched_getaffinity(0) if allowed_cpus is None else allowed_cpus
     nodes = _read_nodes(system / "node") or (_whole_machine(system, allowed),)
@@ -126,7 +124,7 @@ def read_topology(system: Path = SYSTEM, allowed_cpus: Iterable[int] | None = No
 
 
 def parse_list(text: str) -> frozenset[int]:
-    """Return the numbers of a kernel list such as ``0-3,8,10-11``; empty for none."""
+    """Return the numbers of a kernel list such as ``0-3,8,10-11``."""
     numbers: set[int] = set()
     for part in filter(None, text.strip().split(",")):
         first, _, last = part.partition("-")
@@ -159,7 +157,7 @@ def _read_nodes(folder: Path) -> tuple[NumaNode, ...]:
 def _read_node(number: int, path: Path, numbers: list[int]) -> NumaNode:
     total = _MEMORY_TOTAL.search(_read(path / "meminfo"))
     distances = [int(distance) for distance in _read(path / "distance").split()]
-    if len(distances) != len(numbers):  # a node appeared or went while we read
+    if len(distances) != len(numbers):  # a node was added or removed meanwhile
         distances = [_LOCAL_DISTANCE if other == number else _FAR for other in numbers]
     return NumaNode(
         number,

@@ -1,1 +1,1 @@
-"""Says which types columns have: their names, and those that others are turned into."""
+"""Types of columns: their names, and the normalization of Arrow's encodings."""

@@ -1,7 +1,7 @@
-"""Arrow types by name: what Arrow prints of a type is read back, and so are its aliases.
+"""Parses Arrow types from their names as Arrow prints them, and from their aliases.
 
-``"timestamp[us, tz=UTC]"``, ``"list<item: double>"``, ``"decimal128(10, 2)"``. A field of a
-struct may have any name, so a reading may turn out wrong further on, and another is tried.
+``"timestamp[us, tz=UTC]"``, ``"list<item: double>"``, ``"decimal128(10, 2)"``. A struct
+field may have any name, so the grammar is ambiguous and the parser backtracks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 Readings = Iterator[tuple[Any, int]]
-"""Each way to read a text from a place on: what it says, and where that ends."""
+"""All parses of a text from a position: the result, and the position after it."""
 
 _SIMPLE = re.compile(r"[a-z_0-9]+(?:\[(?:s|ms|us|ns|day)\])?", re.IGNORECASE)
 _EXTENSIONS = {"arrow.uuid": pa.uuid(), "arrow.json": pa.json_(), "arrow.bool8": pa.bool8()}
@@ -53,7 +53,7 @@ def type_of_name(name: str) -> pa.DataType:
     Raises
     ------
     ValueError
-        There is none; says which was meant, if that can be told.
+        There is none; the message suggests a similar name.
     """
     text = name.strip()
     if text in ("uuid", "json", "bool8"):
@@ -71,7 +71,7 @@ def _advice(text: str) -> str:
 
 
 def _types(text: str, start: int) -> Readings:
-    """Yield each type that can be read from a place on."""
+    """Yield all parses of a type from a position."""
     for opening, read in _COMPOSED.items():
         if text.startswith(opening, start):
             yield from read(text, start + len(opening))
@@ -85,7 +85,7 @@ def _types(text: str, start: int) -> Readings:
 
 
 def _nested(make: Callable[[pa.Field], pa.DataType]) -> Callable[[str, int], Readings]:
-    """Return the reader of lists: a field, or a type alone, and the end."""
+    """Return the parser of a list type: a field, or a type only, and the end."""
 
     def read(text: str, start: int) -> Readings:
         for field, end in _fields(text, start):
@@ -99,7 +99,7 @@ def _nested(make: Callable[[pa.Field], pa.DataType]) -> Callable[[str, int], Rea
 
 
 def _fields(text: str, start: int) -> Readings:
-    """Yield each field, ``name: type`` or ``name: type not null``, its name being anything."""
+    """Yield all parses of a field, ``name: type`` or ``name: type not null``, with any name."""
     colon = text.find(": ", start)
     while colon >= 0:
         for data_type, end in _types(text, colon + 2):
@@ -110,23 +110,23 @@ def _fields(text: str, start: int) -> Readings:
 
 
 def _several(text: str, start: int, read: Callable[[str, int], Readings]) -> Readings:
-    """Yield what ``read`` reads, once or more with commas between, up to ``>``: one way, if any."""
+    """Yield the first parse of a comma-separated list of ``read``, up to ``>``, if there is any."""
     found = _first_of_several(text, start, read)
     if found is not None:
         yield list(found[0]), found[1]
 
 
-@functools.lru_cache(maxsize=1_000)  # else n fields are tried in 2**n ways where none is right
+@functools.lru_cache(maxsize=1_000)  # without it a malformed struct of n fields has 2**n parses
 def _first_of_several(
     text: str, start: int, read: Callable[[str, int], Readings]
 ) -> tuple[tuple[Any, ...], int] | None:
-    for one, end in read(text, start):
+    for first, end in read(text, start):
         if text.startswith(">", end):
-            return (one,), end + 1
+            return (first,), end + 1
         if text.startswith(", ", end):
             others = _first_of_several(text, end + 2, read)
             if others is not None:
-                return (one, *others[0]), others[1]
+                return (first, *others[0]), others[1]
     return None
 
 
@@ -163,7 +163,7 @@ def _map(text: str, start: int) -> Readings:
 
 
 def _named(text: str, start: int, name: str) -> Readings:
-    """Yield the field of a map: a type, and its name if that is not the usual one."""
+    """Yield all parses of a map's field: a type, and its name if it is not the default."""
     for data_type, end in _types(text, start):
         match = re.compile(r" \('(.*?)'\)").match(text, end)
         given = name if match is None else match[1]
@@ -218,7 +218,7 @@ def _tensor(text: str, start: int) -> Readings:
 
 
 def _by_pattern(pattern: str, make: Callable[..., pa.DataType]) -> Callable[[str, int], Readings]:
-    """Return the reader of what a pattern matches; ``make`` gets its groups."""
+    """Return the parser of a regular expression; ``make`` gets its groups."""
     compiled = re.compile(pattern)
 
     def read(text: str, start: int) -> Readings:
@@ -226,7 +226,7 @@ def _by_pattern(pattern: str, make: Callable[..., pa.DataType]) -> Callable[[str
         if match is not None:
             try:
                 yield make(*match.groups()), match.end()
-            except (ValueError, pa.ArrowException):  # a decimal of 99 digits, say
+            except (ValueError, pa.ArrowException):  # such as a decimal of 99 digits
                 return
 
     return read
@@ -261,4 +261,4 @@ _COMPOSED: dict[str, Callable[[str, int], Readings]] = {
     "timestamp[us, ": _by_pattern(r"(?:tz=)?(.+?)\]", lambda zone: pa.timestamp("us", zone)),
     "timestamp[ns, ": _by_pattern(r"(?:tz=)?(.+?)\]", lambda zone: pa.timestamp("ns", zone)),
 }
-"""How a name that begins so goes on; others are aliases."""
+"""Parsers by the prefix of a name; other names are aliases."""

@@ -1,13 +1,12 @@
-"""Columns as the engine has them, whatever way Arrow has of writing the same values.
+"""Normalizes columns: one encoding for each of Arrow's ways to represent the same values.
 
-Applied where batches come in: from a source, from a function of the user's, from the
-table of a join. Behind that there are no views, no run ends, no bytes for booleans;
-dictionaries that differ from batch to batch can be joined to one;
-and a row of a dictionary column is null where its index is: Arrow lets a dictionary
-hold null among its values, too, and whoever asks a column for its nulls sees the
-indices only. Other extension types stay what they are called, except inside of nested
-columns; functions, keys and aggregates see what their values are stored as. Lists lie
-in the order of their rows.
+Applied to all batches that enter the engine: from a source, from a user's function, from the
+table of a join. Plain columns have no views, no run-end encoding and no byte booleans.
+Dictionaries that differ between batches can be unified. A row of a dictionary column is
+null if and only if its index is null, although Arrow also allows null among the values of a
+dictionary: a column's null count considers indices only. Other extension types remain,
+except inside nested columns; functions, keys and aggregates use their storage. Lists are
+stored in row order.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from hpcstream.columns.arrays import LARGE_TYPE_OF_VIEW, fixed_values, validity
 from hpcstream.columns.types.plain_nested import nested_column, nested_type
 
 _LEAST_INDEX = pa.int32()
-"""What narrower indices of dictionaries become: batches are put together whose dictionaries
-differ, and all their values must have a number."""
+"""The type of narrower dictionary indices: batches with different dictionaries are concatenated,
+and the index must be able to number all their values."""
 
 
 def plain_type(data_type: pa.DataType) -> pa.DataType:
-    """Return the type as which the engine has a column of this type."""
+    """Return the type of a column of this type after normalization."""
     if pa.types.is_dictionary(data_type):
         values = plain_type(data_type.value_type)
         if isinstance(data_type.value_type, pa.BaseExtensionType):
-            return values  # Arrow decodes it, but does little else with it
+            return values  # Arrow supports little more than decoding it
         narrow = data_type.index_type.bit_width < _LEAST_INDEX.bit_width
         index = _LEAST_INDEX if narrow else data_type.index_type
         return pa.dictionary(index, values, data_type.ordered)
@@ -43,7 +42,7 @@ def plain_type(data_type: pa.DataType) -> pa.DataType:
 
 
 def _inner_type(data_type: pa.DataType) -> pa.DataType:
-    """Return the plain type inside of a nested one: Arrow has no kernels for extensions there."""
+    """Return the plain type of a child: Arrow has no kernels for nested extension types."""
     plain = plain_type(data_type)
     if isinstance(plain, pa.BaseExtensionType):
         return plain_type(plain.storage_type)
@@ -51,7 +50,7 @@ def _inner_type(data_type: pa.DataType) -> pa.DataType:
 
 
 def plain_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return the same columns in the `plain_type` of each; the very batch if they are so."""
+    """Return a batch in the `plain_type` of each column; the batch itself if it is plain."""
     columns = batch.columns
     plain = [plain_column(column, f.type) for column, f in zip(columns, schema, strict=True)]
     if all(new is old for new, old in zip(plain, columns, strict=True)):
@@ -60,7 +59,7 @@ def plain_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def plain_table(table: pa.Table) -> pa.Table:
-    """Return the same columns in the `plain_type` of each, chunk by chunk."""
+    """Return a table in the `plain_type` of each column, chunk by chunk."""
     columns = [
         pa.chunked_array([plain_column(chunk, t) for chunk in column.chunks], t)
         for column, t in zip(table.columns, map(plain_type, table.schema.types), strict=True)
@@ -71,7 +70,7 @@ def plain_table(table: pa.Table) -> pa.Table:
 
 
 def plain_column(column: pa.Array, data_type: pa.DataType) -> pa.Array:
-    """Return a column in its `plain_type`, which is given; the very column if it is so."""
+    """Return a column in its `plain_type` ``data_type``; the column itself if it is plain."""
     if pa.types.is_dictionary(column.type):
         return _plain_dictionary(column, data_type)
     if column.type.equals(data_type):
@@ -102,20 +101,20 @@ def _plain_dictionary(column: pa.DictionaryArray, data_type: pa.DataType) -> pa.
 
 
 def _with_null_indices(column: pa.DictionaryArray) -> pa.DictionaryArray:
-    """Return a column whose rows are null where their index is, and whose dictionary has none."""
+    """Return a column without nulls in its dictionary: their rows have a null index instead."""
     is_value = column.dictionary.is_valid().to_numpy(zero_copy_only=False)
-    numbers = np.zeros(len(is_value), dtype=np.int64)  # of the values that stay
+    numbers = np.zeros(len(is_value), dtype=np.int64)  # of the remaining values
     numbers[is_value] = np.arange(np.count_nonzero(is_value))
-    places = fixed_values(column.indices)
+    indices = fixed_values(column.indices)
     present = validity(column.indices)
     if present is not None:
-        places = np.where(present, places, places.dtype.type(0))  # anything stands under a null
-    is_null = ~is_value[places]
+        indices = np.where(present, indices, indices.dtype.type(0))  # undefined for nulls
+    is_null = ~is_value[indices]
     if present is not None:
         is_null |= ~present
-    indices = pa.array(numbers[places].astype(places.dtype), mask=is_null)
+    new_indices = pa.array(numbers[indices].astype(indices.dtype), mask=is_null)
     values = column.dictionary.filter(pa.array(is_value))
-    return _dictionary_array(indices, values, column.type)
+    return _dictionary_array(new_indices, values, column.type)
 
 
 def _dictionary_array(

@@ -1,4 +1,4 @@
-"""Nested columns with other children: lists, structs and maps put together anew around them."""
+"""Rebuilds lists, structs and maps with converted children."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ OfColumn = Callable[[pa.Array, pa.DataType], pa.Array]
 
 
 def nested_type(data_type: pa.DataType, child: OfType) -> pa.DataType:
-    """Return a nested type with its children's types changed; list views are lists.
+    """Return a nested type with converted children; list views become lists.
 
-    The very type if that changes nothing.
+    The type itself if nothing changes.
     """
     if pa.types.is_map(data_type):
         key, item = map(child, (data_type.key_type, data_type.item_type))
@@ -36,7 +36,7 @@ def nested_type(data_type: pa.DataType, child: OfType) -> pa.DataType:
 
 
 def is_list(data_type: pa.DataType) -> bool:
-    """Whether the type is a list of any kind, views included, but no map."""
+    """Whether the type is a list of any kind, including views but not maps."""
     return bool(
         pa.types.is_list(data_type)
         or pa.types.is_large_list(data_type)
@@ -46,12 +46,12 @@ def is_list(data_type: pa.DataType) -> bool:
 
 
 def is_list_view(data_type: pa.DataType) -> bool:
-    """Whether the type is a list view, whose lists may lie in any order."""
+    """Whether the type is a list view, whose lists may be stored in any order."""
     return bool(pa.types.is_list_view(data_type) or pa.types.is_large_list_view(data_type))
 
 
 def nested_column(column: pa.Array, data_type: pa.DataType, child: OfColumn) -> pa.Array:
-    """Return a column in its `nested_type`, which is given."""
+    """Return a column in its `nested_type` ``data_type``."""
     if is_list_view(column.type):
         return _list_of_view(column, data_type, child)
     if pa.types.is_struct(column.type):
