@@ -1,1 +1,1 @@
-"""Defines the aggregates: what each accumulates of its rows, and how it makes results of that."""
+"""Defines the aggregates: the state that each accumulates, and how it computes results from it."""

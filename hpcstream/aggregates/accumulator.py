@@ -1,9 +1,8 @@
-"""Words of state, how rows enter them, how parts merge, and how they travel between ranks.
+"""Accumulators: words of state, their update, merge and transport between ranks.
 
-An accumulator owns some words of each entry of a `SliceStore`. Aggregates
-share them: ``sum(x)`` and ``mean(x)`` read the same sum. The number of rows is
-kept by the store; how many of them had a null in an input is an accumulator of its
-own, which batches without nulls never touch.
+An accumulator owns some words of each entry of a `SliceStore`. Aggregates share
+accumulators: ``sum(x)`` and ``mean(x)`` read the same sum. The store counts rows; a separate
+accumulator counts rows with a null in an input, so batches without nulls never touch it.
 
 A `Word` may be wide: an array of ``width`` numbers for each entry, such as the registers of a
 sketch. Its state is an array of shape ``(slots, width)``.
@@ -29,27 +28,27 @@ from hpcstream.state.arrays import Slots, Word
 Values = npt.NDArray[Any]
 Words = Sequence[Values]
 Targets = Slots | np.uint64
-"""Where partial results go: their slots, or the slot of the first of a row of them."""
+"""Targets of partial results: their slots, or the first slot of a contiguous range."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputRows:
-    """The input columns of an accumulator, rows of one batch.
+    """The input columns of an accumulator for the rows of one batch.
 
     Attributes
     ----------
     arrays : tuple of pa.Array
-        The columns as they are.
+        The columns as Arrow arrays.
     columns : tuple of int64[n], uint64[n] or float64[n]
         The values of each column, read-only; empty if no accumulator takes values.
     valid : bool[n] or None
         False where any of the columns is null.
     slots : uint32[n]
-        The slot of each row; rows with a null go to slot 0.
+        The slot of each row; 0 for rows with a null.
     all_slots : uint32[n]
-        The slot of each row, with a null or without.
+        The slot of each row, including rows with a null.
     when : RowTimes
-        By what the rows are ordered.
+        The sort keys of the rows.
     """
 
     arrays: tuple[pa.Array, ...]
@@ -61,21 +60,21 @@ class InputRows:
 
     @property
     def values(self) -> Values:
-        """The values of the only column, or the first."""
+        """The values of the first column."""
         return self.columns[0]
 
 
 @dataclass(frozen=True)
 class SentColumn:
-    """One column of partial rows that go from rank to rank.
+    """One column of the partial rows that ranks exchange.
 
     Attributes
     ----------
     name, dtype : str
     reduction : ColumnReduction or None
-        How to merge it elementwise, if that gives the right result.
+        The elementwise merge, if there is one.
     width : int
-        Numbers in a row.
+        Numbers per row.
     """
 
     name: str
@@ -91,13 +90,13 @@ class SentColumn:
 
 @dataclass(frozen=True)
 class Transport:
-    """How the words of one accumulator are sent.
+    """The encoding of the words of one accumulator for other ranks.
 
     Attributes
     ----------
     columns : tuple of SentColumn
     pack, unpack : (arrays) -> arrays
-        From words to columns and back; what comes back is read-only.
+        Convert words to columns and back; unpacked arrays are read-only.
     """
 
     columns: tuple[SentColumn, ...]
@@ -106,10 +105,10 @@ class Transport:
 
 
 class Accumulator:
-    """Some words of state and the two ways into them: the base of all accumulators.
+    """Base class of accumulators: some words of state, updated from rows or partial results.
 
-    A subclass is a frozen dataclass: equal ones are kept once, whichever aggregates ask
-    for them. No slot is checked: rows and parts that go nowhere have slot 0, which is nobody's.
+    A subclass is a frozen dataclass: aggregates share equal accumulators. Slots are not
+    bounds-checked; rows and parts without an entry have slot 0, which belongs to no entry.
 
     Attributes
     ----------
@@ -118,7 +117,7 @@ class Accumulator:
     takes : "values", "arrays" or "nulls"
         What `update` reads of the rows: numbers, Arrow arrays, or only which rows have a null.
     takes_ranges : bool
-        Whether `merge` also takes one slot (uint64), that of the first part: the others follow.
+        Whether `merge` also accepts the first slot (uint64) of a contiguous range.
     """
 
     columns: tuple[str, ...]
@@ -127,30 +126,30 @@ class Accumulator:
 
     @property
     def words(self) -> tuple[Word, ...]:
-        """The words, in the order in which `update` and `merge` get them."""
+        """The words, in the order of ``state`` and ``parts``."""
         raise NotImplementedError
 
     def update(self, state: Words, rows: InputRows) -> None:
-        """Take in the rows of a batch; a slot may come more than once."""
+        """Accumulate the rows of a batch; slots may repeat."""
         raise NotImplementedError
 
     def merge(self, state: Words, slots: Any, parts: Words) -> None:
-        """Take in partial results, one for each of ``slots``; a slot may come more than once."""
+        """Merge partial results, one for each of ``slots``; slots may repeat."""
         raise NotImplementedError
 
     @property
     def transport(self) -> Transport:
-        """How the words go from rank to rank for windows over all rows: as they are, gathered."""
+        """The encoding of the words for windows over all rows: by default gathered unchanged."""
         return Transport(tuple(SentColumn(w.name, w.dtype, None, w.width) for w in self.words))
 
     def word_name(self, part: str) -> str:
-        """Return the name of a word: that of the part, and the columns."""
+        """Return the name of a word: the part, and the columns in parentheses."""
         return f"{part}({', '.join(self.columns)})"
 
 
 @functools.cache
 def word_kernels() -> ModuleType:
-    """Return the kernels that accumulate; the first call loads Numba."""
+    """Return the accumulation kernels; the first call loads Numba."""
     from hpcstream.kernels import accumulate
 
     return accumulate
@@ -158,7 +157,7 @@ def word_kernels() -> ModuleType:
 
 @dataclass(frozen=True)
 class NullCount(Accumulator):
-    """How many rows had a null in any of the columns."""
+    """The number of rows with a null in any of the columns."""
 
     columns: tuple[str, ...]
     takes: ClassVar[Literal["nulls"]] = "nulls"
@@ -170,23 +169,23 @@ class NullCount(Accumulator):
         return (Word(self.word_name("nulls"), "int64", 0),)
 
     def update(self, state: Words, rows: InputRows) -> None:
-        """Take in rows."""
+        """Accumulate rows."""
         if rows.valid is not None:
             word_kernels().count_nulls(rows.all_slots, rows.valid, state[0])
 
     def merge(self, state: Words, slots: Targets, parts: Words) -> None:
-        """Take in partial results."""
+        """Merge partial results."""
         word_kernels().add_counts(slots, parts[0], state[0])
 
     @property
     def transport(self) -> Transport:
-        """One column that is added up."""
+        """One column, reduced by addition."""
         name = self.words[0].name
         return Transport((SentColumn(name, "int64", ColumnReduction("sum", 0)),))
 
 
 def merge_at(accumulator: Accumulator, state: Words, slots: Slots | range, parts: Words) -> None:
-    """Merge partial results into slots, as the accumulator takes them."""
+    """Merge partial results into slots; expand ranges for accumulators that take none."""
     targets: Any = slots
     if isinstance(slots, range):
         if accumulator.takes_ranges:
@@ -213,20 +212,20 @@ def input_rows(
     arrays: tuple[pa.Array, ...], slots: Slots, when: RowTimes, required: RequiredInput
 ) -> InputRows:
     """Return columns of a batch as accumulators read them."""
-    is_one = len(arrays) == 1
-    valid = validity(arrays[0]) if is_one else _all_valid(arrays)
+    is_single = len(arrays) == 1
+    valid = validity(arrays[0]) if is_single else _all_valid(arrays)
     valid_slots = slots
     if valid is not None and required.slots:
         valid_slots = np.empty_like(slots)
         word_kernels().mask_slots(slots, valid, valid_slots)
     columns: tuple[Values, ...] = ()
     if required.values:
-        columns = (word_values(arrays[0]),) if is_one else tuple(map(word_values, arrays))
+        columns = (word_values(arrays[0]),) if is_single else tuple(map(word_values, arrays))
     return InputRows(arrays, columns, valid, valid_slots, slots, when)
 
 
 def _all_valid(arrays: tuple[pa.Array, ...]) -> npt.NDArray[np.bool_] | None:
-    """Return which rows have no null, read-only; None: all."""
+    """Return which rows have no null, read-only; None if no row has one."""
     found = [valid for valid in map(validity, arrays) if valid is not None]
     return frozen(np.logical_and.reduce(found)) if found else None
 
@@ -240,13 +239,13 @@ def word_values(array: pa.Array) -> Values:
 
 
 def frozen(array: Values) -> Values:
-    """Return an array, no longer to be written to."""
+    """Make an array read-only and return it."""
     array.setflags(write=False)
     return array
 
 
 def arrow_type(dtype: str, width: int) -> pa.DataType:
-    """Return the type of a column of words: wide ones are bytes."""
+    """Return the type of a column of words: binary for wide words."""
     if width == 1:
         return pa.from_numpy_dtype(dtype)
     return pa.binary(np.dtype(dtype).itemsize * width)
@@ -258,6 +257,6 @@ def word_array(values: Values) -> pa.Array:
 
 
 def words_of_array(array: pa.Array, dtype: str, width: int) -> Values:
-    """Return the words of a column that `word_array` made."""
+    """Return the words of a column, the inverse of `word_array`."""
     values = fixed_values(array)
     return values if width == 1 else values.view(dtype)

@@ -1,4 +1,4 @@
-"""What an aggregate is, and the aggregate of some columns that a user asks for."""
+"""The base class of aggregates, and calls of aggregates as users write them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from hpcstream.stable_keys import Key, key_text, value_key
 
 Values = npt.NDArray[Any]
 Entries = Mapping[str, Values]
-"""Words of some entries by name; ``"rows"`` is the number of rows of each."""
+"""The words of some entries by name; ``"rows"`` is the number of rows of each entry."""
 
 
 class Unsuitable(PlanError):
-    """An aggregate does not take the type of an input.
+    """An aggregate does not accept the type of an input.
 
     Attributes
     ----------
     what, advice : str
-        The beginning and the end of a sentence: between them belongs what was asked.
+        The beginning and the end of the message; the caller inserts the call between them.
     """
 
     def __init__(self, what: str, advice: str = "") -> None:
@@ -47,7 +47,7 @@ class Inputs:
     names : tuple of str
     types : tuple of pa.DataType
     is_placed : bool
-        Rows have places (`PLACE_COLUMN`), by which those of one order go.
+        Rows have places (`PLACE_COLUMN`), which sort rows of equal order.
     """
 
     names: tuple[str, ...]
@@ -56,44 +56,44 @@ class Inputs:
 
     @property
     def are_words(self) -> bool:
-        """Whether all values are numbers of 8 bytes, or become such without loss."""
+        """Whether all values are numbers of 8 bytes, or can be converted to them without loss."""
         return all(map(is_number_or_word, self.types))
 
     def word(self, part: str) -> str:
-        """Return the name of a word of state, as `Accumulator.word_name` does."""
+        """Return the name of a word of state, as in `Accumulator.word_name`."""
         return f"{part}({', '.join(self.names)})"
 
     def n_values(self, entries: Entries) -> Values:
-        """Return how many rows of each entry have no null, if a `NullCount` is kept."""
+        """Return the number of rows without a null in each entry; requires a `NullCount`."""
         counts: Values = entries["rows"] - entries[self.word("nulls")]
         return counts
 
 
 class Aggregate:
-    """What an aggregate computes: the base of the built-in ones and of those of users.
+    """The base class of built-in and user-defined aggregates.
 
-    A subclass is a frozen dataclass; its fields are the parameters. A call of it with the
-    expressions that it is to read gives what ``agg(...)`` takes.
+    A subclass is a frozen dataclass whose fields are the parameters. Calling an instance with
+    its input expressions returns an argument for ``agg(...)``.
 
-    An aggregate whose state is a few words says so in `accumulators` and makes results of
-    them in `finish`. It can be merged: rows are aggregated before they are sent to another rank,
-    and sliding windows share what they have in common. One that needs all values together
-    returns None and implements `from_values`.
+    An aggregate whose state is a few words implements `accumulators` and `finish`. It is
+    mergeable: rows are aggregated before they are sent to another rank, and sliding windows
+    share slices. An aggregate that needs all values together implements `from_values`, and
+    its `accumulators` returns None.
 
     Attributes
     ----------
     name : str
-        The name under which checkpoints know it: unique, and the same in later versions.
+        Its name in checkpoints: unique, and the same in later versions.
     n_inputs : int
-        How many columns it reads.
+        Number of input columns.
     needs_order : bool
-        Whether results depend on which of two rows comes first, so that these need an order.
+        Whether results depend on the order of rows with equal event time.
     returns_input : bool
         Whether each result is one of the values of its first input.
     distinct_suffices : bool
-        Whether `from_values` gives the same if repeated values are left out.
+        Whether `from_values` returns the same without duplicate values.
     is_method : bool
-        Whether it is a method of expressions, to print calls.
+        Whether expressions have it as a method; used to print calls.
     """
 
     name: ClassVar[str]
@@ -109,7 +109,7 @@ class Aggregate:
         Raises
         ------
         PlanError
-            It does not read as many columns.
+            The number of expressions is not `n_inputs`.
         """
         return AggregateCall(self, inputs)
 
@@ -119,20 +119,20 @@ class Aggregate:
         Raises
         ------
         PlanError
-            It does not take one of them.
+            It does not accept one of the types.
         """
         raise NotImplementedError
 
     def accumulators(self, inputs: Inputs) -> tuple[Accumulator, ...] | None:
-        """Return the words of state that it reads; None if it needs the values themselves."""
+        """Return the accumulators that it reads; None if it needs all values."""
         return None
 
     def is_order_free(self, inputs: Inputs) -> bool:
-        """Whether the order in which rows or parts come changes no bit of a result of its words."""
+        """Return whether results from words are bitwise independent of the order of rows."""
         return True
 
     def finish(self, entries: Entries, inputs: Inputs, output_type: pa.DataType) -> pa.Array:
-        """Return results from words, one for each entry.
+        """Compute results from words, one for each entry.
 
         Raises
         ------
@@ -142,15 +142,15 @@ class Aggregate:
         raise NotImplementedError
 
     def from_values(self, rows: GroupedValues) -> pa.Array:
-        """Return results from the values of groups, one for each group.
+        """Compute results from the values of groups, one for each group.
 
-        Of several inputs the values are structs, with a field for each; none of them is null.
+        With several inputs the values are structs with a field for each; no field is null.
         """
         raise NotImplementedError
 
     @property
     def keeps_values(self) -> bool:
-        """Whether `from_values` is there."""
+        """Whether it implements `from_values`."""
         return type(self).from_values is not Aggregate.from_values
 
     @property
@@ -160,16 +160,16 @@ class Aggregate:
         return {field.name: getattr(self, field.name) for field in fields(own)}
 
     def key(self) -> list[Key]:
-        """Return what it computes as plain data: its name and its parameters."""
+        """Return its identity as plain data: its name and its parameters."""
         return [self.name, value_key(self.parameters)]
 
     def unsuitable(self, data_type: pa.DataType) -> Unsuitable:
-        """Return the error to raise for a type that it does not take."""
+        """Return the error to raise for a type that it does not accept."""
         return Unsuitable(f"'{self.name}' of {data_type}", _advice(data_type))
 
 
 class AggregateInput(Protocol):
-    """What is aggregated: an `hpcstream.Expression`."""
+    """An input of an aggregate: an `hpcstream.Expression`."""
 
     @property
     def name(self) -> str:
@@ -177,13 +177,13 @@ class AggregateInput(Protocol):
 
     @property
     def is_column(self) -> bool:
-        """Whether it is a column as it is."""
+        """Whether it is an unchanged column."""
 
     def columns(self) -> frozenset[str]:
-        """Return the names of the columns that are read."""
+        """Return the names of the columns that it reads."""
 
     def key(self) -> Key:
-        """Return what is computed as plain data."""
+        """Return its identity as plain data."""
 
     def data_type(self, schema: pa.Schema) -> pa.DataType:
         """Return the type of the result for a schema."""
@@ -201,7 +201,6 @@ class AggregateCall:
     ----------
     aggregate : Aggregate
     inputs : tuple of AggregateInput
-        What is aggregated.
     alias_name : str or None
         Name of the output column, if the user gave one.
     """
@@ -252,7 +251,7 @@ class AggregateCall:
         return frozenset[str]().union(*(each.columns() for each in self.inputs))
 
     def key(self) -> Key:
-        """Return the aggregate and the name of its column as plain data."""
+        """Return the aggregate and the name of its column as plain data, its identity."""
         inputs = [each.key() for each in self.inputs]
         return [self.name, *self.aggregate.key(), inputs]
 
@@ -262,7 +261,7 @@ class AggregateCall:
         Raises
         ------
         PlanError
-            The aggregate does not take them.
+            The aggregate does not accept them.
         """
         if len(types) != len(self.inputs):
             raise PlanError(f"{self!r}: needs the type of each of its inputs")
@@ -292,7 +291,7 @@ class AggregateCall:
 
     @property
     def _method(self) -> str:
-        """What the aggregate is called where a user writes it: ``count()`` counts rows."""
+        """The name of the method in user code: ``count()`` counts rows."""
         return self.function.removesuffix("_rows")
 
     def __eq__(self, other: object) -> bool:
@@ -324,18 +323,18 @@ def value_type(data_type: pa.DataType) -> pa.DataType:
 
 
 def is_number_or_word(data_type: pa.DataType) -> bool:
-    """Whether values of a column enter words of state as they are."""
+    """Whether values of a column can be accumulated in words."""
     is_word = is_word_type(data_type) or pa.types.is_floating(data_type)
     return is_word and not pa.types.is_decimal(data_type)
 
 
 def is_nested(data_type: pa.DataType) -> bool:
-    """Whether values are made of others, which Arrow neither orders nor groups."""
+    """Whether values are nested: Arrow neither sorts nor groups them."""
     return bool(pa.types.is_nested(stored_type(value_type(data_type))))
 
 
 def word_dtype(data_type: pa.DataType) -> str:
-    """Return as what values of a type enter words: int64, uint64 or float64."""
+    """Return the dtype of a type's values in words: int64, uint64 or float64."""
     if pa.types.is_floating(data_type):
         return "float64"
     return "uint64" if pa.types.is_uint64(data_type) else "int64"
@@ -356,7 +355,7 @@ def _advice(data_type: pa.DataType) -> str:
 
 
 def _called(data_type: pa.DataType) -> str:
-    """Return what nested values are called."""
+    """Return the plural name of a nested type's values."""
     if pa.types.is_struct(data_type):
         return "structs"
     return "maps" if pa.types.is_map(data_type) else "lists"

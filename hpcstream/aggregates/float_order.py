@@ -1,6 +1,6 @@
-"""Floats as integers of the same order: NaN is greater than any number, and there is one.
+"""Maps floats to integers of the same order: NaN is greater than any number; all NaN are equal.
 
-Zeros keep their signs, -0.0 being the lesser; add 0.0 first where they are to be equal.
+Zeros keep their signs, and -0.0 is less than 0.0; add 0.0 first to make them equal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def float_order(values: Floats) -> Ints:
 
 
 def float_of_order(ordered: Ints) -> Floats:
-    """Return the values of `float_order`; -inf for what is less than any."""
+    """Return the values of `float_order`; -inf for integers below its range."""
     bits = np.where(ordered < 0, ordered ^ _LARGEST, ordered)
     values: Floats = bits.view(np.float64)
     values[ordered < _LEAST_ORDER] = -np.inf

@@ -1,4 +1,4 @@
-"""Kept values by group, and what aggregates compute of them in no order of rows."""
+"""Kept values by group, and computations on them that do not depend on the order of rows."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class GroupedValues:
     ----------
     groups : int64[n]
     values : pa.Array of n
-        Of several columns structs.
+        Structs if there are several columns.
     when : RowTimes
-        By what the values are ordered, where an aggregate needs an order.
+        The sort keys of the values, if an aggregate needs an order.
     n_groups : int
     """
 
@@ -34,20 +34,20 @@ class GroupedValues:
     n_groups: int
 
     def floats(self) -> Floats:
-        """Return numbers as a writable float64 array, so that kernels see one type."""
+        """Return numbers as a writable float64 array, the only type that the kernels take."""
         return as_floats(self.values)
 
     def by_arrow(self, values: pa.Array, function: str) -> pa.Array:
-        """Return Arrow's grouped aggregate of some values, one a group; null without any."""
+        """Return Arrow's grouped aggregate of values; null for groups without values."""
         table = pa.table({"group": self.groups, "value": values})
         grouped = table.group_by("group", use_threads=False).aggregate([("value", function)])
-        place = np.full(self.n_groups, -1, dtype=np.int64)
-        place[grouped.column("group").to_numpy()] = np.arange(grouped.num_rows)
+        indices = np.full(self.n_groups, -1, dtype=np.int64)
+        indices[grouped.column("group").to_numpy()] = np.arange(grouped.num_rows)
         results = grouped.column(f"value_{function}").combine_chunks()
-        return results.take(pa.array(place, mask=place < 0))
+        return results.take(pa.array(indices, mask=indices < 0))
 
     def in_groups(self, values: Floats) -> tuple[Ints, Floats]:
-        """Return where each group begins, and its values in ascending order."""
+        """Return the offsets of the groups, and the values of each group in ascending order."""
         from hpcstream.kernels import order_statistics  # loads Numba
 
         offsets = np.empty(self.n_groups + 1, dtype=np.int64)
@@ -56,7 +56,7 @@ class GroupedValues:
         return offsets, in_order
 
     def counts_and_sums(self, values: Floats) -> tuple[Ints, Floats]:
-        """Return how many values each group has, and their sum, which no order of rows changes."""
+        """Return the number of values of each group, and their sum, independent of row order."""
         from hpcstream.kernels import order_statistics
 
         offsets, in_order = self.in_groups(values)
@@ -65,7 +65,7 @@ class GroupedValues:
         return np.diff(offsets), sums
 
     def deviations(self, values: Floats) -> tuple[Ints, Floats]:
-        """Return how many values each group has, and how far each value is from their mean."""
+        """Return the number of values of each group, and each value's deviation from the mean."""
         counts, sums = self.counts_and_sums(values)
         return counts, values - (sums / np.maximum(counts, 1))[self.groups]
 

@@ -1,6 +1,6 @@
-"""Columns whose values are kept until a window closes, for the aggregates that read them.
+"""Columns whose values are kept until a window closes, for holistic aggregates.
 
-Between ranks that share a window the values of each travel as lists.
+Ranks that share a window exchange the values as lists.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class KeptColumns:
     ----------
     inputs : tuple of str
     type : pa.DataType
-        Of the values: that of the column, or a struct with a field for each.
+        Type of the values: that of the column, or a struct with a field for each.
     needs_times : bool
-        Whether an order is kept with them.
+        Whether the sort keys of rows are kept with them.
     distinct_suffices : bool
-        Whether repeated values may be thrown away.
+        Whether duplicate values may be removed.
     """
 
     inputs: tuple[str, ...]
@@ -48,7 +48,7 @@ class KeptColumns:
 
     @classmethod
     def of(cls, schema: pa.Schema, readers: Sequence[NamedAggregate]) -> KeptColumns:
-        """Return the columns that some aggregates read, all the same ones."""
+        """Return the columns of aggregates that all have the same inputs."""
         inputs = readers[0].inputs
         types = [kept_type(schema.field(name).type) for name in inputs]
         fields = [pa.field(str(number), each) for number, each in enumerate(types)]
@@ -61,11 +61,11 @@ class KeptColumns:
 
     @property
     def name(self) -> str:
-        """Under which the values are in a snapshot."""
+        """The name of the values in snapshots."""
         return ", ".join(self.inputs)
 
     def values_of(self, columns: Sequence[pa.Array]) -> pa.Array:
-        """Return the values of some rows, none of which is null, as they are kept."""
+        """Return the values of rows without nulls in the type in which they are kept."""
         if len(columns) == 1:
             return _kept(columns[0], self.type)
         fields = list(self.type)
@@ -80,7 +80,7 @@ def _kept(column: pa.Array, data_type: pa.DataType) -> pa.Array:
 
 
 def kept_type(data_type: pa.DataType) -> pa.DataType:
-    """Return the type as which values of a column are kept: one that Arrow can take and group."""
+    """Return the type in which values of a column are kept, which Arrow can take and group."""
     values = stored_type(value_type(data_type))
     if values == pa.string_view():
         return pa.large_string()
@@ -100,7 +100,7 @@ def list_fields(name: str, data_type: pa.DataType, *, needs_times: bool) -> list
 
 
 def list_columns(rows: GroupedValues, *, needs_times: bool) -> list[pa.Array]:
-    """Return kept values as one list per group, in the order in which they came."""
+    """Return kept values as one list per group, in order of arrival."""
     by_group = np.argsort(rows.groups, kind="stable")
     counts = np.bincount(rows.groups, minlength=rows.n_groups)
     offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
@@ -113,7 +113,7 @@ def list_columns(rows: GroupedValues, *, needs_times: bool) -> list[pa.Array]:
 def values_of_lists(
     batch: pa.RecordBatch, name: str, needs_times: bool
 ) -> tuple[pa.Array, Ints, RowTimes]:
-    """Return the values of `list_columns`, how many each row has, and by what they are ordered."""
+    """Return the values of `list_columns`, the length of each list, and the sort keys."""
     lists = batch.column(f"values({name})")
     lengths = lists.value_lengths().to_numpy()
     if not needs_times:

@@ -1,4 +1,4 @@
-"""Aggregates of a window: each under the name of its column, of columns of a schema."""
+"""Aggregates with the names of their input and output columns, bound to a schema."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class NamedAggregate:
     inputs : tuple of str
         Input columns.
     of_values : bool
-        It is computed from all its values, even if words would do: to the last bit, the result
-        does not depend on the order of rows.
+        Compute it from all values although words suffice, so that results are bitwise
+        independent of the order of rows.
     """
 
     name: str
@@ -39,7 +39,7 @@ class NamedAggregate:
 
     @classmethod
     def of(cls, name: str, function: str, *inputs: str, **parameters: Any) -> NamedAggregate:
-        """Return a built-in aggregate under a name."""
+        """Return a built-in aggregate with the name of its output column."""
         return cls(name, AGGREGATES[function](**parameters), inputs)
 
     def __str__(self) -> str:
@@ -59,25 +59,25 @@ class NamedAggregate:
         return self.aggregate.result_type(types)
 
     def accumulators(self, schema: pa.Schema) -> tuple[Accumulator, ...] | None:
-        """Return the words of state that it reads; None if it keeps its values."""
+        """Return the accumulators that it reads; None if it keeps all values."""
         return None if self.of_values else self.aggregate.accumulators(self.inputs_in(schema))
 
     def is_order_free(self, schema: pa.Schema) -> bool:
-        """Whether the order of rows changes no bit of its results."""
+        """Return whether its results are bitwise independent of the order of rows."""
         inputs = self.inputs_in(schema)
         if self.of_values or self.aggregate.accumulators(inputs) is None:
             return True
         return self.aggregate.is_order_free(inputs)
 
     def bound(self, schema: pa.Schema) -> BoundAggregate:
-        """Return it with what it needs of a schema."""
+        """Bind it to a schema."""
         inputs, output_type = self.inputs_in(schema), self.result_type(schema)
         return BoundAggregate(self, inputs, output_type, self.accumulators(schema) is None)
 
 
 @dataclass(frozen=True)
 class BoundAggregate:
-    """An aggregate of the columns of one schema: it makes results.
+    """An aggregate bound to a schema, which computes results.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class BoundAggregate:
     inputs : Inputs
     output_type : pa.DataType
     keeps_values : bool
-        Results come from values, not from words.
+        Whether results are computed from values rather than from words.
     """
 
     named: NamedAggregate
@@ -120,12 +120,12 @@ class BoundAggregate:
 def shared_accumulators(
     aggregates: Sequence[NamedAggregate], schema: pa.Schema
 ) -> list[Accumulator]:
-    """Return the accumulators of all aggregates, each once, grouped by columns.
+    """Return the accumulators of all aggregates without duplicates, grouped by columns.
 
     Raises
     ------
     PlanError
-        Two different ones have a word of the same name.
+        Two different accumulators have a word of the same name.
     """
     found: dict[Accumulator, None] = {}
     for aggregate in aggregates:
@@ -136,7 +136,7 @@ def shared_accumulators(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise PlanError(
-            f"aggregates: two accumulators have a word {twice[0]!r}; let its name say the "
-            "parameters by which they differ"
+            f"aggregates: two accumulators have a word {twice[0]!r}; include the parameters that "
+            "differ in its name"
         )
     return in_order

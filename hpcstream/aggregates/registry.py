@@ -1,6 +1,6 @@
-"""The built-in aggregates by name. A new one is a class in the file of its family, and a line here.
+"""The built-in aggregates by name. Add the class of a new one to its family's file, and here.
 
-Those of users need not be here: the names here are taken.
+User-defined aggregates need no registration, but must not have a name that is used here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def call_of(name: str, *inputs: AggregateInput, **parameters: Any) -> AggregateC
 
 
 def check_name(aggregate: Aggregate) -> None:
-    """Raise `PlanError` if an aggregate has no name of its own, by which checkpoints know it."""
+    """Raise `PlanError` if an aggregate has no unique name, which checkpoints need."""
     kind = type(aggregate)
     name = getattr(kind, "name", None)
     if not isinstance(name, str) or not name:

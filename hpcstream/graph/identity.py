@@ -1,9 +1,9 @@
-"""Names by which a checkpoint finds the state of operators again, in a later plan too.
+"""Identities of operators, by which a checkpoint finds their state, also in a changed plan.
 
-A name is what the user gave with ``.named("x")``, else kind and key of the operator;
-equal ones are counted. So a plan may change around an operator without losing its
-state, and an operator that does something else does not get it. No text written for
-people is part of a name: labels and descriptions may change.
+The identity is the user's name, as in ``.named("x")``, or else kind and key of the operator;
+equal identities are numbered. So a plan may change around an operator without losing its
+state, and an operator that computes something else does not get it. Labels and
+descriptions are no part of an identity and may change.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from hpcstream.stable_keys import Key, key_text, schema_key
 
 @dataclass(frozen=True)
 class OperatorIdentity:
-    """Where an operator is in the plan, and what it is called.
+    """The position of an operator in the plan, and its identity.
 
     Attributes
     ----------
-    task, place : int
+    task : int
+    place : int
+        Index of the operator in the task's chain; named as in manifests.
     id : str
     role : str
-        `LOCAL`, `FINAL` or `WHOLE`; those of one id share a state.
+        `LOCAL`, `FINAL` or `WHOLE`; operators of one id share a state.
     signature : str
-        What it does, and what its state is made of: only an equal one can take it over.
+        Its function and the layout of its state: only an operator with the same can restore it.
     label : str
-        What it does, for people; no part of its identity.
+        Description for messages; no part of its identity.
     ranks : tuple of int
     """
 
@@ -72,8 +74,8 @@ def _label(operator: OperatorPlan) -> str:
 def source_identities(graph: PhysicalGraph) -> dict[int, str]:
     """Return the name of each source, by the number of its task.
 
-    That of files without a name has their paths, links followed: it is the same for all
-    spellings.
+    For files without a name it consists of their paths with links resolved, so it does not
+    depend on how the paths are written.
     """
     counts: dict[str, int] = {}
     found = {}
@@ -87,9 +89,9 @@ def source_identities(graph: PhysicalGraph) -> dict[int, str]:
 
 
 def source_origins(graph: PhysicalGraph) -> dict[int, str]:
-    """Return what each source reads, by the number of its task; of files only how.
+    """Return what each source reads, by the number of its task; for files only the format.
 
-    Whether the files are the same is looked at in the files.
+    Whether files are the same is determined from the files themselves.
     """
     sources = {task.number: task.source for task in graph.tasks}
     return {number: _origin(node) for number, node in sources.items() if node is not None}
@@ -100,9 +102,9 @@ def _origin(node: SourceNode) -> str:
 
 
 def plan_fingerprint(graph: PhysicalGraph) -> str:
-    """Return a digest of the plan: equal ones, on as many ranks, run the same rounds.
+    """Return a digest of the plan: equal plans run the same rounds on the same number of ranks.
 
-    Where files are does not count, as long as it is clear which source is which.
+    Paths of files are ignored as long as sources can be distinguished without them.
     """
     origins = source_origins(graph)
     kinds = list(origins.values())
@@ -114,7 +116,7 @@ def plan_fingerprint(graph: PhysicalGraph) -> str:
 
 
 def plan_structure(graph: PhysicalGraph) -> str:
-    """Return the plan as text for comparison, a line for each source, operator and edge."""
+    """Return the plan as text for comparison, one line per source, operator and edge."""
     return _structure(graph, source_identities(graph))
 
 
@@ -124,10 +126,12 @@ def _structure(graph: PhysicalGraph, source_names: dict[int, str]) -> str:
     for task in graph.tasks:
         lines.append(f"task {task.number} {task.ranks}")
         if task.source is not None:
-            facts = key_text(_source_key(task, task.source))
-            lines.append(f"source {source_names[task.number]} {facts}")
+            key = key_text(_source_key(task, task.source))
+            lines.append(f"source {source_names[task.number]} {key}")
         own = islice(identities, len(task.operators))
-        lines += [f"operator {one.role} {one.id} {one.signature}" for one in own]
+        lines += [
+            f"operator {identity.role} {identity.id} {identity.signature}" for identity in own
+        ]
         needed = [each.environment for each in task.operators if each.environment is not None]
         lines += [f"environment {key_text(each)}" for each in needed]
         lines += [f"edge {key_text(_edge_key(edge))}" for edge in task.outputs]

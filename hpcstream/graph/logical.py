@@ -1,8 +1,8 @@
-"""The logical graph: what the user described, one node a transformation.
+"""The logical graph: the job as the user described it, one node per transformation.
 
-A node knows its inputs, the schema of what it emits (the user's columns; hidden
-ones are the planner's business) and its event time. Nodes are immutable and
-shared; the same node may feed several others. Cycles cannot be built.
+A node has inputs, the schema of its output (the user's columns; the planner adds hidden ones)
+and an event time. Nodes are immutable and shared: one node may feed several others. The
+graph cannot have cycles.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Node:
         The user's columns that it emits.
     time : EventTime or None
     ranks : tuple of int or None
-        Ranks that run it, counted modulo the size of the job; None: all.
+        Ranks that run it, modulo the size of the job; None: all.
     name : str or None
-        Under which a checkpoint finds its state again; None: from its description.
+        The user's name of its state in checkpoints; None: derived from its definition.
     """
 
     inputs: tuple[Node, ...] = ()
@@ -53,15 +53,15 @@ class Node:
 
     @property
     def traits(self) -> Traits:
-        """What the planner heeds of it."""
+        """Properties that the planner uses."""
         return Traits()
 
     def required(self, needed: Columns) -> Sequence[Columns]:
-        """Return, for each input, the columns this node reads to emit ``needed``."""
+        """Return, for each input, the columns that this node reads to emit ``needed``."""
         return [frozenset(node.schema.names) for node in self.inputs]
 
     def rebuilt(self, inputs: tuple[Node, ...], needed: Columns) -> Node:
-        """Return this node over other inputs, emitting at least ``needed``."""
+        """Return this node with other inputs, emitting at least ``needed``."""
         return replace(self, inputs=inputs)
 
     def describe(self) -> str:
@@ -71,20 +71,20 @@ class Node:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SourceNode(Node):
-    """A source, with how event time is taken from its rows.
+    """A source, and the event time of its rows.
 
     Attributes
     ----------
     origin : str
-        The source as the user described it, whatever the planner asks of it later.
+        Description of the source before the planner's rewrites.
     identity : str
-        By which a checkpoint finds it again, likewise.
+        Identity of the source in checkpoints, before the planner's rewrites.
     watermark_delay : int
         How far out of order rows may be, in ticks.
     idle_timeout_s : float or None
-        When a live split without rows stops holding time back; None: never.
+        Time after which a live split without rows becomes idle; None: never.
     discover_s : float
-        How often a source that discovers splits is asked for them.
+        Interval of the discovery of new splits.
     """
 
     source: Source
@@ -114,13 +114,13 @@ class SourceNode(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OperatorNode(Node):
-    """An operator, by its definition.
+    """An operator, given by its definition.
 
     Attributes
     ----------
     spec : OperatorSpec
     sides : frozenset of str
-        Its side outputs that are read.
+        Its side outputs that have consumers.
     """
 
     spec: OperatorSpec
@@ -130,7 +130,7 @@ class OperatorNode(Node):
     def of(
         cls, spec: OperatorSpec, *inputs: Node, ranks: tuple[int, ...] | None = None
     ) -> OperatorNode:
-        """Return the node of an operator behind others; its definition says what leaves.
+        """Return the node of an operator with the given inputs.
 
         Raises
         ------
@@ -176,12 +176,12 @@ class OperatorNode(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SideNode(Node):
-    """A side output of an operator, its only input: rows of that one's first input.
+    """A side output of an operator, which is its only input: rows of the operator's input 0.
 
     Attributes
     ----------
     output : str
-        Its name.
+        Name of the side output.
     """
 
     output: str
@@ -193,9 +193,9 @@ class SideNode(Node):
         Raises
         ------
         KeyError
-            It has none of this name.
+            The operator has no side output of this name.
         """
-        schemas = [_with_time(one) for one in node.inputs]
+        schemas = [_with_time(source) for source in node.inputs]
         schema = node.spec.side_outputs(schemas)[output]
         time = node.inputs[0].time if TIME_COLUMN in schema.names else None
         visible = visible_schema(schema)
@@ -211,20 +211,20 @@ def _with_time(node: Node) -> pa.Schema:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SinkNode(Node):
-    """Where rows leave the job.
+    """A sink.
 
     Attributes
     ----------
     sink : Sink
     gather : bool
-        All rows go to rank 0 (print, collect).
+        Send all rows to rank 0 (print, collect).
     """
 
     sink: Sink
     gather: bool = False
 
     def key(self) -> Key:
-        """Return what is written to, by which a checkpoint knows the sink."""
+        """Return the target of the sink, its identity in checkpoints."""
         return self.sink.identity()
 
     def describe(self) -> str:
@@ -232,7 +232,7 @@ class SinkNode(Node):
 
 
 def _only(node: Node, names: Columns) -> Node:
-    """Return ``node``, cut to ``names`` if it emits more."""
+    """Return ``node``, projected to ``names`` if it emits more columns."""
     if len(node.schema) == len(names):
         return node
     columns = tuple((name, col(name)) for name in node.schema.names if name in names)
@@ -240,7 +240,7 @@ def _only(node: Node, names: Columns) -> Node:
 
 
 def walk(sinks: Sequence[Node]) -> Iterator[Node]:
-    """Yield every node that feeds ``sinks``, once, inputs before their consumers."""
+    """Yield every node that feeds ``sinks`` once, in topological order."""
     seen: set[int] = set()
     waiting: list[tuple[Node, bool]] = [(sink, False) for sink in reversed(sinks)]
     while waiting:
@@ -250,44 +250,44 @@ def walk(sinks: Sequence[Node]) -> Iterator[Node]:
         elif id(node) not in seen:
             seen.add(id(node))
             waiting.append((node, True))
-            waiting += [(one, False) for one in reversed(node.inputs)]
+            waiting += [(source, False) for source in reversed(node.inputs)]
 
 
 @dataclass
 class LogicalGraph:
-    """The nodes that a job runs: those that feed its sinks.
+    """The nodes of a job: all that feed its sinks.
 
     Attributes
     ----------
     sinks : list of SinkNode
     rewrites : list of str
-        What the planner changed, in words.
+        Descriptions of the planner's rewrites.
     """
 
     sinks: list[SinkNode]
     rewrites: list[str] = field(default_factory=list)
 
     def nodes(self) -> list[Node]:
-        """Return the nodes, inputs before their consumers."""
+        """Return the nodes in topological order."""
         return list(walk(self.sinks))
 
     @property
     def has_live_source(self) -> bool:
-        """Whether any source does not end by itself."""
+        """Whether any source is unbounded."""
         sources = (node for node in self.nodes() if isinstance(node, SourceNode))
         return not all(node.source.bounded for node in sources)
 
     def consumers(self) -> dict[int, int]:
-        """Return how many inputs each node feeds, by ``id(node)``."""
+        """Return the number of inputs that each node feeds, by ``id(node)``."""
         counts: dict[int, int] = {}
         for node in self.nodes():
-            for one in node.inputs:
-                counts[id(one)] = counts.get(id(one), 0) + 1
+            for source in node.inputs:
+                counts[id(source)] = counts.get(id(source), 0) + 1
         return counts
 
     def rewritten(self, change: Callable[[Node, tuple[Node, ...]], Node]) -> list[Any]:
-        """Return the sinks after ``change(node, new inputs)`` was applied to every node."""
+        """Return the sinks after applying ``change(node, new inputs)`` to every node."""
         new: dict[int, Node] = {}
         for node in self.nodes():
-            new[id(node)] = change(node, tuple(new[id(one)] for one in node.inputs))
+            new[id(node)] = change(node, tuple(new[id(source)] for source in node.inputs))
         return [new[id(sink)] for sink in self.sinks]

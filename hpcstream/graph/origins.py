@@ -1,4 +1,4 @@
-"""What the order of rows at a place of the plan is worth: from which sources, and whether mixed."""
+"""Tracks where the order of rows comes from: its sources, and whether ranks have been mixed."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from hpcstream.errors import PlanError
 
 @dataclass(frozen=True)
 class Origin:
-    """Which sources the order of rows names.
+    """The origin of the rows at an output of the plan.
 
     Attributes
     ----------
     in_order : bool
-        The rows of each split of a source come in their order, all of them to one rank.
+        The rows of each source split arrive in order, all of them on one rank.
     sources : frozenset of int
-        Numbers of sources in the order of rows; none behind windows.
+        Source numbers in the order of rows; none after windows.
     """
 
     in_order: bool = False
     sources: frozenset[int] = frozenset()
 
     def mixed(self) -> Origin:
-        """Return the origin where rows of several ranks have been mixed."""
+        """Return the origin after an exchange has mixed the rows of several ranks."""
         return Origin(sources=self.sources)
 
 
 UNKNOWN = Origin()
-"""Behind windows, whose results have an order of their own."""
+"""The origin after windows, whose results have their own order."""
 
 
 def united(inputs: Sequence[Origin]) -> tuple[Origin, tuple[int, ...]]:
-    """Return the origin of a union, and what to add to the numbers of sources of each input.
+    """Return the origin of a union, and the number to add to the source numbers of each input.
 
-    Inputs that come from one source are told apart: rows of the first come first.
+    If several inputs come from one source, the rows of the first such input are first.
     """
     sources: frozenset[int] = frozenset()
     offsets = []
-    for one in inputs:
-        offset = max(sources) + 1 - min(one.sources) if sources & one.sources else 0
+    for origin in inputs:
+        offset = max(sources) + 1 - min(origin.sources) if sources & origin.sources else 0
         offsets.append(offset)
-        sources |= {number + offset for number in one.sources}
-    return Origin(all(one.in_order for one in inputs), sources), tuple(offsets)
+        sources |= {number + offset for number in origin.sources}
+    return Origin(all(origin.in_order for origin in inputs), sources), tuple(offsets)
 
 
 def refuse_too_many(origin: Origin) -> None:
-    """Raise `PlanError` if rows of some source cannot be told apart from those of another."""
+    """Raise `PlanError` if the number of some source does not fit in the order of rows."""
     number = max(origin.sources, default=0)
     if number >= MOST_SOURCES:
         raise PlanError(
-            f"the plan orders rows of {number + 1:,} sources, a stream that is joined to itself by "
-            f"union counted each time; {MOST_SOURCES} can be told apart: read several paths with "
-            "one source, or write results in between"
+            f"the plan orders rows of {number + 1:,} sources, a stream in a union with itself "
+            f"counted each time; at most {MOST_SOURCES} are possible: read several paths with one "
+            "source, or write results in between"
         )

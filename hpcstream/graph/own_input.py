@@ -1,4 +1,4 @@
-"""Whether a sink of a job would replace what the job reads."""
+"""Detects sinks that would overwrite the input of their own job."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from hpcstream.graph.logical import LogicalGraph, OperatorNode, SourceNode
 
 @dataclass(frozen=True)
 class _Input:
-    """What one source, or table of a join, reads: patterns that may match more, and files."""
+    """The input of a source or of a join's table: patterns, and the files that they match."""
 
     described: str
     source: Source | None = None
     path: str = ""
 
     def files(self) -> list[str]:
-        """Return the files that are there now."""
+        """Return the files that exist now."""
         if self.source is None:
             return [self.path] if self.path else []
-        with suppress(ConnectorError):  # that a file is gone is told by who lists them
+        with suppress(ConnectorError):  # the source reports missing files itself
             return self.source.files()
         return []
 
@@ -43,10 +43,10 @@ class _Input:
 
 
 def own_input_overwritten(graph: LogicalGraph) -> str | None:
-    """Return what is wrong if a sink of the job would replace what the job reads.
+    """Return an error message if a sink of the job would overwrite the job's input.
 
-    A sink that replaces (``mode="overwrite"``) removes the parts that are in its directory
-    when it commits for the first time, which with checkpoints is long before the end.
+    A sink with ``mode="overwrite"`` removes the existing parts of its directory at its first
+    commit, which with checkpoints happens long before the end.
     """
     inputs = list(_inputs(graph))
     for node in graph.sinks:
@@ -54,12 +54,12 @@ def own_input_overwritten(graph: LogicalGraph) -> str | None:
         if not isinstance(sink, FileSink) or not sink.replaces:
             continue
         replaced = _replaced(sink)
-        for one in inputs:
-            found = _overwritten(sink, one, replaced)
+        for read in inputs:
+            found = _overwritten(sink, read, replaced)
             if found is not None:
                 return (
                     f"{sink.describe()} would replace what this job reads, {found}, "
-                    f"by {one.described}: write to another directory"
+                    f"by {read.described}: write to another directory"
                 )
     return None
 
@@ -74,10 +74,10 @@ def _inputs(graph: LogicalGraph) -> Iterator[_Input]:
 
 
 def _replaced(sink: FileSink) -> set[str]:
-    """Return the names in the sink's directory that it would replace."""
+    """Return the names of the files in the sink's directory that it would replace."""
     try:
         listed = read_manifest(sink.directory, sink.extension)
-    except ConnectorError:  # told of when the sink is opened
+    except ConnectorError:  # the sink reports it when it is opened
         listed = []
     try:
         return {*listed, *visible_parts(sink.directory, sink.extension)}
@@ -85,14 +85,14 @@ def _replaced(sink: FileSink) -> set[str]:
         return set()
 
 
-def _overwritten(sink: FileSink, one: _Input, replaced: set[str]) -> str | None:
-    if one.would_read(sink):
+def _overwritten(sink: FileSink, read: _Input, replaced: set[str]) -> str | None:
+    if read.would_read(sink):
         return f"the directory {sink.directory!r}"
     if not replaced:
         return None
     directory = directory_id(sink.directory)
-    for path in one.files():
-        where, name = place_of(path)
-        if name in replaced and where == directory:
+    for path in read.files():
+        parent, name = place_of(path)
+        if name in replaced and parent == directory:
             return repr(path)
     return None

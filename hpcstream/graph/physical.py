@@ -1,8 +1,8 @@
-"""The physical graph: tasks, the edges between them, and who runs what.
+"""The physical graph: tasks, the edges between them, and their ranks.
 
-A *task* is a chain of operators that one rank runs without handing anything to
-another; a source task begins with a source. *Edges* join tasks: local ones stay
-on a rank, the others carry rows over ranks by a partitioning.
+A *task* is a chain of operators that runs on a rank without an exchange; a source task
+begins with a source. *Edges* connect tasks: rows on a local edge stay on their rank, other
+edges distribute them over ranks by a partitioning.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hpcstream.operators.stream_time import EventClock
 from hpcstream.stable_keys import Key
 
 LOCAL, FINAL, WHOLE = "local", "final", ""
-"""Roles: the two stages of an aggregate, and an operator that is all there is."""
+"""Roles: the two stages of an aggregate, and an operator with a single stage."""
 
 
 @dataclass(frozen=True)
@@ -33,33 +33,33 @@ class OperatorPlan:
     Attributes
     ----------
     kind : str
-        By which, with ``key``, a checkpoint finds its state again.
+        With ``key``, the identity of its state in checkpoints.
     key : Key
-        What tells it from others of its kind.
+        Distinguishes it from others of its kind.
     label : str
-        The same for people, without the role.
+        Description for messages, without the role.
     make : callable
     name : str or None
-        The user's.
+        The user's name.
     role : str
         `LOCAL`, `FINAL` or `WHOLE`.
     state : Key
-        What its state is made of, where kind and key do not say it: types, mostly.
+        Layout of its state as far as kind and key do not determine it, mostly types.
     state_text : str
-        The same for people.
+        ``state`` as text for messages.
     retention : str
-        What state it keeps, and until when, for `explain`; empty: none.
+        Description of the state that it keeps and how long, for `explain`; empty: none.
     environment : Key
-        What it depends on that is no part of its definition, such as the data of time zones:
-        ranks that differ in it do not start.
+        What it depends on apart from its definition, such as time zone data: ranks with
+        different environments do not start.
     clock : EventClock or None
-        A watermark begins here.
+        The operator generates a watermark.
     runs_user_code : bool
-        A row may take it any time.
+        The time per row is unbounded.
     reduces : bool
-        What leaves is far less than what comes.
+        The output is much smaller than the input.
     overlaps : bool
-        A row counts in several results.
+        A row contributes to several results.
     """
 
     kind: str
@@ -80,7 +80,7 @@ class OperatorPlan:
 
     @classmethod
     def of(cls, spec: OperatorSpec, make: Callable[[], Operator], **others: Any) -> OperatorPlan:
-        """Return the plan of an operator, or of a stage of it, by its definition."""
+        """Return the plan of an operator, or of one of its stages, from its definition."""
         traits = spec.traits
         known = {"clock": traits.clock, "runs_user_code": traits.runs_user_code}
         known |= {"reduces": traits.reduces, "overlaps": traits.overlaps}
@@ -93,16 +93,16 @@ class OperatorPlan:
 
 @dataclass(eq=False)
 class EdgePlan:
-    """One edge: from an output of a task to an input of another.
+    """One edge: from an output of a task to an input of another task.
 
     Attributes
     ----------
     partitioning : Partitioning or None
-        None: local, rows stay on their rank.
+        None for a local edge.
     output : (int, str)
-        Number of the operator in the producer's chain, and name of its output.
+        Index of the operator in the producer's chain, and name of its output.
     reduction : mapping of str to ColumnReduction, or None
-        Rows are reduced over all ranks, not moved (see `hpcstream.exchange.edges.reduce`).
+        Reduce rows over all ranks instead of sending them (`hpcstream.exchange.edges.reduce`).
     """
 
     number: int
@@ -127,7 +127,7 @@ class EdgePlan:
 
     @property
     def is_reduced(self) -> bool:
-        """Whether an operator has reduced the rows, or would where that pays, on any way here."""
+        """Whether an upstream operator reduces the rows, on every path to the edge."""
         task = self.producer
         if any(operator.reduces for operator in task.operators[: self.output[0] + 1]):
             return True
@@ -135,7 +135,7 @@ class EdgePlan:
 
     @property
     def span(self) -> int:
-        """Return how many levels the edge skips; it holds as many more rounds."""
+        """The number of levels that the edge spans, which increases its capacity in rounds."""
         assert self.consumer is not None
         return max(1, self.consumer.level - self.producer.level)
 
@@ -147,9 +147,9 @@ class TaskPlan:
     Attributes
     ----------
     has_order : bool
-        The rows of the source get `ORDER_COLUMN`.
+        The rows of the source have an `ORDER_COLUMN`.
     source_ordinal : int
-        Number of the source in the job, whatever the number of ranks.
+        Number of the source in the job, independent of the number of ranks.
     """
 
     number: int
@@ -170,7 +170,7 @@ class TaskPlan:
 
 @dataclass
 class PhysicalGraph:
-    """All tasks, in an order in which every edge points forward.
+    """All tasks, in topological order.
 
     Attributes
     ----------
@@ -185,22 +185,22 @@ class PhysicalGraph:
 
     @property
     def moves_rows(self) -> bool:
-        """Whether rows go from rank to rank that nothing has reduced."""
+        """Whether ranks exchange rows that no operator has reduced."""
         return any(edge.partitioning is not None and not edge.is_reduced for edge in self.edges)
 
     @property
     def overlaps(self) -> bool:
-        """Whether a row counts in several results of an operator, as in sliding windows."""
+        """Whether a row contributes to several results of an operator, as in sliding windows."""
         return any(operator.overlaps for task in self.tasks for operator in task.operators)
 
     @property
     def runs_user_code(self) -> bool:
-        """Whether functions of the user are called for rows, or batches of them."""
+        """Whether any operator calls a user's function."""
         return any(operator.runs_user_code for task in self.tasks for operator in task.operators)
 
     @property
     def edges(self) -> list[EdgePlan]:
-        """Return every edge, in the one order in which all ranks set them up."""
+        """All edges, in the order in which all ranks set them up."""
         return sorted((e for t in self.tasks for e in t.outputs), key=lambda e: e.number)
 
     def explain(self) -> str:
@@ -229,7 +229,7 @@ def _ranks(ranks: tuple[int, ...], size: int) -> str:
 
 
 def _shown(names: list[str]) -> list[str]:
-    """Return the columns of an edge as a user knows them: the engine's own are left out."""
+    """Return the columns of an edge without the engine's own columns."""
     words = [name.removeprefix(WORD_PREFIX) for name in names]
     return [word for word in words if not word.startswith(RESERVED_PREFIXES)]
 

@@ -1,4 +1,4 @@
-"""Builds a physical graph: tasks, chains, edges, and the ports where rows come out."""
+"""Builds a physical graph: tasks, chains, edges, and the output ports of nodes."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from hpcstream.operators.spec import MAIN, Anywhere, ByKey, Requirement
 
 @dataclass(frozen=True)
 class Port:
-    """Where a node's rows come out: an output of a task, and what is known of them.
+    """The output of a planned node: an output of a task, and properties of its rows.
 
     Attributes
     ----------
     task : TaskPlan
     output : (int, str)
-        Number of the operator in the task's chain, and name of its output.
+        Index of the operator in the task's chain, and name of its output.
     schema : pyarrow.Schema
         Hidden columns included.
     partitioned_by : tuple of str or None
         Rows with equal values of these columns are on one rank.
     is_shared : bool
-        Several nodes read it, so no chain may go on from it.
+        Several nodes read it, so its chain cannot be extended.
     origin : Origin
-        Which sources their order names.
+        Origin of the order of rows.
     """
 
     task: TaskPlan
@@ -48,7 +48,7 @@ class Port:
 
 
 class PlanBuilder:
-    """What a planner has to build with: tasks, edges, chains, and the ports of planned nodes."""
+    """Creates tasks, edges and chains, and records the ports of planned nodes."""
 
     def __init__(
         self, graph: LogicalGraph, size: int, local_aggregation: bool, reproducible: bool
@@ -92,7 +92,7 @@ class PlanBuilder:
         partitioning: Partitioning | None = None,
         reduction: Mapping[str, ColumnReduction] | None = None,
     ) -> EdgePlan:
-        """Join a port to an input of a task."""
+        """Connect a port to an input of a task."""
         edge = EdgePlan(
             number=self._n_edges,
             producer=port.task,
@@ -110,7 +110,7 @@ class PlanBuilder:
         return edge
 
     def append(self, port: Port, operator: OperatorPlan) -> tuple[TaskPlan, tuple[int, str]]:
-        """Chain an operator behind a port, or begin a task where no chain can go on."""
+        """Append an operator to the chain of a port, or to a new task if the chain has ended."""
         task = port.task
         if not self._ends_chain(port):
             self._begin_local_task(port)
@@ -126,7 +126,7 @@ class PlanBuilder:
         self.connect(port, self.new_task(port.task.ranks))
 
     def moved(self, port: Port, ranks: tuple[int, ...]) -> Port:
-        """Return the port on other ranks: a forward edge if they differ."""
+        """Return the port on other ranks, behind a forward edge if they differ."""
         if port.task.ranks == ranks:
             return port
         task = self.new_task(ranks)
@@ -143,7 +143,7 @@ class PlanBuilder:
         *,
         origin: Origin = UNKNOWN,
     ) -> Port:
-        """Return the port of a node that was just planned."""
+        """Return the port of a node after it has been planned."""
         names = set(schema.names)
         if partitioned_by is not None and not names.issuperset(partitioned_by):
             partitioned_by = None
@@ -151,15 +151,15 @@ class PlanBuilder:
         return Port(task, output, schema, partitioned_by, is_shared, origin)
 
     def hash_to(self, port: Port, keys: tuple[str, ...], task: TaskPlan, index: int = 0) -> None:
-        """Send rows to the rank that owns their key."""
+        """Connect a port by a hash edge, which sends rows to the owners of their keys."""
         self.connect(port, task, index, partitioning=HashPartitioning(keys))
 
     def is_placed(
         self, port: Port, requirement: Requirement, ranks: tuple[int, ...], *, alone: bool = True
     ) -> bool:
-        """Return whether rows are where an operator on ``ranks`` wants them.
+        """Return whether the rows of a port meet a requirement of an operator on ``ranks``.
 
-        ``alone``: it has no other input, whose rows of equal keys must be on the same ranks.
+        ``alone``: the operator has no other input, with which keys must be co-located.
         """
         if port.task.ranks != ranks:
             return False
@@ -174,5 +174,5 @@ class PlanBuilder:
         return True
 
     def note_side(self, node: Node, output: str, port: Port) -> None:
-        """Remember where a side output of a node comes out."""
+        """Record the port of a node's side output."""
         self.side_ports[id(node), output] = port

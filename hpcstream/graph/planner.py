@@ -1,4 +1,4 @@
-"""Logical graph to physical graph: chains, local and final aggregation, exchanges, placement."""
+"""Plans the physical graph of a logical graph: chains, stages, exchanges, placement."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def plan(
     Raises
     ------
     PlanError
-        The graph has no sink, or asks for what cannot run.
+        The graph has no sink, or cannot be run.
     """
     if not graph.sinks:
         raise PlanError(
@@ -64,7 +64,7 @@ def plan(
 
 
 def _check_targets(graph: LogicalGraph) -> None:
-    """Refuse two sinks that would write over each other."""
+    """Raise if two sinks would overwrite each other."""
     seen: dict[str, str] = {}
     for node in graph.sinks:
         target = node.sink.target
@@ -72,8 +72,8 @@ def _check_targets(graph: LogicalGraph) -> None:
             continue
         if target in seen:
             raise PlanError(
-                f"{node.describe()} and {seen[target]} write to the same place; give each a "
-                "directory of its own, or union() the streams"
+                f"{node.describe()} and {seen[target]} write to the same target; give each its own "
+                "directory, or union() the streams"
             )
         seen[target] = node.describe()
 
@@ -89,7 +89,7 @@ class _Planner(PlanBuilder):
         return PhysicalGraph(self.size, self.tasks, self.notes)
 
     def port(self, node: Node) -> Port:
-        """Plan a node; return where its rows come out."""
+        """Plan a node and return its port."""
         if isinstance(node, SourceNode):
             return self.source(node)
         if isinstance(node, SideNode):
@@ -178,10 +178,10 @@ class _Planner(PlanBuilder):
         return self.done(node, task, output, schema, by, origin=origin)
 
     def placed(self, port: Port, requirement: Requirement, ranks: tuple[int, ...]) -> Port:
-        """Return a port on ``ranks`` where rows are as an operator wants them."""
+        """Return a port on ``ranks`` whose rows meet a requirement."""
         if isinstance(requirement, Anywhere):
             return self.moved(port, ranks)
-        by, origin = port.partitioned_by, port.origin.mixed()  # on one rank, too: results are equal
+        by, origin = port.partitioned_by, port.origin.mixed()  # also on one rank: equal results
         if self.is_placed(port, requirement, ranks):
             by = None if isinstance(requirement, Spread) else by
             return replace(port, partitioned_by=by, origin=origin)
@@ -193,7 +193,7 @@ class _Planner(PlanBuilder):
     def joined(
         self, ports: Sequence[Port], requirements: Sequence[Requirement], ranks: tuple[int, ...]
     ) -> TaskPlan:
-        """Return a new task whose inputs are ports, with rows where an operator wants them."""
+        """Return a new task with ports as inputs, whose rows meet their requirements."""
         arrived: list[tuple[Port, Partitioning | None]] = []
         for port, requirement in zip(ports, requirements, strict=True):
             if isinstance(requirement, Anywhere):
@@ -209,7 +209,7 @@ class _Planner(PlanBuilder):
 
 
 def partitioning_of(requirement: Requirement) -> Partitioning:
-    """Return how rows are sent to where an operator wants them."""
+    """Return the partitioning that meets a requirement."""
     match requirement:
         case ByKey(columns):
             return HashPartitioning(columns)
@@ -230,4 +230,4 @@ def _windows(planner: PlanBuilder, node: OperatorNode) -> Port:
 
 
 LOWERINGS: dict[str, Callable[[PlanBuilder, OperatorNode], Port]] = {WindowSpec.kind: _windows}
-"""Kinds of operators that have several physical forms, and who chooses."""
+"""Lowerings of the operators that have several physical forms, by kind."""

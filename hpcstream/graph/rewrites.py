@@ -1,7 +1,7 @@
-"""Rewrites of the logical graph that leave its meaning as it is.
+"""Rewrites of the logical graph that preserve its semantics.
 
-Each returns a new graph and notes what it did for `explain`. What may pass an operator its
-definition says; only filters and projections, which the rewrites move and make, are known here.
+Each returns a new graph with a note for `explain`. Definitions of operators determine what
+commutes with them; the rewrites know only filters and projections, which they move and create.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def optimized(graph: LogicalGraph) -> LogicalGraph:
 
 
 def mark_sides(graph: LogicalGraph) -> LogicalGraph:
-    """Tell the operators which of their side outputs are read."""
+    """Set the side outputs that have consumers, for all operators."""
     wanted: dict[int, set[str]] = {}
     for node in graph.nodes():
         if isinstance(node, SideNode):
@@ -45,9 +45,9 @@ def mark_sides(graph: LogicalGraph) -> LogicalGraph:
 
 
 def push_filters(graph: LogicalGraph) -> LogicalGraph:
-    """Move filters towards the sources, into the scan where it can apply them.
+    """Move filters towards the sources, into the scan if it can apply them.
 
-    It stays where others read its input.
+    A filter does not move past a node that has other consumers.
     """
     push = _FilterPush(graph)
     return LogicalGraph(graph.rewritten(push.change), push.notes)
@@ -57,7 +57,7 @@ class _FilterPush:
     def __init__(self, graph: LogicalGraph) -> None:
         self.notes = list(graph.rewrites)
         self._consumers = graph.consumers()
-        self._shared: dict[int, Node] = {}  # by id; the node too, so that no id comes again
+        self._shared: dict[int, Node] = {}  # by id; keeps nodes alive, so that ids stay unique
 
     def change(self, node: Node, inputs: tuple[Node, ...]) -> Node:
         new = replace(node, inputs=inputs)
@@ -68,7 +68,7 @@ class _FilterPush:
         return new
 
     def _sunk(self, node: OperatorNode, predicate: Expression, below: Node) -> Node:
-        """Return ``below`` with the filter put as deep into it as it can go."""
+        """Return ``below`` with the filter pushed down as deep as possible."""
         if id(below) not in self._shared:
             if isinstance(below, SourceNode):
                 return self._into_scan(node, predicate, below)
@@ -85,12 +85,12 @@ class _FilterPush:
         below: OperatorNode,
         passed: Sequence[Expression | None],
     ) -> Node:
-        """Return ``below`` with filters before its inputs in place of the one behind it."""
+        """Return ``below`` with filters on its inputs instead of its output."""
         what = below.spec.kind
-        if len(passed) > 1 and all(one is not None for one in passed):
+        if len(passed) > 1 and all(own is not None for own in passed):
             self.notes.append(f"filter pushed into each side of a {what}: {predicate!r}")
         elif len(passed) > 1 or passed[0] is not predicate:
-            below_it = ", ".join(repr(one) for one in passed if one is not None)
+            below_it = ", ".join(repr(own) for own in passed if own is not None)
             self.notes.append(f"filter pushed below {what}: {below_it}")
         inputs = []
         for own, side in zip(passed, below.inputs, strict=True):
@@ -124,7 +124,7 @@ class _FilterPush:
 
 
 def prune_columns(graph: LogicalGraph) -> LogicalGraph:
-    """Drop, at every node, the columns that nothing after it reads."""
+    """Drop, at every node, the columns that no consumer reads."""
     needed = _needed(graph)
     notes = list(graph.rewrites)
 
@@ -139,7 +139,7 @@ def prune_columns(graph: LogicalGraph) -> LogicalGraph:
 
 
 def absorb_filters(graph: LogicalGraph) -> LogicalGraph:
-    """Let operators that filter better themselves do so, in place of a filter before them."""
+    """Merge filters into the operators after them that can filter more efficiently."""
     consumers = graph.consumers()
     notes = list(graph.rewrites)
 
@@ -163,9 +163,9 @@ def absorb_filters(graph: LogicalGraph) -> LogicalGraph:
 
 
 def encode_keys(graph: LogicalGraph) -> LogicalGraph:
-    """Let strings that an operator adds only as keys of the next one stay numbers.
+    """Dictionary-encode strings that an operator adds only as keys of the next operator.
 
-    They leave as dictionaries; the result of the next one has the strings again.
+    The next operator decodes the keys of its results.
     """
     consumers = graph.consumers()
     notes = list(graph.rewrites)
@@ -189,7 +189,7 @@ def encode_keys(graph: LogicalGraph) -> LogicalGraph:
 
 
 def _predicate(node: Node) -> Expression | None:
-    """Return the condition of a filter; None of other nodes."""
+    """Return the condition of a filter; None for other nodes."""
     if isinstance(node, OperatorNode) and isinstance(node.spec, FilterSpec):
         return node.spec.predicate
     return None
@@ -202,7 +202,7 @@ def _only_drops_columns(node: Node) -> bool:
 
 
 def _is_apart(node: Node, consumer: Node, consumers: dict[int, int]) -> bool:
-    """Whether others read a node, too, or it runs on other ranks than its consumer."""
+    """Return whether a node has other consumers, or runs on other ranks than this one."""
     return consumers.get(id(node), 0) > 1 or node.ranks != consumer.ranks
 
 
@@ -212,6 +212,6 @@ def _needed(graph: LogicalGraph) -> dict[int, Columns]:
         if isinstance(node, SinkNode):
             needed[id(node)] = frozenset(node.schema.names)
         own = needed.setdefault(id(node), frozenset())
-        for one, columns in zip(node.inputs, node.required(own), strict=True):
-            needed[id(one)] = needed.get(id(one), frozenset()) | columns
+        for source, columns in zip(node.inputs, node.required(own), strict=True):
+            needed[id(source)] = needed.get(id(source), frozenset()) | columns
     return needed

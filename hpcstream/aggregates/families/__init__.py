@@ -1,1 +1,1 @@
-"""Computes the built-in aggregates, with a file for each family."""
+"""The built-in aggregates, one file per family."""

@@ -1,4 +1,4 @@
-"""The value of a row in which another column is least or greatest."""
+"""The value of a column in the row in which another column is least or greatest."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _SIGN = np.uint64(1 << 63)
 
 
 class _ArgExtreme(Aggregate):
-    """The first input where the second is at one end of its order; of several rows the first.
+    """The first input in the first row in which the second input is extreme.
 
-    Rows with a null in either are left out; NaN is greater than any number.
+    Rows with a null in either input are ignored; NaN is greater than any number.
     """
 
     is_greatest: ClassVar[bool]
@@ -50,7 +50,7 @@ class _ArgExtreme(Aggregate):
         return value
 
     def accumulators(self, inputs: Inputs) -> tuple[Accumulator, ...] | None:
-        """Return the row that is kept."""
+        """Return the accumulator of the extreme row."""
         if not inputs.are_words:
             return None
         return NullCount(inputs.names), ExtremeRow(inputs.names, self.is_greatest)
@@ -89,9 +89,9 @@ class ArgMax(_ArgExtreme):
 
 @dataclass(frozen=True)
 class ExtremeRow(Accumulator):
-    """The value of the least (other column, event time, order, value), or of its greatest.
+    """The value of the row with the least (other column, event time, order, value).
 
-    The other column is kept as int64 in its order, upside down for the greatest.
+    The other column is stored as int64 in its order, inverted for the greatest.
     """
 
     columns: tuple[str, ...]
@@ -108,14 +108,14 @@ class ExtremeRow(Accumulator):
         return (*ordering, Word(self.word_name(function), "int64", 0))
 
     def update(self, state: Words, rows: InputRows) -> None:
-        """Take in rows."""
+        """Accumulate rows."""
         values, by = rows.columns
-        keys = frozen(_upside_down(by) if self.is_greatest else _in_order(by))
+        keys = frozen(_inverted(by) if self.is_greatest else _in_order(by))
         when = rows.when
         self.merge(state, rows.slots, (keys, when.times, when.orders, values.view(np.int64)))
 
     def merge(self, state: Words, slots: Targets, parts: Words) -> None:
-        """Take in partial results."""
+        """Merge partial results."""
         word_kernels().keep_first_placed(slots, tuple(parts), tuple(state))
 
 
@@ -124,11 +124,11 @@ def _is_float(values: pa.Array) -> bool:
 
 
 def _in_order(values: Values) -> Ints:
-    """Return int64 in the order of values: a copy, or a view that is read-only."""
+    """Return int64 in the order of values: a copy or a read-only view."""
     if values.dtype == np.float64:
         return float_order(values + 0.0)  # zeros are equal
     return (values ^ _SIGN).view(np.int64) if values.dtype == np.uint64 else values.view()
 
 
-def _upside_down(values: Values) -> Ints:
+def _inverted(values: Values) -> Ints:
     return ~_in_order(values)

@@ -19,7 +19,7 @@ _PARTS = ("n", "mean_x", "mean_y", "square_x", "square_y", "product")
 
 
 class _OfTwo(Aggregate):
-    """A number that comes from the second moments of rows without a null."""
+    """A function of the second moments of the rows without nulls."""
 
     n_inputs: ClassVar[int] = 2
     is_method: ClassVar[bool] = True
@@ -35,7 +35,7 @@ class _OfTwo(Aggregate):
         return (CoMoments(inputs.names),) if inputs.are_words else None
 
     def is_order_free(self, inputs: Inputs) -> bool:
-        """Whether it is: means are rounded after each batch."""
+        """Return False: means are rounded after each batch."""
         return False
 
     def finish(self, entries: Entries, inputs: Inputs, output_type: pa.DataType) -> pa.Array:
@@ -51,7 +51,7 @@ class _OfTwo(Aggregate):
         return self._results(counts, [rows.counts_and_sums(each)[1] for each in products])
 
     def _results(self, counts: Values, moments: Sequence[Values]) -> pa.Array:
-        """Return results for counts, and sums of squares of x, of y, and of products."""
+        """Return results for counts and the sums of squares of x, of y, and of products."""
         raise NotImplementedError
 
 
@@ -69,7 +69,7 @@ class Covar(_OfTwo):
 
 @dataclass(frozen=True)
 class Corr(_OfTwo):
-    """Pearson's correlation; null for less than two rows, NaN where a column does not vary."""
+    """Pearson's correlation; null for fewer than two rows, NaN if a column is constant."""
 
     name: ClassVar[str] = "corr"
 
@@ -82,7 +82,7 @@ class Corr(_OfTwo):
 
 @dataclass(frozen=True)
 class CoMoments(Accumulator):
-    """Count, means, sums of squared deviations, and of their products, of two columns."""
+    """Count, means, and sums of squared deviations and of their products, of two columns."""
 
     columns: tuple[str, ...]
 
@@ -92,7 +92,7 @@ class CoMoments(Accumulator):
         return tuple(Word(self.word_name(part), "float64", 0.0) for part in _PARTS)
 
     def update(self, state: Words, rows: InputRows) -> None:
-        """Take in rows: first together those of each slot."""
+        """Accumulate rows, after combining those of each slot."""
         x, y = (column.astype(np.float64) for column in rows.columns)
         slots, groups = np.unique(rows.slots, return_inverse=True)
         counts = np.bincount(groups).astype(np.float64)
@@ -102,7 +102,7 @@ class CoMoments(Accumulator):
         _merge_once(state, slots, (counts, *means, *sums))
 
     def merge(self, state: Words, slots: Slots, parts: Words) -> None:
-        """Take in partial results; a slot that comes again has another turn, in the same order."""
+        """Merge partial results; repeated slots are merged in further passes, in order."""
         left = np.arange(len(slots))
         while len(left):
             once, first = np.unique(slots[left], return_index=True)
@@ -111,7 +111,7 @@ class CoMoments(Accumulator):
 
 
 def _merge_once(state: Words, slots: Slots, parts: Words) -> None:
-    """Merge partial results into slots that are all different (Chan, Golub and LeVeque 1979)."""
+    """Merge partial results into distinct slots (Chan, Golub and LeVeque 1979)."""
     n, mean_x, mean_y, *moments = (word[slots] for word in state)
     added, other_x, other_y, *others = parts
     total = np.maximum(n + added, 1)

@@ -91,7 +91,7 @@ class Count(Aggregate):
 
 @dataclass(frozen=True)
 class Sum(Aggregate):
-    """The sum; integers overflow with an error, decimals become as wide as possible."""
+    """The sum; integer overflow raises, decimals get the greatest precision."""
 
     name: ClassVar[str] = "sum"
     is_method: ClassVar[bool] = True
@@ -145,7 +145,7 @@ class Sum(Aggregate):
         _, about = rows.counts_and_sums(as_floats(values))
         if not (np.abs(about) < 10.0 ** (result.precision - scale) * (1 + 1e-9)).all():
             raise _overflow(about, result)
-        sums = rows.by_arrow(values.cast(wide), "sum")  # Arrow's own wrap around without a word
+        sums = rows.by_arrow(values.cast(wide), "sum")  # Arrow's narrower sums wrap silently
         try:
             return sums.cast(result)
         except pa.ArrowInvalid:
@@ -194,7 +194,7 @@ class Mean(Aggregate):
 
 
 def number_type(aggregate: Aggregate, given: pa.DataType) -> pa.DataType:
-    """Return float64 for an input of numbers; raise for another."""
+    """Return float64 for a numeric input; raise for other types."""
     is_number = pa.types.is_integer(given) or pa.types.is_floating(given)
     if is_number or pa.types.is_decimal(given):
         return pa.float64()
@@ -202,7 +202,7 @@ def number_type(aggregate: Aggregate, given: pa.DataType) -> pa.DataType:
 
 
 def sum_words(inputs: Inputs) -> tuple[Accumulator, ...] | None:
-    """Return the accumulators of a sum and of how many values went into it."""
+    """Return the accumulators of a sum and of the number of its values."""
     if not inputs.are_words:
         return None
     is_float = word_dtype(inputs.types[0]) == "float64"
@@ -212,7 +212,7 @@ def sum_words(inputs: Inputs) -> tuple[Accumulator, ...] | None:
 
 @dataclass(frozen=True)
 class IntegerSum(Accumulator):
-    """A sum in 128 bits, so that only the final value can overflow."""
+    """A 128-bit sum, so that only the final result can overflow."""
 
     columns: tuple[str, ...]
     takes_ranges: ClassVar[bool] = True
@@ -224,14 +224,14 @@ class IntegerSum(Accumulator):
         return tuple(Word(name, "int64", 0) for name in names)
 
     def update(self, state: Words, rows: InputRows) -> None:
-        """Take in rows."""
+        """Accumulate rows."""
         values = rows.values
         kernels = word_kernels()
         add = kernels.add_unsigned if values.dtype == np.uint64 else kernels.add_integers
         add(rows.slots, values, state[0], state[1])
 
     def merge(self, state: Words, slots: Targets, parts: Words) -> None:
-        """Take in partial results."""
+        """Merge partial results."""
         kernels = word_kernels()
         kernels.add_integers(slots, parts[0], state[0], state[1])
         if parts[1].any():
@@ -239,7 +239,7 @@ class IntegerSum(Accumulator):
 
     @property
     def transport(self) -> Transport:
-        """Two halves that cannot overflow when added up."""
+        """Two halves whose sums over ranks cannot overflow."""
         reduction = ColumnReduction("sum", 0)
         halves = tuple(SentColumn(word.name, "int64", reduction) for word in self.words)
         return Transport(halves, split_sums, join_sums)
@@ -248,14 +248,14 @@ class IntegerSum(Accumulator):
 def split_sums(words: Sequence[Values]) -> list[Values]:
     """Return 128-bit sums as (upper, lower) with 32 bits in the lower part.
 
-    Up to 2**31 of them can be added without overflow, if the whole fits.
+    Up to 2**31 of them can be added without overflow, if the total fits in 128 bits.
     """
     sums, carries = words
     return [(carries << 32) + (sums >> 32), sums & 0xFFFFFFFF]
 
 
 def join_sums(sent: Sequence[Values]) -> list[Values]:
-    """Return 128-bit sums from (upper, lower), which may have been added up."""
+    """Return 128-bit sums from (upper, lower), which may be sums over ranks."""
     upper, lower = sent
     upper = upper + (lower >> 32)
     sums = (upper << 32) | (lower & 0xFFFFFFFF)
@@ -275,9 +275,9 @@ class FloatSum(Accumulator):
         return (Word(self.word_name("sum"), "float64", 0.0),)
 
     def update(self, state: Words, rows: InputRows) -> None:
-        """Take in rows."""
+        """Accumulate rows."""
         word_kernels().add_floats(rows.slots, rows.values, state[0])
 
     def merge(self, state: Words, slots: Targets, parts: Words) -> None:
-        """Take in partial results."""
+        """Merge partial results."""
         word_kernels().add_floats(slots, parts[0], state[0])

@@ -39,7 +39,7 @@ _SIGN = np.uint64(1 << 63)
 
 
 class _Extreme(Aggregate):
-    """One of the ends of the order of values; NaN is greater than any number."""
+    """The least or greatest value; NaN is greater than any number."""
 
     returns_input: ClassVar[bool] = True
     distinct_suffices: ClassVar[bool] = True
@@ -56,14 +56,14 @@ class _Extreme(Aggregate):
         """Return the extremes."""
         values = entries[inputs.word(self.name)]
         if values.dtype == np.float64:
-            values = values + 0.0  # zeros are equal: which came first does not tell their sign
+            values = values + 0.0  # -0.0 equals 0.0: the result must not depend on row order
         return result_array(values, inputs.n_values(entries) > 0, output_type)
 
     def from_values(self, rows: GroupedValues) -> pa.Array:
         """Return the extremes."""
         if not pa.types.is_floating(rows.values.type):
             return rows.by_arrow(rows.values, self.name)
-        ordered = pa.array(float_order(rows.floats() + 0.0))  # Arrow passes over NaN
+        ordered = pa.array(float_order(rows.floats() + 0.0))  # Arrow would ignore NaN
         found = rows.by_arrow(ordered, self.name)
         values = float_of_order(found.fill_null(0).to_numpy())
         return pa.array(values, mask=found.is_null().to_numpy(zero_copy_only=False))
@@ -110,11 +110,11 @@ class Least(Accumulator):
         return (Word(self.word_name("min"), self.dtype, identity),)
 
     def update(self, state: Words, rows: InputRows) -> None:
-        """Take in rows."""
+        """Accumulate rows."""
         self.merge(state, rows.slots, (rows.values,))
 
     def merge(self, state: Words, slots: Targets, parts: Words) -> None:
-        """Take in partial results."""
+        """Merge partial results."""
         kernels = word_kernels()
         keep = kernels.keep_least_float if self.dtype == "float64" else kernels.keep_least
         keep(slots, parts[0], state[0])
@@ -140,11 +140,11 @@ class Greatest(Accumulator):
         return (Word(self.word_name("max"), self.dtype, identity),)
 
     def update(self, state: Words, rows: InputRows) -> None:
-        """Take in rows."""
+        """Accumulate rows."""
         self.merge(state, rows.slots, (rows.values,))
 
     def merge(self, state: Words, slots: Targets, parts: Words) -> None:
-        """Take in partial results."""
+        """Merge partial results."""
         kernels = word_kernels()
         keep = kernels.keep_greatest_float if self.dtype == "float64" else kernels.keep_greatest
         keep(slots, parts[0], state[0])

@@ -25,7 +25,7 @@ from hpcstream.state.arrays import Word
 
 
 class _Edge(Aggregate):
-    """A value, not null, at one end of the order (event time, order, place, value) of rows."""
+    """The first or last value that is not null, sorted by (event time, order, place, value)."""
 
     is_last: ClassVar[bool]
     needs_order: ClassVar[bool] = True
@@ -79,12 +79,12 @@ class Last(_Edge):
 
 @dataclass(frozen=True)
 class FirstValue(Accumulator):
-    """The value of the least (event time, order) among those that are not null.
+    """The value with the least (event time, order) among those that are not null.
 
     Attributes
     ----------
     is_placed : bool
-        Rows have places (`PLACE_COLUMN`), by which those of one order go.
+        Rows have places (`PLACE_COLUMN`), which sort rows of equal order.
     """
 
     columns: tuple[str, ...]
@@ -97,11 +97,11 @@ class FirstValue(Accumulator):
         return _edge_words(self, "first", MAX_TIME, self.is_placed)
 
     def update(self, state: Words, rows: InputRows) -> None:
-        """Take in rows."""
+        """Accumulate rows."""
         self.merge(state, rows.slots, _edge_parts(rows, self.is_placed))
 
     def merge(self, state: Words, slots: Targets, parts: Words) -> None:
-        """Take in partial results."""
+        """Merge partial results."""
         if self.is_placed:
             word_kernels().keep_first_placed(slots, tuple(parts), tuple(state))
         else:
@@ -110,7 +110,7 @@ class FirstValue(Accumulator):
 
 @dataclass(frozen=True)
 class LastValue(Accumulator):
-    """The value of the greatest (event time, order), as in `FirstValue`."""
+    """The value with the greatest (event time, order), as in `FirstValue`."""
 
     columns: tuple[str, ...]
     is_placed: bool = False
@@ -122,11 +122,11 @@ class LastValue(Accumulator):
         return _edge_words(self, "last", MIN_TIME, self.is_placed)
 
     def update(self, state: Words, rows: InputRows) -> None:
-        """Take in rows."""
+        """Accumulate rows."""
         self.merge(state, rows.slots, _edge_parts(rows, self.is_placed))
 
     def merge(self, state: Words, slots: Targets, parts: Words) -> None:
-        """Take in partial results."""
+        """Merge partial results."""
         if self.is_placed:
             word_kernels().keep_last_placed(slots, tuple(parts), tuple(state))
         else:
@@ -151,14 +151,14 @@ def _edge_parts(rows: InputRows, is_placed: bool) -> Words:
 
 
 def edges_of_groups(keys: tuple[Ints, ...], values: pa.Array, n_groups: int, *, last: bool) -> Ints:
-    """Return which row is the first or last of each group; -1 for one without rows.
+    """Return the first or last row of each group; -1 for groups without rows.
 
     Parameters
     ----------
     keys : tuple of int64[n]
-        As `numpy.lexsort` takes them: the numbers of groups come last.
+        Sort keys for `numpy.lexsort`, the last of which is the group number.
     values : pa.Array of n
-        By which rows go that agree in all keys.
+        The sort key of rows that are equal in all others.
     n_groups : int
     last : bool
     """
@@ -178,7 +178,7 @@ def edges_of_groups(keys: tuple[Ints, ...], values: pa.Array, n_groups: int, *, 
 
 
 def _has_ties(keys: Sequence[Ints], order: Ints) -> bool:
-    """Whether two rows that are next to each other in an order agree in all keys."""
+    """Return whether two consecutive rows of an order have equal keys."""
     agree = np.ones(len(order) - 1, dtype=np.bool_)
     for key in keys:
         agree &= key[order[1:]] == key[order[:-1]]
@@ -186,7 +186,7 @@ def _has_ties(keys: Sequence[Ints], order: Ints) -> bool:
 
 
 def value_ranks(values: pa.Array) -> Ints:
-    """Return numbers in the order of values; of types without one, in that of their texts."""
+    """Return integers in the order of values; of types without an order, in that of their repr."""
     if pa.types.is_nested(values.type) or pa.types.is_interval(values.type):
         values = pa.array([repr(value) for value in values.to_pylist()])
     order = pc.sort_indices(values).to_numpy()

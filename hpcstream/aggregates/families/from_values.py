@@ -1,4 +1,4 @@
-"""Aggregates that need all values of a group at once: medians, quantiles, distinct counts."""
+"""Holistic aggregates, which need all values of a group: medians, quantiles, distinct counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hpcstream.aggregates.grouped_values import GroupedValues
 
 @dataclass(frozen=True)
 class CountDistinct(Aggregate):
-    """The number of different values that are not null; NaN is one of them."""
+    """The number of distinct values that are not null; NaN is one of them."""
 
     name: ClassVar[str] = "count_distinct"
     distinct_suffices: ClassVar[bool] = True
@@ -33,13 +33,13 @@ class CountDistinct(Aggregate):
         """Return the counts."""
         values = rows.values
         if pa.types.is_floating(values.type):
-            values = pa.array(float_order(rows.floats() + 0.0))  # -0.0 is 0.0; there is one NaN
+            values = pa.array(float_order(rows.floats() + 0.0))  # -0.0 equals 0.0, NaN equals NaN
         return rows.by_arrow(values, "count_distinct").fill_null(0)
 
 
 @dataclass(frozen=True)
 class Median(Aggregate):
-    """The median, exact, interpolated between the two middle values."""
+    """The exact median, interpolated between the two middle values."""
 
     name: ClassVar[str] = "median"
     is_method: ClassVar[bool] = True
@@ -55,7 +55,7 @@ class Median(Aggregate):
 
 @dataclass(frozen=True)
 class Quantile(Aggregate):
-    """The ``q``-quantile, exact, interpolated linearly."""
+    """The exact ``q``-quantile, interpolated linearly."""
 
     q: float = 0.5
     name: ClassVar[str] = "quantile"

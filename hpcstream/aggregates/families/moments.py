@@ -44,7 +44,7 @@ class Var(Aggregate):
         return NullCount(inputs.names), Moments(inputs.names)
 
     def is_order_free(self, inputs: Inputs) -> bool:
-        """Whether it is: means are rounded after each row."""
+        """Return False: means are rounded after each row."""
         return False
 
     def finish(self, entries: Entries, inputs: Inputs, output_type: pa.DataType) -> pa.Array:
@@ -92,12 +92,12 @@ class Moments(Accumulator):
         return tuple(Word(name, "float64", 0.0) for name in names)
 
     def update(self, state: Words, rows: InputRows) -> None:
-        """Take in rows."""
+        """Accumulate rows."""
         values = rows.values
         if values.dtype != np.float64:
             values = frozen(values.astype(np.float64))
         word_kernels().add_moments(rows.slots, values, *state)
 
     def merge(self, state: Words, slots: Targets, parts: Words) -> None:
-        """Take in partial results."""
+        """Merge partial results."""
         word_kernels().merge_moments(slots, *parts, *state)

@@ -1,1 +1,1 @@
-"""Divides operators that have several physical forms into stages."""
+"""Lowers operators that have several physical forms to stages."""

@@ -1,4 +1,4 @@
-"""How a window aggregate runs: in one stage, in two, or reduced over all ranks."""
+"""Plans the stages of a windowed aggregate: one, two, or a reduction over all ranks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class WindowPlan:
         self._ranks = planner.ranks_of(node)
 
     def build(self) -> Port:
-        """Add the tasks and edges; return where the results come out."""
+        """Add the tasks and edges; return the port of the results."""
         port = self._with_inputs(self._planner.input_port(self._node))
         spec = self._spec(port.schema)
         if not self._asked.keys:
@@ -49,7 +49,7 @@ class WindowPlan:
     # -- inputs ------------------------------------------------------------------------
 
     def _with_inputs(self, port: Port) -> Port:
-        """Project to the keys and the aggregates' inputs; all columns if late rows are read."""
+        """Project to the keys and the aggregates' inputs; keep all columns for late rows."""
         columns = self._input_columns()
         visible = [name for name in port.schema.names if name not in HIDDEN_COLUMNS]
         if [name for name, _ in columns] == visible:
@@ -198,7 +198,7 @@ class WindowPlan:
 
 
 def _input_names(call: AggregateCall, index: int) -> tuple[str, ...]:
-    """Return the columns that hold the inputs of an aggregate, its number being ``index``."""
+    """Return the columns with the inputs of aggregate number ``index``."""
     return tuple(_input_name(each, f"{index}_{n}") for n, each in enumerate(call.inputs))
 
 
@@ -209,7 +209,7 @@ def _input_name(expression: AggregateInput, number: str) -> str:
     return f"__input_{number}"
 
 
-# Operators load their kernels, which planning and explaining a job need not.
+# Operators import kernels, which planning and explaining a job do not need.
 
 
 def _whole(spec: WindowAggregateSpec) -> Operator:
