@@ -1,8 +1,8 @@
-"""Compiled loops on arrays, one family a module; imported as ``hpcstream.kernels.<family>``.
+"""Compiled loops over arrays, one family per module, imported as ``hpcstream.kernels.<family>``.
 
-A kernel takes one-dimensional contiguous arrays and scalars, validates nothing
-and knows nothing of Arrow, MPI or the engine. All families are imported here, so
-that all are cached in one place (see `hpcstream.kernels.cache`).
+A kernel takes one-dimensional contiguous arrays and scalars, validates nothing and is
+independent of Arrow, MPI and the engine. All families are imported here, so that all
+are cached in the same folder (see `hpcstream.kernels.cache`).
 """
 
 import contextlib
@@ -47,12 +47,12 @@ with own_cache():
 
 
 COSTS = {"key_resolve": 9, "accumulate": 4, "string_lookup": 4, "interning": 3, "wire": 3}
-"""Seconds that some families take to compile, on a slow machine; `OTHER_COST` the others."""
+"""Seconds to compile some families on a slow machine; `OTHER_COST` for the others."""
 OTHER_COST = 1.5
 
 
 def not_compiled() -> list[str]:
-    """Return the families that were never compiled for this source, Numba and processor."""
+    """Return the families that are not compiled for this source, Numba and processor."""
     indexes = {path.name for path in folder().glob("*/*.nbi")}
     return [family for family in FAMILIES if not _is_compiled(family, indexes)]
 
@@ -62,12 +62,12 @@ def warm_up(families: Iterable[str] = FAMILIES) -> None:
     for family in families:
         importlib.import_module(f"hpcstream.kernels.{family}").warm_up()
         names = sorted(path.name for path in folder().glob(f"*/{family}.*.nbi"))
-        with contextlib.suppress(OSError):  # a cache that cannot be written is no cache
+        with contextlib.suppress(OSError):  # the cache may be read-only
             _marker(family).write_text("\n".join(names))
 
 
 def _is_compiled(family: str, indexes: set[str]) -> bool:
-    """Whether the marker is there, and every index of Numba's that it was made with."""
+    """Whether the marker exists, and all index files of Numba that it lists."""
     try:
         names = _marker(family).read_text().split()
     except OSError:

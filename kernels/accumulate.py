@@ -1,10 +1,9 @@
-"""Accumulate values into slots, one small loop for each word of state.
+"""Accumulates values into slots, one small loop for each word of state.
 
-``slots[i]`` is where row ``i`` belongs; slot 0 is nobody's, so rows to be left
-out (late ones, nulls) are sent there and no loop needs a branch for them. The
-same kernels merge partial results: a partial sum is a value like any other. For
-these, ``slots`` may also be a number: the slot of the first, all others side by
-side with it, which compiles to vector instructions.
+``slots[i]`` is the slot of row ``i``. Slot 0 belongs to no entry: rows to ignore (late rows,
+nulls) have slot 0, so no loop needs a branch for them. The same kernels merge partial
+results: a partial sum is a value like any other. For these, ``slots`` may also be a number,
+the first slot of a contiguous range, which compiles to vector instructions.
 """
 
 import numpy as np
@@ -28,7 +27,7 @@ def _slot_at(slots, row):
 
 @lean_njit()
 def mask_slots(slots, valid, out_slots):
-    """Send rows that are not ``valid`` to slot 0.
+    """Set the slots of rows that are not ``valid`` to 0.
 
     Parameters
     ----------
@@ -65,9 +64,9 @@ def add_floats(slots, values, out_sums):
 def add_integers(slots, values, out_sums, out_carries):
     """Add ``values`` (int64[n]) to 128-bit sums.
 
-    The sum is ``out_sums + out_carries * 2**64``: the first wraps, the second
-    notes it. So only the final value decides about overflow, in whatever order
-    and on however many ranks it came about.
+    The sum is ``out_sums + out_carries * 2**64``: the first wraps, the second counts the
+    wraps. So overflow depends only on the final value, not on the order of rows or the
+    number of ranks.
     """
     for row in range(values.shape[0]):
         slot = slot_at(slots, row)
@@ -113,7 +112,7 @@ def keep_greatest(slots, values, out_greatest):
 
 @lean_njit()
 def keep_least_float(slots, values, out_least):
-    """Keep the least of ``values`` (float64[n]); NaN, the start, is greater than any number."""
+    """Keep the least of ``values`` (float64[n]), starting at NaN, which is greater than any."""
     for row in range(values.shape[0]):
         slot = slot_at(slots, row)
         value = values[row]
@@ -123,7 +122,7 @@ def keep_least_float(slots, values, out_least):
 
 @lean_njit()
 def keep_greatest_float(slots, values, out_greatest):
-    """Keep the greatest of ``values`` (float64[n]), from -inf on; NaN is greater than any."""
+    """Keep the greatest of ``values`` (float64[n]), starting at -inf; NaN is greater than any."""
     for row in range(values.shape[0]):
         slot = slot_at(slots, row)
         value = values[row]
@@ -162,7 +161,7 @@ def merge_moments(slots, counts, means, squares, out_counts, out_means, out_squa
 
 @lean_njit()
 def keep_first(slots, times, orders, values, out_times, out_orders, out_values):
-    """Keep the value (int64 bits) of the least (time, order, value), whoever comes first."""
+    """Keep the value (int64 bits) of the least (time, order, value), in any order of rows."""
     for row in range(times.shape[0]):
         slot = slot_at(slots, row)
         time = times[row]
@@ -181,7 +180,7 @@ def keep_first(slots, times, orders, values, out_times, out_orders, out_values):
 
 @lean_njit()
 def keep_last(slots, times, orders, values, out_times, out_orders, out_values):
-    """Keep the value (int64 bits) of the greatest (time, order, value), whoever comes last."""
+    """Keep the value (int64 bits) of the greatest (time, order, value), in any order of rows."""
     for row in range(times.shape[0]):
         slot = slot_at(slots, row)
         time = times[row]
@@ -268,17 +267,17 @@ def warm_up():
     count_nulls(slots, valid, sums)
     add_unsigned(slots, unsigned, sums, sums)
     add_moments(slots, floats, reals, reals, reals)
-    for places in (slots, np.uint64(1)):
-        add_counts(places, integers, sums)
-        add_floats(places, floats, reals)
-        add_integers(places, integers, sums, sums)
+    for targets in (slots, np.uint64(1)):
+        add_counts(targets, integers, sums)
+        add_floats(targets, floats, reals)
+        add_integers(targets, integers, sums, sums)
         for keep in (keep_least, keep_greatest):
-            keep(places, integers, sums)
-            keep(places, unsigned, naturals)
-        keep_least_float(places, floats, reals)
-        keep_greatest_float(places, floats, reals)
-        merge_moments(places, floats, floats, floats, reals, reals, reals)
-        keep_first(places, integers, integers, integers, sums, sums, sums)
-        keep_last(places, integers, integers, integers, sums, sums, sums)
-        keep_first_placed(places, (integers,) * 4, (sums,) * 4)
-        keep_last_placed(places, (integers,) * 4, (sums,) * 4)
+            keep(targets, integers, sums)
+            keep(targets, unsigned, naturals)
+        keep_least_float(targets, floats, reals)
+        keep_greatest_float(targets, floats, reals)
+        merge_moments(targets, floats, floats, floats, reals, reals, reals)
+        keep_first(targets, integers, integers, integers, sums, sums, sums)
+        keep_last(targets, integers, integers, integers, sums, sums, sums)
+        keep_first_placed(targets, (integers,) * 4, (sums,) * 4)
+        keep_last_placed(targets, (integers,) * 4, (sums,) * 4)

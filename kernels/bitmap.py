@@ -1,4 +1,4 @@
-"""Arrow's bitmaps: one bit a row, least significant bit first."""
+"""Arrow's bitmaps: one bit per row, least significant bit first."""
 
 import numpy as np
 
@@ -12,19 +12,19 @@ def _bit(bits, position):
 
 @lean_njit()
 def _gather_run(bits, first_bit, order, first, n_rows, start, out_bytes):
-    place = np.uint64(first)
+    position = np.uint64(first)
     origin = np.uint64(first_bit)
     for byte in range(start, start + (n_rows >> 3)):
         gathered = np.uint8(0)
         for bit in range(8):
-            source = origin + np.uint64(np.uint32(order[place + np.uint64(bit)]))
+            source = origin + np.uint64(np.uint32(order[position + np.uint64(bit)]))
             gathered |= _bit(bits, source) << np.uint8(bit)
         out_bytes[byte] = gathered
-        place += np.uint64(8)
+        position += np.uint64(8)
     if n_rows & 7:
         gathered = np.uint8(0)
         for bit in range(n_rows & 7):
-            source = origin + np.uint64(np.uint32(order[place + np.uint64(bit)]))
+            source = origin + np.uint64(np.uint32(order[position + np.uint64(bit)]))
             gathered |= _bit(bits, source) << np.uint8(bit)
         out_bytes[start + (n_rows >> 3)] = gathered
 
@@ -44,21 +44,21 @@ def _copy_run(bits, first_bit, n_rows, start, out_bytes):
 
 @lean_njit()
 def gather_bits(bits, first_bit, order, offsets, starts, out_bytes):
-    """Copy the bits of each partition's rows to where its block has them.
+    """Copy the bits of each partition's rows to the bitmap in its block.
 
     Parameters
     ----------
     bits : uint8[n_bytes]
         A bitmap.
     first_bit : int64
-        Where the bit of row 0 is.
+        Position of the bit of row 0.
     order : int32[n_ordered] or int32[0]
-        Row numbers grouped by partition; empty when rows stay as they lie.
+        Row numbers grouped by partition; empty if rows keep their order.
     offsets : int64[n_partitions + 1]
         Partition ``p`` is ``order[offsets[p]:offsets[p + 1]]``.
     starts : int64[n_partitions]
-        Where in ``out_bytes`` the bitmap of each partition begins. What stands
-        behind the last bit is undefined.
+        Offset of each partition's bitmap in ``out_bytes``. Bits after the last row are
+        undefined.
     out_bytes : uint8[...]
     """
     ordered = order.shape[0] > 0

@@ -1,14 +1,13 @@
-"""Where compiled kernels are kept: a folder of their own for each state of the source.
+"""The cache of compiled kernels: one folder for each version of the source.
 
-Numba's cache notices a change of a function's own file only. A caller in another
-file keeps the inlined old code of what it calls, and an index that names a type
-which is gone cannot even be read. So the folder's name is a digest of all kernel
-sources, and of everything else that Numba looks its kernels up by: after any change,
-and for any other installation, other folders are simply not looked at.
+Numba's cache detects changes of a function's own file only. A caller in another file keeps
+the inlined old code, and an index that refers to a removed type cannot even be loaded. So
+the folder's name is a digest of all kernel sources and of everything else on which Numba's
+lookup depends: after any change, and for another installation, another folder is used.
 
-Numba unpickles what it finds. So a folder is used only if it belongs to this user, to root
-or to whoever owns the kernels' source, and if nobody else can write to it. One that only
-can be read, as an administrator or an image has it, is copied to where this user can write.
+Numba unpickles the files that it finds. So a folder is used only if its owner is this user,
+root or the owner of the kernels' source, and if no other user can write to it. A read-only
+folder, as administrators and images provide it, is copied to one that this user can write.
 """
 
 import contextlib
@@ -32,10 +31,10 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 @functools.cache
 def digest() -> str:
-    """Return 16 digits that change with any kernel source and whatever else Numba looks at.
+    """Return 16 digits that change with the kernel sources and with Numba's environment.
 
-    That is Numba's version, Python's, the processor and its features, and of each source
-    the path and the time at which it was written.
+    The environment is the versions of Numba and Python, the processor and its features, and
+    path and modification time of each source.
     """
     features = llvm.get_host_cpu_features().flatten()
     parts = (numba.__version__, sys.version, llvm.get_host_cpu_name(), features, _HERE.resolve())
@@ -47,34 +46,34 @@ def digest() -> str:
 
 
 def folder() -> Path:
-    """Return this state's folder: in ``NUMBA_CACHE_DIR``, beside the source, or the user's.
+    """Return the folder: in ``NUMBA_CACHE_DIR``, beside the source, or in the user's cache.
 
-    The first of these that can be written and that nobody else writes to, and else one for
-    temporary files.
+    The first of these that is writable for this user only, otherwise one among the temporary
+    files.
     """
     name = _PREFIX + digest()
-    for place in _places():
-        if _can_be_written(place) and _is_ours_alone(place / name):
-            return place / name
+    for directory in _candidates():
+        if _can_be_written(directory) and _is_ours_alone(directory / name):
+            return directory / name
     return _temporary() / name
 
 
-def _places() -> list[Path]:
+def _candidates() -> list[Path]:
     home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "hpcstream"
     given = os.environ.get("NUMBA_CACHE_DIR")
     return [Path(given) if given else _HERE / "__pycache__", home]
 
 
-def _can_be_written(place: Path) -> bool:
-    while not place.exists():
-        place = place.parent
-    return place.is_dir() and os.access(place, os.W_OK)
+def _can_be_written(directory: Path) -> bool:
+    while not directory.exists():
+        directory = directory.parent
+    return directory.is_dir() and os.access(directory, os.W_OK)
 
 
 def _is_ours_alone(path: Path) -> bool:
-    """Whether nobody whom the user does not trust can have put something there."""
+    """Whether only trusted users can have written to a folder and its subfolders."""
     try:
-        return all(_is_safe(one.lstat()) for one in (path, *_subfolders(path)))
+        return all(_is_safe(entry.lstat()) for entry in (path, *_subfolders(path)))
     except FileNotFoundError:
         return True
     except OSError:
@@ -88,15 +87,15 @@ def _is_safe(found: os.stat_result) -> bool:
 
 
 def _subfolders(path: Path) -> list[Path]:
-    return [one for one in path.iterdir() if one.is_dir()]
+    return [entry for entry in path.iterdir() if entry.is_dir()]
 
 
 def _temporary() -> Path:
-    """Return a folder of this user's among the temporary files; it is made if need be."""
-    place = Path(tempfile.gettempdir()) / f"hpcstream-{os.getuid()}"
+    """Return a folder of this user among the temporary files, created if necessary."""
+    directory = Path(tempfile.gettempdir()) / f"hpcstream-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
-        place.mkdir(mode=0o700)
-    return place if _is_ours_alone(place) else _private()
+        directory.mkdir(mode=0o700)
+    return directory if _is_ours_alone(directory) else _private()
 
 
 @functools.cache
@@ -106,7 +105,7 @@ def _private() -> Path:
 
 @contextlib.contextmanager
 def own_cache() -> Iterator[None]:
-    """Have the kernels decorated inside this block cached in `folder`; others are not touched."""
+    """Cache the kernels that are decorated inside this block in `folder`."""
     goal = folder()
     if not goal.is_dir():
         _make(goal)
@@ -121,30 +120,30 @@ def own_cache() -> Iterator[None]:
 
 
 def _keep_to_the_owner(goal: Path) -> None:
-    """Take from others what the user's mask lets them do in Numba's own folders."""
+    """Remove the write permission of other users from Numba's subfolders."""
     with contextlib.suppress(OSError):
-        for one in _subfolders(goal):
-            mode = one.stat().st_mode
-            if mode & _OTHERS_WRITE and one.stat().st_uid == os.getuid():
-                one.chmod(stat.S_IMODE(mode) & ~_OTHERS_WRITE)
+        for entry in _subfolders(goal):
+            mode = entry.stat().st_mode
+            if mode & _OTHERS_WRITE and entry.stat().st_uid == os.getuid():
+                entry.chmod(stat.S_IMODE(mode) & ~_OTHERS_WRITE)
 
 
 def _make(goal: Path) -> None:
-    """Make the folder, with the kernels of one that can only be read if there is one."""
+    """Make the folder; copy the kernels of a read-only one if there is any."""
     _drop_others(goal)
-    is_for_others_too = goal.parent == _places()[0]  # to read
-    with contextlib.suppress(OSError):  # Numba says what is wrong, or caches nothing
+    is_for_others_too = goal.parent == _candidates()[0]  # readable
+    with contextlib.suppress(OSError):  # Numba reports the error, or caches nothing
         goal.parent.mkdir(parents=True, exist_ok=True)
         goal.mkdir(mode=0o755 if is_for_others_too else 0o700, exist_ok=True)
-        for place in _places():
-            ready = place / goal.name
+        for directory in _candidates():
+            ready = directory / goal.name
             if ready != goal and ready.is_dir() and _is_ours_alone(ready):
                 shutil.copytree(ready, goal, dirs_exist_ok=True)
                 return
 
 
 def _drop_others(goal: Path) -> None:
-    """Remove what earlier states of this very checkout or installation left beside the source."""
+    """Remove the folders of earlier versions of this checkout or installation."""
     if goal.parent == _HERE / "__pycache__":
         for old in goal.parent.glob(f"{_PREFIX}*"):
             shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""How kernels are compiled."""
+"""The decorator that compiles kernels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +9,13 @@ _LEAN: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
 
 
 def lean_njit(**options: Any) -> Callable[..., Any]:
-    """Return a decorator: as `numba.njit`, without Numba's own reference counts.
+    """Return a decorator like `numba.njit`, without Numba's reference counting.
 
-    Numba counts the references to an array where it is passed on or renamed, by atomic
-    instructions, and cannot always see that they cancel out: to enter a key took
-    177 ns with them, of which 160 were theirs, and 14 without. The arrays of a kernel
-    belong to its caller, so nothing needs to be counted; but nothing can be allocated either:
-    scratch memory is a parameter. Functions called from a loop must be compiled so, too.
+    Numba counts references to arrays with atomic instructions whenever an array is passed or
+    assigned, and cannot always eliminate pairs that cancel out: inserting a key took 177 ns
+    with reference counting and 14 ns without. The arrays of a kernel belong to its caller, so
+    counting is unnecessary. But kernels cannot allocate: scratch memory is a parameter.
+    Functions called from a loop must be compiled with this decorator, too.
     """
     decorator: Callable[..., Any] = njit(**_LEAN, **options)
     return decorator

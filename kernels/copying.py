@@ -1,4 +1,4 @@
-"""Copying runs of items between arrays, as fast as memory allows."""
+"""Copies runs of items between arrays at the bandwidth of memory."""
 
 from collections.abc import Callable
 

@@ -1,8 +1,8 @@
-"""Counters in memory that several processes share: added to and read with an order.
+"""Atomic counters in memory that several processes share.
 
-What a process did with other memory before `add_one` is done for whoever reads the
-new count with `read_counts` (release and acquire, as in C11). x86 keeps that order by
-itself; ARM and POWER do not.
+Accesses to other memory before `add_one` are visible to a process that reads the new count
+with `read_counts` (release and acquire, as in C11). x86 guarantees this order for all
+accesses; ARM and POWER do not.
 """
 
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from numba.extending import intrinsic
 from hpcstream.kernels.compiling import lean_njit
 
 IS_ATOMIC: bool = not config.DISABLE_JIT  # type: ignore[attr-defined]  # set from its environment
-"""Whether this process may share counters with others: interpreted kernels may not."""
+"""Whether counters can be shared with other processes; interpreted kernels are not atomic."""
 
 
-def _add_interpreted(counts, place):
-    counts[place] += 1
+def _add_interpreted(counts, index):
+    counts[index] += 1
 
 
 @intrinsic
-def _add_compiled(_typing_context, counts, place):
+def _add_compiled(_typing_context, counts, index):
     def generate(context, builder, signature, arguments):
         view = context.make_array(signature.args[0])(context, builder, arguments[0])
         address = builder.gep(view.data, [arguments[1]])
@@ -33,12 +33,12 @@ def _add_compiled(_typing_context, counts, place):
     return types.none(counts, types.int64), generate
 
 
-def _load_interpreted(counts, place):
-    return counts[place]
+def _load_interpreted(counts, index):
+    return counts[index]
 
 
 @intrinsic
-def _load_compiled(_typing_context, counts, place):
+def _load_compiled(_typing_context, counts, index):
     def generate(context, builder, signature, arguments):
         view = context.make_array(signature.args[0])(context, builder, arguments[0])
         address = builder.gep(view.data, [arguments[1]])
@@ -53,36 +53,36 @@ _load: Callable[..., np.int64] = _load_compiled if IS_ATOMIC else _load_interpre
 
 
 @lean_njit()
-def add_one(counts, places):
-    """Add one to the counters at ``places``.
+def add_one(counts, indices):
+    """Add one to the counters at ``indices``.
 
     Parameters
     ----------
     counts : int64[n]
         Shared by several processes.
-    places : int64[m]
+    indices : int64[m]
     """
-    for index in range(places.shape[0]):
-        _add(counts, places[index])
+    for index in range(indices.shape[0]):
+        _add(counts, indices[index])
 
 
 @lean_njit()
-def read_counts(counts, places, out):
-    """Read the counters at ``places``.
+def read_counts(counts, indices, out):
+    """Read the counters at ``indices``.
 
     Parameters
     ----------
     counts : int64[n]
         Shared by several processes.
-    places : int64[m]
+    indices : int64[m]
     out : int64[m]
     """
-    for index in range(places.shape[0]):
-        out[index] = _load(counts, places[index])
+    for index in range(indices.shape[0]):
+        out[index] = _load(counts, indices[index])
 
 
 def warm_up():
     """Compile what the engine calls."""
-    counts, places = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
-    add_one(counts, places)
-    read_counts(counts, places, np.zeros(1, dtype=np.int64))
+    counts, indices = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    add_one(counts, indices)
+    read_counts(counts, indices, np.zeros(1, dtype=np.int64))

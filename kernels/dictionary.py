@@ -1,4 +1,4 @@
-"""Dictionary-encoded columns: the entries that the rows of each partition use."""
+"""Finds the entries of a dictionary that the rows of each partition use."""
 
 import numpy as np
 
@@ -9,21 +9,21 @@ from hpcstream.kernels.compiling import lean_njit
 def compact_dictionary(
     indices, order, offsets, first_number, numbers, out_indices, out_used, out_used_offsets
 ):
-    """Give each entry that a partition uses a number, from 0 in the order of first use.
+    """Assign numbers to the entries that each partition uses, from 0 in the order of first use.
 
     Parameters
     ----------
     indices : int64[n_rows]
-        Entry of each row. Anything may stand in the slot of a null row.
+        Entry of each row; undefined for null rows.
     order : int32[n_ordered] or int32[0]
-        Row numbers grouped by partition; empty when rows stay as they lie.
+        Row numbers grouped by partition; empty if rows keep their order.
     offsets : int64[n_partitions + 1]
         Partition ``p`` is ``order[offsets[p]:offsets[p + 1]]``.
     first_number : int64
-        What the last call with these ``numbers`` returned; 0 at first.
+        The result of the previous call with these ``numbers``; 0 for the first call.
     numbers : int64[n_entries]
-        Where the numbers of entries are kept; less than ``first_number``.
-        Numbers only grow, so that it need not be cleared between partitions.
+        Scratch: the numbers of entries, all less than ``first_number``. They only increase,
+        so it is not cleared between partitions.
     out_indices : int64[n_ordered]
         Entry of each ordered row, among those that its partition uses.
     out_used : int32[n_ordered]
@@ -34,7 +34,7 @@ def compact_dictionary(
     Returns
     -------
     int64
-        The first number that is free.
+        The first unused number.
     """
     ordered = order.shape[0] > 0
     n_entries = numbers.shape[0]
@@ -42,15 +42,15 @@ def compact_dictionary(
     out_used_offsets[0] = 0
     for partition in range(offsets.shape[0] - 1):
         start = number
-        for place in range(offsets[partition], offsets[partition + 1]):
-            entry = indices[order[place] if ordered else place]
-            out_indices[place] = 0
+        for position in range(offsets[partition], offsets[partition + 1]):
+            entry = indices[order[position] if ordered else position]
+            out_indices[position] = 0
             if 0 <= entry < n_entries:
                 if numbers[entry] < start:
                     numbers[entry] = number
                     out_used[number - first_number] = entry
                     number += 1
-                out_indices[place] = numbers[entry] - start
+                out_indices[position] = numbers[entry] - start
         out_used_offsets[partition + 1] = number - first_number
     return number
 

@@ -1,10 +1,9 @@
 """Hashes of keys: 64 bits, the same on every machine and in every run.
 
-They decide which rank owns a key and are stored in checkpoints by way of key
-groups: **changing a function here changes the meaning of old checkpoints.**
-The high 12 bits name the key group, the low bits the slot of a hash table, so
-both ends must be well mixed. Hashes are not secret: they do not resist keys
-chosen to collide.
+They determine the owner of a key, and checkpoints depend on them through key groups:
+**changing a function here changes the meaning of old checkpoints.** The high 12 bits
+are the key group, the low bits the slot of a hash table, so both ends must be well
+mixed. Hashes are not secret: they do not resist keys that are chosen to collide.
 
 Sources: the finalizer is splitmix64 (Steele, Lea and Flood 2014, "Fast
 splittable pseudorandom number generators", with the constants of Stafford's
@@ -85,7 +84,7 @@ def _round(state, word):
 def load_tail(data, start, n_bytes):
     """Return 0 to 7 bytes as the low end of a word, without reading past ``data``."""
     if start + 8 <= data.shape[0]:
-        half = np.uint64(32 - 4 * n_bytes)  # of the bits not used: a shift by 64 is not defined
+        half = np.uint64(32 - 4 * n_bytes)  # half of the unused bits: a shift by 64 is undefined
         return (((load_word(data, start) << half) << half) >> half) >> half
     word = np.uint64(0)
     for byte in range(n_bytes):
@@ -95,7 +94,7 @@ def load_tail(data, start, n_bytes):
 
 @lean_njit()
 def hash_words(words, out_hashes):
-    """Hash one int64 a row.
+    """Hash one int64 per row.
 
     Parameters
     ----------
@@ -121,7 +120,7 @@ def hash_bytes(data, start, stop):
 
 @lean_njit()
 def hash_binary(offsets, data, out_hashes):
-    """Hash one string of bytes a row.
+    """Hash one byte string per row.
 
     Parameters
     ----------
@@ -136,7 +135,7 @@ def hash_binary(offsets, data, out_hashes):
 
 @lean_njit()
 def hash_records(data, width, out_hashes):
-    """Hash records of ``width`` bytes each, as `hash_binary` would.
+    """Hash records of ``width`` bytes each, with the same result as `hash_binary`.
 
     Parameters
     ----------
@@ -150,13 +149,13 @@ def hash_records(data, width, out_hashes):
 
 @lean_njit()
 def gather_hashes(dictionary_hashes, indices, out_hashes):
-    """Give each row the hash of its dictionary entry; a row without entry that of null.
+    """Write the hash of each row's dictionary entry; `NULL_HASH` for rows without an entry.
 
     Parameters
     ----------
     dictionary_hashes : uint64[n_entries]
     indices : int64[n_rows]
-        Entry of each row. Anything may stand in the slot of a null row.
+        Entry of each row; undefined for null rows.
     out_hashes : uint64[n_rows]
     """
     n_entries = dictionary_hashes.shape[0]
@@ -182,12 +181,12 @@ def hash_nulls(valid, out_hashes):
 
 @lean_njit()
 def combine_hashes(hashes, out_hashes):
-    """Fold the hashes of one more key column into those of the columns before.
+    """Combine the hashes of the previous key columns with those of the next one.
 
     Parameters
     ----------
     hashes : uint64[n_rows]
-        Of the column that follows. Order matters: (a, b) and (b, a) differ.
+        Of the next column. The order matters: (a, b) and (b, a) differ.
     out_hashes : uint64[n_rows]
         Changed in place.
     """

@@ -1,7 +1,7 @@
-"""Interning: small numbers for keys that are strings of bytes.
+"""Interns byte strings: assigns small numbers to keys.
 
-An interned key has a small number, its *id*: a hash finds the place in the table,
-the bytes decide. The bytes of key ``i`` are ``data[offsets[i]:offsets[i + 1]]``.
+An interned key has a small number, its *id*. A hash determines its home position in the
+table, and keys are compared by their bytes: ``data[offsets[i]:offsets[i + 1]]`` for id ``i``.
 """
 
 import numpy as np
@@ -10,15 +10,15 @@ from hpcstream.kernels.compiling import lean_njit
 from hpcstream.kernels.copying import copy_items
 from hpcstream.kernels.hashing import load_word
 
-# Fields of ``book``.
+# Fields of ``header``.
 N_IDS = 0
 NEED = 1  # why a call stopped early
-HASH_MASK = 2  # bits of the hash that count: all, but in tests
-START = 3  # where the key begins that is looked for one by one
+HASH_MASK = 2  # bits of the hash that are used: all, except in tests
+START = 3  # offset of the key that is looked up separately
 N_FIELDS = 4
 
-INLINE_BYTES = 24  # keys up to here are compared as three words
-BLOCK = 256  # keys that are looked up together
+INLINE_BYTES = 24  # keys up to this length are compared as three words
+BLOCK = 256  # keys of a block
 
 NEED_NOTHING = 0
 NEED_IDS = 1
@@ -36,7 +36,7 @@ def _head(data, start, n_bytes):
 
 @lean_njit()
 def _head_at_end(data, start, n_bytes):
-    """As `_head`, reading nothing but those bytes."""
+    """Return the same as `_head` without reading further bytes."""
     word = np.uint64(0)
     for byte in range(min(n_bytes, np.int64(8))):
         word |= np.uint64(data[start + byte]) << np.uint64(8 * byte)
@@ -59,7 +59,7 @@ def _digest(data, start, n_bytes):
 
 @lean_njit()
 def _describe_one(in_data, start, n_bytes, at, out_words):
-    """Write the record of one key of any length, wherever it lies."""
+    """Write the record of one key of any length, at any offset."""
     out_words[at + 3] = np.uint64(n_bytes)
     if n_bytes > INLINE_BYTES:
         out_words[at] = _digest(in_data, start, n_bytes)
@@ -75,8 +75,8 @@ def _describe_one(in_data, start, n_bytes, at, out_words):
 def _describe(in_offsets, in_data, n_rows, out_words):
     """Write the record of each key.
 
-    Keys of one block are mostly of like length: the longest says which loop, and in
-    the loops nothing depends on a length, so that no branch is mispredicted.
+    Keys of one block mostly have similar lengths: the longest determines the loop, and the
+    loops do not branch on a length, so that no branch is mispredicted.
     """
     longest = np.int64(0)
     for row in range(n_rows):
@@ -107,10 +107,10 @@ def _describe(in_offsets, in_data, n_rows, out_words):
 
 
 @lean_njit(inline="always")
-def _first_place(records, at, hash_mask, table_size):
-    """Return where to look first for the record at ``records[at:at + 4]``.
+def _first_position(records, at, hash_mask, table_size):
+    """Return the home position of the record at ``records[at:at + 4]``.
 
-    Nothing to do with the hash that routes keys to ranks.
+    The hash is independent of the one that assigns keys to ranks.
     """
     mixed = records[at] * np.uint64(0x9E3779B97F4A7C15)
     word = records[at + 1] * np.uint64(0xC2B2AE3D27D4EB4F)
@@ -124,7 +124,7 @@ def _first_place(records, at, hash_mask, table_size):
 
 @lean_njit()
 def _same_bytes(left, left_at, right, right_at, n_bytes):
-    """Compare at least 8 bytes, the last word perhaps twice in part."""
+    """Compare at least 8 bytes; the last word may overlap the previous one."""
     last = n_bytes - 8
     done = np.int64(0)
     while done < last:
@@ -145,12 +145,12 @@ def _same_record(records, found, words, row):
 
 
 @lean_njit()
-def intern(book, entries, in_offsets, in_data, scratch, out_ids):
+def intern(header, entries, in_offsets, in_data, scratch, out_ids):
     """Find or make the id of each key.
 
     Parameters
     ----------
-    book : int64[N_FIELDS]
+    header : int64[N_FIELDS]
     entries : (table, records, offsets, data)
         Table, uint32[power of two]: id plus one, open addressing, at most a quarter full.
         Records, uint64[4 * capacity]: for each id the key itself, up to 24 bytes as three
@@ -165,17 +165,17 @@ def intern(book, entries, in_offsets, in_data, scratch, out_ids):
     Returns
     -------
     int64
-        Number of keys done. Less than n: ``book[NEED]`` says what is missing;
+        Number of keys done. If less than n, ``header[NEED]`` is the arena that lacks room;
         call again with the rest.
 
     Notes
     -----
-    Keys are described and looked up at their first place block by block: loads that
-    need not wait for one another.
+    Keys are described and looked up at their home positions block by block, so that loads are
+    independent.
     """
     table, records, offsets, data = entries
-    book[NEED] = NEED_NOTHING
-    hash_mask = np.uint64(book[HASH_MASK])
+    header[NEED] = NEED_NOTHING
+    hash_mask = np.uint64(header[HASH_MASK])
     n_rows = out_ids.shape[0]
     done = np.int64(0)
     while done < n_rows:
@@ -184,7 +184,7 @@ def intern(book, entries, in_offsets, in_data, scratch, out_ids):
         ids = out_ids[done : done + n_block]
         _describe(block_offsets, in_data, n_block, scratch)
         for row in range(n_block):
-            ids[row] = table[_first_place(scratch, 4 * row, hash_mask, table.shape[0])]
+            ids[row] = table[_first_position(scratch, 4 * row, hash_mask, table.shape[0])]
         for row in range(n_block):
             found = ids[row] - 1
             is_found = found >= 0 and _same_record(records, found, scratch, row)
@@ -193,8 +193,8 @@ def intern(book, entries, in_offsets, in_data, scratch, out_ids):
                 start = np.int64(block_offsets[row])
                 is_found = _same_bytes(data, offsets[found], in_data, start, n_bytes)
             if not is_found:
-                book[START] = block_offsets[row]
-                found = _find_or_add(book, entries, scratch, row, in_data)
+                header[START] = block_offsets[row]
+                found = _find_or_add(header, entries, scratch, row, in_data)
                 if found < 0:
                     return done + row
             ids[row] = found
@@ -203,56 +203,56 @@ def intern(book, entries, in_offsets, in_data, scratch, out_ids):
 
 
 @lean_njit()
-def _find_or_add(book, entries, words, row, in_data):
-    """Return the id of one key, -1 for want of room."""
+def _find_or_add(header, entries, words, row, in_data):
+    """Return the id of one key, adding it; -1 if there is no room."""
     table, records, offsets, data = entries
-    start = book[START]
+    start = header[START]
     n_bytes = np.int64(words[4 * row + 3])
-    place = _first_place(words, 4 * row, np.uint64(book[HASH_MASK]), table.shape[0])
-    found = np.int64(table[place]) - 1
+    position = _first_position(words, 4 * row, np.uint64(header[HASH_MASK]), table.shape[0])
+    found = np.int64(table[position]) - 1
     while found >= 0:
         if _same_record(records, found, words, row) and (
             n_bytes <= INLINE_BYTES or _same_bytes(data, offsets[found], in_data, start, n_bytes)
         ):
             return found
-        place = (place + 1) & (table.shape[0] - 1)
-        found = np.int64(table[place]) - 1
-    found = _add(book, table, records, offsets, data, n_bytes)
+        position = (position + 1) & (table.shape[0] - 1)
+        found = np.int64(table[position]) - 1
+    found = _add(header, table, records, offsets, data, n_bytes)
     if found >= 0:
         copy_items(in_data, start, n_bytes, data, offsets[found])
         for word in range(4):
             records[4 * found + word] = words[4 * row + word]
-        table[place] = np.uint32(found + 1)
+        table[position] = np.uint32(found + 1)
     return found
 
 
 @lean_njit()
-def _add(book, table, records, offsets, data, n_bytes):
-    """Return the next id, its length noted; -1 for want of room."""
-    new = book[N_IDS]
+def _add(header, table, records, offsets, data, n_bytes):
+    """Append a key and return its id; -1 if there is no room."""
+    new = header[N_IDS]
     if 4 * new == records.shape[0]:
-        book[NEED] = NEED_IDS
+        header[NEED] = NEED_IDS
         return np.int64(-1)
     if offsets[new] + n_bytes > data.shape[0]:
-        book[NEED] = NEED_BYTES
+        header[NEED] = NEED_BYTES
         return np.int64(-1)
     if 4 * (new + 1) > table.shape[0]:
-        book[NEED] = NEED_TABLE
+        header[NEED] = NEED_TABLE
         return np.int64(-1)
     offsets[new + 1] = offsets[new] + n_bytes
-    book[N_IDS] = new + 1
+    header[N_IDS] = new + 1
     return new
 
 
 @lean_njit()
-def fill_table(book, table, records):
-    """Put all ids, which are distinct keys, into an empty table."""
-    hash_mask = np.uint64(book[HASH_MASK])
-    for found in range(book[N_IDS]):
-        place = _first_place(records, 4 * found, hash_mask, table.shape[0])
-        while table[place] != 0:
-            place = (place + 1) & (table.shape[0] - 1)
-        table[place] = np.uint32(found + 1)
+def fill_table(header, table, records):
+    """Insert all ids, whose keys are distinct, into an empty table."""
+    hash_mask = np.uint64(header[HASH_MASK])
+    for found in range(header[N_IDS]):
+        position = _first_position(records, 4 * found, hash_mask, table.shape[0])
+        while table[position] != 0:
+            position = (position + 1) & (table.shape[0] - 1)
+        table[position] = np.uint32(found + 1)
 
 
 def _read_only(n_items, dtype):
@@ -263,10 +263,10 @@ def _read_only(n_items, dtype):
 
 def warm_up():
     """Compile every kernel for the arguments the engine passes."""
-    book, table = np.zeros(N_FIELDS, np.int64), np.zeros(4, np.uint32)
+    header, table = np.zeros(N_FIELDS, np.int64), np.zeros(4, np.uint32)
     records, offsets, data = np.zeros(4, np.uint64), np.zeros(2, np.int64), np.zeros(0, np.uint8)
     scratch, ids = np.zeros(4 * BLOCK, np.uint64), np.zeros(0, np.int64)
     for dtype in (np.int32, np.int64):
         in_offsets, in_data = _read_only(1, dtype), _read_only(0, np.uint8)
-        intern(book, (table, records, offsets, data), in_offsets, in_data, scratch, ids)
-    fill_table(book, table, records)
+        intern(header, (table, records, offsets, data), in_offsets, in_data, scratch, ids)
+    fill_table(header, table, records)

@@ -1,10 +1,9 @@
-"""Finding the rows of a small table by key: an open-addressing index of its distinct keys.
+"""Finds the rows of a small table by key, with an open-addressing index of its distinct keys.
 
-Distinct keys get *codes*, 0, 1, ... in the order of their first row. A slot
-holds a code or -1; the hash's low bits say where the search begins, and the key
-itself decides. Hashes come from `hpcstream.kernels.hashing`; keys that are strings
-are found by `hpcstream.kernels.string_lookup`. No key is null here: the caller
-leaves those rows out, or overwrites their code.
+Distinct keys have *codes*, 0, 1, ... in the order of their first row. A slot holds a code
+or -1; the search begins at the low bits of the hash and compares keys. Hashes come from
+`hpcstream.kernels.hashing`; `hpcstream.kernels.string_lookup` finds string keys. No key is
+null: the caller excludes such rows, or overwrites their code.
 """
 
 import numpy as np
@@ -12,19 +11,19 @@ import numpy as np
 from hpcstream.kernels.compiling import lean_njit
 
 NO_MATCH = -1
-"""The code of a key that the table does not have."""
+"""The code of a key that is not in the table."""
 
 
 @lean_njit()
 def index_words(words, hashes, slots, out_codes, out_first_rows):
-    """Give each distinct int64 key a code.
+    """Assign a code to each distinct int64 key.
 
     Parameters
     ----------
     words : int64[n_rows]
     hashes : uint64[n_rows]
     slots : int32[power of two, more than n_rows]
-        All -1 before; the index afterwards.
+        All -1 before the call; the index afterwards.
     out_codes : int32[n_rows]
     out_first_rows : int64[n_rows]
         Entry ``c`` is the first row with code ``c``.
@@ -59,7 +58,7 @@ def find_words(words, hashes, table_words, slots, out_codes):
     table_words : int64[n_codes]
         The key of each code.
     slots : int32[power of two]
-        As `index_words` left it.
+        The index that `index_words` has filled.
     out_codes : int32[n_rows]
     """
     mask = np.uint64(slots.shape[0] - 1)
@@ -74,7 +73,7 @@ def find_words(words, hashes, table_words, slots, out_codes):
 
 @lean_njit()
 def pair_codes(left, right, n_right, out_words):
-    """Make one word of the codes of two columns; -1 where either is -1.
+    """Combine the codes of two columns in one word; -1 if either is -1.
 
     Parameters
     ----------
@@ -92,9 +91,9 @@ def pair_codes(left, right, n_right, out_words):
 
 @lean_njit()
 def expand_matches(codes, starts, keep_unmatched, cursor, out_rows, out_matches):
-    """List the pairs of a row and each of its matches, as many as there is room for.
+    """Write pairs of a row and one of its matches, at most as many as the output has room for.
 
-    Call again until it returns 0.
+    Call it until it returns 0.
 
     Parameters
     ----------
@@ -102,16 +101,16 @@ def expand_matches(codes, starts, keep_unmatched, cursor, out_rows, out_matches)
     starts : int64[n_codes + 1]
         Code ``c`` has the matches ``starts[c]`` to ``starts[c + 1] - 1``.
     keep_unmatched : bool
-        Whether a row of code -1 is listed, with match -1.
+        Whether to write rows of code -1, with match -1.
     cursor : int64[2]
-        The row to go on with, and how many of its matches are done; 0, 0 at first.
+        The next row, and the number of its matches that are written; 0, 0 for the first call.
     out_rows : int64[room]
     out_matches : int64[room]
 
     Returns
     -------
     int64
-        Number of pairs listed.
+        Number of pairs.
     """
     room = out_rows.shape[0]
     row, done = cursor[0], cursor[1]

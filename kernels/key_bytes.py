@@ -1,10 +1,10 @@
-"""Rows of several columns as bytes, and the bytes of keys picked out.
+"""Encodes rows of several columns as byte strings, and gathers such keys.
 
 The bytes of key ``i`` are ``data[offsets[i]:offsets[i + 1]]``.
 
-A row of several columns becomes bytes column by column: a flag (1 if there is a
-value), then 8 bytes of a word, or 4 bytes of length and the bytes. A null word is
-0 and a null string has length 0, so equal keys have equal bytes.
+A row is encoded column by column: a flag (1 if there is a value), then the 8 bytes of a
+word, or a length of 4 bytes and the bytes of a string. A null word is 0 and a null string
+has length 0, so equal keys have equal bytes.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def gather_bytes(offsets, data, ids, out_offsets, out_data):
     data : uint8[n_bytes]
     ids : int64[n]
     out_offsets : int64[n + 1]
-        Given; from `measure_bytes`.
+        Input: the result of `measure_bytes`.
     out_data : uint8[out_offsets[n]]
     """
     for row in range(ids.shape[0]):
@@ -38,7 +38,7 @@ def gather_bytes(offsets, data, ids, out_offsets, out_data):
 
 @lean_njit()
 def measure_bytes(offsets, ids, out_offsets):
-    """Write where the bytes of each key go: int64[n + 1]."""
+    """Write the offsets of the keys in the output: int64[n + 1]."""
     out_offsets[0] = 0
     for row in range(ids.shape[0]):
         n_bytes = offsets[ids[row] + 1] - offsets[ids[row]]
@@ -47,7 +47,7 @@ def measure_bytes(offsets, ids, out_offsets):
 
 @lean_njit()
 def add_lengths(in_offsets, valid, out_lengths):
-    """Add what a string column takes in each encoded row (int64[n])."""
+    """Add the encoded size of a string column to the size of each row (int64[n])."""
     for row in range(out_lengths.shape[0]):
         is_null = valid.shape[0] > 0 and not valid[row]
         n_bytes = np.int64(in_offsets[row + 1]) - np.int64(in_offsets[row])
@@ -56,7 +56,7 @@ def add_lengths(in_offsets, valid, out_lengths):
 
 @lean_njit()
 def write_words(words, valid, cursor, out_data):
-    """Write a column of words into encoded rows, moving ``cursor`` (int64[n]) on."""
+    """Encode a column of words, and advance the ``cursor`` of each row (int64[n])."""
     for row in range(words.shape[0]):
         at = cursor[row]
         is_null = valid.shape[0] > 0 and not valid[row]
@@ -70,7 +70,7 @@ def write_words(words, valid, cursor, out_data):
 
 @lean_njit()
 def write_strings(in_offsets, in_data, valid, cursor, out_data):
-    """Write a column of strings into encoded rows, moving ``cursor`` (int64[n]) on."""
+    """Encode a column of strings, and advance the ``cursor`` of each row (int64[n])."""
     for row in range(cursor.shape[0]):
         at = cursor[row]
         is_null = valid.shape[0] > 0 and not valid[row]
@@ -86,7 +86,7 @@ def write_strings(in_offsets, in_data, valid, cursor, out_data):
 
 @lean_njit()
 def read_words(data, cursor, out_words, out_valid):
-    """Read a column of words (int64[n]) out of encoded rows, moving ``cursor`` on."""
+    """Decode a column of words (int64[n]), and advance ``cursor``."""
     for row in range(cursor.shape[0]):
         at = cursor[row]
         word = np.uint64(0)
@@ -99,9 +99,9 @@ def read_words(data, cursor, out_words, out_valid):
 
 @lean_njit()
 def read_lengths(data, cursor, out_offsets, out_valid):
-    """Write the offsets (int64[n + 1]) of a string column of encoded rows.
+    """Decode the offsets (int64[n + 1]) of a string column.
 
-    ``cursor`` moves to the bytes of the string; `read_strings` must follow.
+    ``cursor`` advances to the bytes of the string; `read_strings` must follow.
     """
     out_offsets[0] = 0
     for row in range(cursor.shape[0]):
@@ -116,7 +116,7 @@ def read_lengths(data, cursor, out_offsets, out_valid):
 
 @lean_njit()
 def read_strings(data, cursor, offsets, out_data):
-    """Copy the strings that `read_lengths` measured, moving ``cursor`` on."""
+    """Decode the strings that `read_lengths` has measured, and advance ``cursor``."""
     for row in range(cursor.shape[0]):
         at = cursor[row]
         first = offsets[row]

@@ -74,14 +74,14 @@ def count_dense(columns, counts, lows, widths, out_counts):
 
 
 @lean_njit()
-def load_entries(book, keys, rows, segments, columns, order, out_slots):
+def load_entries(header, keys, rows, segments, columns, order, out_slots):
     """Put the entries of segments into their regions, which have room and none of these keys.
 
     `index_regions` must follow.
 
     Parameters
     ----------
-    book, keys, rows : the table
+    header, keys, rows : the table
     segments : (regions, counts, n_dense)
         int64[n_segments] each: where the entries of a segment belong, how many they are, and
         how many of them, which come first, are of keys that the region is dense for.
@@ -100,35 +100,35 @@ def load_entries(book, keys, rows, segments, columns, order, out_slots):
         others, end = begin + n_dense[segment], begin + counts[segment]
         for nth in range(begin, others):
             entry = np.int64(order[nth]) if order.shape[0] > 0 else nth
-            slot = book[at + DENSE_BASE] + words[entry] - book[at + LOW]
+            slot = header[at + DENSE_BASE] + words[entry] - header[at + LOW]
             rows[slot] = totals[entry]
             out_slots[nth] = np.uint32(slot)
-        slot = book[at + NEXT_SLOT]
+        slot = header[at + NEXT_SLOT]
         for nth in range(others, end):
             entry = np.int64(order[nth]) if order.shape[0] > 0 else nth
             keys[slot] = words[entry]
             rows[slot] = totals[entry]
             if is_null.shape[0] > 0 and is_null[entry]:
-                book[at + NULL_SLOT] = slot
+                header[at + NULL_SLOT] = slot
             out_slots[nth] = np.uint32(slot)
             slot += 1
-        note_dense(book, at, n_dense[segment])
+        note_dense(header, at, n_dense[segment])
         n_others = end - others
-        book[at + NEXT_SLOT] += n_others
-        book[at + ROOM] -= n_others
-        book[at + COUNT] += n_others
-        book[N_LIVE] += n_others
-        book[N_HELD] += n_others
+        header[at + NEXT_SLOT] += n_others
+        header[at + ROOM] -= n_others
+        header[at + COUNT] += n_others
+        header[N_LIVE] += n_others
+        header[N_HELD] += n_others
         begin = np.int64(end)
 
 
 @lean_njit()
-def index_regions(book, index, keys):
+def index_regions(header, index, keys):
     """Put the entries of all regions, whose parts of the index are empty, into the index."""
-    for region in range(book[REGION_END]):
+    for region in range(header[REGION_END]):
         at = REGIONS_AT + region * REGION_FIELDS
-        if book[at + STATE] != 0 and book[at + COUNT] > 0:
-            index_entries(book, index, keys, at)
+        if header[at + STATE] != 0 and header[at + COUNT] > 0:
+            index_entries(header, index, keys, at)
 
 
 @lean_njit()
@@ -144,7 +144,7 @@ def move_words(source, order, slots, out):
 
 def warm_up():
     """Compile every kernel for the arguments the engine passes."""
-    book = np.zeros(REGIONS_AT + REGION_FIELDS, dtype=np.int64)
+    header = np.zeros(REGIONS_AT + REGION_FIELDS, dtype=np.int64)
     keys, rows = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     index, out = np.zeros(8, dtype=np.uint32), np.zeros(0, dtype=np.uint64)
     slots, read = np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.int64)
@@ -153,6 +153,6 @@ def warm_up():
         array.setflags(write=False)
     first_order(order, read, slots)
     count_dense((read, flags), read, read, read, keys[:0])
-    load_entries(book, keys, rows, (read, read, read), (read, read, flags), order, slots)
-    index_regions(book, index, keys)
+    load_entries(header, keys, rows, (read, read, read), (read, read, flags), order, slots)
+    index_regions(header, index, keys)
     move_words(words, order, slots, out)

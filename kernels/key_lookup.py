@@ -1,4 +1,4 @@
-"""Rows to slots without a change of the table: what `key_resolve` does, but no entry is made."""
+"""Finds the slots of rows as `key_resolve` does, but adds no entries."""
 
 import numpy as np
 
@@ -16,27 +16,27 @@ from hpcstream.kernels.key_table import (
     SLICE_OFFSET,
     SLICE_SIZE,
     WIDTH,
-    find_place,
+    find_position,
     find_region,
 )
 
 
 @lean_njit(inline="always")
-def _slot_there(book, index, keys, at, key):
-    """Return the slot that a key has in the region with fields ``at``; 0 if it has none."""
-    distance = np.uint64(key - book[at + LOW])
-    if distance < np.uint64(book[at + WIDTH]):
-        return book[at + DENSE_BASE] + np.int64(distance)
-    return np.int64(index[find_place(book, index, keys, at, key)])
+def _slot_there(header, index, keys, at, key):
+    """Return the slot of a key in the region with fields ``at``; 0 if it has none."""
+    distance = np.uint64(key - header[at + LOW])
+    if distance < np.uint64(header[at + WIDTH]):
+        return header[at + DENSE_BASE] + np.int64(distance)
+    return np.int64(index[find_position(header, index, keys, at, key)])
 
 
 @lean_njit()
-def find_rows(book, index, keys, rows, columns, out_slots):
+def find_rows(header, index, keys, rows, columns, out_slots):
     """Write the slot of each row's entry; 0 if there is none, or none with rows.
 
     Parameters
     ----------
-    book, index, keys, rows : the table
+    header, index, keys, rows : the table
         As of `key_resolve.resolve_rows`.
     columns : (times, words, valid)
         int64[n], event times; int64[n], keys; bool[n], False where the key is null,
@@ -44,7 +44,7 @@ def find_rows(book, index, keys, rows, columns, out_slots):
     out_slots : uint32[n]
     """
     times, words, valid = columns
-    size, offset = book[SLICE_SIZE], book[SLICE_OFFSET]
+    size, offset = header[SLICE_SIZE], header[SLICE_OFFSET]
     begin = np.int64(0)  # the slice of the row before, which is mostly that of the next
     end = np.int64(0)
     at = np.int64(-1)  # its fields; -1: it is not open
@@ -54,28 +54,28 @@ def find_rows(book, index, keys, rows, columns, out_slots):
             number = (time - offset) // size
             begin = number * size + offset
             end = begin + size
-            region = find_region(book, number)
+            region = find_region(header, number)
             at = REGIONS_AT + region * REGION_FIELDS if region >= 0 else np.int64(-1)
         slot = np.int64(0)
         if at >= 0:
             if valid.shape[0] > 0 and not valid[row]:
-                slot = book[at + NULL_SLOT]
+                slot = header[at + NULL_SLOT]
             else:
-                slot = _slot_there(book, index, keys, at, words[row])
+                slot = _slot_there(header, index, keys, at, words[row])
         out_slots[row] = np.uint32(slot if rows[slot] != 0 else 0)
 
 
 def warm_up():
     """Compile every kernel for the arguments the engine passes."""
-    book = np.zeros(REGIONS_AT + 2 * REGION_FIELDS + 8 * CHUNK_FIELDS + 4, dtype=np.int64)
-    book[CHUNKS_AT] = REGIONS_AT + 2 * REGION_FIELDS
-    book[DIRECTORY_AT] = book[CHUNKS_AT] + 8 * CHUNK_FIELDS
-    book[DIRECTORY_SIZE] = 4
-    book[SLICE_SIZE] = 1
+    header = np.zeros(REGIONS_AT + 2 * REGION_FIELDS + 8 * CHUNK_FIELDS + 4, dtype=np.int64)
+    header[CHUNKS_AT] = REGIONS_AT + 2 * REGION_FIELDS
+    header[DIRECTORY_AT] = header[CHUNKS_AT] + 8 * CHUNK_FIELDS
+    header[DIRECTORY_SIZE] = 4
+    header[SLICE_SIZE] = 1
     keys, rows = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     index, slots = np.zeros(8, dtype=np.uint32), np.zeros(0, dtype=np.uint32)
     valid = np.zeros(0, dtype=np.bool_)
     words = np.zeros(0, dtype=np.int64)
     for array in (valid, words):
         array.setflags(write=False)
-    find_rows(book, index, keys, rows, (words, words, valid), slots)
+    find_rows(header, index, keys, rows, (words, words, valid), slots)

@@ -1,11 +1,10 @@
-"""Rows to slots: the loop that every row of a windowed aggregate goes through.
+"""Finds the slots of rows: the loop that processes every row of a windowed aggregate.
 
-A block of rows is looked up in three passes, so that cache misses overlap and most
-rows meet no branch: where each key's first place in its slice's index is; what is
-there (a guess); whether the entry there is of that key. What the guess got wrong
-goes the long way, row by row: new keys, collisions, late rows, nulls. In a direct
-table a guess is right or empty, in dense slices not even looked up: `key_direct` has
-the passes for these.
+A block of rows is looked up in three passes, so that cache misses overlap and most rows need
+no branch: compute each key's home position in its slice's index; load the slot there (a
+guess); compare the key of that slot. Rows with a wrong guess take the slow path, row by row:
+new keys, collisions, late rows, nulls. In a direct table a guess is right or empty, and in
+dense slices it needs no lookup: `key_direct` has these passes.
 """
 
 import numpy as np
@@ -15,9 +14,9 @@ from hpcstream.kernels.key_direct import (
     count_dense,
     count_direct,
     direct_slot,
+    locate_in_many,
+    locate_in_two,
     look_up,
-    place_in_many,
-    place_in_two,
 )
 from hpcstream.kernels.key_table import (
     BATCH_DENSE,
@@ -69,17 +68,17 @@ from hpcstream.kernels.key_table import (
     take_slot,
 )
 
-BLOCK = 1024  # rows that are guessed together
+BLOCK = 1024  # rows of a block
 
 
 @lean_njit()
-def resolve_rows(book, index, keys, rows, columns, scratch, out_slots):
+def resolve_rows(header, index, keys, rows, columns, scratch, out_slots):
     """Find or make the slot of each row; count the row there.
 
     Parameters
     ----------
-    book, index, keys, rows : the table
-        ``book`` says the slice size and offset, and which slices are late.
+    header, index, keys, rows : the table
+        ``header`` says the slice size and offset, and which slices are late.
         ``rows[0]`` means nothing.
     columns : (times, words, valid, counts)
         int64[n], event times: a row belongs to slice ``floor((time - offset) / size)``;
@@ -93,7 +92,7 @@ def resolve_rows(book, index, keys, rows, columns, scratch, out_slots):
     Returns
     -------
     int64
-        Number of rows done. Less than n: ``book[NEED]`` says what is missing;
+        Number of rows done. Less than n: ``header[NEED]`` says what is missing;
         call again with the rest.
 
     Notes
@@ -104,8 +103,8 @@ def resolve_rows(book, index, keys, rows, columns, scratch, out_slots):
     comparing the remainder: exact below 2**52.
     """
     times, words, valid, counts = columns
-    book[NEED] = NEED_NOTHING
-    book[N_LATE] = 0
+    header[NEED] = NEED_NOTHING
+    header[N_LATE] = 0
     if times.shape[0] == 0:
         return np.int64(0)
     low = times[0]
@@ -113,20 +112,20 @@ def resolve_rows(book, index, keys, rows, columns, scratch, out_slots):
     for row in range(times.shape[0]):
         low = min(low, times[row])
         high = max(high, times[row])
-    book[BATCH_MIN] = low
-    book[BATCH_MAX] = high
-    if low < book[TIME_FLOOR] or high > book[TIME_CEILING]:
-        book[NEED] = NEED_OTHER_TIMES
+    header[BATCH_MIN] = low
+    header[BATCH_MAX] = high
+    if low < header[TIME_FLOOR] or high > header[TIME_CEILING]:
+        header[NEED] = NEED_OTHER_TIMES
         return np.int64(0)
-    size = book[SLICE_SIZE]
-    first = (low - book[SLICE_OFFSET]) // size
-    n_slices = (high - book[SLICE_OFFSET]) // size - first + 1
-    table = (book, index, keys, rows)
+    size = header[SLICE_SIZE]
+    first = (low - header[SLICE_OFFSET]) // size
+    n_slices = (high - header[SLICE_OFFSET]) // size - first + 1
+    table = (header, index, keys, rows)
     if n_slices > SPAN or size > (np.int64(1) << 52) // n_slices:
         return _resolve_far(table, columns, out_slots)
     relative = scratch[:BLOCK]
-    _prepare_span(book, first, n_slices)
-    span = (first, n_slices, (first + 1) * size + book[SLICE_OFFSET])
+    _prepare_span(header, first, n_slices)
+    span = (first, n_slices, (first + 1) * size + header[SLICE_OFFSET])
     done = np.int64(0)
     while done < times.shape[0]:
         stop = min(done + BLOCK, times.shape[0])
@@ -142,23 +141,23 @@ def resolve_rows(book, index, keys, rows, columns, scratch, out_slots):
 @lean_njit()
 def _guess_block(table, block, span, relative, out_slots):
     """Write a slot for each row that is likely right, in a direct table right for sure, or 0."""
-    book, index, _, _ = table
+    header, index, _, _ = table
     times, words, valid, _ = block
     first, n_slices, boundary = span
-    is_direct = book[DIRECT_BITS] > 0 or book[BATCH_DENSE]
+    is_direct = header[DIRECT_BITS] > 0 or header[BATCH_DENSE]
     if n_slices > 2:
-        _place_in_span(book, times, first, n_slices, relative)
+        _locate_in_span(header, times, first, n_slices, relative)
     if is_direct:
         if n_slices > 2:
-            place_in_many(book, words, relative, out_slots)
+            locate_in_many(header, words, relative, out_slots)
         else:
-            place_in_two(book, times, words, boundary, out_slots)
-        if not book[BATCH_DENSE]:
+            locate_in_two(header, times, words, boundary, out_slots)
+        if not header[BATCH_DENSE]:
             look_up(index, out_slots)
     elif n_slices > 2:
-        _guess_in_many(book, index, words, relative, out_slots)
+        _guess_in_many(header, index, words, relative, out_slots)
     else:
-        _guess_in_two(book, index, times, words, boundary, out_slots)
+        _guess_in_two(header, index, times, words, boundary, out_slots)
     for row in range(valid.shape[0]):
         out_slots[row] = out_slots[row] if valid[row] else np.uint32(0)
 
@@ -167,17 +166,17 @@ def _guess_block(table, block, span, relative, out_slots):
 def _count_block(table, block, span, scratch, out_slots):
     """Count rows where they belong, put wrong guesses right; return how many rows are done."""
     relative = scratch[:BLOCK]
-    book, index, keys, rows = table
+    header, index, keys, rows = table
     times, words, valid, counts = block
     first, n_slices, boundary = span
-    is_direct = book[DIRECT_BITS] > 0
-    if book[BATCH_DENSE]:
+    is_direct = header[DIRECT_BITS] > 0
+    if header[BATCH_DENSE]:
         row = _count_in_dense(table, block, span, scratch, out_slots)
     elif is_direct:
         row = count_direct(rows, counts, out_slots)
     else:
         row = _count_right_guesses(keys, rows, words, counts, out_slots)
-    is_dense = book[BATCH_DENSE] > 0
+    is_dense = header[BATCH_DENSE] > 0
     while row < words.shape[0]:
         slot = np.int64(out_slots[row])
         n_rows = counts[row] if counts.shape[0] > 0 else 1
@@ -188,13 +187,13 @@ def _count_block(table, block, span, scratch, out_slots):
         nth = _nth_slice(times[row], boundary, n_slices, relative[row])
         if slot == 0 or not is_dense:
             is_null = valid.shape[0] > 0 and not valid[row]
-            slot = _slot_of_row(book, index, keys, first, nth, words[row], is_null)
+            slot = _slot_of_row(header, index, keys, first, nth, words[row], is_null)
             if slot < 0:
                 break
             out_slots[row] = np.uint32(slot)
         if slot > 0:
-            region = book[SPAN_AT + SPAN_FIELDS * nth + SPAN_REGION]
-            count_rows(book, rows, REGIONS_AT + region * REGION_FIELDS, slot, n_rows)
+            region = header[SPAN_AT + SPAN_FIELDS * nth + SPAN_REGION]
+            count_rows(header, rows, REGIONS_AT + region * REGION_FIELDS, slot, n_rows)
         row += 1
     return row
 
@@ -207,70 +206,70 @@ def _nth_slice(time, boundary, n_slices, relative):
 
 @lean_njit()
 def _count_in_dense(table, block, span, scratch, out_slots):
-    """Count rows of dense slices up to the first without a slot; return how many."""
-    book, _, _, rows = table
+    """Count rows of dense slices up to the first without a slot; return their number."""
+    header, _, _, rows = table
     times, _, _, counts = block
     _, n_slices, boundary = span
     relative, of_first = scratch[:BLOCK], scratch[BLOCK:]
     n_done, n_first = count_dense(rows, counts, out_slots, of_first)
     for row in of_first[:n_first]:
         nth = _nth_slice(times[row], boundary, n_slices, relative[row])
-        region = book[SPAN_AT + SPAN_FIELDS * nth + SPAN_REGION]
-        note_dense(book, REGIONS_AT + region * REGION_FIELDS, 1)
+        region = header[SPAN_AT + SPAN_FIELDS * nth + SPAN_REGION]
+        note_dense(header, REGIONS_AT + region * REGION_FIELDS, 1)
     return n_done
 
 
 @lean_njit()
-def _prepare_span(book, first, n_slices):
+def _prepare_span(header, first, n_slices):
     """Note where each slice of the batch begins, if it is open.
 
-    The batch is dense if all its open slices are: those of a table that has only
-    just become dense, or has ceased to be, may differ.
+    The batch is dense if all its open slices are. They may differ in a table that has just
+    become dense or ceased to be.
     """
-    book[BATCH_DENSE] = book[DENSE_WIDTH] > 0
+    header[BATCH_DENSE] = header[DENSE_WIDTH] > 0
     for number in range(n_slices):
         at = SPAN_AT + SPAN_FIELDS * number
-        book[at + SPAN_REGION] = IS_LATE
-        if first + number >= book[FIRST_OPEN]:
-            region = find_region(book, first + number)
-            book[at + SPAN_REGION] = UNKNOWN if region < 0 else region
-            if region >= 0 and book[REGIONS_AT + region * REGION_FIELDS + WIDTH] == 0:
-                book[BATCH_DENSE] = 0
+        header[at + SPAN_REGION] = IS_LATE
+        if first + number >= header[FIRST_OPEN]:
+            region = find_region(header, first + number)
+            header[at + SPAN_REGION] = UNKNOWN if region < 0 else region
+            if region >= 0 and header[REGIONS_AT + region * REGION_FIELDS + WIDTH] == 0:
+                header[BATCH_DENSE] = 0
     for number in range(n_slices):
         at = SPAN_AT + SPAN_FIELDS * number
-        _note_region(book, at, book[at + SPAN_REGION])
+        _note_region(header, at, header[at + SPAN_REGION])
 
 
 @lean_njit()
-def _note_region(book, at, region):
-    """Note in the span where a slice begins in the index, or its slots if the batch is dense.
+def _note_region(header, at, region):
+    """Write the base of a slice to the span: in the index, or of its slots in a dense batch.
 
-    A slice that is not there, or cannot be looked up as the others are, gets no
-    width, so that a guess is empty.
+    A slice without a region, or one that needs another kind of lookup than the batch, gets
+    no width, so that its guesses are empty.
     """
-    is_direct = book[DIRECT_BITS] > 0 or book[BATCH_DENSE]
-    book[at + SPAN_BASE] = 0
-    book[at + SPAN_WIDTH] = 0 if is_direct else 61  # a guess is one of places 0 to 7
-    book[at + SPAN_LOW] = book[DIRECT_LOW]
-    book[at + SPAN_REGION] = region
+    is_direct = header[DIRECT_BITS] > 0 or header[BATCH_DENSE]
+    header[at + SPAN_BASE] = 0
+    header[at + SPAN_WIDTH] = 0 if is_direct else 61  # a guess is one of positions 0 to 7
+    header[at + SPAN_LOW] = header[DIRECT_LOW]
+    header[at + SPAN_REGION] = region
     if region < 0:
         return
     fields = REGIONS_AT + region * REGION_FIELDS
-    if book[BATCH_DENSE]:
-        book[at + SPAN_BASE] = book[fields + DENSE_BASE]
-        book[at + SPAN_WIDTH] = book[fields + WIDTH]
-        book[at + SPAN_LOW] = book[fields + LOW]
-    elif book[fields + WIDTH] == 0:
-        bits = book[fields + INDEX_BITS]
-        book[at + SPAN_BASE] = book[fields + INDEX_BASE]
-        book[at + SPAN_WIDTH] = np.int64(1) << bits if is_direct else 64 - bits
+    if header[BATCH_DENSE]:
+        header[at + SPAN_BASE] = header[fields + DENSE_BASE]
+        header[at + SPAN_WIDTH] = header[fields + WIDTH]
+        header[at + SPAN_LOW] = header[fields + LOW]
+    elif header[fields + WIDTH] == 0:
+        bits = header[fields + INDEX_BITS]
+        header[at + SPAN_BASE] = header[fields + INDEX_BASE]
+        header[at + SPAN_WIDTH] = np.int64(1) << bits if is_direct else 64 - bits
 
 
 @lean_njit()
-def _place_in_span(book, times, first, n_slices, out_relative):
-    """Write where the slice of each row is in the span."""
-    size = book[SLICE_SIZE]
-    origin = first * size + book[SLICE_OFFSET]
+def _locate_in_span(header, times, first, n_slices, out_relative):
+    """Write the index of each row's slice in the span."""
+    size = header[SLICE_SIZE]
+    origin = first * size + header[SLICE_OFFSET]
     if n_slices == 1:
         for row in range(times.shape[0]):
             out_relative[row] = np.uint64(0)
@@ -290,27 +289,30 @@ def _place_in_span(book, times, first, n_slices, out_relative):
 
 
 @lean_njit()
-def _guess_in_two(book, index, times, words, boundary, out_slots):
-    """Write what the index holds at the first place of each key, for two slices at most."""
+def _guess_in_two(header, index, times, words, boundary, out_slots):
+    """Write the slot at the home position of each key, for at most two slices."""
     first, following = SPAN_AT, SPAN_AT + SPAN_FIELDS
-    base, next_base = np.uint64(book[first + SPAN_BASE]), np.uint64(book[following + SPAN_BASE])
-    shift = np.uint64(book[first + SPAN_WIDTH])
-    next_shift = np.uint64(book[following + SPAN_WIDTH])
+    base, next_base = (
+        np.uint64(header[first + SPAN_BASE]),
+        np.uint64(header[following + SPAN_BASE]),
+    )
+    shift = np.uint64(header[first + SPAN_WIDTH])
+    next_shift = np.uint64(header[following + SPAN_WIDTH])
     for row in range(words.shape[0]):
         is_next = times[row] >= boundary
-        place = mix(words[row]) >> (next_shift if is_next else shift)
-        out_slots[row] = np.uint32((next_base if is_next else base) + place)
+        position = mix(words[row]) >> (next_shift if is_next else shift)
+        out_slots[row] = np.uint32((next_base if is_next else base) + position)
     for row in range(words.shape[0]):
         out_slots[row] = index[out_slots[row]]
 
 
 @lean_njit()
-def _guess_in_many(book, index, words, relative, out_slots):
-    """Write what the index holds at the first place of each key: loads that need not wait."""
+def _guess_in_many(header, index, words, relative, out_slots):
+    """Write the slot at the home position of each key; the loads are independent."""
     for row in range(words.shape[0]):
         at = relative[row] + np.uint64(SPAN_AT)
-        shift = np.uint64(book[at + np.uint64(SPAN_WIDTH)])
-        base = np.uint64(book[at + np.uint64(SPAN_BASE)])
+        shift = np.uint64(header[at + np.uint64(SPAN_WIDTH)])
+        base = np.uint64(header[at + np.uint64(SPAN_BASE)])
         out_slots[row] = np.uint32(base + (mix(words[row]) >> shift))
     for row in range(words.shape[0]):
         out_slots[row] = index[out_slots[row]]
@@ -318,7 +320,7 @@ def _guess_in_many(book, index, words, relative, out_slots):
 
 @lean_njit()
 def _count_right_guesses(keys, rows, words, counts, slots):
-    """Count rows up to the first whose guess is wrong; return how many."""
+    """Count rows up to the first whose guess is wrong; return their number."""
     for row in range(words.shape[0]):
         slot = slots[row]
         if slot == 0 or keys[slot] != words[row]:
@@ -328,125 +330,125 @@ def _count_right_guesses(keys, rows, words, counts, slots):
 
 
 @lean_njit()
-def _new_slot_at_home(book, index, keys, at, key):
-    """Return a slot for a key that is new, for nobody is at its first place; 0: look further.
+def _new_slot_at_home(header, index, keys, at, key):
+    """Return a new slot for a key whose home position is empty; 0 if it is not.
 
-    ``at`` is the place in the span of a slice whose region is known.
+    ``at`` is the offset in the span of a slice whose region is known.
     """
-    place = np.uint64(book[at + SPAN_BASE]) + (mix(key) >> np.uint64(book[at + SPAN_WIDTH]))
-    if index[place] != 0:
+    position = np.uint64(header[at + SPAN_BASE]) + (mix(key) >> np.uint64(header[at + SPAN_WIDTH]))
+    if index[position] != 0:
         return np.int64(0)
-    fields = REGIONS_AT + book[at + SPAN_REGION] * REGION_FIELDS
-    count = book[fields + COUNT] + 1
-    if book[fields + ROOM] == 0 or 2 * count > (np.int64(1) << book[fields + INDEX_BITS]):
+    fields = REGIONS_AT + header[at + SPAN_REGION] * REGION_FIELDS
+    count = header[fields + COUNT] + 1
+    if header[fields + ROOM] == 0 or 2 * count > (np.int64(1) << header[fields + INDEX_BITS]):
         return np.int64(0)
-    slot = take_slot(book, fields)
+    slot = take_slot(header, fields)
     keys[slot] = key
-    index[place] = np.uint32(slot)
+    index[position] = np.uint32(slot)
     return slot
 
 
 @lean_njit(inline="always")
-def _slot_of_row(book, index, keys, first, nth, key, is_null):
-    """Return the slot of a row whose guess was wrong; 0 if it is late, -1 for want of room."""
+def _slot_of_row(header, index, keys, first, nth, key, is_null):
+    """Return the slot of a row whose guess was wrong; 0 if it is late, -1 if there is no room."""
     at = SPAN_AT + SPAN_FIELDS * nth
     slot = np.int64(0)
-    region = book[at + SPAN_REGION]
-    has_guesses = region >= 0 and not book[BATCH_DENSE]
-    if not is_null and has_guesses and book[REGIONS_AT + region * REGION_FIELDS + WIDTH] == 0:
-        if book[DIRECT_BITS] > 0:
-            slot = direct_slot(book, index, keys, at, key)
+    region = header[at + SPAN_REGION]
+    has_guesses = region >= 0 and not header[BATCH_DENSE]
+    if not is_null and has_guesses and header[REGIONS_AT + region * REGION_FIELDS + WIDTH] == 0:
+        if header[DIRECT_BITS] > 0:
+            slot = direct_slot(header, index, keys, at, key)
         else:
-            slot = _new_slot_at_home(book, index, keys, at, key)
+            slot = _new_slot_at_home(header, index, keys, at, key)
     if slot == 0:
-        slot = _span_slot(book, index, keys, first, nth, key, is_null)
+        slot = _span_slot(header, index, keys, first, nth, key, is_null)
     return slot
 
 
 @lean_njit()
-def _span_slot(book, index, keys, first, number, key, is_null):
-    """Return the slot of a row the long way; 0 if it is late, -1 for want of room."""
+def _span_slot(header, index, keys, first, number, key, is_null):
+    """Return the slot of a row by the slow path; 0 if it is late, -1 if there is no room."""
     at = SPAN_AT + SPAN_FIELDS * number
-    region = book[at + SPAN_REGION]
+    region = header[at + SPAN_REGION]
     if region == UNKNOWN:
-        region = slice_region(book, index, keys, first + number)
+        region = slice_region(header, index, keys, first + number)
         if region == UNKNOWN:
             return np.int64(-1)
-        _note_region(book, at, region)
+        _note_region(header, at, region)
     if region == IS_LATE:
-        book[N_LATE] += 1
+        header[N_LATE] += 1
         return np.int64(0)
     fields = REGIONS_AT + region * REGION_FIELDS
     if is_null:
-        slot = null_slot(book, index, keys, fields)
+        slot = null_slot(header, index, keys, fields)
     else:
-        slot = key_slot(book, index, keys, fields, key)
+        slot = key_slot(header, index, keys, fields, key)
     if slot == 0:
         return np.int64(-1)
-    _note_region(book, at, region)
+    _note_region(header, at, region)
     return slot
 
 
 @lean_njit()
 def _resolve_far(table, columns, out_slots):
     """Resolve rows of any number of slices, one by one."""
-    book, index, keys, rows = table
+    header, index, keys, rows = table
     times, words, valid, counts = columns
-    size = book[SLICE_SIZE]
-    offset = book[SLICE_OFFSET]
+    size = header[SLICE_SIZE]
+    offset = header[SLICE_OFFSET]
     number = np.int64(0)
     region = np.int64(UNKNOWN)
     for row in range(times.shape[0]):
         wanted = (times[row] - offset) // size
         if region == UNKNOWN or wanted != number:
             number = wanted
-            region = slice_region(book, index, keys, number)
+            region = slice_region(header, index, keys, number)
             if region == UNKNOWN:
                 return row
         if region == IS_LATE:
-            book[N_LATE] += 1
+            header[N_LATE] += 1
             out_slots[row] = np.uint32(0)
             continue
         fields = REGIONS_AT + region * REGION_FIELDS
         if valid.shape[0] > 0 and not valid[row]:
-            slot = null_slot(book, index, keys, fields)
+            slot = null_slot(header, index, keys, fields)
         else:
-            slot = key_slot(book, index, keys, fields, words[row])
+            slot = key_slot(header, index, keys, fields, words[row])
         if slot == 0:
             return row
         n_rows = counts[row] if counts.shape[0] > 0 else 1
-        count_rows(book, rows, fields, slot, n_rows)
+        count_rows(header, rows, fields, slot, n_rows)
         out_slots[row] = np.uint32(slot)
     return times.shape[0]
 
 
 @lean_njit()
-def resolve_entries(book, index, keys, rows, source, of_null, region, out_slots):
+def resolve_entries(header, index, keys, rows, source, of_null, region, out_slots):
     """Find or make, in ``region``, the slot of each entry of another region; add its rows.
 
     ``source`` (uint32[n]) are the entries' slots, ``of_null`` the one of the null
     key or 0; none is of a key that ``region`` is dense for. Returns the number of
     entries done, as `resolve_rows`.
     """
-    book[NEED] = NEED_NOTHING
+    header[NEED] = NEED_NOTHING
     at = REGIONS_AT + region * REGION_FIELDS
-    is_direct = book[DIRECT_BITS] > 0
-    shift = np.uint64(64 - book[at + INDEX_BITS])
-    base = np.uint64(book[at + INDEX_BASE])
-    size = np.uint64(1) << np.uint64(book[at + INDEX_BITS])
+    is_direct = header[DIRECT_BITS] > 0
+    shift = np.uint64(64 - header[at + INDEX_BITS])
+    base = np.uint64(header[at + INDEX_BASE])
+    size = np.uint64(1) << np.uint64(header[at + INDEX_BITS])
     for row in range(source.shape[0]):  # guesses, as in `_guess_in_many`
         key = keys[source[row]]
-        place = np.uint64(key - book[DIRECT_LOW]) if is_direct else mix(key) >> shift
+        position = np.uint64(key - header[DIRECT_LOW]) if is_direct else mix(key) >> shift
         # The null key is a zero, which may be none of the keys of a direct table.
-        has_place = place < size and np.int64(source[row]) != of_null
-        out_slots[row] = index[base + place if has_place else np.uint64(0)]
-    book[BATCH_DENSE] = 0
-    _note_region(book, SPAN_AT, region)
+        has_position = position < size and np.int64(source[row]) != of_null
+        out_slots[row] = index[base + position if has_position else np.uint64(0)]
+    header[BATCH_DENSE] = 0
+    _note_region(header, SPAN_AT, region)
     for row in range(source.shape[0]):
         slot = np.int64(source[row])
         found = np.int64(out_slots[row])
         if found == 0 or not (is_direct or keys[found] == keys[slot]):
-            found = _entry_slot(book, index, keys, region, slot, of_null)
+            found = _entry_slot(header, index, keys, region, slot, of_null)
             if found == 0:
                 return row
             out_slots[row] = np.uint32(found)
@@ -455,46 +457,46 @@ def resolve_entries(book, index, keys, rows, source, of_null, region, out_slots)
 
 
 @lean_njit()
-def _entry_slot(book, index, keys, region, slot, of_null):
-    """Return the slot, in a region noted first in the span, of an entry; 0 for want of room."""
+def _entry_slot(header, index, keys, region, slot, of_null):
+    """Return the slot of an entry in the first region of the span; 0 if there is no room."""
     found = np.int64(0)
     at = REGIONS_AT + region * REGION_FIELDS
-    if slot != of_null and book[at + WIDTH] == 0:
-        if book[DIRECT_BITS] > 0:
-            found = direct_slot(book, index, keys, SPAN_AT, keys[slot])
+    if slot != of_null and header[at + WIDTH] == 0:
+        if header[DIRECT_BITS] > 0:
+            found = direct_slot(header, index, keys, SPAN_AT, keys[slot])
         else:
-            found = _new_slot_at_home(book, index, keys, SPAN_AT, keys[slot])
-    if found == 0:  # the long way, after which the index may be elsewhere
+            found = _new_slot_at_home(header, index, keys, SPAN_AT, keys[slot])
+    if found == 0:  # the slow path, after which the index may have moved
         if slot == of_null:
-            found = null_slot(book, index, keys, at)
+            found = null_slot(header, index, keys, at)
         else:
-            found = key_slot(book, index, keys, at, keys[slot])
-        _note_region(book, SPAN_AT, region)
+            found = key_slot(header, index, keys, at, keys[slot])
+        _note_region(header, SPAN_AT, region)
     return found
 
 
 @lean_njit()
-def merge_dense(book, rows, source, region):
-    """Add the rows of the keys that two regions are dense for to those of the second."""
+def merge_dense(header, rows, source, region):
+    """Add the rows of the dense keys of a region to those of another one."""
     from_, to = REGIONS_AT + source * REGION_FIELDS, REGIONS_AT + region * REGION_FIELDS
-    width = book[to + WIDTH]
-    more = rows[book[from_ + DENSE_BASE] : book[from_ + DENSE_BASE] + width]
-    sums = rows[book[to + DENSE_BASE] : book[to + DENSE_BASE] + width]
+    width = header[to + WIDTH]
+    more = rows[header[from_ + DENSE_BASE] : header[from_ + DENSE_BASE] + width]
+    sums = rows[header[to + DENSE_BASE] : header[to + DENSE_BASE] + width]
     n_new = np.int64(0)
-    for place in range(width):
-        n_new += (sums[place] == 0) & (more[place] != 0)
-        sums[place] += more[place]
-    book[to + N_DENSE] += n_new
-    book[N_LIVE] += n_new
+    for position in range(width):
+        n_new += (sums[position] == 0) & (more[position] != 0)
+        sums[position] += more[position]
+    header[to + N_DENSE] += n_new
+    header[N_LIVE] += n_new
 
 
 def warm_up():
     """Compile every kernel for the arguments the engine passes."""
-    book = np.zeros(REGIONS_AT + 2 * REGION_FIELDS + 8 * CHUNK_FIELDS + 4, dtype=np.int64)
-    book[CHUNKS_AT] = REGIONS_AT + 2 * REGION_FIELDS
-    book[DIRECTORY_AT] = book[CHUNKS_AT] + 8 * CHUNK_FIELDS
-    book[DIRECTORY_SIZE] = 4
-    book[SLICE_SIZE] = 1
+    header = np.zeros(REGIONS_AT + 2 * REGION_FIELDS + 8 * CHUNK_FIELDS + 4, dtype=np.int64)
+    header[CHUNKS_AT] = REGIONS_AT + 2 * REGION_FIELDS
+    header[DIRECTORY_AT] = header[CHUNKS_AT] + 8 * CHUNK_FIELDS
+    header[DIRECTORY_SIZE] = 4
+    header[SLICE_SIZE] = 1
     keys, rows = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     index, slots = np.zeros(8, dtype=np.uint32), np.zeros(0, dtype=np.uint32)
     valid = np.zeros(0, dtype=np.bool_)
@@ -502,6 +504,6 @@ def warm_up():
     for array in (valid, words):
         array.setflags(write=False)
     scratch = np.empty(2 * BLOCK, dtype=np.uint64)
-    resolve_rows(book, index, keys, rows, (words, words, valid, words), scratch, slots)
-    resolve_entries(book, index, keys, rows, slots, 0, 0, slots)
-    merge_dense(book, rows, 0, 0)
+    resolve_rows(header, index, keys, rows, (words, words, valid, words), scratch, slots)
+    resolve_entries(header, index, keys, rows, slots, 0, 0, slots)
+    merge_dense(header, rows, 0, 0)

@@ -8,7 +8,7 @@ from hpcstream.kernels.compiling import lean_njit
 
 @njit(cache=True, nogil=True)  # not lean: sorting allocates
 def sort_groups(groups, values, n_groups, out_offsets, out_values):
-    """Bring values of one group together, in ascending order, NaN last.
+    """Sort values by group and value, NaN last.
 
     Parameters
     ----------
@@ -53,22 +53,22 @@ def interpolate_quantile(offsets, values, fraction, out_quantiles):
         if n_values == 0:
             out_quantiles[group] = np.nan
             continue
-        place = fraction * np.float64(n_values - 1)
-        below = np.int64(np.floor(place))
+        position = fraction * np.float64(n_values - 1)
+        below = np.int64(np.floor(position))
         above = min(below + 1, n_values - 1)
         low = values[first + below]
         high = values[first + above]
-        rest = place - np.float64(below)
+        rest = position - np.float64(below)
         is_exact = rest == 0.0 or low == high or (low == -np.inf and high < np.inf)
         out_quantiles[group] = low if is_exact else low + (high - low) * rest
 
 
 @lean_njit()
 def sum_groups(offsets, values, out_sums):
-    """Write the sum of each sorted group: of the same values always the same bits.
+    """Write the sum of each sorted group, which depends on the values only, not on row order.
 
-    Compensated (Neumaier 1974), so that the order of summation, from the least value to the
-    greatest, costs no digits.
+    Compensated summation (Neumaier 1974), so that summing from the least to the greatest value
+    loses no digits.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From hashes to key groups to partitions: which rows go where.
+"""Computes key groups and partitions from hashes, and groups rows by partition.
 
 A key group is the high 12 bits of a hash. Partition ``p`` of ``n`` owns the
 groups ``g`` with ``g * n >> 12 == p``: contiguous ranges that differ by at most
@@ -22,7 +22,7 @@ def _owner(key_hash, n_partitions):
 
 @lean_njit()
 def partition_of_hashes(hashes, n_partitions, out_partitions):
-    """Give the partition of each row.
+    """Write the partition of each row.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def partition_of_hashes(hashes, n_partitions, out_partitions):
 
 @lean_njit()
 def partition_of_words(words, n_partitions, out_partitions):
-    """Give the partition of each row whose key is one word, by its hash.
+    """Write the partition of each row from its key of one word.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def partition_of_words(words, n_partitions, out_partitions):
 
 @lean_njit()
 def _order_in_two(partitions, out_order, out_offsets):
-    # No table of cursors: they stay in registers.
+    # No array of cursors: they remain in registers.
     n_rows = partitions.shape[0]
     n_second = np.uint64(0)
     for row in range(n_rows):
@@ -72,7 +72,7 @@ def _order_in_two(partitions, out_order, out_offsets):
 
 @lean_njit()
 def order_by_partition(partitions, n_partitions, out_order, out_offsets):
-    """Order rows so that those of one partition lie together.
+    """Group rows by partition.
 
     A stable counting sort: two passes over ``partitions``, no comparisons.
 
@@ -91,7 +91,7 @@ def order_by_partition(partitions, n_partitions, out_order, out_offsets):
     if n_partitions == 2:
         _order_in_two(partitions, out_order, out_offsets)
         return
-    # Where a partition begins stands one place behind it, and moves on to its end.
+    # The start of a partition is stored one position after it, and advances to its end.
     out_offsets[:] = 0
     for row in range(n_rows):
         out_offsets[np.uint64(partitions[row]) + _ONE] += 1

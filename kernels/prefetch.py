@@ -1,4 +1,4 @@
-"""Asking for memory before it is needed."""
+"""Prefetches memory into the cache."""
 
 from collections.abc import Callable
 

@@ -1,18 +1,18 @@
-"""Finding strings of bytes in a table that is filled once: by two words, compared without a loop.
+"""Finds byte strings in a table that is filled once: by two words, compared without a loop.
 
-A string is told from the others of its table by little of it: eight bytes at one
-place and eight at another, chosen when the table is filled, say where to look.
-The string found there is compared in five words, read at 0, 8, 16, 24 and the last
-eight bytes; places behind the last eight bytes are moved there, so that nothing
-depends on the length. Only what is longer than 40 bytes is compared in a loop, too.
+A small part of a string usually distinguishes it from all others of a table: the hash uses
+eight bytes at one position and eight at another, chosen when the table is filled. The
+candidate is compared in five words, read at 0, 8, 16, 24 and the last eight bytes; positions
+after the last eight bytes are clamped to these, so that the code does not depend on the
+length. Only strings longer than 40 bytes also need a loop.
 
-A *record* of 8 words is what the table knows of a string::
+A *record* of 8 words describes a string of the table::
 
-    words at 0, 8, 16, 24, the last one | length | where its bytes begin | 0
+    words at 0, 8, 16, 24, the last one | length | offset of its bytes | 0
 
-Strings below 8 bytes have one word, padded with zeros, in all five places. Of two
-places that tell strings apart, compare "partial-key hashing" (Hentschel, Sirin and
-Idreos 2022, "Entropy-Learned Hashing"); here a wrong choice costs time only.
+Strings of less than 8 bytes have one word, padded with zeros, in all five positions. For
+hashing by selected positions, compare "partial-key hashing" (Hentschel, Sirin and Idreos
+2022, "Entropy-Learned Hashing"); here a bad choice costs only time.
 """
 
 import numpy as np
@@ -22,15 +22,15 @@ from hpcstream.kernels.hashing import hash_bytes, load_tail, load_word
 from hpcstream.kernels.prefetch import prefetch
 
 NO_MATCH = -1
-"""The code of a string that the table does not have."""
+"""The code of a string that is not in the table."""
 
 RECORD_WORDS = 8
 WHOLE = -1
-"""As the first place of two: all bytes say where to look."""
+"""As the first of two positions: hash all bytes instead."""
 
 _UNDECIDED = -2
 _WORD = 8
-_LENGTH, _BEGIN = 5, 6  # in a record, behind its five words
+_LENGTH, _BEGIN = 5, 6  # in a record, after its five words
 _COMPARED = 40  # bytes that five words cover
 _LOOPED_FROM = 32
 _AHEAD = 32  # strings between the one that is asked for and the one that is compared
@@ -39,9 +39,9 @@ _MIX_2 = np.uint64(0xC2B2AE3D27D4EB4F)
 
 
 @lean_njit(inline="always")
-def _clamped(data, start, n_bytes, place):
-    """Return the word at a place of a string of at least 8 bytes; the last if that is before."""
-    return load_word(data, start + min(place, n_bytes - _WORD))
+def _clamped(data, start, n_bytes, position):
+    """Return the word at a position of a string of at least 8 bytes; the last if that is before."""
+    return load_word(data, start + min(position, n_bytes - _WORD))
 
 
 @lean_njit(inline="always")
@@ -52,7 +52,7 @@ def _mixed(first, second):
 
 @lean_njit()
 def _shift(slots):
-    """Return what leaves, of a hash, the bits that number the slots."""
+    """Return the shift that reduces a hash to the bits of a slot number."""
     return np.uint64(64) - np.uint64(np.log2(slots.shape[0]))
 
 
@@ -70,19 +70,19 @@ def _same_five(data, start, n_bytes, records, code):
 
 
 @lean_njit()
-def _word_at(data, start, n_bytes, place):
+def _word_at(data, start, n_bytes, position):
     if n_bytes < _WORD:
         return load_tail(data, start, n_bytes)
-    return _clamped(data, start, n_bytes, place)
+    return _clamped(data, start, n_bytes, position)
 
 
 @lean_njit()
-def _first_slot(data, start, n_bytes, places, shift):
-    if places[0] == WHOLE:
+def _first_slot(data, start, n_bytes, positions, shift):
+    if positions[0] == WHOLE:
         return hash_bytes(data, start, start + n_bytes) >> shift
-    first, second = places
-    one = _word_at(data, start, n_bytes, first)
-    return _mixed(one, _word_at(data, start, n_bytes, second)) >> shift
+    first, second = positions
+    first_word = _word_at(data, start, n_bytes, first)
+    return _mixed(first_word, _word_at(data, start, n_bytes, second)) >> shift
 
 
 @lean_njit()
@@ -101,31 +101,31 @@ def _same_string(data, start, n_bytes, records, code, table_data):
 
 
 @lean_njit()
-def words_at(offsets, data, place, out_words):
-    """Read one word of each string, to choose places by.
+def words_at(offsets, data, position, out_words):
+    """Read one word of each string, to choose positions.
 
     Parameters
     ----------
     offsets : int32[n_rows + 1] or int64[n_rows + 1]
         Row ``i`` is ``data[offsets[i]:offsets[i + 1]]``.
     data : uint8[n_bytes]
-    place : int64
+    position : int64
     out_words : uint64[n_rows]
     """
     for row in range(out_words.shape[0]):
         start = np.int64(offsets[row])
-        out_words[row] = _word_at(data, start, np.int64(offsets[row + 1]) - start, place)
+        out_words[row] = _word_at(data, start, np.int64(offsets[row + 1]) - start, position)
 
 
 @lean_njit()
-def enter(offsets, data, places, most_steps, records, slots, out_codes, out_first_rows):
-    """Give each distinct string a code, 0, 1, ... in the order of first rows.
+def enter(offsets, data, positions, most_steps, records, slots, out_codes, out_first_rows):
+    """Assign a code to each distinct string, 0, 1, ... in the order of first rows.
 
     Parameters
     ----------
     offsets : int32[n_rows + 1] or int64[n_rows + 1]
     data : uint8[n_bytes]
-    places : (int64, int64)
+    positions : (int64, int64)
         Of the words that say where to look; `WHOLE`, 0 for all bytes.
     most_steps : int64
         How often a slot other than a string's first one may be looked at.
@@ -139,7 +139,7 @@ def enter(offsets, data, places, most_steps, records, slots, out_codes, out_firs
     Returns
     -------
     int64
-        Number of codes; -1 after too many steps: these places do not tell the strings apart.
+        Number of codes; -1 after too many steps: these positions do not tell the strings apart.
     """
     shift = _shift(slots)
     mask = np.uint64(slots.shape[0] - 1)
@@ -147,7 +147,7 @@ def enter(offsets, data, places, most_steps, records, slots, out_codes, out_firs
     for row in range(out_codes.shape[0]):
         start = np.int64(offsets[row])
         n_bytes = np.int64(offsets[row + 1]) - start
-        slot = _first_slot(data, start, n_bytes, places, shift)
+        slot = _first_slot(data, start, n_bytes, positions, shift)
         while slots[slot] >= 0 and not _same_string(
             data, start, n_bytes, records, slots[slot], data
         ):
@@ -160,8 +160,8 @@ def enter(offsets, data, places, most_steps, records, slots, out_codes, out_firs
             out_first_rows[n_codes] = row
             at = RECORD_WORDS * n_codes
             for word in range(5):
-                place = np.int64(8 * word) if word < 4 else n_bytes
-                records[at + word] = _word_at(data, start, n_bytes, place)
+                position = np.int64(8 * word) if word < 4 else n_bytes
+                records[at + word] = _word_at(data, start, n_bytes, position)
             records[at + _LENGTH] = np.uint64(n_bytes)
             records[at + _BEGIN] = np.uint64(start)
             n_codes += 1
@@ -170,14 +170,14 @@ def enter(offsets, data, places, most_steps, records, slots, out_codes, out_firs
 
 
 @lean_njit()
-def _find_plain(offsets, data, rows, records, places, slots, out_codes):
-    """Find strings of 8 to 40 bytes; mark others `_UNDECIDED`, and return how many these are.
+def _find_plain(offsets, data, rows, records, positions, slots, out_codes):
+    """Find strings of 8 to 40 bytes; mark others `_UNDECIDED`, and return their number.
 
-    Nothing else is in this loop, not even behind a branch: it was five times slower.
+    The loop has no other code, not even in a branch, which would make it five times slower.
     """
     mask = np.uint64(slots.shape[0] - 1)
     shift = _shift(slots)
-    first, second = places
+    first, second = positions
     n_undecided = np.int64(0)
     n_rows = out_codes.shape[0]
     for done in range(n_rows):
@@ -190,8 +190,8 @@ def _find_plain(offsets, data, rows, records, places, slots, out_codes):
         n_bytes = np.int64(offsets[row + np.uint64(1)]) - start
         code = np.int32(_UNDECIDED)
         if _WORD <= n_bytes <= _COMPARED:
-            one = _clamped(data, start, n_bytes, first)
-            slot = _mixed(one, _clamped(data, start, n_bytes, second)) >> shift
+            first_word = _clamped(data, start, n_bytes, first)
+            slot = _mixed(first_word, _clamped(data, start, n_bytes, second)) >> shift
             code = slots[slot]
             while code >= 0 and not _same_five(data, start, n_bytes, records, code):
                 slot = (slot + np.uint64(1)) & mask
@@ -203,10 +203,10 @@ def _find_plain(offsets, data, rows, records, places, slots, out_codes):
 
 
 @lean_njit()
-def _find_short(offsets, data, rows, records, places, slots, out_codes):
-    """Find those undecided that are shorter than a word; return how many are left.
+def _find_short(offsets, data, rows, records, positions, slots, out_codes):
+    """Find undecided strings that are shorter than a word; return the number that remains.
 
-    Those at the very end, behind which no whole word can be read, are left, too.
+    Strings at the end of the data, where no whole word can be read, remain as well.
     """
     mask = np.uint64(slots.shape[0] - 1)
     shift = _shift(slots)
@@ -237,7 +237,7 @@ def _find_short(offsets, data, rows, records, places, slots, out_codes):
 
 
 @lean_njit()
-def find(offsets, data, rows, table_data, records, places, slots, out_codes):
+def find(offsets, data, rows, table_data, records, positions, slots, out_codes):
     """Find the code of strings, or -1.
 
     Parameters
@@ -249,15 +249,15 @@ def find(offsets, data, rows, table_data, records, places, slots, out_codes):
         Which rows; empty for all.
     table_data : uint8[n_table_bytes]
         What `enter` was given as ``data``.
-    records, places, slots
+    records, positions, slots
         As `enter` was given, and left, them.
     out_codes : int32[n]
     """
-    if places[0] == WHOLE:
+    if positions[0] == WHOLE:
         out_codes[:] = _UNDECIDED
     elif (
-        _find_plain(offsets, data, rows, records, places, slots, out_codes) == 0
-        or _find_short(offsets, data, rows, records, places, slots, out_codes) == 0
+        _find_plain(offsets, data, rows, records, positions, slots, out_codes) == 0
+        or _find_short(offsets, data, rows, records, positions, slots, out_codes) == 0
     ):
         return
     mask = np.uint64(slots.shape[0] - 1)
@@ -268,7 +268,7 @@ def find(offsets, data, rows, table_data, records, places, slots, out_codes):
         row = np.int64(rows[done]) if rows.shape[0] > 0 else done
         start = np.int64(offsets[row])
         n_bytes = np.int64(offsets[row + 1]) - start
-        slot = _first_slot(data, start, n_bytes, places, shift)
+        slot = _first_slot(data, start, n_bytes, positions, shift)
         code = slots[slot]
         while code >= 0 and not _same_string(data, start, n_bytes, records, code, table_data):
             slot = (slot + np.uint64(1)) & mask
@@ -286,10 +286,10 @@ def warm_up():
     """Compile every kernel for the arguments the engine passes."""
     data, records = _read_only(np.uint8, 8), np.zeros(RECORD_WORDS, dtype=np.uint64)
     slots, codes = np.full(2, NO_MATCH, dtype=np.int32), np.zeros(1, dtype=np.int32)
-    places = (0, 0)
+    positions = (0, 0)
     for dtype in (np.int32, np.int64):
         offsets = _read_only(dtype, 2)
         words_at(offsets, data, 0, np.zeros(1, dtype=np.uint64))
         slots[:] = NO_MATCH
-        enter(offsets, data, places, 1, records, slots, codes, np.zeros(1, dtype=np.int64))
-        find(offsets, data, np.zeros(0, np.int32), data, records, places, slots, codes)
+        enter(offsets, data, positions, 1, records, slots, codes, np.zeros(1, dtype=np.int64))
+        find(offsets, data, np.zeros(0, np.int32), data, records, positions, slots, codes)

@@ -1,7 +1,6 @@
-"""Strings of a column compared with one string, and rows of strings picked out.
+"""Compares the strings of a column with one string, and finds rows by a bitmap.
 
-Strings are taken as they lie in an Arrow array: row ``i`` is
-``data[offsets[i]:offsets[i + 1]]``.
+Strings have the layout of an Arrow array: row ``i`` is ``data[offsets[i]:offsets[i + 1]]``.
 """
 
 import numpy as np
@@ -22,7 +21,7 @@ def _bytes_differ(data, start, wanted):
 
 @lean_njit()
 def _equal_words(offsets, data, wanted, n_bytes_out, out_bits):
-    """Compare strings, eight at a time, by one masked word each, which must lie in ``data``."""
+    """Compare strings, eight at a time, by one masked word each, which must be within ``data``."""
     n_bytes = np.int64(wanted.shape[0])
     mask = np.uint64(0xFFFFFFFFFFFFFFFF)
     if n_bytes < _WORD:
@@ -43,7 +42,7 @@ def _equal_words(offsets, data, wanted, n_bytes_out, out_bits):
 
 @lean_njit()
 def equal_to(offsets, data, wanted, out_bits):
-    """Say of each string whether it is ``wanted``.
+    """Write for each string whether it equals ``wanted``.
 
     Parameters
     ----------
@@ -51,7 +50,7 @@ def equal_to(offsets, data, wanted, out_bits):
     data : uint8[n_bytes]
     wanted : uint8[any length]
     out_bits : uint8[(n_rows + 7) // 8]
-        A bitmap; the bits behind the last row are 0.
+        A bitmap; the bits after the last row are 0.
     """
     n_rows = offsets.shape[0] - 1
     n_fast = n_rows // 8 if wanted.shape[0] <= _WORD else 0
@@ -69,14 +68,14 @@ def equal_to(offsets, data, wanted, out_bits):
 
 @lean_njit()
 def true_rows(bits, first_bit, n_rows, out_rows):
-    """Write the numbers of the rows whose bit is set; return how many.
+    """Write the numbers of the rows whose bit is set; return their number.
 
     Parameters
     ----------
     bits : uint8[n_bytes]
         A bitmap.
     first_bit : int64
-        Where the bit of row 0 is.
+        Position of the bit of row 0.
     n_rows : int64
     out_rows : int32[n_rows]
     """

@@ -1,9 +1,8 @@
-"""Writing the columns of a batch into one send buffer, a block for each partition.
+"""Writes the columns of a batch into one send buffer, a block for each partition.
 
-The layout of a block is described in ``hpcstream/exchange/wire/format.py``. All
-kernels here go over all partitions of one column, so that the cost of a call
-does not grow with the number of ranks. ``order`` is empty when the rows of the
-batch stay as they lie.
+``hpcstream/exchange/wire/format.py`` describes the layout of a block. All kernels here
+process all partitions of one column, so that the overhead of a call does not grow with the
+number of ranks. ``order`` is empty if rows keep the order of the batch.
 """
 
 import numpy as np
@@ -30,7 +29,7 @@ def plan_blocks(
     out_counts,
     out_displacements,
 ):
-    """Lay out the blocks of all partitions; return their length in all.
+    """Lay out the blocks of all partitions; return their total length.
 
     Parameters
     ----------
@@ -38,15 +37,15 @@ def plan_blocks(
         Partition ``p`` has ``offsets[p + 1] - offsets[p]`` rows; without rows
         it has no block.
     row_bits, extra_rows : int64[n_columns]
-        Size of a row in a column's first buffer after validity, and for how many
-        more rows than the partition has.
+        Size of a row in a column's first buffer after validity, and the number of rows that
+        this buffer has in addition to those of the partition.
     has_validity : uint8[n_columns]
     data_bytes : int64[n_columns * n_partitions]
         Length of a column's last buffer.
     out_starts : int64[n_columns * 3 * n_partitions]
-        For each column the places of its validity, its first buffer and its data.
+        For each column the offsets of its validity, its first buffer and its data.
     out_counts, out_displacements : int64[n_partitions]
-        Length and place of each block.
+        Length and offset of each block.
 
     Returns
     -------
@@ -77,14 +76,14 @@ def plan_blocks(
 
 @lean_njit()
 def write_directories(offsets, has_validity, data_bytes, displacements, out_words):
-    """Write what the receiver cannot know from the schema: rows, validity, data lengths.
+    """Write the directory of each block: rows, validity, data lengths.
 
     Parameters
     ----------
     offsets, has_validity, data_bytes
         As for `plan_blocks`.
     displacements : int64[n_partitions]
-        Place of each block in bytes.
+        Offset of each block in bytes.
     out_words : int64[...]
         The send buffer.
     """
@@ -110,13 +109,13 @@ def gather_values(values, order, offsets, starts, out_values):
     order : int32[n_ordered] or int32[0]
     offsets : int64[n_partitions + 1]
     starts : int64[n_partitions]
-        Place of each partition's buffer in bytes.
+        Offset of each partition's buffer in bytes.
     out_values : dtype[...]
         The send buffer.
     """
     ordered = order.shape[0] > 0
     for partition in range(starts.shape[0]):
-        # Unsigned: numba then does not look for an index below zero, twice as fast.
+        # Unsigned: Numba then does not check for negative indices, which is twice as fast.
         first = np.uint64(offsets[partition])
         n_rows = np.uint64(offsets[partition + 1]) - first
         if n_rows == 0:
@@ -149,9 +148,9 @@ def gather_records(items, width, order, offsets, starts, out_items):
         first = np.uint64(offsets[partition])
         stop = np.uint64(offsets[partition + 1])
         target = np.uint64(starts[partition] // out_items.itemsize)
-        for place in range(first, stop):
-            source = n_items * (np.uint64(np.uint32(order[place])) if ordered else np.uint64(place))
-            if n_items == 2:  # decimal128: a loop for two words would take four times as long
+        for index in range(first, stop):
+            source = n_items * (np.uint64(np.uint32(order[index])) if ordered else np.uint64(index))
+            if n_items == 2:  # decimal128: a loop over two words would be four times as slow
                 out_items[target] = items[source]
                 out_items[target + _ONE] = items[source + _ONE]
             else:
@@ -162,7 +161,7 @@ def gather_records(items, width, order, offsets, starts, out_items):
 
 @lean_njit()
 def measure_binary(offsets, order, partition_offsets, out_bytes):
-    """Sum up the bytes of each partition's rows.
+    """Compute the total bytes of each partition's rows.
 
     Parameters
     ----------
@@ -177,8 +176,8 @@ def measure_binary(offsets, order, partition_offsets, out_bytes):
         stop = np.uint64(partition_offsets[partition + 1])
         total = np.int64(0)
         if ordered:
-            for place in range(first, stop):
-                row = np.uint64(np.uint32(order[place]))
+            for index in range(first, stop):
+                row = np.uint64(np.uint32(order[index]))
                 total += np.int64(offsets[row + _ONE]) - np.int64(offsets[row])
         else:
             total = np.int64(offsets[stop]) - np.int64(offsets[first])
@@ -234,15 +233,15 @@ def gather_binary_offsets(offsets, order, partition_offsets, starts, out_offsets
         out_offsets[target] = 0
         if ordered:
             length = np.int64(0)
-            for place in range(first, stop):
-                row = np.uint64(np.uint32(order[place]))
+            for index in range(first, stop):
+                row = np.uint64(np.uint32(order[index]))
                 length += np.int64(offsets[row + _ONE]) - np.int64(offsets[row])
                 target += _ONE
                 out_offsets[target] = length
         else:
             base = offsets[first]
-            for place in range(_ONE, stop - first + _ONE):
-                out_offsets[target + place] = offsets[first + place] - base
+            for index in range(_ONE, stop - first + _ONE):
+                out_offsets[target + index] = offsets[first + index] - base
 
 
 @lean_njit()
@@ -269,8 +268,8 @@ def gather_binary_data(offsets, data, order, partition_offsets, starts, sizes, o
         target = starts[partition]
         if ordered:
             limit = target + _aligned(sizes[partition])
-            for place in range(first, stop):
-                row = np.uint64(np.uint32(order[place]))
+            for index in range(first, stop):
+                row = np.uint64(np.uint32(order[index]))
                 source = np.int64(offsets[row])
                 n_bytes = np.int64(offsets[row + _ONE]) - source
                 _copy_bytes(data, source, n_bytes, out_bytes, target, limit)
