@@ -1,4 +1,4 @@
-"""The aggregates of an expression: methods whose results are what ``agg(...)`` takes."""
+"""The methods of expressions that return aggregates, for ``agg(...)``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Aggregating:
     __slots__ = ()
 
     def sum(self: AggregateInput) -> AggregateCall:
-        """Return the sum; int64 for integers, and overflow raises."""
+        """Return the sum; int64 for integers, whose overflow raises."""
         return call_of("sum", self)
 
     def mean(self: AggregateInput) -> AggregateCall:
@@ -38,11 +38,11 @@ class Aggregating:
         return call_of("std", self, ddof=ddof)
 
     def first(self: AggregateInput) -> AggregateCall:
-        """Return the value, not null, with the least event time; null if all are null."""
+        """Return the first value that is not null, in event time; null if all are null."""
         return call_of("first", self)
 
     def last(self: AggregateInput) -> AggregateCall:
-        """Return the value, not null, with the greatest event time; null if all are null."""
+        """Return the last value that is not null, in event time; null if all are null."""
         return call_of("last", self)
 
     def count(self: AggregateInput) -> AggregateCall:
@@ -50,20 +50,20 @@ class Aggregating:
         return call_of("count", self)
 
     def count_distinct(self: AggregateInput) -> AggregateCall:
-        """Return the number of different values that are not null; NaN is one of them."""
+        """Return the number of distinct values that are not null; NaN is one of them."""
         return call_of("count_distinct", self)
 
     def median(self: AggregateInput) -> AggregateCall:
-        """Return the median, exact, interpolated between the two middle values.
+        """Return the exact median, interpolated between the two middle values.
 
-        Nulls are left out; NaN is greater than any number.
+        Nulls are ignored; NaN is greater than any number.
         """
         return call_of("median", self)
 
     def quantile(self: AggregateInput, q: float) -> AggregateCall:
-        """Return the ``q``-quantile, exact, interpolated linearly.
+        """Return the exact ``q``-quantile, interpolated linearly.
 
-        Nulls are left out; NaN is greater than any number.
+        Nulls are ignored; NaN is greater than any number.
 
         Raises
         ------
@@ -73,11 +73,11 @@ class Aggregating:
         return call_of("quantile", self, q=float(q))
 
     def arg_min(self: AggregateInput, by: AggregateInput) -> AggregateCall:
-        """Return the value where ``by`` is least, of several rows the first; nulls as in `corr`."""
+        """Return the value in the first row where ``by`` is least; nulls as in `corr`."""
         return call_of("arg_min", self, by)
 
     def arg_max(self: AggregateInput, by: AggregateInput) -> AggregateCall:
-        """Return the value where ``by`` is greatest, as in `arg_min`; NaN is the greatest."""
+        """Return the value in the first row where ``by`` is greatest; NaN is the greatest."""
         return call_of("arg_max", self, by)
 
     def covar(self: AggregateInput, other: AggregateInput, ddof: int = 1) -> AggregateCall:
@@ -85,5 +85,5 @@ class Aggregating:
         return call_of("covar", self, other, ddof=ddof)
 
     def corr(self: AggregateInput, other: AggregateInput) -> AggregateCall:
-        """Return Pearson's correlation, of the rows that have a null in neither."""
+        """Return Pearson's correlation, of the rows without a null in either column."""
         return call_of("corr", self, other)

@@ -1,9 +1,8 @@
-"""From a tree to a program for one schema.
+"""Binds an expression tree to a schema.
 
-Binding happens once for a schema: columns become positions, types are checked
-and made to agree, functions are looked up, constants are folded. What remains
-is a `Bound`: nested closures that call Arrow kernels and nothing else, because
-they run for every batch.
+Binding is done once per schema: it resolves columns to positions, checks and aligns types,
+looks up functions and folds constants. The result is a `Bound`: nested closures that only
+call Arrow kernels, since they run for every batch.
 """
 
 from __future__ import annotations
@@ -37,15 +36,15 @@ class Bound:
     data_type : pa.DataType
         Type of the values.
     run : RecordBatch -> Array or Scalar
-        Computes them; a scalar only if ``scalar`` is set.
+        Computes them; returns a scalar only if ``scalar`` is set.
     arrow : pc.Expression or None
-        The same for Arrow's scanners; None where Arrow has no equivalent.
+        The expression for Arrow's scanners; None if there is no equivalent.
     scalar : pa.Scalar or None
-        The value, when it is the same for all rows.
+        The value if it is the same for all rows.
     label : pa.DataType or None
-        The extension type that the values had, before they were taken as they are stored.
+        The extension type of the values before they were converted to their storage.
     is_total : bool
-        Whether there is a value for any row, whatever is in it: ``run`` never raises.
+        Whether ``run`` never raises, for any row.
     """
 
     data_type: pa.DataType
@@ -57,16 +56,16 @@ class Bound:
 
     @property
     def sample(self) -> Value:
-        """Something of this type to try a function on: the constant, or no rows."""
+        """A value of this type to infer a result type from: the constant, or an empty array."""
         return pa.nulls(0, self.data_type) if self.scalar is None else self.scalar
 
 
 Rule = Callable[[Sequence[Bound], dict[str, Any]], Bound]
-"""Binds one function: checks and converts its arguments, then calls Arrow."""
+"""Binds one function: checks and converts its arguments, and calls Arrow."""
 
 
 class TypeMismatch(Exception):
-    """The arguments' types do not go together; the text is advice, or empty."""
+    """The types of the arguments do not match; the text is advice, or empty."""
 
 
 def bind(node: Node, schema: pa.Schema, rules: dict[str, Rule]) -> Bound:
@@ -75,7 +74,7 @@ def bind(node: Node, schema: pa.Schema, rules: dict[str, Rule]) -> Bound:
     Raises
     ------
     PlanError
-        A column does not exist, or types do not go together.
+        A column does not exist, or types do not match.
     """
     if isinstance(node, Column):
         return _bind_column(node.name, schema)
@@ -86,7 +85,7 @@ def bind(node: Node, schema: pa.Schema, rules: dict[str, Rule]) -> Bound:
         return rules[node.function]([decoded(a) for a in arguments], dict(node.options))
     except TypeMismatch as error:
         raise PlanError(_mismatch(node, arguments, str(error))) from None
-    except (pa.ArrowException, ArithmeticError) as error:  # constants are computed here
+    except (pa.ArrowException, ArithmeticError) as error:  # from folding constants
         raise PlanError(_mismatch(node, arguments, str(error))) from None
 
 
@@ -96,10 +95,10 @@ def constant(scalar: pa.Scalar) -> Bound:
 
 
 def call(function_name: str, arguments: Sequence[Bound], options: Any = None) -> Bound:
-    """Return the call of an Arrow function; folded when all arguments are constant.
+    """Return the call of an Arrow function, folded if all arguments are constant.
 
-    The function runs here once, on no rows, which gives its result type and
-    raises Arrow's own errors for types it does not take.
+    The function runs once without rows, which determines the result type and raises Arrow's
+    errors for types that it does not accept.
     """
     function = pc.get_function(function_name)
     sample = function.call([argument.sample for argument in arguments], options)
@@ -124,7 +123,7 @@ def cast(bound: Bound, data_type: pa.DataType, *, safe: bool = True) -> Bound:
 
 
 def decoded(bound: Bound) -> Bound:
-    """Return the values of a dictionary, view or extension type in the plain type kernels take."""
+    """Return the values of a dictionary, view or extension type in a type that kernels accept."""
     data_type = bound.data_type
     if isinstance(data_type, pa.BaseExtensionType):
         return replace(decoded(cast(bound, data_type.storage_type)), label=data_type)
@@ -140,7 +139,7 @@ def decoded(bound: Bound) -> Bound:
 
 
 def unknown_column(name: str, schema: pa.Schema) -> PlanError:
-    """Return the error for a column that a schema does not have, naming the nearest."""
+    """Return the error for a missing column, with the most similar name."""
     names = [known for known in schema.names if known not in HIDDEN_COLUMNS]
     near = difflib.get_close_matches(name, names, n=1, cutoff=_NEAR)
     question = f"; did you mean {near[0]!r}?" if near else ";"

@@ -1,4 +1,4 @@
-"""Expressions: what `filter`, `select`, `with_columns` and aggregates compute.
+"""Expressions, the arguments of `filter`, `select`, `with_columns` and aggregates.
 
 ::
 
@@ -6,13 +6,12 @@
     (col("price") * col("qty")).alias("value")
     when(col("delay") > 60).then(lit("late")).otherwise("fine")
 
-An expression is a description. It is bound to a schema once (types are checked
-there, before any row is read) and then runs `pyarrow.compute` kernels on whole
-batches. Nulls behave as in SQL: null in, null out; a condition that is null
-does not hold. Integer overflow raises instead of wrapping around. What may raise is
-not computed for rows that do not ask for it: branches of ``when`` that are not taken,
-the replacement of what is not null, the right side of ``&`` and ``|`` where the left
-one decides.
+An expression is a description. It is bound to a schema once, which checks types before any
+row is read, and then runs `pyarrow.compute` kernels on whole batches. Nulls behave as in
+SQL: the result for a null is null, and a null condition counts as false. Integer overflow
+raises instead of wrapping. Operands that may raise are evaluated only for the rows that
+need them: the branches of ``when`` that apply, the replacement of nulls, the right side of
+``&`` and ``|`` if the left side does not determine the result.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ from hpcstream.stable_keys import Key, key_text
 __all__ = ["Expression", "When", "col", "count", "lit", "to_expression", "when"]
 
 TypeName: TypeAlias = "pa.DataType | str | type"
-"""A type as `Expression.cast` takes it: Arrow's, its name, or a Python class."""
+"""A type for `Expression.cast`: an Arrow type, its name, or a Python class."""
 
 _PYTHON_TYPES: dict[type, pa.DataType] = {
     int: pa.int64(),
@@ -70,14 +69,14 @@ _PYTHON_TYPES: dict[type, pa.DataType] = {
 
 
 _SCHEMAS_KEPT = 4
-"""Schemas an expression stays bound to: one object may stand in several places of a graph."""
+"""Schemas to which an expression remains bound, since several nodes may share it."""
 
 
 @answers_wrong_calls
 class Expression(Aggregating):
     """A column computed from the columns of a batch; immutable.
 
-    Made by `col`, `lit`, `when` and the operators and methods here.
+    Created by `col`, `lit`, `when` and the operators and methods here.
     """
 
     __slots__ = ("_alias", "_bound", "_node")
@@ -92,18 +91,18 @@ class Expression(Aggregating):
         def __getattr__(self, name: str) -> Any:
             raise AttributeError(missing_attribute("Expression", name, dir(type(self))))
 
-    # What the planner and the operators ask.
+    # For the planner and the operators.
 
     @property
     def name(self) -> str:
-        """Name of the output column: the alias, else that of the leftmost column."""
+        """Name of the output column: the alias, or the name of the leftmost column."""
         if self._alias is not None:
             return self._alias
         return next(iter(column_names(self._node)), "literal")
 
     @property
     def is_column(self) -> bool:
-        """Whether this is a column as it stands, possibly under another name."""
+        """Whether this is an unchanged column, possibly with another name."""
         return isinstance(self._node, Column)
 
     def columns(self) -> frozenset[str]:
@@ -116,7 +115,7 @@ class Expression(Aggregating):
         Raises
         ------
         PlanError
-            A column does not exist, or types do not go together.
+            A column does not exist, or types do not match.
         """
         return self._bind(schema).data_type
 
@@ -126,7 +125,7 @@ class Expression(Aggregating):
         Raises
         ------
         pa.ArrowInvalid
-            A value cannot be computed: an overflow, or text that is no number.
+            A value cannot be computed: an overflow, or text that is not a number.
         ZeroDivisionError
             ``//`` or ``%`` of integers by zero.
         """
@@ -141,38 +140,38 @@ class Expression(Aggregating):
         return value
 
     def to_arrow(self, schema: pa.Schema) -> pc.Expression | None:
-        """Return the same for Arrow's file scanners, or None where they have no equivalent.
+        """Return the expression for Arrow's file scanners, or None if there is no equivalent.
 
-        ``schema`` is that of the scanned data: literals take the types of the
-        columns there, so that the scan and `evaluate` agree on every row.
+        ``schema`` is that of the scanned data: literals get the types of its columns, so that
+        the scan and `evaluate` agree on every row.
         """
         return self._bind(schema).arrow
 
     def is_total(self, schema: pa.Schema) -> bool:
-        """Whether it has a value for any row, so that it may be computed for more rows."""
+        """Return whether it never raises, so that it may be evaluated for additional rows."""
         return self._bind(schema).is_total
 
     def conjuncts(self) -> list[Expression]:
-        """Return the conditions that ``&`` joins; this one alone if there is none."""
+        """Return the conditions that ``&`` combines, or only this expression."""
         return [Expression(node) for node in split_conjunction(self._node)]
 
     def substitute(self, mapping: Mapping[str, Expression]) -> Expression:
-        """Return the expression with columns replaced by expressions; its name stays."""
+        """Return the expression with columns replaced by expressions, with the same name."""
         nodes = {name: replacement._node for name, replacement in mapping.items()}
         return Expression(replace_columns(self._node, nodes), self.name)
 
     def key(self) -> Key:
-        """Return what is computed as plain data, under whatever name: the same in all versions."""
+        """Return its identity as plain data, without its name: the same in all versions."""
         return node_key(self._node)
 
     def equals(self, other: Expression) -> bool:
-        """Return whether two expressions are the same; ``==`` makes a new one."""
+        """Return whether two expressions are the same; ``==`` creates a comparison."""
         return self._alias == other._alias and key_text(self.key()) == key_text(other.key())
 
     # Building.
 
     def alias(self, name: str) -> Expression:
-        """Return the same values under another name."""
+        """Return the same values with another name."""
         return Expression(self._node, name)
 
     @property
@@ -198,16 +197,16 @@ class Expression(Aggregating):
         return self._call("is_nan")
 
     def is_in(self, values: Iterable[Any]) -> Expression:
-        """Return whether the value equals one of some; null for null, as in SQL.
+        """Return whether the value equals one of ``values``; null for null, as in SQL.
 
-        As for ``==``: -0.0 is in ``[0.0]``.
+        As for ``==``, -0.0 is in ``[0.0]``.
 
         Raises
         ------
         ValueError
-            ``values`` holds a null or NaN, which nothing equals: see `is_null`, `is_nan`.
+            ``values`` contains a null or NaN, which nothing equals: see `is_null`, `is_nan`.
         TypeError
-            ``values`` is one value, or a text.
+            ``values`` is a single value, or a text.
         """
         if isinstance(values, str | bytes) or not isinstance(values, Iterable):
             raise TypeError(
@@ -226,9 +225,9 @@ class Expression(Aggregating):
         return self._compare("greater_equal", low)._call("and", self <= high)
 
     def fill_null(self, value: Any) -> Expression:
-        """Return ``value``, a constant or an expression, where this is null.
+        """Return the value, or ``value``, a constant or an expression, where it is null.
 
-        An expression is not computed for rows where this is not null.
+        An expression is evaluated only for rows where it is needed.
         """
         return self._call("fill_null", value)
 
@@ -238,11 +237,11 @@ class Expression(Aggregating):
         Parameters
         ----------
         data_type : pa.DataType, str or type
-            As ``pa.int64()``, ``float``, or the name as which a type is printed:
+            Such as ``pa.int64()``, ``float``, or the printed name of a type:
             ``"timestamp[us, tz=UTC]"``, ``"decimal128(10, 2)"``, ``"list<item: double>"``.
         safe : bool
-            Raise where a value would change (an overflow, a fraction lost)
-            instead of rounding or wrapping it.
+            Raise if a value would change (an overflow, a fraction lost) instead of rounding
+            or wrapping it.
         """
         options = {} if safe else {"safe": False}
         return self._call("cast", data_type=_arrow_type(data_type), **options)
@@ -390,7 +389,7 @@ class Expression(Aggregating):
         return self._call(function, compared)
 
     def _bind(self, schema: pa.Schema) -> Bound:
-        # Read once and replaced whole: ranks may be threads that share an expression.
+        # Read once and replaced as a whole: threads may share an expression.
         known = self._bound
         for of_schema, bound in known:
             if of_schema.equals(schema):
@@ -402,7 +401,7 @@ class Expression(Aggregating):
 
 @answers_wrong_calls
 class When:
-    """``when(...).then(...)`` on its way to ``otherwise``."""
+    """An unfinished ``when(...).then(...)``, without ``otherwise``."""
 
     __slots__ = ("_arguments", "_condition")
 
@@ -417,20 +416,20 @@ class When:
         return "when(...).then(...), without .otherwise(value)"
 
     def then(self, value: Any) -> When:
-        """Say the value where the last condition is the first that holds."""
+        """Set the value for rows where the last condition is the first true one."""
         if self._condition is None:
             raise TypeError("then() must follow when()")
         return When((*self._arguments, self._condition, to_expression(value)), None)
 
     def when(self, condition: Any) -> When:
-        """Add a condition, asked where those before do not hold."""
+        """Add a condition for rows where no previous condition is true."""
         if self._condition is not None:
             raise TypeError("when() must be followed by then()")
         refuse_plain_truth("when", condition)
         return When(self._arguments, to_expression(condition))
 
     def otherwise(self, value: Any) -> Expression:
-        """Return the finished expression, with the value where no condition holds."""
+        """Return the finished expression, with the value for rows where no condition is true."""
         if self._condition is not None:
             raise TypeError("when() must be followed by then()")
         nodes = [argument._node for argument in (*self._arguments, to_expression(value))]
@@ -442,7 +441,7 @@ str_ = str  # `Expression.str` hides the type in the class body
 
 @answers_wrong_call
 def col(name: str) -> Expression:
-    """Return the column of a name."""
+    """Return the column with a name."""
     if not isinstance(name, str):
         raise TypeError(f"col() takes the name of a column; got {name!r}")
     return Expression(Column(name))
@@ -450,7 +449,7 @@ def col(name: str) -> Expression:
 
 @answers_wrong_call
 def lit(value: Any, data_type: TypeName | None = None) -> Expression:
-    """Return a constant; of Arrow's natural type for the value unless one is given."""
+    """Return a constant, by default of the type that Arrow infers."""
     if isinstance(value, Expression):
         return value
     if data_type is not None:
@@ -463,17 +462,17 @@ def lit(value: Any, data_type: TypeName | None = None) -> Expression:
 
 @answers_wrong_call
 def when(condition: Any) -> When:
-    """Begin a choice: ``when(c).then(a).when(d).then(b).otherwise(e)``.
+    """Begin a conditional: ``when(c).then(a).when(d).then(b).otherwise(e)``.
 
-    A condition that is null does not hold. ``a`` is computed only for rows where ``c``
-    holds, so that ``when(b != 0).then(a // b).otherwise(None)`` never divides by zero.
+    A null condition counts as false. ``a`` is evaluated only for rows where ``c`` is true, so
+    ``when(b != 0).then(a // b).otherwise(None)`` never divides by zero.
     """
     refuse_plain_truth("when", condition)
     return When((), to_expression(condition))
 
 
 def refuse_plain_truth(what: str, value: Any) -> None:
-    """Raise `TypeError` for a condition that is True or False, which no row has a say in."""
+    """Raise `TypeError` for a condition that is Python's True or False, the same for all rows."""
     if isinstance(value, bool):
         raise TypeError(
             f"{what}({value}): is the same for all rows; `is None`, `not` and pandas.isna() ask "
@@ -482,7 +481,7 @@ def refuse_plain_truth(what: str, value: Any) -> None:
 
 
 def to_expression(value: Any) -> Expression:
-    """Return an expression: itself, or a literal."""
+    """Return an expression unchanged, or another value as a literal."""
     if isinstance(value, Expression):
         return value
     if isinstance(value, When):

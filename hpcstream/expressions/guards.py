@@ -1,8 +1,9 @@
-"""Operands that are computed only for the rows that ask for them.
+"""Evaluates operands only for the rows that need them.
 
-``when(b != 0).then(a // b)`` must not divide where ``b`` is 0. What cannot fail is
-computed for all rows, which is fastest. What can is tried for all rows, too; once it has
-failed, it is computed for the rows that take it, in this batch and all later ones.
+``when(b != 0).then(a // b)`` must not divide where ``b`` is 0. Operands that cannot raise are
+evaluated for all rows, which is fastest. Other operands are tried for all rows, too; once
+one has raised, it is evaluated only for the rows that need it, in this batch and all later
+ones.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from hpcstream.columns.selection import take
 from hpcstream.expressions.binding import Bound, Program, Value, call, constant
 
 _FAILURES = (pa.ArrowException, ArithmeticError, ValueError)
-"""What a value that cannot be computed raises."""
+"""The errors of values that cannot be computed."""
 
 
 def choose(condition: Bound, value: Bound, otherwise: Bound) -> Bound:
-    """Return ``value`` where a condition without nulls holds, else ``otherwise``, of one type."""
+    """Return ``value`` where a condition is true, otherwise ``otherwise``, of the same type.
+
+    The condition has no nulls.
+    """
     if condition.scalar is not None:
         return value if condition.scalar.as_py() else otherwise
     whole = call("if_else", [condition, value, otherwise])
@@ -37,7 +41,7 @@ def choose(condition: Bound, value: Bound, otherwise: Bound) -> Bound:
 
 
 def fill(value: Bound, replacement: Bound) -> Bound:
-    """Return ``value``, and where it is null ``replacement``, of the same type."""
+    """Return ``value``, or ``replacement`` of the same type where it is null."""
     whole = call("coalesce", [value, replacement])
     if replacement.is_total or value.scalar is not None:
         return value if value.scalar is not None and value.scalar.is_valid else whole
@@ -46,16 +50,16 @@ def fill(value: Bound, replacement: Bound) -> Bound:
         values = value.run(batch)
         if values.null_count == 0:
             return values
-        known = Bound(value.data_type, lambda rows: take(values, rows.places), None)
+        known = Bound(value.data_type, lambda rows: take(values, rows.indices), None)
         return _chosen(values.is_valid(), known, replacement, batch)
 
     return _guarded(whole, of_rows)
 
 
 def logic(function: str, left: Bound, right: Bound) -> Bound:
-    """Return ``and_kleene`` or ``or_kleene``; the right side only where the left does not decide.
+    """Return ``and_kleene`` or ``or_kleene``, with short-circuit evaluation of the right side.
 
-    False decides for ``and``, true for ``or``; null never does.
+    False determines the result of ``and``, true that of ``or``; null determines neither.
     """
     decides = function == "or_kleene"
     if left.scalar is not None and left.scalar.as_py() is decides:
@@ -68,7 +72,7 @@ def logic(function: str, left: Bound, right: Bound) -> Bound:
     def of_rows(batch: pa.RecordBatch) -> Value:
         sides = left.run(batch)
         is_open = pc.not_equal(sides, decides).fill_null(True)
-        known = Bound(pa.bool_(), lambda rows: take(sides, rows.places), None)
+        known = Bound(pa.bool_(), lambda rows: take(sides, rows.indices), None)
         both = Bound(pa.bool_(), lambda rows: combine([known.run(rows), right.run(rows)]), None)
         return _chosen(is_open, both, known, batch)
 
@@ -76,27 +80,27 @@ def logic(function: str, left: Bound, right: Bound) -> Bound:
 
 
 class SomeRows:
-    """Some rows of a batch, as programs ask for them: a column is copied when it is read."""
+    """Some rows of a batch, with the interface of a batch; copies a column when it is read."""
 
-    __slots__ = ("_batch", "_columns", "num_rows", "places")
+    __slots__ = ("_batch", "_columns", "indices", "num_rows")
 
-    def __init__(self, batch: Any, places: np.ndarray) -> None:
+    def __init__(self, batch: Any, indices: np.ndarray) -> None:
         self._batch = batch
         self._columns: dict[int, pa.Array] = {}
-        self.places = pa.array(places)
-        self.num_rows = len(places)
+        self.indices = pa.array(indices)
+        self.num_rows = len(indices)
 
     def column(self, position: int) -> pa.Array:
         """Return the values of a column in these rows."""
         if position not in self._columns:
-            self._columns[position] = take(self._batch.column(position), self.places)
+            self._columns[position] = take(self._batch.column(position), self.indices)
         return self._columns[position]
 
 
 def _guarded(whole: Bound, of_rows: Program) -> Bound:
-    """Return what computes all at once until that fails for the first time.
+    """Return a program that evaluates all rows until that raises, and ``of_rows`` from then on.
 
-    Arrow's scanners would compute all for every row: they do not get it.
+    Arrow's scanners would evaluate it for every row, so it has no equivalent for them.
     """
     run: list[Callable[[Any], Value]] = [whole.run]
 
@@ -113,17 +117,17 @@ def _guarded(whole: Bound, of_rows: Program) -> Bound:
 
 
 def _chosen(mask: pa.BooleanArray, value: Bound, otherwise: Bound, batch: Any) -> pa.Array:
-    """Return each side for the rows that take it, in the order of the rows."""
+    """Evaluate each side for its rows, and return the values in row order."""
     flags = mask.to_numpy(zero_copy_only=False)
     sides = [(side, np.flatnonzero(f)) for side, f in ((value, flags), (otherwise, ~flags))]
-    parts = [_values(side, SomeRows(batch, places)) for side, places in sides if len(places)]
+    parts = [_values(side, SomeRows(batch, rows)) for side, rows in sides if len(rows)]
     if not parts:
         return pa.nulls(0, value.data_type)
     if len(parts) == 1:
         return parts[0]
-    places = np.empty(len(flags), dtype=np.int64)
-    places[np.concatenate([rows for _, rows in sides])] = np.arange(len(flags))
-    return pa.concat_arrays(parts).take(pa.array(places))
+    indices = np.empty(len(flags), dtype=np.int64)
+    indices[np.concatenate([rows for _, rows in sides])] = np.arange(len(flags))
+    return pa.concat_arrays(parts).take(pa.array(indices))
 
 
 def _values(side: Bound, rows: SomeRows) -> pa.Array:

@@ -17,7 +17,7 @@ _EPOCH_UNITS = ("s", "ms", "us", "ns")
 
 @answers_wrong_calls
 class StringFunctions(Generic[E]):
-    """Functions of a text column. Null in, null out; characters are Unicode code points."""
+    """Functions of a text column. Nulls remain null; characters are Unicode code points."""
 
     __slots__ = ("_apply",)
 
@@ -60,7 +60,7 @@ class StringFunctions(Generic[E]):
         return self._apply("str.replace", **_with_regex(regex, pattern=pattern, value=value))
 
     def slice(self, offset: int, length: int | None = None) -> E:
-        """Return ``length`` characters, or all, from ``offset``; if negative, from the end."""
+        """Return ``length`` characters, or all, from ``offset``; a negative one is from the end."""
         if length is None:
             return self._apply("str.slice", offset=offset)
         if length < 0:
@@ -80,18 +80,18 @@ class StringFunctions(Generic[E]):
         return self._strip("str.strip_end", characters)
 
     def to_datetime(self, format: str | None = None, *, unit: str = "us") -> E:
-        """Return timestamps: of ISO 8601 text, or read in a ``strptime`` format.
+        """Parse timestamps from ISO 8601 text, or in a ``strptime`` format.
 
-        Text that is no such time raises, also where the day does not exist, as
-        2023-02-29, or the second is 60. ISO text becomes an instant in UTC, whatever zone
-        or offset it gives (``Z``, ``+02:00``); without one it is taken for UTC, and digits
-        beyond the unit are cut off. ``cast("timestamp[us]")`` takes ISO text without a zone,
-        and gives times without one. With a format, ``%z`` makes instants in UTC.
+        Other text raises, as do dates that do not exist, such as 2023-02-29, and second 60.
+        ISO text becomes an instant in UTC: its zone or offset (``Z``, ``+02:00``) is applied,
+        and without one it is read as UTC; digits beyond the unit are truncated.
+        ``cast("timestamp[us]")`` parses ISO text without a zone to times without a zone. With
+        a format, ``%z`` yields instants in UTC.
 
         Parameters
         ----------
         format : str, optional
-            As ``"%d/%m/%Y %H:%M"``; none for ISO 8601 text, as ``2001-01-31T12:30:00Z``.
+            Such as ``"%d/%m/%Y %H:%M"``; None for ISO 8601 text, as ``2001-01-31T12:30:00Z``.
         unit : str
             ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``.
         """
@@ -108,10 +108,10 @@ class StringFunctions(Generic[E]):
 
 @answers_wrong_calls
 class TimeFunctions(Generic[E]):
-    """Functions of a timestamp or date column; by the clock of its time zone, if it has one.
+    """Functions of a timestamp or date column, in local time if it has a time zone.
 
-    Arrow reads the rules of a time zone from the system's database and knows no
-    daylight saving time after 2037, and no years beyond 32767 before or after Christ.
+    Arrow reads the rules of time zones from the system's database. It supports no daylight
+    saving time after 2037, and no years beyond 32767 BC or AD.
     """
 
     __slots__ = ("_apply",)
@@ -183,12 +183,11 @@ class TimeFunctions(Generic[E]):
         return self._apply("dt.date")
 
     def truncate(self, every: str) -> E:
-        """Return the start of the interval each time lies in.
+        """Return the start of the interval that contains each time.
 
-        In a time zone hours and less are those of the clock by which the time itself is
-        told: of an hour that a clock shows twice each has its own start. Days and more
-        start with the first instant of a local day, which is not midnight where the clock
-        leaps over it.
+        In a time zone intervals of hours and less follow the local time with its offset: an
+        hour that occurs twice has two starts. Days and more start at the first instant of a
+        local day, which is not midnight if the clock skips that.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The tree behind an expression: columns, literals and calls; printing and rewriting it."""
+"""The nodes of expression trees: columns, literals and calls; prints and rewrites trees."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPERATOR_SYMBOLS = {
     "and": "&",
     "or": "|",
 }
-"""Functions written between their two arguments."""
+"""Binary functions with infix notation."""
 
 PREFIX_SYMBOLS = {"negate": "-", "invert": "~"}
 
@@ -41,7 +41,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """One value for all rows, and how to print it."""
+    """One value for all rows, and its printed form."""
 
     scalar: pa.Scalar
     text: str
@@ -49,7 +49,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function of other nodes. ``options`` are constants the function needs."""
+    """A function of other nodes. ``options`` are its constant parameters."""
 
     function: str
     arguments: tuple[Node, ...]
@@ -68,12 +68,12 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def column_names(node: Node) -> Iterator[str]:
-    """Yield the names of the columns a node reads, from left to right."""
+    """Yield the names of the columns that a node reads, from left to right."""
     return (below.name for below in walk(node) if isinstance(below, Column))
 
 
 def replace_columns(node: Node, replacements: Mapping[str, Node]) -> Node:
-    """Return the node with columns replaced; those without replacement stay."""
+    """Return the node with columns replaced; columns without a replacement remain."""
     if isinstance(node, Column):
         return replacements.get(node.name, node)
     if isinstance(node, Literal):
@@ -83,14 +83,14 @@ def replace_columns(node: Node, replacements: Mapping[str, Node]) -> Node:
 
 
 def split_conjunction(node: Node) -> list[Node]:
-    """Return the conditions that ``&`` joins; the node itself if there is none."""
+    """Return the conditions that ``&`` combines, or only the node itself."""
     if isinstance(node, Call) and node.function == "and":
         return [part for argument in node.arguments for part in split_conjunction(argument)]
     return [node]
 
 
 def node_key(node: Node) -> Key:
-    """Return what the node computes as plain data, whatever `render` makes of it."""
+    """Return the identity of the node as plain data, independent of `render`."""
     if isinstance(node, Column):
         return ["column", node.name]
     if isinstance(node, Literal):
@@ -102,7 +102,7 @@ def node_key(node: Node) -> Key:
 
 
 def render(node: Node) -> str:
-    """Return Python source for the node, for people."""
+    """Return Python source code of the node for messages."""
     if isinstance(node, Column):
         return f"col({node.name!r})"
     if isinstance(node, Literal):
@@ -118,7 +118,7 @@ def render(node: Node) -> str:
 
 
 def function_label(function: str) -> str:
-    """Return what a user calls a function: ``'+'`` or ``'str.lower'``."""
+    """Return the user's name of a function: ``'+'`` or ``'str.lower'``."""
     symbol = OPERATOR_SYMBOLS.get(function) or PREFIX_SYMBOLS.get(function) or function
     return f"'{symbol}'"
 

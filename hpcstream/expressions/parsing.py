@@ -1,8 +1,8 @@
-"""Texts read as times, strictly: a day that the calendar does not have is no other day.
+"""Parses times from text strictly: dates that do not exist are errors.
 
-``strptime`` takes the 30th of February for the 2nd of March, and second 60 for the next
-minute. So days, days of the year and seconds are read from the texts once more, by a
-regular expression made of the format, wherever they may have been carried over.
+``strptime`` reads the 30th of February as the 2nd of March, and second 60 as the next minute.
+So days, days of the year and seconds are extracted from the text again, with a regular
+expression derived from the format, wherever they may have overflowed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _COMPOSED = {
     "c": "%a %b %e %H:%M:%S %Y",
 }
 _CARRIED = {"d": ("day", 3), "j": ("day_of_year", 366), "S": ("second", 1)}
-"""Directives whose value may be carried over: Arrow's field, and its greatest value then."""
+"""Directives whose value may overflow: Arrow's field, and its greatest value after an overflow."""
 
 _ISO_ZONE = r"^\d{4}-\d{2}-\d{2}[T ].*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
 _FRACTION_DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
@@ -71,7 +71,7 @@ def to_datetime(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
 
 @dataclass(frozen=True)
 class IsoTexts:
-    """Reads ISO 8601 texts as instants; those without a zone are of UTC."""
+    """Parses ISO 8601 texts as instants; texts without a zone are in UTC."""
 
     unit: str
 
@@ -81,7 +81,7 @@ class IsoTexts:
         Raises
         ------
         pa.ArrowInvalid
-            One is no such text.
+            A text is not ISO 8601.
         """
         target = pa.timestamp(self.unit, "UTC")
         try:
@@ -89,11 +89,12 @@ class IsoTexts:
         except pa.ArrowInvalid:
             wrong = _first_wrong(texts, lambda some: self._completed(some).cast(target))
             raise pa.ArrowInvalid(
-                f"{wrong!r} is no ISO 8601 time, as in '2001-01-31T12:30:00Z' or '2001-01-31 12:30'"
+                f"{wrong!r} is not an ISO 8601 time, as '2001-01-31T12:30:00Z' or "
+                "'2001-01-31 12:30'"
             ) from None
 
     def _completed(self, texts: pa.Array) -> pa.Array:
-        """Return the texts with a zone each, and without digits beyond the unit."""
+        """Add missing zones, and remove digits beyond the unit."""
         digits = _FRACTION_DIGITS[self.unit]
         kept = rf"(\.\d{{{digits}}})\d+" if digits else r"()\.\d+"
         texts = pc.replace_substring_regex(texts, kept, r"\1")
@@ -109,7 +110,7 @@ class IsoTexts:
 
 @dataclass(frozen=True)
 class FormattedTexts:
-    """Reads texts in a format of ``strptime``."""
+    """Parses texts in a format of ``strptime``."""
 
     form: str
     unit: str
@@ -120,9 +121,9 @@ class FormattedTexts:
         Raises
         ------
         pa.ArrowInvalid
-            One is not in this format, or names a time that does not exist.
+            A text is not in this format, or is a time that does not exist.
         TypeMismatch
-            Of the format, when it is first used.
+            The format is not supported; raised at the first use.
         """
         pattern = self._pattern
         times = pc.strptime(texts, self.form, self.unit, error_is_null=False)
@@ -144,11 +145,11 @@ class FormattedTexts:
         if "U" in self._names or "W" in self._names:
             ignored += [] if set(self._names) & set("aAuw") else ["U or %W without a weekday"]
         if ignored:
-            raise TypeMismatch(f"%{ignored[0]} is read, but tells nothing to strptime")
+            raise TypeMismatch(f"strptime accepts %{ignored[0]}, but ignores its value")
         return _regex(self.form)
 
     def _without_zone(self, texts: pa.Array) -> pa.Array:
-        """Return what a clock shows in the zone of each text."""
+        """Return the local time of each text, without its offset."""
         before, after = (_regex(part)[1:-1] for part in self.form.split("%z", 1))
         plain = [re.sub(r"\?P<\w+>", "?:", part) for part in (before, after)]
         zone = _PATTERNS["z"]
@@ -161,16 +162,16 @@ class FormattedTexts:
         written = pc.extract_regex(texts, pattern).field(name)
         numbers = pc.utf8_trim_whitespace(written).cast(pa.int64())
         wrong = np.flatnonzero(pc.not_equal(numbers, found).fill_null(True))
-        for place in wrong.tolist():
-            text = texts[place].as_py()
-            if numbers[place].is_valid or not _python_reads(text, self.form):
+        for index in wrong.tolist():
+            text = texts[index].as_py()
+            if numbers[index].is_valid or not _python_reads(text, self.form):
                 raise pa.ArrowInvalid(
-                    f"{text!r} names no time that exists (to_datetime({self.form!r}))"
+                    f"{text!r} is a time that does not exist (to_datetime({self.form!r}))"
                 )
 
 
 def _directives(form: str) -> Iterator[tuple[str, str]]:
-    """Yield the letter of each directive, composed ones taken apart, or "" and other text."""
+    """Yield the letter of each directive, with composed ones expanded, or "" and other text."""
     for match in re.finditer(r"%[-_0^#]*[EO]?(.)|[^%]+", form, re.DOTALL):
         letter = match[1] or ""
         if letter in _COMPOSED:
@@ -180,7 +181,7 @@ def _directives(form: str) -> Iterator[tuple[str, str]]:
 
 
 def _regex(form: str) -> str:
-    """Return a pattern of the texts in a format, with a group for what may be carried over."""
+    """Return a pattern of the texts in a format, with a group for each field that may overflow."""
     parts, named = [], set()
     for name, text in _directives(form):
         if not name:
@@ -194,7 +195,7 @@ def _regex(form: str) -> str:
 
 
 def _python_reads(text: str, form: str) -> bool:
-    """Whether Python, which is strict, takes a text that the pattern does not know."""
+    """Whether Python's strict parser accepts a text that the pattern does not match."""
     try:
         dt.datetime.strptime(text, form)
     except ValueError:
@@ -203,7 +204,7 @@ def _python_reads(text: str, form: str) -> bool:
 
 
 def _first_wrong(texts: pa.Array, parse: Callable[[pa.Array], object]) -> Any:
-    """Return the first text that cannot be read; there is one."""
+    """Return the first text that cannot be parsed; there is at least one."""
     while len(texts) > 1:
         half = texts.slice(0, len(texts) // 2)
         try:

@@ -1,4 +1,4 @@
-"""What is refused of expressions because it could only be a mistake."""
+"""Raises errors for expressions that can only be mistakes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _EXPRESSION_IN_TEXT = re.compile(r"\bcol\((['\"]).*\1\)|<hpcstream\.")
 
 
 def refuse_comparison(left: Node, right: Node) -> None:
-    """Raise where one side is a constant that nothing equals: null or NaN.
+    """Raise if one side is a constant that nothing equals: null or NaN.
 
     Raises
     ------
     TypeError
         It is null: the comparison is always null.
     ValueError
-        It is NaN: ``!=`` always holds, anything else never.
+        It is NaN: ``!=`` is always true, other comparisons are always false.
     """
     for constant, other in ((right, left), (left, right)):
         if not isinstance(constant, Literal):
@@ -39,7 +39,7 @@ def refuse_comparison(left: Node, right: Node) -> None:
 
 
 def refuse_members(members: pa.Array) -> None:
-    """Raise `ValueError` for null or NaN in what ``is_in`` is given."""
+    """Raise `ValueError` for null or NaN in the values of ``is_in``."""
     if members.null_count:
         raise ValueError(
             "is_in: null is equal to nothing, as in SQL; leave None out and add "
@@ -56,7 +56,7 @@ def _is_nan(value: pa.Scalar) -> bool:
 
 
 def refuse_text_of_expression(text: str) -> None:
-    """Raise `TypeError` for a text that an expression was put into, as by ``%`` or ``str()``."""
+    """Raise `TypeError` for text into which an expression was formatted, by ``%`` or ``str()``."""
     if _EXPRESSION_IN_TEXT.search(text):
         raise TypeError(
             f"{text!r} is a text about an expression, the same for all rows; texts are joined by "

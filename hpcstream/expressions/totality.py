@@ -1,8 +1,8 @@
-"""Which functions of Arrow have a value for whatever is in a row.
+"""Determines which Arrow functions are total: they never raise, whatever the values.
 
-The others raise for some values: integers that overflow, text that is no number. They
-are not computed for rows for which nobody asked (`expression_guards`), nor for rows
-that an earlier filter would have taken away.
+Other functions raise for some values: integers that overflow, text that is not a number. They
+are not evaluated for rows that do not need them (`hpcstream.expressions.guards`), nor for
+rows that an earlier filter removes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _TOTAL = frozenset(
         "nanosecond",
         "floor_temporal",
         "local_timestamp",
-        "assume_timezone",  # with an answer for every time of a clock
+        "assume_timezone",  # with options for ambiguous and nonexistent times
         "subtract",
     )
 )
@@ -61,16 +61,16 @@ _TOTAL_OF_FLOATS = frozenset(("divide", "round", "floor", "ceil"))
 
 
 def is_total_call(function_name: str, types: list[pa.DataType]) -> bool:
-    """Whether a function has a value for all values of arguments of these types."""
+    """Return whether a function never raises for arguments of these types."""
     if function_name == "cast":
-        return False  # its caller knows better: `is_total_cast`
+        return False  # the caller uses `is_total_cast`
     if function_name in _TOTAL_OF_FLOATS:
         return all(map(pa.types.is_floating, types))
     return function_name in _TOTAL or function_name.startswith("utf8_")
 
 
 def is_total_cast(source: pa.DataType, target: pa.DataType, *, safe: bool) -> bool:
-    """Whether every value of one type can be cast to another."""
+    """Return whether every value of one type can be cast to another."""
     types = pa.types
     source = stored_type(source)
     if source.equals(target) or types.is_null(source):
@@ -89,7 +89,7 @@ def is_total_cast(source: pa.DataType, target: pa.DataType, *, safe: bool) -> bo
 
 
 def _holds(target: pa.DataType, source: pa.DataType, *, safe: bool) -> bool:
-    """Whether numbers of one type are numbers of another."""
+    """Return whether every number of one type is a number of another."""
     types = pa.types
     if types.is_floating(target):
         exact = types.is_floating(source) or source.bit_width < target.bit_width

@@ -1,9 +1,8 @@
-"""Making the types of two arguments agree.
+"""Aligns the types of two arguments.
 
-Comparisons: a literal takes the column's type, so that a column is not
-converted for it. Arithmetic: integers are int64 (uint64 when both are
-unsigned and one is uint64), any float makes it a float, a decimal with a float
-becomes float64.
+Comparisons: a literal is converted to the column's type rather than the column to the
+literal's. Arithmetic: integers are int64 (uint64 if both are unsigned and one is uint64),
+the result with a float is a float, a decimal with a float becomes float64.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _FAMILIES = {
 
 def family(data_type: pa.DataType) -> str:
     """Return the kind of a type: ``"integer"``, ``"timestamp"``, ... or ``"other"``."""
-    # Decimals are tested before binaries would be: Arrow counts them as fixed-size binary.
+    # Decimals are tested before binaries: for Arrow they are also fixed-size binary.
     for name, belongs in _FAMILIES.items():
         if belongs(data_type):
             return name
@@ -45,12 +44,12 @@ def family(data_type: pa.DataType) -> str:
 
 
 def align_for_comparison(left: Bound, right: Bound) -> tuple[Bound, Bound]:
-    """Return both sides in types that compare.
+    """Return both sides in comparable types.
 
     Raises
     ------
     TypeMismatch
-        They do not, as a string with a number.
+        The types are not comparable, such as a string and a number.
     """
     if left.scalar is not None and right.scalar is None:
         right, left = align_for_comparison(right, left)
@@ -70,7 +69,7 @@ def align_for_comparison(left: Bound, right: Bound) -> tuple[Bound, Bound]:
 
 
 def align_values(left: Bound, right: Bound) -> tuple[Bound, Bound]:
-    """Return two alternatives for one result column in types that go together."""
+    """Return two alternatives of one result column in the same type."""
     families = {family(left.data_type), family(right.data_type)}
     if families == {"integer", "float"}:
         return cast(left, pa.float64(), safe=False), cast(right, pa.float64(), safe=False)
@@ -78,12 +77,12 @@ def align_values(left: Bound, right: Bound) -> tuple[Bound, Bound]:
 
 
 def align_for_arithmetic(left: Bound, right: Bound) -> tuple[Bound, Bound]:
-    """Return both sides in the type the result is computed in.
+    """Return both sides in the type in which the result is computed.
 
     Raises
     ------
     TypeMismatch
-        One of them is neither a number nor a time.
+        One side is neither a number nor a time.
     """
     families = [family(side.data_type) for side in (left, right)]
     if "null" in families:
@@ -117,7 +116,7 @@ def _align_literal(left: Bound, right: Bound) -> tuple[Bound, Bound]:
         return left, right
     try:
         fitted = right.scalar.cast(left.data_type)
-        # A timestamp becomes a date without complaint, and loses the time of day.
+        # Arrow casts a timestamp to a date silently, which loses the time of day.
         if fitted.cast(right.data_type).equals(right.scalar):
             return left, constant(fitted)
     except pa.ArrowException:
@@ -139,7 +138,7 @@ def _align_numbers(left: Bound, right: Bound) -> tuple[Bound, Bound]:
 
 
 def _fit_number(scalar: pa.Scalar, data_type: pa.DataType) -> pa.Scalar | None:
-    """Return a literal in the type of a column, or None if it would change its value."""
+    """Return a literal in the type of a column, or None if its value would change."""
     try:
         return scalar.cast(data_type, safe=not pa.types.is_floating(data_type))
     except pa.ArrowException:
@@ -165,14 +164,14 @@ def _align_times(left: Bound, right: Bound) -> tuple[Bound, Bound]:
 
 
 def _moment_like(scalar: pa.Scalar, data_type: pa.DataType) -> pa.Scalar:
-    """Return a date, datetime or ISO text literal as a moment in a column's time zone."""
+    """Return a date, datetime or ISO text literal as an instant in a column's time zone."""
     zone = getattr(data_type, "tz", None)
     if family(scalar.type) == "string":
         try:
             moment: dt.datetime | dt.date = dt.datetime.fromisoformat(scalar.as_py())
         except ValueError:
             raise TypeMismatch(
-                f"{scalar.as_py()!r} is no ISO date or time, as in '2001-01-31 12:30:00'"
+                f"{scalar.as_py()!r} is not an ISO date or time, as '2001-01-31 12:30:00'"
             ) from None
         return _moment_like(pa.scalar(moment), data_type)
     if family(scalar.type) == "date":
@@ -183,7 +182,7 @@ def _moment_like(scalar: pa.Scalar, data_type: pa.DataType) -> pa.Scalar:
 
 
 def _in_zone(scalar: pa.Scalar, zone: str) -> pa.Scalar:
-    """Return a naive timestamp read as local time of a zone."""
+    """Return a naive timestamp as local time of a zone."""
     whole = scalar.cast(pa.timestamp("us"), safe=False).as_py()
     if zone.upper() == "UTC":
         aware = whole.replace(tzinfo=dt.UTC)
@@ -234,7 +233,7 @@ def _fit_duration(literal: Bound, unit: str) -> Bound:
 
 
 def _arithmetic_type(left: Bound, right: Bound) -> pa.DataType | None:
-    """Return the type to compute in; None for decimals, whose scales Arrow works out."""
+    """Return the type of the computation; None for decimals, whose scale Arrow determines."""
     types = [left.data_type, right.data_type]
     families = {family(t) for t in types}
     if "float" in families:

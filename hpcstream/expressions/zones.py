@@ -1,4 +1,4 @@
-"""Moments without a time zone that an expression compares with columns that have one."""
+"""Finds naive times in expressions that are compared with columns with a time zone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COMPARISONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_
 
 
 def moments_taken_as_local(expression: Expression, schema: pa.Schema) -> Iterator[str]:
-    """Yield a sentence for each constant that is read as local time of a column's zone."""
+    """Yield a warning for each constant that is read as local time of a column's zone."""
     for node in walk(expression._node):
         if not (isinstance(node, Call) and node.function in _COMPARISONS):
             continue

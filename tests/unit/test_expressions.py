@@ -369,7 +369,7 @@ def test_a_column_that_exists_twice_is_refused():
         (col("n") & col("flag"), "'&' of int64 and bool"),
         (~col("n"), "'~' of int64"),
         (-col("text"), "'-' of string"),
-        (col("time") > "soon", "'soon' is no ISO date or time"),
+        (col("time") > "soon", "'soon' is not an ISO date or time"),
         (col("time") == col("text"), "'==' of timestamp[us] and string"),
         (col("n") > lit(2**64 - 1), "not in the range"),
         (col("u") > -1, "not in the range"),

@@ -1,1 +1,1 @@
-"""Binds each function of an expression to Arrow's kernels, by the types of its arguments."""
+"""Binds functions of expressions to Arrow's kernels, by the types of their arguments."""

@@ -1,7 +1,7 @@
-"""Floor division and remainder, rounding down as in Python.
+"""Floor division and remainder, rounded down as in Python.
 
-Arrow rounds integer division towards zero, so these two run on NumPy. A zero
-divisor raises for integers and gives infinity or NaN for floats.
+Arrow rounds integer division towards zero, so these two functions use NumPy. A zero divisor
+raises for integers and yields infinity or NaN for floats.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def floor_divide(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
 
 
 def modulo(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
-    """Bind ``%``: what ``//`` leaves, with the sign of the divisor."""
+    """Bind ``%``: the remainder of ``//``, with the sign of the divisor."""
     return _bind_division(np.remainder, arguments)
 
 
@@ -86,12 +86,12 @@ def _divisor_values(divisor: pa.Array | pa.Scalar, is_null: np.ndarray | None) -
     if isinstance(divisor, pa.Scalar):
         return divisor.type.to_pandas_dtype()(divisor.as_py())
     values = _values(divisor)
-    # What lies under a null is undefined, and a zero there must not raise.
+    # Values of nulls are undefined, and a zero among them must not raise.
     return values if is_null is None else np.where(is_null, values.dtype.type(1), values)
 
 
 def _values(array: pa.Array) -> np.ndarray:
-    """Return the values of a fixed-width array without a copy, nulls being undefined."""
+    """Return the values of a fixed-width array without a copy; those of nulls are undefined."""
     dtype = np.dtype(array.type.to_pandas_dtype())
     data = array.buffers()[1]
     if data is None or len(array) == 0:

@@ -1,7 +1,7 @@
-"""A column of strings compared with one string, as a filter mostly does.
+"""Compares a column of strings with one string, as most filters do.
 
-Arrow compares two strings a row by a call of ``memcmp``; against one string of at
-most eight bytes a masked word a row tells, in a fifth of the time.
+Arrow calls ``memcmp`` for each row. For one string of at most eight bytes, comparing a masked
+word per row needs a fifth of the time.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from hpcstream.expressions.binding import Bound
 
 
 def is_one_string(scalar: pa.Scalar | None) -> TypeGuard[pa.Scalar]:
-    """Whether this is the value of a constant string, not null."""
+    """Return whether a scalar is a string that is not null."""
     return scalar is not None and scalar.is_valid and is_binary_type(scalar.type)
 
 
 def is_strings(bound: Bound) -> bool:
-    """Whether this is a column of strings of bytes."""
+    """Return whether an expression is a column of strings or binary values."""
     return bound.scalar is None and is_binary_type(bound.data_type)
 
 
 def equal_to_string(text: pa.Scalar, *, negated: bool) -> Callable[[pa.Array], pa.BooleanArray]:
-    """Return the comparison of an array with a string; null where the array is."""
+    """Return the comparison of an array with a string; null for nulls."""
     wanted = np.frombuffer(bytes(text.as_buffer()), dtype=np.uint8)
 
     def compare(array: pa.Array) -> pa.BooleanArray:

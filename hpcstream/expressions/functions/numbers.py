@@ -1,4 +1,4 @@
-"""The functions of expressions that are not about text or time: how each is bound."""
+"""Rules for the functions of expressions other than those of text and time."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _comparison(function: str) -> Rule:
 
 
 def _equality(function: str) -> Rule:
-    """Return the rule of ``==`` or ``!=``: with one string, by a kernel of our own."""
+    """Return the rule of ``==`` or ``!=``, which uses a kernel to compare with one string."""
 
     def rule(arguments: Arguments, options: Options) -> Bound:
         aligned = align_for_comparison(*arguments)
@@ -146,7 +146,7 @@ def _fill_null(arguments: Arguments, options: Options) -> Bound:
 
 
 def _labelled(result: Bound, values: Arguments) -> Bound:
-    """Return one of some values under the extension type that all had, if they had one."""
+    """Return a value in the extension type that all alternatives had, if there is one."""
     labels = {value.label for value in values if family(value.data_type) != "null"}
     label = labels.pop() if len(labels) == 1 else None
     return result if label is None else cast(result, label)
@@ -166,7 +166,7 @@ def _is_in(arguments: Arguments, options: Options) -> Bound:
     (value,) = arguments
     members = _members(value, options["values"])
     found = call("is_in", [value], pc.SetLookupOptions(members))
-    # As in SQL, null is neither in nor out: Arrow's own answer is false.
+    # As in SQL, the result for null is null; Arrow would return false.
     unknown = constant(pa.scalar(None, pa.bool_()))
     if value.scalar is not None:
         return found if value.scalar.is_valid else unknown
@@ -174,9 +174,9 @@ def _is_in(arguments: Arguments, options: Options) -> Bound:
 
 
 def _members(value: Bound, members: pa.Array) -> pa.Array:
-    """Return the values to look for in the column's type; those that cannot occur are left out."""
+    """Return the members in the column's type, without those that cannot occur in it."""
     if not members.type.equals(value.data_type):
-        column = Bound(value.data_type, value.run, None)  # also where it is constant
+        column = Bound(value.data_type, value.run, None)  # also if it is constant
         aligned = [align_for_comparison(column, constant(member)) for member in members]
         fitted = [member.scalar for left, member in aligned if left is column]
         members = pa.array(fitted, value.data_type)
@@ -184,7 +184,7 @@ def _members(value: Bound, members: pa.Array) -> pa.Array:
 
 
 def _by_value(members: pa.Array) -> pa.Array:
-    """Return floats to look for, which Arrow does by their bits: both zeros, as for ``==``."""
+    """Return float members with both zeros if there is one: Arrow compares their bits."""
     if not pc.any(pc.equal(members, 0.0)).as_py():
         return members
     return pa.concat_arrays([members, pa.array([0.0, -0.0], members.type)])
@@ -270,4 +270,4 @@ RULES: dict[str, Rule] = (
     | STRING_RULES
     | TIME_RULES
 )
-"""All functions by the name that a `Call` has."""
+"""The rules of all functions by their name in a `Call`."""

@@ -1,4 +1,4 @@
-"""The functions behind ``.str``: how each is bound to Arrow's string kernels."""
+"""Rules for the functions of ``.str``, which use Arrow's string kernels."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _slice(options: dict[str, Any]) -> pc.SliceOptions:
     if length is None:
         return pc.SliceOptions(start)
     stop = start + length
-    # Counted from the end, a stop of 0 would mean the beginning.
+    # As a negative offset from the end, a stop of 0 would mean the beginning.
     return pc.SliceOptions(start, None if start < 0 <= stop else stop)
 
 

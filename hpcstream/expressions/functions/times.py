@@ -1,6 +1,6 @@
-"""The functions behind ``.dt``: how each is bound to Arrow's temporal kernels.
+"""Rules for the functions of ``.dt``, which use Arrow's temporal kernels.
 
-Fields of a column with a time zone are those of the clock there.
+Fields of a column with a time zone are those of its local time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _UNITS_OF_THE_CLOCK = frozenset(
     ("nanosecond", "microsecond", "millisecond", "second", "minute", "hour")
 )
 _FIRST_INSTANT = {"ambiguous": "earliest", "nonexistent": "latest"}
-"""Of a midnight that a clock shows twice the first; of one that it leaps over, the leap."""
+"""The first of two midnights; the end of the gap if the clock skips midnight."""
 
 _INTERVAL = re.compile(r"\s*(\d*)\s*([a-z]+)\s*")
 _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
@@ -69,7 +69,7 @@ def _zone(moment: Bound) -> str | None:
 
 
 def _by_the_clock(moment: Bound) -> Bound:
-    """Return what a clock shows, without a zone: of a zone Arrow forgets odd seconds."""
+    """Return the local time without a zone; with a zone Arrow ignores the seconds of offsets."""
     return moment if _zone(moment) is None else call("local_timestamp", [moment])
 
 
@@ -104,7 +104,7 @@ def _truncate(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
     zone = _zone(moment)
     if zone is None:
         return call("floor_temporal", [moment], interval)
-    # Arrow's own has no answer in the hour that a clock shows twice, or not at all.
+    # Arrow raises in an hour that occurs twice, or not at all.
     clock = _by_the_clock(moment)
     begin = call("floor_temporal", [clock], interval)
     if unit in _UNITS_OF_THE_CLOCK:
@@ -118,10 +118,10 @@ def _strftime(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
 
 def _epoch(arguments: Sequence[Bound], options: dict[str, Any]) -> Bound:
     value = _as_timestamp(_moment(arguments))
-    value = cast(value, pa.timestamp(value.data_type.unit))  # of a zone: the same count, in UTC
+    value = cast(value, pa.timestamp(value.data_type.unit))  # with a zone: the same count, in UTC
     wanted = options["unit"]
     per_tick, per_wanted = _NANOSECONDS[value.data_type.unit], _NANOSECONDS[wanted]
-    if per_wanted > per_tick:  # to a coarser unit: rounded down, also before 1970
+    if per_wanted > per_tick:  # to a coarser unit: round down, also before 1970
         names = {"s": "second", "ms": "millisecond", "us": "microsecond"}
         seconds = pc.RoundTemporalOptions(1, names[wanted])
         value = call("floor_temporal", [value], seconds)
