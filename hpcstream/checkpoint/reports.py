@@ -86,18 +86,20 @@ def parts_of(number: int, reports: Sequence[Report]) -> list[OutputPart]:
 
 def _operators(plan: Plan, reports: Sequence[Report]) -> list[StoredOperator]:
     found = []
-    for one in plan.operators:
-        sizes = [report["state_bytes"].get(f"{one.task}/{one.place}") for report in reports]
+    for identity in plan.operators:
+        sizes = [
+            report["state_bytes"].get(f"{identity.task}/{identity.index}") for report in reports
+        ]
         if any(size is not None for size in sizes):
             n_bytes = sum(size or 0 for size in sizes)
             stored = StoredOperator(
-                one.task,
-                one.place,
-                one.id,
-                one.role,
-                one.signature,
-                one.label,
-                one.ranks,
+                identity.task,
+                identity.index,
+                identity.id,
+                identity.role,
+                identity.signature,
+                identity.label,
+                identity.ranks,
                 n_bytes,
             )
             found.append(stored)

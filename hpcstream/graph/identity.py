@@ -24,9 +24,8 @@ class OperatorIdentity:
 
     Attributes
     ----------
-    task : int
-    place : int
-        Index of the operator in the task's chain; named as in manifests.
+    task, index : int
+        Number of the task, and index of the operator in its chain.
     id : str
     role : str
         `LOCAL`, `FINAL` or `WHOLE`; operators of one id share a state.
@@ -38,7 +37,7 @@ class OperatorIdentity:
     """
 
     task: int
-    place: int
+    index: int
     id: str
     role: str
     signature: str
@@ -51,7 +50,7 @@ def operator_identities(graph: PhysicalGraph) -> list[OperatorIdentity]:
     counts: dict[tuple[str, str], int] = {}
     found = []
     for task in graph.tasks:
-        for place, operator in enumerate(task.operators):
+        for index, operator in enumerate(task.operators):
             text = f"{operator.kind} {key_text(operator.key)}"
             name = text if operator.name is None else f"{operator.name}: {operator.kind}"
             signature = text if operator.state is None else f"{text} {key_text(operator.state)}"
@@ -60,7 +59,7 @@ def operator_identities(graph: PhysicalGraph) -> list[OperatorIdentity]:
                 name = f"{name} #{number}"
             found.append(
                 OperatorIdentity(
-                    task.number, place, name, operator.role, signature, _label(operator), task.ranks
+                    task.number, index, name, operator.role, signature, _label(operator), task.ranks
                 )
             )
     return found

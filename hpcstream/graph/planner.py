@@ -103,7 +103,7 @@ class _Planner(PlanBuilder):
     def source(self, node: SourceNode) -> Port:
         task = self.new_task(self.ranks_of(node), node)
         task.has_order = self.hidden_needs.has_order(node)
-        task.source_ordinal = sum(one.source is not None for one in self.tasks) - 1
+        task.source_ordinal = sum(other.source is not None for other in self.tasks) - 1
         origin = Origin(in_order=True, sources=frozenset((task.source_ordinal,)))
         if task.has_order:
             refuse_too_many(origin)
@@ -137,16 +137,16 @@ class _Planner(PlanBuilder):
         return self.done(node, port.task, port.output, port.schema, None, origin=origin)
 
     def operator(self, node: OperatorNode) -> Port:
-        """Plan an operator by what its definition says of it."""
+        """Plan an operator from its definition."""
         spec = node.spec
         requirements = spec.inputs()
         ranks = self.ranks_of(node)
-        if all(isinstance(one, Gathered) for one in requirements):
+        if all(isinstance(requirement, Gathered) for requirement in requirements):
             ranks = ranks[:1]
-        ports = [self.ports[id(one)] for one in node.inputs]
+        ports = [self.ports[id(source)] for source in node.inputs]
         if len(ports) > 1:
             task = self.joined(ports, requirements, ranks)
-            stay = [isinstance(one, Anywhere) for one in requirements]
+            stay = [isinstance(requirement, Anywhere) for requirement in requirements]
             origins = [
                 p.origin if s else p.origin.mixed() for p, s in zip(ports, stay, strict=True)
             ]

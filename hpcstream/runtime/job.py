@@ -278,12 +278,12 @@ class JobRun:
         identities = operator_identities(physical)
         sinks = {}
         for task in physical.tasks:
-            for place, operator in enumerate(task.operators):
+            for index, operator in enumerate(task.operators):
                 if operator.sink_number is not None:
                     (sinks[operator.sink_number],) = (
-                        one.id
-                        for one in identities
-                        if (one.task, one.place) == (task.number, place)
+                        identity.id
+                        for identity in identities
+                        if (identity.task, identity.index) == (task.number, index)
                     )
         return Plan(
             self.name,

@@ -13,8 +13,8 @@ Ints = npt.NDArray[np.int64]
 Slots = npt.NDArray[np.uint32]
 Bools = npt.NDArray[np.bool_]
 Arrays = Mapping[str, npt.NDArray[Any]]
-Places = Slots | range
-"""Slots of entries; a range where they are known to lie side by side."""
+AnySlots = Slots | range
+"""Slots of entries; a range if they are known to be contiguous."""
 
 NO_NULLS: Bools = np.zeros(0, dtype=np.bool_)
 NO_NULLS.setflags(write=False)
@@ -71,7 +71,7 @@ class Word:
         return np.int64(np.array([self.identity], dtype=self.dtype).view(np.int64)[0])
 
 
-def as_range(slots: Slots) -> Places:
+def as_range(slots: Slots) -> AnySlots:
     """Return the slots of a region, which mostly ascend, as a range where they are one."""
     first = int(slots[0]) if len(slots) else 0
     if len(slots) and int(slots[-1]) - first + 1 == len(slots) and (np.diff(slots) == 1).all():
@@ -79,7 +79,7 @@ def as_range(slots: Slots) -> Places:
     return slots
 
 
-def values_at(array: npt.NDArray[Any], slots: Places) -> npt.NDArray[Any]:
+def values_at(array: npt.NDArray[Any], slots: AnySlots) -> npt.NDArray[Any]:
     """Return what ``array`` holds for some entries, read-only; a view of it if they are a range."""
     values = array[slots.start : slots.stop] if isinstance(slots, range) else array[slots]
     values.setflags(write=False)

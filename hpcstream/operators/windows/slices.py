@@ -32,7 +32,7 @@ from hpcstream.operators.windows.spec import (
     SLICE_COLUMN,
     WindowAggregateSpec,
 )
-from hpcstream.state.arrays import Allocator, Bools, Ints, Places, Slots
+from hpcstream.state.arrays import Allocator, AnySlots, Bools, Ints, Slots
 from hpcstream.state.slices.store import SliceStore
 from hpcstream.state.slices.table import OwnerOfSlices, SliceTable
 from hpcstream.state.table import StateTable
@@ -135,11 +135,11 @@ class WindowState:
         self.merge_words(slots, parts)
         return slots
 
-    def merge_words(self, places: Places, parts: list[npt.NDArray[Any]]) -> None:
+    def merge_words(self, slots: AnySlots, parts: list[npt.NDArray[Any]]) -> None:
         """Merge words, given in the order of the specification, into entries."""
         words = self.store.words
         for accumulator, at, end in self._words_of:
-            merge_at(accumulator, words[at:end], places, parts[at:end])
+            merge_at(accumulator, words[at:end], slots, parts[at:end])
 
     def entries(self, slots: Slots) -> dict[str, npt.NDArray[Any]]:
         """Return the words of entries by name, and their ``"rows"``."""

@@ -115,7 +115,7 @@ class Restored:
             self._shared[place] = file
         for identity in self._plan.operators:
             if rank in identity.ranks:
-                self._found[identity.task, identity.place] = self._read(identity)
+                self._found[identity.task, identity.index] = self._read(identity)
 
     def _opened(self, path: str, written: WrittenFile) -> CheckpointFile:
         return self._stack.enter_context(CheckpointFile(path, written))
@@ -133,7 +133,7 @@ class Restored:
 
     def _read(self, identity: OperatorIdentity) -> _Found:
         """Read what this rank's instance of an operator takes over."""
-        path = f"{identity.task}/{identity.place}"
+        path = f"{identity.task}/{identity.index}"
         unchanged = None if self.same_plan else self._unchanged(identity)
         if self.same_plan or unchanged is not None:
             stored = path if unchanged is None else unchanged.path
@@ -230,7 +230,7 @@ class Restored:
         ]
 
     def _restore_operator(self, operator: Operator, identity: OperatorIdentity) -> None:
-        found = self._found.pop((identity.task, identity.place), None)
+        found = self._found.pop((identity.task, identity.index), None)
         if found is not None and found.whole:
             operator.restore(found.whole)
         elif found is not None and found.parts:

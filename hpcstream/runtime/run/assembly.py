@@ -263,9 +263,9 @@ class _Builder:
         stored = None
         if self.start.restored is not None:
             (identity,) = (
-                one
-                for one in operator_identities(self.graph)
-                if one.task == plan.number and one.place == len(plan.operators) - 1
+                found
+                for found in operator_identities(self.graph)
+                if found.task == plan.number and found.index == len(plan.operators) - 1
             )
             stored = self.start.restored.sink(identity)
             if stored is None:

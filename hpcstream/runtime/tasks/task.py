@@ -75,7 +75,7 @@ class Outputs:
             edge.note_blocked(round_number)
 
     def finish(self, end_round: int) -> None:
-        """Say farewell on every edge."""
+        """End the stream of every edge."""
         for edge in self.edges:
             edge.finish(end_round)
 

@@ -28,9 +28,9 @@ from hpcstream.state.arrays import (
     NO_COUNTS,
     NO_NULLS,
     Allocator,
+    AnySlots,
     Bools,
     Ints,
-    Places,
     Slots,
     Word,
     as_range,
@@ -204,7 +204,7 @@ class SliceStore(OpenSlices):
             return self._layout.open(0, MERGED, 0, int(lows[0]), int(widths[0]))
         return self._layout.open(0, MERGED, expected)
 
-    def merge(self, region: int, source: int) -> list[tuple[Places, Places]]:
+    def merge(self, region: int, source: int) -> list[tuple[AnySlots, AnySlots]]:
         """Find or make, in ``region``, the entries of ``source``; rows are added.
 
         Returns
@@ -219,7 +219,9 @@ class SliceStore(OpenSlices):
             return [self._merge_entries(region, source, self._slots_of(source))]
         key_resolve.merge_dense(book, self.rows, source, region)
         from_, to = (int(book[region_at(r) + key_table.DENSE_BASE]) for r in (source, region))
-        done: list[tuple[Places, Places]] = [(range(from_, from_ + width), range(to, to + width))]
+        done: list[tuple[AnySlots, AnySlots]] = [
+            (range(from_, from_ + width), range(to, to + width))
+        ]
         n_others = int(book[region_at(source) + key_table.COUNT])
         if n_others:
             others = self._slots_of(source)[-n_others:]
@@ -229,7 +231,7 @@ class SliceStore(OpenSlices):
     def _slots_of(self, region: int) -> Slots:
         return self.slots_of(np.array([region], dtype=np.int64))[0]
 
-    def _merge_entries(self, region: int, source: int, entries: Slots) -> tuple[Places, Places]:
+    def _merge_entries(self, region: int, source: int, entries: Slots) -> tuple[AnySlots, AnySlots]:
         null_slot = int(self.arenas.book[region_at(source) + key_table.NULL_SLOT])
         slots = np.empty(entries.shape[0], dtype=np.uint32)
         done = 0
