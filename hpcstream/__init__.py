@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hpcstream.api.collected import Collected
     from hpcstream.api.job import Job
     from hpcstream.api.stream import KeyedStream, Stream, WindowedStream
-    from hpcstream.api.windows import cumulate, hopping, sliding, tumbling
+    from hpcstream.api.windows import cumulate, hopping, session, sliding, tumbling
     from hpcstream.connectors.base import Chunk, Sink, Source, Split, SplitReader
     from hpcstream.connectors.dead_letters import MessageRows
     from hpcstream.connectors.formats.csv.decoder import CsvDecoder
@@ -46,7 +46,7 @@ _HOMES = {
     "hpcstream.api.collected": ("Collected",),
     "hpcstream.api.job": ("Job",),
     "hpcstream.api.stream": ("KeyedStream", "Stream", "WindowedStream"),
-    "hpcstream.api.windows": ("cumulate", "hopping", "sliding", "tumbling"),
+    "hpcstream.api.windows": ("cumulate", "hopping", "session", "sliding", "tumbling"),
     "hpcstream.connectors.in_process": ("generators",),
     "hpcstream.connectors.base": ("Chunk", "Sink", "Source", "Split", "SplitReader"),
     "hpcstream.connectors.dead_letters": ("MessageRows",),
@@ -113,6 +113,7 @@ __all__ = [
     "generators",
     "hopping",
     "lit",
+    "session",
     "sliding",
     "split_dead_letters",
     "tumbling",

@@ -12,7 +12,7 @@ _NO_JOIN = (
     "joins of two streams do not exist yet; join_table() enriches rows from a table that fits in "
     "memory"
 )
-_NO_SESSIONS = "session windows do not exist yet; there are hs.tumbling() and hs.sliding()"
+_SESSIONS = "sessions are windows: .key_by(...).window(hs.session('30min'))"
 _NO_PROCESS = (
     "process functions with state do not exist yet; map_batches() runs functions without, "
     ".key_by(...).window(...).agg(...) keeps state"
@@ -110,7 +110,7 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         "run": "run the job, not a stream: job.run()",
         "execute": "run the job, not a stream: job.run()",
         "explain": "the plan is that of the job: job.explain()",
-        "session": _NO_SESSIONS,
+        "session": _SESSIONS,
     },
     "KeyedStream": {
         **_all(_NO_PROCESS, "process", "reduce", "fold", "map", "apply", "flat_map", "scan"),
@@ -123,7 +123,7 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_called(
             time_window="window()", windowed="window()", windowBy="window()", resample="window()"
         ),
-        "session": _NO_SESSIONS,
+        "session": _SESSIONS,
         "window_all": "window_all() is for a stream without a key; here it is window()",
     },
     "WindowedStream": {
@@ -197,7 +197,8 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_called(total_microseconds="total_seconds()", seconds="second()", minutes="minute()"),
     },
     "hpcstream": {
-        **_all(_NO_SESSIONS, "session", "sessions", "session_window", "SessionWindows"),
+        **_called(sessions="session()", session_window="session()", SessionWindows="session()"),
+        **_called(EventTimeSessionWindows="session()", CumulativeWindows="cumulate()"),
         **_all(_AGGREGATE, *_AGGREGATES, "count_distinct"),
         **_all(_AGGREGATE.format(name="mean"), "avg", "average"),
         **_all(_AGGREGATE.format(name="count_distinct"), "nunique", "n_unique", "countDistinct"),

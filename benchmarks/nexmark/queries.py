@@ -19,7 +19,6 @@ MISSING = {
         f"{_WINNING}, then a mean over the last 10 rows of a key (count windows)",
     ),
     "q9": ("Winning bids", _WINNING),
-    "q11": ("User sessions", "session windows"),
     "q19": ("Auction top 10 price", "the aggregate top_k, or a process function"),
     "q20": ("Expand bid with auction", _JOIN),
 }

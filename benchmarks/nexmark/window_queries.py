@@ -128,6 +128,25 @@ def q8(views: Views) -> Stream:
     return both.select("id", "name", "window_start")
 
 
+_SESSIONS = """(SELECT bidder, dateTime, sum(begins::INT) OVER keys AS session FROM (
+        SELECT *, coalesce(dateTime - lag(dateTime) OVER keys >= INTERVAL '10 seconds', true)
+        AS begins FROM bid WINDOW keys AS (PARTITION BY bidder ORDER BY dateTime))
+    WINDOW keys AS (PARTITION BY bidder ORDER BY dateTime))"""
+
+
+@NEXMARK.add(
+    "User sessions",
+    {"bid": ("bidder", "dateTime")},
+    "SELECT bidder, min(dateTime) AS starttime, max(dateTime) + INTERVAL '10 seconds' AS endtime, "
+    f"count(*) AS bid_count FROM {_SESSIONS} GROUP BY bidder, session",
+    differs="bids just 10 s apart are of two sessions",
+)
+def q11(views: Views) -> Stream:
+    sessions = views["bid"].key_by("bidder").window(hs.session("10s"))
+    counts = sessions.agg(bid_count=hs.count())
+    return counts.rename(window_start="starttime", window_end="endtime")
+
+
 @NEXMARK.add(
     "Processing time windows",
     {"bid": ("bidder", "dateTime")},

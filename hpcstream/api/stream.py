@@ -20,6 +20,7 @@ from hpcstream.api.row_transforms import RowTransforms
 from hpcstream.api.window_checks import (
     aggregate_named,
     check_key_type,
+    check_lateness,
     check_result_names,
     check_window,
     not_a_key,
@@ -335,7 +336,9 @@ class WindowedStream:
     def of(cls, stream: Stream, keys: tuple[str, ...], window: Window) -> WindowedStream:
         """Return the windows over a stream that has event time."""
         if not hasattr(window, "assigner"):
-            raise PlanError(f"window({window!r}): expected hs.tumbling(...) or hs.sliding(...)")
+            raise PlanError(
+                f"window({window!r}): expected hs.tumbling(...), hs.sliding(...) or another"
+            )
         time = time_of(stream._node)
         assigner = window.assigner(time.unit)  # raises if the sizes are not whole units
         check_window(keys, repr(window), assigner)
@@ -349,6 +352,7 @@ class WindowedStream:
         """
         unit = time_of(self._stream._node).unit
         ticks = unit.ticks(lateness, what="allowed_lateness")
+        check_lateness(repr(self._window), self._window.assigner(unit))
         if ticks < 0:
             raise PlanError(f"allowed_lateness({lateness!r}): must not be negative")
         return replace(self, _lateness=ticks)

@@ -44,6 +44,15 @@ def check_window(keys: tuple[str, ...], window: str, assigner: WindowAssigner) -
         )
 
 
+def check_lateness(window: str, assigner: WindowAssigner) -> None:
+    """Raise `PlanError` for windows that cannot fire again."""
+    if assigner.merges:
+        raise PlanError(
+            f"allowed_lateness() of {window}: a late row may join two sessions whose results are "
+            "out already; give the source a larger watermark_delay instead"
+        )
+
+
 def check_result_names(keys: tuple[str, ...], names: list[str]) -> None:
     """Raise `PlanError` if two columns of the result have one name."""
     taken = sorted(set(keys) & set(WINDOW_COLUMNS))

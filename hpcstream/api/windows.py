@@ -17,6 +17,7 @@ from hpcstream.operators.windows.assigners.fixed import (
     TumblingWindows,
 )
 from hpcstream.operators.windows.assigners.periods import CalendarWindows, Period
+from hpcstream.operators.windows.assigners.sessions import SessionWindows
 
 
 class Window(Protocol):
@@ -118,6 +119,17 @@ class _Calendar:
             self.name == "cumulate",
             self.only_changed,
         )
+
+
+@dataclass(frozen=True)
+class _Session:
+    gap: Duration
+
+    def __repr__(self) -> str:
+        return f"session({_sizes(self.gap, offset='0s')})"
+
+    def assigner(self, unit: TimeUnit) -> WindowAssigner:
+        return SessionWindows(unit.ticks(self.gap, what="session gap"))
 
 
 @answers_wrong_call
@@ -225,6 +237,29 @@ def cumulate(
             f"cumulate(size={size!r}, step={step!r}): size must be a whole number of steps"
         )
     return _Cumulative(size, step, offset, only_changed)
+
+
+@answers_wrong_call
+def session(gap: Duration) -> Window:
+    """Return windows that hold the rows of a key until none has come for ``gap`` of event time.
+
+    Two neighbouring rows of a key are in one session if they are less than ``gap`` apart.
+    ``window_start`` is the time of the first row, ``window_end`` that of the last plus ``gap``.
+    A row is late if a session of it alone would have ended; one behind the watermark that is
+    not late joins its session, or begins one, and never changes a result.
+
+    Parameters
+    ----------
+    gap : str or datetime.timedelta
+        As ``"30min"``.
+
+    Raises
+    ------
+    ValueError
+        Not a duration, or not positive.
+    """
+    _positive("session", gap=gap)
+    return _Session(gap)
 
 
 def _positive(name: str, **durations: Duration) -> None:

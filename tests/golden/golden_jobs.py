@@ -60,6 +60,16 @@ def calendar(job):
     windows.agg(total=col("x").sum()).collect()
 
 
+def sessions(job):
+    windows = generated(job).key_by("key").window(hs.session("50ms"))
+    windows.agg(rows=hs.count(), total=col("x").sum()).collect()
+
+
+def sessions_of_all_rows(job):
+    windows = generated(job).window_all(hs.session("50ms"))
+    windows.agg(rows=hs.count(), last=col("n").max()).collect()
+
+
 def kept_values(job):
     windows = generated(job).key_by("key").window(hs.tumbling("1s", offset="100ms"))
     windows.agg(median=col("x").median(), q=col("x").quantile(0.9)).named("medians").collect()
@@ -122,6 +132,8 @@ JOBS = [
     sliding,
     cumulating,
     calendar,
+    sessions,
+    sessions_of_all_rows,
     kept_values,
     all_rows,
     all_rows_kept,

@@ -155,4 +155,4 @@ def test_the_command_says_how_fast_events_are_made(capsys):
 
 def test_the_command_lists_what_is_missing(capsys):
     assert main(["--list"]) == 0
-    assert "q11" in capsys.readouterr().out
+    assert "q19" in capsys.readouterr().out

@@ -42,7 +42,7 @@ def mistakes(job: hs.Job, stream: hs.Stream) -> None:
     col("x").avg()  # type: ignore[attr-defined]
     col("x").str.upcase()  # type: ignore[attr-defined]
     col("x").dt.floor("1h")  # type: ignore[attr-defined]
-    hs.session("1s")  # type: ignore[attr-defined]
+    hs.sessions("1s")  # type: ignore[attr-defined]
     hs.tumbling(60)  # type: ignore[arg-type]
 
 

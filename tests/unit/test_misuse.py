@@ -211,7 +211,7 @@ def test_event_time_of_integers_is_printed_as_dates(capsys):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("session", "session windows do not exist yet; there are hs.tumbling"),
+        ("session_window", r"it is called session\(\)"),
         ("sum", r"methods of it, as in col\('amount'\)\.sum\(\)"),
         ("tumblin", r"did you mean 'tumbling'\?"),
     ],

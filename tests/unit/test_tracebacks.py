@@ -76,7 +76,7 @@ ON_PURPOSE = {
     "a truth value": lambda: bool(hs.col("x")),
     "a constant": lambda: hs.lit(object()),
     "an attribute": lambda: hs.Job("j").read_kafka,
-    "a name of the package": lambda: hs.session,
+    "a name of the package": lambda: hs.sessions,
     "an option": lambda: hs.Job("j").run(batch_row=3),
     "a value of an option": lambda: hs.Job("j").run(keep=0),
     "no sink": lambda: hs.Job("j").run(),

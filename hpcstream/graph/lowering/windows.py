@@ -12,14 +12,18 @@ from hpcstream.aggregates.kept_columns import WINDOW_COLUMN
 from hpcstream.aggregates.named import NamedAggregate
 from hpcstream.columns.event_time import HIDDEN_COLUMNS
 from hpcstream.errors import PlanError
-from hpcstream.exchange.partitioning import ForwardPartitioning, HashPartitioning
+from hpcstream.exchange.partitioning import (
+    ForwardPartitioning,
+    GatherPartitioning,
+    HashPartitioning,
+)
 from hpcstream.expressions.expression import Expression, col, to_expression
 from hpcstream.graph.logical import OperatorNode
 from hpcstream.graph.physical import FINAL, LOCAL, WHOLE, OperatorPlan, TaskPlan
 from hpcstream.graph.plan_builder import PlanBuilder, Port
 from hpcstream.memory.pool import process_pool
 from hpcstream.operators.base import Operator
-from hpcstream.operators.spec import MAIN, ByKey
+from hpcstream.operators.spec import MAIN, ByKey, Gathered, Requirement
 from hpcstream.operators.stateless import Project, ProjectSpec
 from hpcstream.operators.windows.definition import LATE, WindowSpec
 from hpcstream.operators.windows.spec import WindowAggregateSpec
@@ -38,9 +42,11 @@ class WindowPlan:
         """Add the tasks and edges; return the port of the results."""
         port = self._with_inputs(self._planner.input_port(self._node))
         spec = self._spec(port.schema)
-        if not self._asked.keys:
+        if not self._asked.keys and not self._asked.assigner.merges:
             return self._all_ranks(port, spec)
-        if self._planner.is_placed(port, ByKey(self._asked.keys), self._ranks):
+        if not self._asked.keys:
+            self._ranks = self._ranks[:1]
+        if self._planner.is_placed(port, self._requirement, self._ranks):
             return self._one_stage(port, spec)
         if spec.supports_partials and self._planner.local_aggregation:
             return self._local_and_final(port, spec)
@@ -106,14 +112,13 @@ class WindowPlan:
 
     def _exchange_rows(self, port: Port, spec: WindowAggregateSpec) -> Port:
         task = self._planner.new_task(self._ranks)
-        self._planner.hash_to(port, spec.keys, task)
-        arrived = Port(task, (-1, MAIN), port.schema, spec.keys)
+        self._send(port, task)
+        arrived = Port(task, (-1, MAIN), port.schema, spec.keys or None)
         return self._one_stage(arrived, spec)
 
     def _local_and_final(self, port: Port, spec: WindowAggregateSpec) -> Port:
-        self._planner.notes.append(
-            f"aggregate by {', '.join(spec.keys)} split into local and final"
-        )
+        by = f"by {', '.join(spec.keys)}" if spec.keys else "of all rows"
+        self._planner.notes.append(f"aggregate {by} split into local and final")
         producer, output = self._planner.append(
             port,
             self._operator(LOCAL, spec, lambda: _local(spec), reduces=True),
@@ -121,13 +126,24 @@ class WindowPlan:
         final = self._planner.new_task(self._ranks)
         rows = Port(producer, (output[0], "rows"), port.schema)
         partials = Port(producer, output, spec.partial_schema)
-        self._planner.hash_to(rows, spec.keys, final, 0)
-        self._planner.hash_to(partials, spec.keys, final, 1)
+        self._send(rows, final, 0)
+        self._send(partials, final, 1)
         task, output = self._planner.append(
             Port(final, (-1, MAIN), port.schema),
             self._operator(FINAL, spec, lambda: _whole(spec)),
         )
-        return self._result(task, output, spec, spec.keys)
+        return self._result(task, output, spec, spec.keys or None)
+
+    def _send(self, port: Port, task: TaskPlan, index: int = 0) -> None:
+        """Send rows to the rank that owns their key, or without a key to the only one."""
+        if self._asked.keys:
+            self._planner.hash_to(port, self._asked.keys, task, index)
+        else:
+            self._planner.connect(port, task, index, partitioning=GatherPartitioning())
+
+    @property
+    def _requirement(self) -> Requirement:
+        return ByKey(self._asked.keys) if self._asked.keys else Gathered()
 
     def _all_ranks(self, port: Port, spec: WindowAggregateSpec) -> Port:
         is_alone = self._planner.size == 1
@@ -189,9 +205,7 @@ class WindowPlan:
             role=role,
             state=spec.state_key(),
             state_text=spec.describe_state(),
-            retention=self._asked.retention(
-                spec.kept_inputs, is_local=role == LOCAL and bool(spec.keys)
-            ),
+            retention=self._asked.retention(spec.kept_inputs, is_local=role == LOCAL),
             reduces=reduces,
             environment=self._asked.assigner.environment(),
         )
@@ -213,12 +227,20 @@ def _input_name(expression: AggregateInput, number: str) -> str:
 
 
 def _whole(spec: WindowAggregateSpec) -> Operator:
+    if spec.assigner.merges:
+        from hpcstream.operators.windows.sessions import SessionAggregate
+
+        return SessionAggregate(spec, process_pool())
     from hpcstream.operators.windows.keyed import WindowAggregate
 
     return WindowAggregate(spec, process_pool())
 
 
 def _local(spec: WindowAggregateSpec) -> Operator:
+    if spec.assigner.merges:
+        from hpcstream.operators.windows.local_sessions import LocalSessionAggregate
+
+        return LocalSessionAggregate(spec, process_pool())
     from hpcstream.operators.windows.local import LocalWindowAggregate
 
     return LocalWindowAggregate(spec, process_pool())

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from hpcstream.aggregates.accumulator import word_array, words_of_array
 from hpcstream.aggregates.kept_columns import WINDOW_COLUMN, list_columns, values_of_lists
-from hpcstream.columns.arrays import fixed_values, words_to_array
+from hpcstream.columns.arrays import fixed_values
 from hpcstream.columns.ownership import Ownership, owners
 from hpcstream.operators.base import Emitted, Turn, with_pauses
 from hpcstream.operators.windows.kept_values import HolisticRows
@@ -184,14 +184,7 @@ class WindowAllFinal(WindowStage):
         due = np.isin(numbers, sorted(self._touched))
         for windows, slots, _ in self._state.entry_groups(numbers[due], regions[due]):
             starts, ends = slicing.bounds(windows)
-            columns = [
-                words_to_array(starts, None, spec.time_type),
-                words_to_array(ends, None, spec.time_type),
-                *self._state.results(slots),
-                pa.array(ends - 1),
-                *spec.order_columns([], len(slots)),
-            ]
-            yield pa.RecordBatch.from_arrays(columns, schema=spec.output_schema)
+            yield self._state.result_batch(starts, ends, slots, None)
         self._touched.clear()
         closed = regions[numbers < slicing.next_window(watermark - spec.allowed_lateness)]
         if len(closed):

@@ -89,6 +89,7 @@ class WindowSpec(OperatorSpec):
     def retention(self, kept: Sequence[str], *, is_local: bool = False) -> str:
         """Return what state is kept, and until when; ``kept``: columns whose values are."""
         what = " and ".join(["accumulators", *[f"all values of {name}" for name in kept]])
+        is_local = is_local and (bool(self.keys) or self.assigner.merges)
         until = "until the slice ends" if is_local else self.assigner.describe_retention()
         if self.allowed_lateness and not is_local:
             until += f" and {duration_text(self.allowed_lateness, self.unit.name)} longer"

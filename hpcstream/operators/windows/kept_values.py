@@ -265,9 +265,13 @@ class HolisticRows(StateTable):
 
     def forget(self, regions: Ints) -> None:
         """Drop the values of regions before they are closed."""
-        new_of_old = np.arange(self._store.slots_end, dtype=np.uint32)
         slots, _ = self._store.slots_of(regions)
-        new_of_old[slots] = 0
+        self.reassign(slots, np.zeros_like(slots))
+
+    def reassign(self, slots: Slots, targets: Slots) -> None:
+        """Give the values of entries to other entries, or drop them where the target is 0."""
+        new_of_old = np.arange(self._store.slots_end, dtype=np.uint32)
+        new_of_old[slots] = targets
         for buffer in self.buffers.values():
             buffer.move(new_of_old)
 

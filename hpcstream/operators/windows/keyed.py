@@ -18,13 +18,11 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from hpcstream.columns.arrays import words_to_array
-from hpcstream.errors import HpcstreamError
 from hpcstream.operators.base import Emitted, Turn
 from hpcstream.operators.windows.changed_keys import ChangedKeys, kept_entries
 from hpcstream.operators.windows.merge import Entries
 from hpcstream.operators.windows.spec import WindowAggregateSpec
-from hpcstream.operators.windows.stage import NOTHING, FiringStage
+from hpcstream.operators.windows.stage import NOTHING, FiringStage, late_partials
 from hpcstream.state.arrays import NO_NULLS, Allocator, Bools, Ints, Slots
 
 
@@ -77,17 +75,9 @@ class WindowAggregate(FiringStage):
             self._changed.note(batch, rows)
 
     def _refuse_late_partials(self) -> None:
-        """Raise if partial results are late; local stages guarantee that none are.
-
-        Late partial results cannot be emitted: the side output has unaggregated rows.
-        """
         store, progress = self._state.store, self._progress
         if store.n_late or store.least_time < progress.fired_time:
-            raise HpcstreamError(
-                f"{self.describe()}: partial results arrived after watermark "
-                f"{progress.watermark}; this is a bug of hpcstream, please report it; "
-                "local_aggregation=False in job.run() avoids it"
-            )
+            raise late_partials(self.describe(), progress.watermark)
 
     def _fire(self, watermark: int) -> Iterator[Emitted]:
         progress = self._progress
@@ -126,16 +116,6 @@ class WindowAggregate(FiringStage):
         return kept_entries(entries, keep)
 
     def _results(self, windows: Ints, slots: Slots, is_null: Bools | None) -> pa.RecordBatch:
-        """Return the result rows of entries; ``windows[i]`` is the window of entry ``i``."""
-        spec = self._spec
-        starts, ends = spec.slicing.bounds(windows)
-        keys = self._state.key_columns(slots, is_null)
-        columns = [
-            *keys,
-            words_to_array(starts, None, spec.time_type),
-            words_to_array(ends, None, spec.time_type),
-            *self._state.results(slots),
-            pa.array(ends - 1),
-            *spec.order_columns(keys, len(slots)),
-        ]
-        return pa.RecordBatch.from_arrays(columns, schema=spec.output_schema)
+        """Return result rows of entries, each of the window given with it."""
+        starts, ends = self._spec.slicing.bounds(windows)
+        return self._state.result_batch(starts, ends, slots, is_null)

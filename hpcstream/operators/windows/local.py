@@ -146,9 +146,14 @@ class LocalWindowAggregate(WindowStage):
         self._watermark = watermark
         ended = self._spec.slicing.first_unfinished_slice(watermark)
         self._first_open = max(self._first_open, ended)
-        if self._state.store.least_slice >= ended:
+        limit = self._ship_limit(ended)
+        if self._state.store.least_slice >= limit:
             return NOTHING
-        return self._ship_and_review(ended)
+        return self._ship_and_review(limit)
+
+    def _ship_limit(self, ended: int) -> int:
+        """Return the first slice that need not be shipped once those below ``ended`` have ended."""
+        return ended
 
     def release(self) -> Iterable[Emitted]:
         """Yield the partials of all slices."""

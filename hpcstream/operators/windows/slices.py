@@ -21,7 +21,7 @@ from hpcstream.aggregates.accumulator import (
     word_array,
     words_of_array,
 )
-from hpcstream.columns.arrays import fixed_values
+from hpcstream.columns.arrays import fixed_values, words_to_array
 from hpcstream.columns.event_time import TIME_COLUMN
 from hpcstream.columns.row_order import RowTimes
 from hpcstream.columns.selection import gather, take
@@ -166,6 +166,22 @@ class WindowState:
             else each.finish(entries)
             for each in spec.bound_aggregates
         ]
+
+    def result_batch(
+        self, starts: Ints, ends: Ints, slots: Slots, is_null: Bools | None
+    ) -> pa.RecordBatch:
+        """Return result rows of entries, each of the window given with it."""
+        spec = self.spec
+        keys = self.key_columns(slots, is_null)
+        columns = [
+            *keys,
+            words_to_array(starts, None, spec.time_type),
+            words_to_array(ends, None, spec.time_type),
+            *self.results(slots),
+            pa.array(ends - 1),
+            *spec.order_columns(keys, len(slots)),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=spec.output_schema)
 
     def partials(self, numbers: Ints, regions: Ints) -> Iterator[pa.RecordBatch]:
         """Yield the partial results of slices, in batches of bounded size."""

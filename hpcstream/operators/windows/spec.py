@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from hpcstream.aggregates.accumulator import Accumulator, arrow_type
 from hpcstream.aggregates.base import value_type
+from hpcstream.aggregates.families.extremes import Greatest, Least
 from hpcstream.aggregates.kept_columns import WINDOW_COLUMN, KeptColumns, list_fields
 from hpcstream.aggregates.named import BoundAggregate, NamedAggregate, shared_accumulators
 from hpcstream.columns.event_time import TIME_COLUMN, WORD_PREFIX
@@ -80,8 +81,11 @@ class WindowAggregateSpec:
 
     @cached_property
     def accumulators(self) -> tuple[Accumulator, ...]:
-        """The accumulators of the word aggregates, without duplicates."""
-        return tuple(shared_accumulators(self.word_aggregates, self.input_schema))
+        """The accumulators of the word aggregates, without duplicates, and of merging windows."""
+        found = shared_accumulators(self.word_aggregates, self.input_schema)
+        if self.assigner.merges:
+            found += [Least((TIME_COLUMN,), "int64"), Greatest((TIME_COLUMN,), "int64")]
+        return tuple(found)
 
     @cached_property
     def words(self) -> tuple[Word, ...]:

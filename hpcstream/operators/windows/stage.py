@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from hpcstream.errors import HpcstreamError
 from hpcstream.operators.base import Emitted, Operator, SideOutput, with_pauses
 from hpcstream.operators.windows.merge import WindowMerger
 from hpcstream.operators.windows.progress import WindowProgress, progress_fields
@@ -40,6 +41,17 @@ class WindowStage(Operator):
     def tables(self) -> Sequence[StateTable]:
         """Return the tables of the open slices, and of the stage's other state."""
         return self._tables
+
+
+def late_partials(operator: str, watermark: int) -> HpcstreamError:
+    """Return the error of partial results behind the watermark, which local stages never send.
+
+    They cannot be aggregated: late rows are emitted as they came.
+    """
+    return HpcstreamError(
+        f"{operator}: partial results arrived after watermark {watermark}; this is a bug of "
+        "hpcstream, please report it; local_aggregation=False in job.run() avoids it"
+    )
 
 
 class FiringStage(WindowStage):

@@ -56,6 +56,28 @@ def over_all_rows(out):
     return job
 
 
+def sessions(out):
+    job = hs.Job("sessions")
+    windows = generated(job).filter(col("x") > 3).key_by("key").window(hs.session("40ms"))
+    windows.agg(rows=hs.count(), total=col("x").sum(), last=col("n").last()).write_parquet(out)
+    return job
+
+
+def sessions_of_all_rows(out):
+    job = hs.Job("sessions of all rows")
+    windows = generated(job).filter(col("n") > 11).window_all(hs.session("4ms"))
+    windows.agg(rows=hs.count(), total=col("x").sum()).write_parquet(out)
+    return job
+
+
+def cumulating_medians(out):
+    job = hs.Job("cumulating medians")
+    window = hs.cumulate("1s", "200ms", only_changed=True)
+    windows = generated(job).filter(col("x") > 3).key_by("key").window(window)
+    windows.agg(rows=hs.count(), median=col("x").median()).write_parquet(out)
+    return job
+
+
 def chained(out):
     job = hs.Job("chained")
     first = generated(job).rebalance().key_by("n").window(hs.tumbling("100ms"))
@@ -71,7 +93,16 @@ def stateless(out):
     return job
 
 
-JOBS = [sliding, medians, over_all_rows, chained, stateless]
+JOBS = [
+    sliding,
+    medians,
+    over_all_rows,
+    sessions,
+    sessions_of_all_rows,
+    cumulating_medians,
+    chained,
+    stateless,
+]
 
 
 def visible(out: Path) -> pa.Table:

@@ -15,11 +15,15 @@ class WindowAssigner(ABC):
     ----------
     overlaps : bool
         Whether a row may be in several windows.
+    merges : bool
+        Whether the rows of a key decide where its windows begin and end, as those of sessions:
+        slices of neighbouring rows are then merged into one window.
     only_changed : bool
         Whether a window has no result of a key without rows since the window before.
     """
 
     overlaps: bool = False
+    merges: bool = False
     only_changed: bool = False
 
     @abstractmethod
