@@ -50,6 +50,7 @@ def outcomes(records: Sequence[Record]) -> list[Outcome]:
 _THROUGHPUT = (
     ("tumbling", 1.6, ("duckdb",)),
     ("sliding", 5.0, ("duckdb",)),
+    ("sessions", 10.0, ("duckdb",)),
     ("ysb", 2.0, ("duckdb", "polars")),
     ("skew", 1.3, ("duckdb",)),
     ("wide", 1.0, ("duckdb", "polars")),

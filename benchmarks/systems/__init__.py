@@ -53,15 +53,17 @@ class Entry:
     skips: tuple[str, ...] = ()
 
 
+_OTHERS = ("ysb-json", "sessions")
+
 SYSTEMS = {
     "hpcstream": Entry("engine", "hpcstream", endless=True),
     "one-pass": Entry("one_pass", "numba", endless=True),
     "duckdb": Entry("duckdb_peer", "duckdb", share=0.5),
     "polars": Entry("polars_peer", "polars", share=0.5),
-    "spark": Entry("spark_peer", "pyspark", share=0.2, max_rows=3_000_000, skips=("ysb-json",)),
-    "flink": Entry("flink_peer", "pyflink", share=0.2, max_rows=2_000_000, skips=("ysb-json",)),
-    "bytewax-batches": Entry("bytewax_batches_peer", "bytewax", share=0.5),
-    "bytewax": Entry("bytewax_peer", "bytewax", share=0.2, max_rows=50_000, skips=("ysb-json",)),
+    "spark": Entry("spark_peer", "pyspark", share=0.2, max_rows=3_000_000, skips=_OTHERS),
+    "flink": Entry("flink_peer", "pyflink", share=0.2, max_rows=2_000_000, skips=_OTHERS),
+    "bytewax-batches": Entry("bytewax_batches_peer", "bytewax", share=0.5, skips=("sessions",)),
+    "bytewax": Entry("bytewax_peer", "bytewax", share=0.2, max_rows=50_000, skips=_OTHERS),
 }
 
 

@@ -35,6 +35,8 @@ def sql(workload: Workload) -> str:
             f"(SELECT ts, campaign FROM {rows} JOIN campaigns USING (ad_id) "
             "WHERE event_type = 'view')"
         )
+    if workload.sessions:
+        return _sessions(workload, keys)
     if workload.size == slide:
         return (
             f"SELECT {keys}, ts // {slide} * {slide} AS window_start, count(*) AS n"
@@ -46,6 +48,19 @@ def sql(workload: Workload) -> str:
                 max(value) AS m FROM {source} GROUP BY ALL)
         SELECT {keys}, slice - shift AS window_start, sum(c)::BIGINT AS n{_combined(workload)}
         FROM slices, range(0, {workload.size}, {slide}) AS shifts(shift) GROUP BY ALL"""
+
+
+def _sessions(workload: Workload, keys: str) -> str:
+    """Return the query of sessions: where a gap ends, the next one begins."""
+    return f"""
+        WITH marked AS (
+            SELECT *, coalesce(ts - lag(ts) OVER by_time >= {workload.size}, true) AS begins
+            FROM input WINDOW by_time AS (PARTITION BY {keys} ORDER BY ts)),
+        numbered AS (
+            SELECT *, sum(begins::INT) OVER (PARTITION BY {keys} ORDER BY ts) AS session
+            FROM marked)
+        SELECT {keys}, min(ts) AS window_start, count(*) AS n{_columns(workload, "value")}
+        FROM numbered GROUP BY {keys}, session"""
 
 
 def _columns(workload: Workload, of: str) -> str:

@@ -118,6 +118,8 @@ def _aggregates(workload: Workload) -> dict[str, Any]:
 
 
 def _window(workload: Workload) -> Any:
+    if workload.sessions:
+        return hs.session(_duration(workload.size, workload))
     size, slide = (_duration(ticks, workload) for ticks in (workload.size, workload.slide))
     return hs.tumbling(size) if size == slide else hs.sliding(size, slide)
 

@@ -26,6 +26,8 @@ class OnePass:
     def __init__(self, trial: Trial) -> None:
         self._workload = workload = trial.query
         self._rows = rows = _Rows(trial)
+        if workload.sessions:
+            rows.sort()
         self._first = int(rows.times.min()) // workload.slide
         slices = workload.period // workload.slide
         assert int(rows.times.max()) // workload.slide - self._first < slices
@@ -38,15 +40,27 @@ class OnePass:
         """Accumulate and fold ``passes`` times; the answer is that of the whole stream."""
         start = time.perf_counter()
         for _ in range(passes):
-            self._accumulate()
-            self._fold(1)
+            self._answer(1)
         seconds = time.perf_counter() - start
-        return seconds, self._fold(passes)
+        return seconds, self._answer(passes)
 
     def expected(self, passes: int) -> Answer:
         """Return the right answer over the whole replayed stream."""
+        return self._answer(passes)
+
+    def _answer(self, passes: int) -> Answer:
+        if self._workload.sessions:
+            return self._add_sessions(passes)
         self._accumulate()
         return self._fold(passes)
+
+    def _add_sessions(self, passes: int) -> Answer:
+        rows, workload = self._rows, self._workload
+        replay = workload.size, passes, workload.period
+        found, mix, *sums = add_sessions(rows.times, rows.keys, rows.values, rows.hashes, replay)
+        by_name = dict(zip(("sum", "max"), sums, strict=True))
+        columns = [by_name[name] for name in workload.aggregates]
+        return Answer(found, passes * len(rows.times), int(mix), columns)
 
     def _accumulate(self) -> None:
         rows, slide = self._rows, self._workload.slide
@@ -95,6 +109,13 @@ class _Rows:
         self.events = pc.index_in(table["event_type"], events).to_numpy().astype(np.int8)
         self.kept = campaign, 0
 
+    def sort(self) -> None:
+        """Put the rows in the order of their times."""
+        order = np.argsort(self.times, kind="stable")
+        self.times, self.keys, self.values = (
+            column[order] for column in (self.times, self.keys, self.values)
+        )
+
 
 def make(trial: Trial) -> OnePass:
     """Return the loop, its rows in memory."""
@@ -139,6 +160,40 @@ def count_kept(times, keys, events, kept, counts, slide):
     for i in range(len(times)):
         if events[i] == event:
             counts[times[i] // slide, campaign[keys[i]]] += 1
+
+
+@njit(cache=True, nogil=True)
+def add_sessions(times, keys, values, hashes, replay):
+    """Add up the sessions of rows in the order of times; return the parts of the answer."""
+    gap, passes, period = replay
+    n_keys = len(hashes)
+    first = np.zeros(n_keys, dtype=np.int64)
+    last = np.zeros(n_keys, dtype=np.int64)
+    count = np.zeros(n_keys, dtype=np.int64)
+    total = np.zeros(n_keys, dtype=np.float64)
+    most = np.zeros(n_keys, dtype=np.float64)
+    rows, mix, all_sums, all_tops = 0, np.uint64(0), 0.0, 0.0
+    for i in range(len(times) + n_keys):
+        k = keys[i] if i < len(times) else i - len(times)
+        is_over = i >= len(times) or times[i] - last[k] >= gap
+        if count[k] > 0 and is_over:
+            rows += passes
+            for n in range(passes):
+                mix += mix_row(hashes[k], first[k] + n * period, count[k])
+            all_sums += passes * total[k]
+            all_tops += passes * most[k]
+        if i >= len(times):
+            continue
+        if count[k] == 0 or is_over:
+            first[k] = times[i]
+            count[k] = 0
+            total[k] = 0.0
+            most[k] = -np.inf
+        last[k] = times[i]
+        count[k] += 1
+        total[k] += values[i]
+        most[k] = max(most[k], values[i])
+    return rows, mix, all_sums, all_tops
 
 
 @njit(cache=True, nogil=True)

@@ -31,6 +31,8 @@ def lazy(rows: pl.LazyFrame, workload: Workload) -> pl.LazyFrame:
         ads = pl.from_arrow(campaigns())
         assert isinstance(ads, pl.DataFrame)
         rows = rows.filter(pl.col("event_type") == "view").join(ads.lazy(), on="ad_id")
+    if workload.sessions:
+        return _sessions(rows, workload)
     start = pl.col("ts") // workload.slide * workload.slide
     keys = [*workload.keys, "window_start"]
     rows = rows.with_columns(window_start=start)
@@ -39,6 +41,19 @@ def lazy(rows: pl.LazyFrame, workload: Workload) -> pl.LazyFrame:
         named = {name: getattr(of, name)() for name in workload.aggregates}
         return rows.group_by(keys).agg(n=pl.len().cast(pl.Int64), **named)
     return _sliding(rows, keys, workload)
+
+
+def _sessions(rows: pl.LazyFrame, workload: Workload) -> pl.LazyFrame:
+    keys, of = list(workload.keys), pl.col("value")
+    named = {name: getattr(of, name)() for name in workload.aggregates}
+    begins = (pl.col("ts") - pl.col("ts").shift() >= workload.size).fill_null(value=True)
+    return (
+        rows.sort(*keys, "ts")
+        .with_columns(session=begins.cum_sum().over(keys))
+        .group_by([*keys, "session"])
+        .agg(window_start=pl.col("ts").min(), n=pl.len().cast(pl.Int64), **named)
+        .drop("session")
+    )
 
 
 def _sliding(rows: pl.LazyFrame, keys: list[str], workload: Workload) -> pl.LazyFrame:

@@ -22,6 +22,8 @@ class Workload:
         Of the window; equal if it is tumbling.
     aggregates : tuple of str
         Of sum, max, mean.
+    sessions : bool
+        Whether windows are sessions, with a gap of ``size``.
     period : int
         By how much event time is shifted each time the file is replayed.
     watermark_delay : int
@@ -40,6 +42,7 @@ class Workload:
     per_second: int = 1_000_000
     rows: int = 10_000_000
     period: int = 10_000
+    sessions: bool = False
 
     @property
     def counts_views(self) -> bool:
@@ -56,7 +59,7 @@ class Workload:
         if self.dataset == "flights":
             return self
         seconds = -(-rows // self.per_second)
-        slides = -(-seconds * 1000 // self.slide)
+        slides = -(-seconds * 1000 // self.slide) + 2 * self.sessions  # no session over the end
         return replace(self, rows=rows, period=slides * self.slide)
 
 
@@ -84,6 +87,16 @@ WORKLOADS = {
             _SECOND,
             per_second=100_000,
             period=100 * _SECOND,
+        ),
+        Workload(
+            "sessions",
+            "uniform",
+            ("key",),
+            500,
+            500,
+            per_second=100_000,
+            period=101 * _SECOND,
+            sessions=True,
         ),
         Workload(
             "ysb",
