@@ -1,4 +1,4 @@
-"""Streams that meet in one, and one that parts in two."""
+"""Checks of `Stream.union`, and the split of a stream into rows and dead letters."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def check_same_rows(first: Node, other: Node, number: int) -> None:
 
 
 def split_dead_letters(stream: _S) -> tuple[_S, _S]:
-    """Part the rows of a source with ``bad="keep"`` from its dead letters.
+    """Separate the rows of a source with ``bad="keep"`` from its dead letters.
 
     Parameters
     ----------
     stream : Stream
-        Of a source whose rows were made by `MessageRows`, without event time: give that to
-        the rows after this, with ``rows.with_event_time(...)``.
+        From a source that decodes with `MessageRows`, without event time: add that to the
+        returned rows, with ``rows.with_event_time(...)``.
 
     Returns
     -------
     rows : Stream
-        What was decoded, in the columns of the decoder.
+        Decoded messages, in the columns of the decoder.
     dead_letters : Stream
-        What was not: ``dead_error``, ``dead_payload``, ``dead_split``, ``dead_position``.
+        The other messages: ``dead_error``, ``dead_payload``, ``dead_split``, ``dead_position``.
 
     Raises
     ------

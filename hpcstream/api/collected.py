@@ -29,28 +29,28 @@ class Collected:
 
     @property
     def table(self) -> pa.Table:
-        """All rows, in a reproducible order: on rank 0, or everywhere if asked for so.
+        """All rows, in a reproducible order: on rank 0, or on all ranks with ``everywhere=True``.
 
-        On the other ranks it is empty; ``result.is_root`` tells where the rows are. Under
-        ``hpcstream explain``, which runs nothing, it is empty, too.
+        Empty on the other ranks; ``result.is_root`` tells where the rows are. Empty under
+        ``hpcstream explain``, which runs nothing, too.
 
         Raises
         ------
         RuntimeError
-            The job has not run, or did not end.
+            The job has not run, or has not finished.
         """
-        because = self._why_absent()
+        because = self._why_no_rows()
         if because and not self._is_elsewhere():
             raise RuntimeError(f"collect(): {because}")
         return pa.Table.from_batches(self._sink.batches, schema=self._schema)
 
     def _is_elsewhere(self) -> bool:
-        """Whether the job has ended, and the rows are on rank 0, which this is not."""
+        """Whether the job is finished, and the rows are on rank 0, not here."""
         result = self._job.last_result
         return result is not None and not result.is_root and result.status == "finished"
 
-    def _why_absent(self) -> str:
-        """Return why there are no rows here, and what to do; nothing if there are."""
+    def _why_no_rows(self) -> str:
+        """Return why there are no rows here, and what to do; empty if there are rows."""
         result = self._job.last_result
         if self._sink.has_committed or (result is not None and result.status == EXPLAINED):
             return ""
@@ -70,7 +70,7 @@ class Collected:
             raise AttributeError(missing_attribute("Collected", name, dir(type(self))))
 
     def __repr__(self) -> str:
-        if because := self._why_absent():
+        if because := self._why_no_rows():
             return f"Collected ({schema_text(self._schema)}): {because}"
         first, n_rows = self._first_rows()
         lines = [f"Collected: {n_rows:,} row{'' if n_rows == 1 else 's'}"]
@@ -78,7 +78,7 @@ class Collected:
         return "\n".join([*lines, *self._more(n_rows)])
 
     def _repr_html_(self) -> str:
-        if because := self._why_absent():
+        if because := self._why_no_rows():
             return cells([("column", "type"), *_types(self._schema)], because)
         first, n_rows = self._first_rows()
         caption = " ".join([f"{n_rows:,} row{'' if n_rows == 1 else 's'}", *self._more(n_rows)])

@@ -1,4 +1,4 @@
-"""What a job and its streams share: the sinks, and what became of the run."""
+"""The state that a job and its streams share: the sinks, and the result of the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Dataflow:
-    """The graph of a job, by the sinks in which its streams end.
+    """The graph of a job, reached from the sinks of its streams.
 
     Attributes
     ----------
@@ -20,7 +20,7 @@ class Dataflow:
     has_begun : bool
         Whether a run has begun.
     last_result : JobResult or None
-        What the last run returned.
+        The result of the last run.
     """
 
     def __init__(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Functions of the user as nodes: `Stream.map_batches` and `Stream.flat_map`."""
+"""Nodes that call functions of the user: `Stream.map_batches` and `Stream.flat_map`."""
 
 from __future__ import annotations
 

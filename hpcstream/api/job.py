@@ -49,9 +49,9 @@ _RUN_DOCUMENTED = "Job.run and hpcstream.config.JobConfig"
 
 @answers_wrong_calls
 class Job(Dataflow, FileReading):
-    """A dataflow: sources, what is done to their rows, and sinks.
+    """A dataflow: sources, operators and sinks.
 
-    Every rank builds the same job; `run` runs it on all of them together.
+    Every rank builds the same job; `run` runs it on all ranks together.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Job(Dataflow, FileReading):
     has_begun : bool
         Whether a run has begun.
     last_result : JobResult or None
-        What `run` returned last.
+        The result of the last `run`.
 
     Examples
     --------
@@ -104,16 +104,16 @@ class Job(Dataflow, FileReading):
         per_rank: bool = False,
         schema: pa.Schema | None = None,
     ) -> Stream:
-        """Read batches that are in memory, or made by a function.
+        """Read batches from memory, or from a function.
 
-        They describe the whole stream on every rank and are dealt to the ranks
-        by number; with ``per_rank`` each rank gives its own.
+        Every rank passes the batches of the whole stream, which are assigned to ranks by
+        their number; with ``per_rank`` each rank passes only its own.
 
         Parameters
         ----------
         batches : table, data frame, list of batches, or a callable that returns an iterator
         schema : pyarrow.Schema, optional
-            Of the batches, where there may be none; else that of the first.
+            Needed if there may be no batch; default: the schema of the first batch.
         """
         with exits_are_errors():
             source = BatchesSource(
@@ -142,7 +142,7 @@ class Job(Dataflow, FileReading):
         start: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> Stream:
-        """Make rows from their numbers.
+        """Generate rows from their numbers.
 
         Parameters
         ----------
@@ -150,9 +150,9 @@ class Job(Dataflow, FileReading):
             ``what(start, n)`` returns rows ``start`` to ``start + n``; the same
             numbers must give the same rows. See `hpcstream.connectors.in_process.generate`.
         rows : int, optional
-            How many; None with a ``rate``: without end.
+            Number of rows; None with a ``rate``: unlimited.
         rate : float, optional
-            Rows a second, of all ranks together; makes the source live.
+            Rows per second over all ranks; makes the source live.
         splits, block_rows, schema, seed, start, clock
             See `hpcstream.connectors.in_process.generate.GenerateOptions`.
         """
@@ -186,10 +186,10 @@ class Job(Dataflow, FileReading):
         Parameters
         ----------
         discover_every : str or datetime.timedelta
-            How often a live source with ``discover()`` is asked for new splits.
+            How often a live source with ``discover()`` looks for new splits.
         idle_timeout : str or datetime.timedelta, optional
-            A split of a live source without rows for so long no longer holds time
-            back; None: it always does.
+            After this time without rows, a split of a live source is idle: the watermark
+            ignores it. None: never.
         """
         whole = as_source(source)
         if whole.bounded and whole.discovers:
@@ -233,7 +233,7 @@ class Job(Dataflow, FileReading):
     # -- running -----------------------------------------------------------------------
 
     def _graph(self) -> LogicalGraph:
-        """Return what was built, to run it or to look at it: the job is not forgotten."""
+        """Return the graph, to run or inspect it; clears the reminder."""
         self._reminder.clear()
         return LogicalGraph(_numbered(self._sinks))
 
@@ -243,7 +243,7 @@ class Job(Dataflow, FileReading):
         Parameters
         ----------
         ranks : int, optional
-            For how many ranks; by default as many as this process was started with.
+            Number of ranks; default: as many as the launcher started.
         """
         from hpcstream.graph.planner import plan
 
@@ -280,9 +280,9 @@ class Job(Dataflow, FileReading):
     ) -> JobResult:
         """Run the job on all ranks of ``comm``. Collective.
 
-        With a ``checkpoint_dir`` the job may be killed at any moment: started again, on
-        any number of ranks, it goes on from its newest checkpoint, and its output is
-        that of a run that nothing happened to.
+        With a ``checkpoint_dir`` the job may be killed at any moment: started again, on any
+        number of ranks, it resumes from its newest checkpoint, and its output is that of an
+        uninterrupted run.
 
         Parameters
         ----------
@@ -290,37 +290,36 @@ class Job(Dataflow, FileReading):
             Default: the world, if a launcher (mpiexec, srun) started this
             process; else this process alone, without MPI.
         checkpoint_dir : path, optional
-            Where checkpoints are written; every rank must see it. Default: what the
-            environment variable HPCSTREAM_CHECKPOINT_DIR says (``hpcstream run
-            --checkpoint-dir`` sets it), else none are taken.
+            Directory of the checkpoints; every rank must see it. Default: the environment
+            variable HPCSTREAM_CHECKPOINT_DIR (set by ``hpcstream run --checkpoint-dir``),
+            else no checkpoints.
         checkpoint_interval : str or datetime.timedelta
             Time between two checkpoints.
         restore_from : str, path or None
-            ``"auto"``: go on from the newest checkpoint if there is one; ``"latest"``:
-            there must be one; the path of a checkpoint or savepoint; None: start afresh.
+            ``"auto"``: the newest checkpoint, if any; ``"latest"``: the newest checkpoint,
+            which must exist; the path of a checkpoint or savepoint; None: start afresh.
         reproducible : bool
             Same bits on any number of ranks, sums of floats included: for jobs without late
             rows. Sums, means, variances and deviations of floats then keep their values until
             their window closes, so memory and time grow with the rows of open windows. Without
             it, two runs on the same number of ranks give the same bits.
         show : bool
-            Show the summary, on rank 0. Without it what puts the rows of the result in doubt
-            (late rows, idle splits, a jump of the watermark, a doubtful unit of event time) is
-            said all the same, as warnings of the logger ``hpcstream``; ``str(result)`` is the
-            summary, with all notes.
+            Show the summary, on rank 0. If False, the logger ``hpcstream`` still warns of what
+            may make the result wrong (late rows, idle splits, a jump of the watermark, a
+            doubtful unit of event time); ``str(result)`` is the summary, with all notes.
         stop_grace_s : float, optional
-            How long a function of the job may still take when the job has been asked to stop,
-            before it is ended as it is. Default: what the environment variable
-            HPCSTREAM_STOP_GRACE says (``hpcstream run --stop-grace`` sets it), else 25.
+            After a request to stop: how long a function of the job may still take before the
+            job is aborted. Default: the environment variable HPCSTREAM_STOP_GRACE (set by
+            ``hpcstream run --stop-grace``), else 25.
         progress : bool, optional
-            Say how far the job is: on a terminal in one line; elsewhere a line every 10 s, or
-            every minute if not given. See `hpcstream.config.JobConfig`, also for the other
-            options, as ``batch_rows=10_000``.
+            Show a progress line: on a terminal about once a second; elsewhere every 10 s, or
+            every minute if None. See `hpcstream.config.JobConfig`, also for the other options,
+            such as ``batch_rows=10_000``.
 
         Returns
         -------
         JobResult
-            The same on every rank.
+            The same on every rank, except for ``rank``.
 
         Raises
         ------
@@ -368,11 +367,11 @@ class Job(Dataflow, FileReading):
 
 
 def _numbered(sinks: list[SinkNode]) -> list[SinkNode]:
-    """Return the sinks; where several print, those without a label tell their number."""
+    """Return the sinks; if several print, those without a label get a number."""
     printing = [node for node in sinks if isinstance(node.sink, PrintSink)]
     if len(printing) < 2:
         return list(sinks)
-    number = {id(node): place for place, node in enumerate(printing, start=1)}
+    number = {id(node): index for index, node in enumerate(printing, start=1)}
     return [
         replace(node, sink=node.sink.numbered(number[id(node)]))
         if isinstance(node.sink, PrintSink)

@@ -1,4 +1,4 @@
-"""What is said of unknown options, functions for expressions, and jobs nobody runs."""
+"""Hints for unknown options, and for functions or values passed as expressions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CALLED = {
     "block_size": "block_bytes",
     "max_rows_per_file": "max_rows",
 }
-"""What options of other readers and writers are called here."""
+"""Options of other readers and writers, and their names in hpcstream."""
 
 _HDF5_TABLE = dict.fromkeys(("key", "group", "dataset", "path"), "table")
 
@@ -57,7 +57,7 @@ _NOT_AN_OPTION = {
     ),
     **dict.fromkeys(("lines", "orient"), "one object a line is what is read"),
 }
-"""Options that others have and that are not needed, or missing: what to do."""
+"""Options of others that hpcstream does not need, or lacks, and what to do instead."""
 
 
 def refuse_unknown_options(
@@ -88,7 +88,7 @@ def _about_option(name: str, known: list[str]) -> str:
 
 
 def columns_for(what: str, given: Iterable[Any]) -> list[Expression]:
-    """Return arguments without a name as expressions; what has no name of its own is refused."""
+    """Return positional arguments as expressions; refuse values without a column name."""
     return [_column_for(what, argument) for argument in given]
 
 
@@ -134,7 +134,7 @@ def refuse_unless_name(what: str, name: Any) -> None:
 
 
 def new_names(names: Any, named: Mapping[str, Any]) -> dict[str, str]:
-    """Return what ``rename`` was given as one mapping from old names to new ones."""
+    """Return the arguments of ``rename`` as one mapping from old to new names."""
     if not isinstance(names, Mapping | None):
         raise TypeError(f"rename({names!r}): takes old and new names, as rename({{'old': 'new'}})")
     for name, value in named.items():
@@ -146,12 +146,12 @@ def new_names(names: Any, named: Mapping[str, Any]) -> dict[str, str]:
 def warn_of_local_moments(what: str, expression: Expression, schema: pa.Schema) -> None:
     """Warn, on rank 0, of constants that are taken as local time of a column's zone."""
     if launched_rank() == 0:
-        for said in moments_taken_as_local(expression, schema):
-            warnings.warn(f"{what}(): {said}", UserWarning, stacklevel=_level_of_user())
+        for text in moments_taken_as_local(expression, schema):
+            warnings.warn(f"{what}(): {text}", UserWarning, stacklevel=_level_of_user())
 
 
 def _level_of_user() -> int:
-    """Return how many frames above its caller the first one is that is not of this package."""
+    """Return the ``stacklevel`` of the first frame outside of this package."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back and str(frame.f_globals.get("__name__")).startswith("hpcstream."):
         level, frame = level + 1, frame.f_back

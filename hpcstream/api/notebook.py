@@ -1,4 +1,4 @@
-"""How streams, jobs and plans look where somebody types: in a shell, in a notebook."""
+"""Representations of streams, jobs and plans in shells and notebooks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MOST_COLUMNS = 12
 
 
 class Plan(str):
-    """A plan as text, shown with its lines."""
+    """A plan as text; its ``repr`` keeps the lines."""
 
     __slots__ = ()
 
@@ -23,7 +23,7 @@ class Plan(str):
 
 
 def preformatted(text: str) -> str:
-    """Return text as HTML that keeps its lines."""
+    """Return text as preformatted HTML."""
     return f"<pre>{html.escape(text)}</pre>"
 
 
@@ -37,7 +37,7 @@ def cells(rows: Sequence[Sequence[str]], caption: str = "") -> str:
 
 
 def schema_text(schema: pa.Schema) -> str:
-    """Return columns with their types in one line."""
+    """Return the columns with their types, in one line."""
     shown = [f"{field.name}: {field.type}" for field in list(schema)[:_MOST_COLUMNS]]
     if len(schema) > _MOST_COLUMNS:
         shown.append(f"... {len(schema) - _MOST_COLUMNS} more columns")

@@ -1,4 +1,4 @@
-"""What is checked of keys, windows and aggregates when a graph is built."""
+"""Checks of keys, windows and aggregates while a graph is built."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WINDOW_COLUMNS = ("window_start", "window_end")
 
 
 def not_a_key(given: Any) -> str:
-    """Return what is wrong with a key that is not a column name."""
+    """Return the error text for a key that is not a column name."""
     if isinstance(given, list | tuple):
         return f"key_by({given!r}): takes names one by one; write key_by(*{given!r})"
     return f"key_by({given!r}): takes column names; compute it with with_columns()"
@@ -81,7 +81,7 @@ def time_of(node: Node) -> EventTime:
 
 
 def _lost(node: Node) -> str:
-    """Return which function gave event time up, if one did."""
+    """Return the function that dropped the event time, if one did."""
     for upstream in reversed(list(walk([node]))):
         before = upstream.inputs[0].time if upstream.inputs else None
         if before is not None and upstream.time is None:

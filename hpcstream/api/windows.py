@@ -1,4 +1,4 @@
-"""Window declarations as users write them; sizes become ticks when a stream's unit is known."""
+"""Window declarations; sizes become ticks once the time unit of the stream is known."""
 
 from __future__ import annotations
 

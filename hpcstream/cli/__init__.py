@@ -1,4 +1,4 @@
-"""Answers the ``hpcstream`` command: run, explain, checkpoints, doctor, compile, bench."""
+"""Implements the ``hpcstream`` command: run, explain, checkpoints, doctor, compile, bench."""
 
 from hpcstream.cli.command import main
 

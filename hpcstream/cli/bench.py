@@ -1,4 +1,4 @@
-"""``hpcstream bench``: the benchmarks of the checkout that this package lies in."""
+"""``hpcstream bench``: the benchmarks in the checkout of this package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``hpcstream checkpoints`` and ``hpcstream savepoint``: look at a checkpoint directory."""
+"""``hpcstream checkpoints`` and ``hpcstream savepoint``: inspect a checkpoint directory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hpcstream.quantities import format_bytes
 
 
 def checkpoints(options: argparse.Namespace) -> int:
-    """Answer ``hpcstream checkpoints ls|show|verify|rm``."""
+    """Run ``hpcstream checkpoints ls|show|verify|rm``."""
     store = _store(options.directory)
     actions = {"ls": _list, "show": _show, "verify": _verify, "rm": _remove}
     return actions[options.action](store, options.number)
@@ -44,13 +44,13 @@ def savepoint(options: argparse.Namespace) -> int:
     give_up = time.monotonic() + options.timeout
     runs = True
     while runs and time.monotonic() < give_up:
-        runs = os.path.exists(lock)  # before we look: its last checkpoint may be a savepoint
+        runs = os.path.exists(lock)  # read first: the last checkpoint of the job may be a savepoint
         for entry in store.stored():
             if entry.kind == SAVEPOINT and entry.number not in before:
                 print(entry.path)
                 return 0
         time.sleep(0.1)
-    store.take_request()  # else the next start would answer it
+    store.take_request()  # else the next start would take it
     if not runs:
         raise CheckpointError(f"the job in {store.directory!r} ended without a savepoint")
     raise CheckpointError(
@@ -168,6 +168,6 @@ def _time(mark: int | None) -> str:
 
 
 def _where(split: dict[str, Any]) -> str:
-    """Return up to where a split was read."""
+    """Return the position of a split, as text."""
     at = f"row {split['rows']:,}"
     return at if split["position"] is None else f"{at}, position {split['position']!r}"

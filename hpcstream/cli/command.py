@@ -1,4 +1,4 @@
-"""The command line: its arguments, and which function answers them."""
+"""The command line: its arguments, and the function of each command."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _add_scripts(commands: _Commands) -> None:
             _add_limits(command)
         command.add_argument("script", metavar="script.py", help="the Python script")
         command.add_argument(
-            "arguments", nargs=argparse.REMAINDER, metavar="...", help="what the script gets"
+            "arguments", nargs=argparse.REMAINDER, metavar="...", help="arguments of the script"
         )
         command.set_defaults(answer=answer)
 
@@ -187,29 +187,29 @@ def _add_checkpoints(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--checkpoint-dir",
         metavar="DIR",
-        help="where the job's checkpoints are; it goes on from the newest if there is one",
+        help="directory of the checkpoints; the job resumes from the newest, if any",
     )
     command.add_argument(
         "--scratch",
         metavar="DIR",
-        help="a disk of the node: checkpoint files are written there, then copied",
+        help="a local disk: checkpoint files are written there, then copied",
     )
     command.add_argument(
         "--restarts",
         type=int,
         default=0,
         metavar="N",
-        help="start the job again, at most N times, when it dies before it is finished",
+        help="restart the job, at most N times, if it dies before it is finished",
     )
     command.add_argument(
         "--lost-host",
         type=_seconds,
         metavar="S",
-        help="end the job if for so long nothing moves and no rank of some host answers "
+        help="end the job if for so long nothing moves and no rank of some host responds "
         "(default: 60 with --restarts, else never)",
     )
     command.add_argument(
-        "--shrink", action="store_true", help="start again with one rank less each time"
+        "--shrink", action="store_true", help="restart with one rank less each time"
     )
 
 
@@ -217,14 +217,14 @@ def _add_limits(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--oversubscribe",
         action="store_true",
-        help="start more ranks than 8 a core, or than memory holds, without a question",
+        help="start more than 8 ranks a core, or more than memory holds, without a question",
     )
     command.add_argument(
         "--stop-grace",
         type=_seconds,
         metavar="S",
-        help="how long a function of the job may still take after the job was asked to stop, "
-        "before the job is ended as it is (default: 25)",
+        help="after a request to stop: how long a function of the job may still take before the "
+        "job is aborted (default: 25)",
     )
 
 

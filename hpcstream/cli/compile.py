@@ -1,4 +1,4 @@
-"""``hpcstream compile``: compile the kernels before any job does."""
+"""``hpcstream compile``: compile the kernels before the first job."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def compile_all(options: argparse.Namespace) -> int:
     return early.status
 
 
-def _refuse_unless_writable(place: Path) -> None:
-    """Raise `HpcstreamError` unless a file can be written there now, not only after compiling."""
+def _refuse_unless_writable(folder: Path) -> None:
+    """Raise `HpcstreamError` before compiling, unless the folder is writable."""
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=place) as probe:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(bytes(_PROBE_BYTES))
     except OSError as error:
-        raise HpcstreamError(f"--to {place}: kernels cannot be kept there: {error}") from error
+        raise HpcstreamError(f"--to {folder}: kernels cannot be kept there: {error}") from error
 
 
 def _compile_into(goal: Path) -> None:

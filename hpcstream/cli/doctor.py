@@ -1,4 +1,4 @@
-"""``hpcstream doctor``: what this machine and MPI give to a job."""
+"""``hpcstream doctor``: what this machine and MPI offer to a job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hpcstream.process.launcher_facts import Launch, launches, mpi_of_library
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Print the report on rank 0; with ``-n``, of that many ranks."""
+    """Print the report on rank 0; with ``-n``, on that many ranks."""
     if options.ranks > 1:
         program = [sys.executable, "-m", "hpcstream", "doctor"]
         return start(program, options.ranks, options.launcher)
@@ -28,7 +28,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def _report() -> str | None:
-    """Gather what the ranks see and return the report, on rank 0; None elsewhere. Collective."""
+    """Gather the facts of all ranks; return the report on rank 0, else None. Collective."""
     # Imported here, as it starts MPI.
     from hpcstream.exchange.communicator import complete, gather_bytes
     from hpcstream.exchange.mpi import communicator, mpi_facts
@@ -57,7 +57,7 @@ def _report() -> str | None:
 
 
 def _own_launch(library: str) -> Launch | None:
-    """Return what the launcher of the library's own MPI says, else any launcher."""
+    """Return the launcher of the library's own MPI, else any launcher."""
     found = launches(os.environ)
     own = [launch for launch in found if launch.mpi == mpi_of_library(library)]
     return next(iter([*own, *found]), None)

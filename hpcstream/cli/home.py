@@ -1,4 +1,4 @@
-"""A home folder where the environment names none: Open MPI's launcher ends without one.
+"""A home folder if the environment names none: Open MPI's launcher needs one.
 
 Systemd units, cron-like starters and ``srun --export=NONE`` leave ``HOME`` out.
 """

@@ -89,7 +89,7 @@ def _restarted(
 
 
 def _try_again(ended: Ended) -> int:
-    """Return the status of a job with checkpoints: 75 if it was told to stop before it took one."""
+    """Return the status of a job with checkpoints: 75 if asked to stop before it took one."""
     asked = (128 + number for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP))
     return TRY_AGAIN if ended.asked and ended.status in asked else ended.status
 
@@ -103,15 +103,15 @@ def explain(options: argparse.Namespace) -> int:
         status = _supervised(program, options.ranks, options.launcher, environ).status
         if status == 0 and not explained.exists():
             raise LauncherError(
-                f"script {options.script!r} ended, and no job.run() was reached: there is no plan "
-                "to print; the script runs up to job.run() as it would by `hpcstream run`, with "
-                "the same arguments and __name__ == '__main__'"
+                f"script {options.script!r} ended without a job.run(): there is no plan to print; "
+                "the script runs up to job.run() as with `hpcstream run`, with the same arguments "
+                "and __name__ == '__main__'"
             )
         return status
 
 
 def _hint_at_misplaced_ranks(options: argparse.Namespace) -> None:
-    """Say where ``-n 2`` goes if it stands behind the script; the script may mean it so."""
+    """Hint that ``-n 2`` after the script goes to the script, which may be intended."""
     option, number = (*options.arguments, "", "")[:2]
     if options.ranks == 1 and option in ("-n", "--ranks") and number.isdecimal():
         given = f"{option} {number}"
@@ -156,7 +156,7 @@ def _launch(program: Sequence[str], ranks: int, wanted: str, environ: dict[str, 
         crowding.refuse_crowding(ranks, cores, crowding.free_memory(), crowding.ask_at_terminal)
         os.environ[OVERSUBSCRIBE] = "1"  # a restart does not ask again
     if mpiexec.names_hosts(launcher):
-        slots = max(slots, ranks)  # whether they are crowded there is not known
+        slots = max(slots, ranks)  # the cores of other hosts are not known
     crowded = f", {ranks} ranks on {slots} cores" if ranks > slots else ""
     say(f"{ranks} ranks by {launcher.path} ({launcher.version}{crowded})")
     environ.setdefault(EXIT_HOOKS, "1")
@@ -172,7 +172,7 @@ def _launch(program: Sequence[str], ranks: int, wanted: str, environ: dict[str, 
 
 @contextmanager
 def _for_all_ranks(program: Sequence[str], ranks: int) -> Iterator[list[str]]:
-    """Give ranks a script of their own to read where it comes by a pipe, which one could."""
+    """Copy a script that comes through a pipe, which only one rank could read."""
     python, script, *arguments = program
     if ranks == 1 or not script.startswith(("/dev/", "/proc/")):
         yield list(program)
@@ -202,7 +202,7 @@ def _refuse_nesting(ranks: int, environ: Mapping[str, str]) -> None:
 
 
 def _terminal_width() -> int:
-    """Return the width of our standard error, which the ranks cannot see; 0: not a terminal.
+    """Return the width of this terminal, which the ranks cannot query; 0: not a terminal.
 
     A launcher puts a pipe, or a terminal of its own, between a rank and this one.
     """

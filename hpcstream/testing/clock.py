@@ -1,15 +1,15 @@
-"""A clock that a test moves."""
+"""A clock that a test advances."""
 
 from __future__ import annotations
 
 
 class ManualClock:
-    """Seconds that pass only when a test says so; give it to `run_ranks` or `start_ranks`.
+    """A clock that only the test advances; pass it to `run_ranks` or `start_ranks`.
 
     Parameters
     ----------
     now_s : float
-        Where it starts.
+        Start time.
     turn_s : float
         What passes by itself with every turn of a rank: 0 for a clock that only
         `advance` moves; some microseconds to let a live job run in virtual time.
@@ -20,11 +20,11 @@ class ManualClock:
         self.turn_s = turn_s
 
     def __call__(self) -> float:
-        """Return the time."""
+        """Return the current time."""
         return self.now_s
 
     def advance(self, seconds: float) -> None:
-        """Let time pass.
+        """Advance the clock.
 
         Raises
         ------
@@ -36,5 +36,5 @@ class ManualClock:
         self.now_s += seconds
 
     def end_turn(self) -> None:
-        """Let ``turn_s`` pass; the simulation calls it after every turn of a rank."""
+        """Advance by ``turn_s``; the simulation calls it after every turn of a rank."""
         self.now_s += self.turn_s

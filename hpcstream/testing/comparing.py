@@ -1,4 +1,4 @@
-"""Compare tables as sets of rows, and say what differs so that one can read it."""
+"""Compare tables as multisets of rows, with a readable report of the differences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Groups = dict[_Row, list[_Row]]
 
 
 class Tolerance(NamedTuple):
-    """How far floats may differ."""
+    """Tolerance for floats."""
 
     relative: float
     absolute: float
@@ -33,7 +33,7 @@ def assert_same_rows(actual: Rows, expected: Rows, *, rtol: float = 0.0, atol: f
     ----------
     actual, expected : table, batch, columns by name, or list of dictionaries
     rtol, atol : float
-        How far floats may differ from the expected, relatively and absolutely.
+        Relative and absolute tolerance for floats.
 
     Raises
     ------
@@ -115,11 +115,11 @@ def _difference(
         return [], []
     missing = []
     for wanted in theirs:
-        place = next((i for i, row in enumerate(ours) if _same_row(row, wanted, tolerance)), None)
-        if place is None:
+        match = next((i for i, row in enumerate(ours) if _same_row(row, wanted, tolerance)), None)
+        if match is None:
             missing.append(wanted)
         else:
-            del ours[place]
+            del ours[match]
     return missing, ours
 
 

@@ -1,4 +1,4 @@
-"""Faults that a test puts into simulated ranks: one fails, stands still, or is gone."""
+"""Faults that a test injects into simulated ranks: failure, stall, death."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from hpcstream.runtime.tasks.task import Task
 
 
 class InjectedFailure(HpcstreamError):
-    """What `Fail` raises unless it is told otherwise."""
+    """The default exception of `Fail`."""
 
-    def __init__(self, message: str = "a test told this rank to fail") -> None:
+    def __init__(self, message: str = "a test made this rank fail") -> None:
         super().__init__(message)
 
 
 class RankKilled(HpcstreamError):
-    """A rank was killed by `Kill`, and the others could not end without it."""
+    """`Kill` ended a rank, and the others could not finish without it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fail:
-    """A rank raises in the middle of a round, as a user's function may.
+    """A rank raises in the middle of a round, like a failing function of the user.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Fail:
     task : int
         Which of the rank's tasks, in the order of the plan; -1: the last.
     error : callable
-        Makes what is raised.
+        Returns the exception to raise.
     """
 
     rank: int
@@ -45,7 +45,7 @@ class Fail:
 
 @dataclass(frozen=True, kw_only=True)
 class Stall:
-    """A rank stands still for some of its turns, once it has come to a round."""
+    """A rank pauses for some of its turns, from a given round on."""
 
     rank: int
     round: int
@@ -54,7 +54,7 @@ class Stall:
 
 @dataclass(frozen=True, kw_only=True)
 class Kill:
-    """A rank is gone, without a word, once it has come to a round."""
+    """A rank dies silently at a given round."""
 
     rank: int
     round: int
@@ -64,7 +64,7 @@ Fault = Fail | Stall | Kill
 
 
 class FaultyRank:
-    """Steps one rank of a job and lets its faults happen. It never sleeps: rows are seen at once.
+    """Steps one rank of a job and injects its faults. Never sleeps: it polls for rows.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class FaultyRank:
     faults : sequence of Fault
         Of this rank.
     moved : callable
-        Told of each turn that a stall takes, so that it is no deadlock.
+        Notified of each turn of a stall, which is no deadlock.
     """
 
     def __init__(self, run: JobRun, faults: Sequence[Fault], moved: Callable[[], None]) -> None:
@@ -98,7 +98,7 @@ class FaultyRank:
             yield moved
 
     def _arm_after_set_up(self) -> None:
-        """Put failures into the tasks as soon as they are made, before round 0."""
+        """Inject failures into the tasks once they exist, before round 0."""
         normal = self._run._set_up
 
         def armed(physical: PhysicalGraph) -> Generator[bool, None, Setup]:
@@ -121,7 +121,7 @@ class FaultyRank:
 
 
 def _fail_in_round(task: Task, fault: Fail) -> None:
-    """Let the task raise after the first step of a round."""
+    """Make the task raise after the first step of a round."""
     normal = task._round
 
     def failing() -> Iterator[bool]:

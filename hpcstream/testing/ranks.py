@@ -1,4 +1,4 @@
-"""Run a job on any number of ranks inside this process, deterministic by seed."""
+"""Run a job on any number of simulated ranks in this process, reproducible from a seed."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Wrap = Callable[[int, Communicator], Communicator]
 
 @dataclass(frozen=True)
 class RanksRun:
-    """What `run_ranks` returns.
+    """The result of `run_ranks`.
 
     Attributes
     ----------
     result : JobResult
         The same on every rank.
     handles : list
-        What ``build`` returned beside the job, one a rank.
+        The second values that ``build`` returned, one per rank.
     """
 
     result: JobResult
@@ -46,14 +46,14 @@ class RanksRun:
 
 
 class Ranks:
-    """A job on simulated ranks that a test moves on by hand; see `start_ranks`.
+    """A job on simulated ranks that a test steps; see `start_ranks`.
 
     Attributes
     ----------
     clock : callable
         The clock of the job.
     handles : list
-        What ``build`` returned beside the job, one a rank.
+        The second values that ``build`` returned, one per rank.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class Ranks:
     # -- time and turns ----------------------------------------------------------------
 
     def settle(self) -> None:
-        """Let the ranks work until all of them wait for rows or for time to pass."""
+        """Run the ranks until all of them wait for rows or for time to pass."""
         self._turns.settle()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, then `settle`; the clock must be a `ManualClock`."""
+        """Advance the clock, then `settle`; the clock must be a `ManualClock`."""
         clock = self.clock
         if not isinstance(clock, ManualClock):
             raise TypeError("advance(): start the ranks with clock=ManualClock()")
@@ -84,13 +84,13 @@ class Ranks:
         self.settle()
 
     def close_round(self) -> None:
-        """Let every live source close a round with the rows it has, and all ranks take it."""
+        """Make every live source close a round with its rows, and all ranks process it."""
         self.settle()
         due_s = max((worker.round_due_s() for worker in self.workers), default=0.0)
         self.advance(1.01 * max(due_s - self.clock(), STRETCHED_S))
 
     def until(self, condition: Callable[[], bool], *, patience: int = PATIENCE) -> bool:
-        """Let the ranks work until ``condition``, or the end of the job.
+        """Run the ranks until ``condition``, or the end of the job.
 
         Returns
         -------
@@ -113,12 +113,12 @@ class Ranks:
 
     @property
     def rounds(self) -> list[int]:
-        """For each rank, how many rounds the task that is furthest ahead has closed."""
+        """For each rank, the rounds closed by its most advanced task."""
         return [max((t.next_round for t in worker.tasks), default=0) for worker in self.workers]
 
     @property
     def errors(self) -> dict[int, BaseException]:
-        """What each rank raised, by rank."""
+        """The exception of each failed rank, by rank."""
         return self._turns.errors
 
     @property
@@ -128,20 +128,20 @@ class Ranks:
 
     @property
     def is_drained(self) -> bool:
-        """Whether no message is under way."""
+        """Whether no message is in flight."""
         return self._world.is_drained
 
     # -- the end -----------------------------------------------------------------------
 
     def finish(self) -> RanksRun:
-        """Let the ranks work to the end of the job.
+        """Run the ranks to the end of the job.
 
         Raises
         ------
         Deadlock
-            The ranks wait for each other for ever, or left a message under way.
+            The ranks wait for each other for ever, or left a message in flight.
         Exception
-            What the failing rank raised.
+            The exception of the failing rank.
         """
         self.until(lambda: False)
         waiting = self.waiting
@@ -152,7 +152,7 @@ class Ranks:
         return RanksRun(results[0], self.handles)
 
     def close(self) -> None:
-        """Give up on ranks that have not ended."""
+        """Abandon the ranks that have not ended."""
         self._turns.close()
 
     def __enter__(self) -> Ranks:
@@ -175,7 +175,7 @@ def start_ranks(
     wrap: Wrap | None = None,
     **options: Any,
 ) -> Ranks:
-    """Start a job on simulated ranks, to be fed and moved on step by step.
+    """Start a job on simulated ranks, to feed and advance it step by step.
 
     Parameters are those of `run_ranks`. Nothing runs before the first call of a
     method of what it returns; use that in a ``with`` statement.
@@ -226,14 +226,14 @@ def run_ranks(
         Called once for each rank; returns a job, or a job and a handle, such as
         what ``collect()`` returned. Every call must build the same graph.
     seed : int
-        Of the order in which ranks take turns, and of message delays.
+        Seed of the order of turns and of message delays.
     max_delay : int
-        How many turns a message may take longer than it must.
+        Most additional turns that a message may take.
     clock : callable
         Seconds, monotonic; ``ManualClock(turn_s=1e-5)`` runs live sources in
         virtual time, and is the time of day, too.
     faults : sequence of Fail, Stall or Kill
-        What goes wrong, and where.
+        Faults to inject.
     wrap : callable, optional
         ``wrap(rank, comm)`` may put faults between a rank and its messages.
     **options
@@ -242,9 +242,9 @@ def run_ranks(
     Raises
     ------
     Deadlock
-        The ranks wait for each other for ever, or left a message under way.
+        The ranks wait for each other for ever, or left a message in flight.
     Exception
-        What the failing rank raised.
+        The exception of the failing rank.
     """
     ranks = start_ranks(
         n_ranks,

@@ -1,4 +1,4 @@
-"""Ranks that live in one thread: a `Communicator` without MPI, deterministic by seed.
+"""Simulated ranks in one thread: a `Communicator` without MPI, reproducible from a seed.
 
 The engine's procedures are generators that yield when they must wait, so any
 number of ranks can be run by stepping them in turn. A seeded random choice of
@@ -20,13 +20,13 @@ from hpcstream.exchange.communicator import Communicator, Request
 
 _T = TypeVar("_T")
 PATIENCE = 2000
-"""Turns of every rank without a move that are taken for a deadlock."""
+"""Turns of every rank without progress that count as a deadlock."""
 
 _OPS = {"sum": np.add, "min": np.minimum, "max": np.maximum}
 
 
 class Deadlock(HpcstreamError):
-    """Every rank waits, and nothing is under way."""
+    """Every rank waits, and no message is in flight."""
 
 
 class _Operation:
@@ -59,14 +59,14 @@ class _SimulatedRequest:
 
 
 class Simulation:
-    """What the simulated ranks share: operations under way, and a seeded random source.
+    """The shared state of simulated ranks: pending operations and a seeded random generator.
 
     Parameters
     ----------
     size : int
         Number of ranks.
     seed : int
-        Of all random choices.
+        Seed of all random choices.
     max_delay : int
         A message takes 0 to ``max_delay`` looks (`Request.test`) longer than it must.
     """
@@ -83,15 +83,15 @@ class Simulation:
         self._moves = 0
 
     def communicator(self, rank: int) -> Communicator:
-        """Return the world as ``rank`` sees it."""
+        """Return the communicator of ``rank``."""
         return _SimulatedCommunicator(self, ("world",), tuple(range(self.size)), rank)
 
     def draw_delay(self) -> int:
-        """Return how many looks the next message takes too long."""
+        """Return the number of looks by which the next message is delayed."""
         return self.random.randint(0, self._max_delay) if self._max_delay else 0
 
     def moved(self) -> None:
-        """Note that something happened, so that waiting is not a deadlock."""
+        """Record progress, so that waiting is not a deadlock."""
         self._moves += 1
 
     def post(self, key: tuple[Any, ...], kind: str, rank: int, size: int, part: Any) -> Request:
@@ -109,7 +109,7 @@ class Simulation:
     def run(
         self, programs: Sequence[Generator[Any, None, _T]], *, patience: int = PATIENCE
     ) -> list[_T]:
-        """Step the programs in random order until all have ended; return what they returned.
+        """Step the programs in random order until all have ended; return their results.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class Simulation:
 
     @property
     def moves(self) -> int:
-        """How often something happened."""
+        """The number of events so far."""
         return self._moves
 
     @property
@@ -131,7 +131,7 @@ class Simulation:
         return not self._operations
 
     def describe(self) -> str:
-        """Return who has posted which collective that is not complete."""
+        """Return the ranks that have posted each incomplete collective."""
         return "; ".join(
             f"{'/'.join(map(str, key))} {operation.kind} by {sorted(operation.parts)}"
             for key, operation in self._operations.items()
@@ -178,7 +178,7 @@ class Turns(Generic[_T]):
         self._alive = dict(enumerate(programs))
 
     def step(self) -> bool:
-        """Let one rank take a step; return whether anything moved."""
+        """Step one rank; return whether it made progress."""
         world, before = self._world, self._world.moves
         rank = world.random.choice(list(self._alive))
         try:
@@ -200,7 +200,7 @@ class Turns(Generic[_T]):
     def until(self, condition: Callable[[], bool], *, patience: int = PATIENCE) -> bool:
         """Step until ``condition`` or all ranks have ended; return whether the condition holds.
 
-        Ranks that wait for ever after another has failed are given up.
+        Ranks that wait for ever after another has failed are abandoned.
 
         Raises
         ------
@@ -220,7 +220,7 @@ class Turns(Generic[_T]):
         return condition()
 
     def settle(self, *, patience: int = 50) -> None:
-        """Step until nothing moves."""
+        """Step until there is no progress."""
         quiet = 0
         while self._alive and quiet <= patience * self._size:
             quiet = 0 if self.step() else quiet + 1
@@ -231,13 +231,13 @@ class Turns(Generic[_T]):
         return sorted(self._alive)
 
     def finish(self) -> list[_T]:
-        """Return what the ranks returned, or raise the error that was the first cause."""
+        """Return the results of the ranks, or raise the first error."""
         if self.errors:
             raise _first_error(self.errors)
         return [self.results[rank] for rank in range(self._size)]
 
     def close(self) -> None:
-        """Give up on the ranks that have not ended."""
+        """Abandon the ranks that have not ended."""
         for program in self._alive.values():
             program.close()
         self._alive.clear()

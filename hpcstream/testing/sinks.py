@@ -1,4 +1,4 @@
-"""A sink that a test can look into."""
+"""A sink that a test can inspect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpcstream.connectors.base import OutputPart, Sink
 
 
 class ListSink(Sink):
-    """Keeps rows in lists: as written, and as committed.
+    """Collects rows in lists: written rows, and committed rows.
 
     One object may serve all simulated ranks, so that a test sees the rows of all
     of them while the job still runs.
@@ -21,7 +21,7 @@ class ListSink(Sink):
     written : list of dict
         Every row, as soon as it was written.
     committed : list of dict
-        What had been written by the commit.
+        The rows written before the commit.
     calls : list of str
         Names of the methods called, ``write`` left out.
     """
@@ -66,4 +66,4 @@ class ListSink(Sink):
 
     def _fail(self, call: str) -> None:
         if call == self._fail_in:
-            raise self._error or RuntimeError(f"ListSink was told to fail in {call}()")
+            raise self._error or RuntimeError(f"ListSink fails in {call}()")

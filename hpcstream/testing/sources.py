@@ -1,4 +1,4 @@
-"""Sources that a test writes by hand: all at once, or step by step while the job runs."""
+"""Sources that a test feeds: all at once, or step by step while the job runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpcstream.connectors.scan import empty_batch
 Rows: TypeAlias = (
     pa.RecordBatch | pa.Table | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]
 )
-"""Rows as a test writes them: Arrow, columns by name, or a list of dictionaries."""
+"""Rows of a test: Arrow, columns by name, or a list of dictionaries."""
 
 
 def as_batch(rows: Rows, schema: pa.Schema | None = None) -> pa.RecordBatch:
@@ -37,7 +37,7 @@ def _empty(schema: pa.Schema) -> pa.RecordBatch:
 
 
 class _Tape:
-    """What one split has to give, in order: batches, and errors to raise in their place."""
+    """The contents of one split, in order: batches, and exceptions to raise instead."""
 
     def __init__(self) -> None:
         self.items: list[tuple[int, pa.RecordBatch | BaseException]] = []
@@ -59,7 +59,7 @@ class _Tape:
 
 
 class _TapeReader(SplitReader):
-    """Over a tape, which may grow while it is read."""
+    """Reads a tape, which may grow meanwhile."""
 
     def __init__(self, tape: _Tape, schema: pa.Schema, position: int) -> None:
         self._tape = tape
@@ -91,7 +91,7 @@ class _TapeReader(SplitReader):
         return self._nothing
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the reader holds no resource."""
 
 
 class _TapeSource(Source):
@@ -117,7 +117,7 @@ class StepSource(_TapeSource):
     """A live source that a test feeds while the job runs; see `start_ranks`.
 
     One object serves all simulated ranks: make it outside of ``build``. Its splits
-    are dealt to the ranks by number.
+    are assigned to ranks by number.
 
     Parameters
     ----------
@@ -140,11 +140,11 @@ class StepSource(_TapeSource):
         super().__init__(schema, n_splits)
 
     def push(self, rows: Rows, *, split: int = 0) -> None:
-        """Give rows to a split; they are read in its rank's next turns."""
+        """Add rows to a split; its rank reads them in its next turns."""
         self._tapes[split].add(as_batch(rows, self.schema))
 
     def fail(self, error: BaseException, *, split: int = 0) -> None:
-        """Let the split raise ``error`` once the rows before are read."""
+        """Make the split raise ``error`` after the rows before it."""
         self._tapes[split].add(error)
 
     def end(self, *, split: int | None = None) -> None:
@@ -159,7 +159,7 @@ class ListSource(_TapeSource):
     Parameters
     ----------
     splits : sequence of sequences of rows or exceptions
-        What each split gives; an exception among the rows is raised in its place.
+        The contents of each split; exceptions among the rows are raised.
     schema : pyarrow.Schema, optional
         Needed if there are no rows; else that of the first.
     event_time : str, optional

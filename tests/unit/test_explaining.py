@@ -42,7 +42,7 @@ def test_a_script_that_reaches_no_run_has_no_plan(explain, text):
     done = explain(text)
 
     assert done.returncode == 2
-    assert "'script.py' ended, and no job.run() was reached: there is no plan" in done.stderr
+    assert "'script.py' ended without a job.run(): there is no plan" in done.stderr
     assert done.stdout == ""
 
 
