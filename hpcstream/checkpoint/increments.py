@@ -162,8 +162,8 @@ def _take_segments(
     entry_bytes = sum(bytes_of_entry(array) for array in copied.arrays.values())
     if order is None:
         return SegmentTable(table.name, names, stored, entry_bytes=entry_bytes)
-    if order.places:
-        names.append(order.places)
+    if order.positions:
+        names.append(order.positions)
     return SegmentTable(table.name, names, stored, order.groups, order.stride, entry_bytes)
 
 

@@ -1,4 +1,4 @@
-"""Small sources and sinks of users, made whole.
+"""Adapts small sources and sinks of users to the full interface.
 
 A source needs ``schema``, ``list_splits`` and ``open``; what it leaves out is: bounded,
 described by its class name, projected after reading, filtered by the engine. A sink
@@ -26,7 +26,7 @@ _SOURCE = ("schema", "list_splits", "open")
 
 
 def as_source(source: Any) -> Source:
-    """Return ``source`` as a whole `Source`.
+    """Return ``source`` as a full `Source`.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def as_source(source: Any) -> Source:
 
 
 def as_sink(sink: Any) -> Sink:
-    """Return ``sink`` (an object with ``write``, or a function of a batch) as a whole `Sink`.
+    """Return ``sink`` (an object with ``write``, or a function of a batch) as a full `Sink`.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def as_sink(sink: Any) -> Sink:
 
 
 def own_identity(connector: Any) -> str:
-    """Return what a checkpoint knows a source or sink by, whatever else it lacks."""
+    """Return the identity of a source or sink in checkpoints, whatever else it lacks."""
     for method in ("identity", "describe"):
         own = getattr(connector, method, None)
         if own is not None:
@@ -118,7 +118,7 @@ class CompletedSource(Source):
         return _has_own(self._source, "committed")
 
     def committed(self, positions: Mapping[str, JSON]) -> None:
-        """Tell the source."""
+        """Pass the positions on to the source."""
         self._source.committed(positions)
 
     def open(self, split: Split, position: JSON = None) -> SplitReader:
@@ -140,7 +140,7 @@ class CompletedSource(Source):
         return other
 
     def filter(self, predicate: pc.Expression) -> CompletedSource | None:
-        """Return the source's own source of rows that match; None leaves that to the engine."""
+        """Return the source with a filter; None leaves filtering to the engine."""
         matching = self._source.filter(predicate) if _has_own(self._source, "filter") else None
         if matching is None:
             return None
@@ -156,7 +156,7 @@ def _has_own(source: Any, method: str) -> bool:
 
 
 def as_reader(reader: Any) -> SplitReader:
-    """Return ``reader``, an object with ``read``, as a whole `SplitReader`."""
+    """Return ``reader``, an object with ``read``, as a full `SplitReader`."""
     return reader if isinstance(reader, SplitReader) else _CompletedReader(reader)
 
 
@@ -233,12 +233,12 @@ class CompletedSink(Sink):
 
     @property
     def target(self) -> str | None:
-        """What the sink says that only one may write to."""
+        """The target that the sink declares as exclusive."""
         own: str | None = getattr(self._sink, "target", None)
         return own
 
     def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:
-        """Tell the sink, if it wants to know."""
+        """Call the sink's method, if it has one."""
         self._own("begin", super().begin)(schema, rank, size, attempt)
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -246,15 +246,15 @@ class CompletedSink(Sink):
         self._sink.write(batch)
 
     def prepare(self) -> list[OutputPart]:
-        """Return the sink's parts; none if it has no such notion."""
+        """Return the sink's parts; none if it has no `prepare`."""
         return list(self._own("prepare", super().prepare)() or ())
 
     def commit(self, parts: Sequence[OutputPart]) -> None:
-        """Tell the sink, if it wants to know."""
+        """Call the sink's method, if it has one."""
         self._own("commit", super().commit)(parts)
 
     def abort(self) -> None:
-        """Tell the sink, if it wants to know."""
+        """Call the sink's method, if it has one."""
         self._own("abort", super().abort)()
 
     @property
@@ -263,32 +263,32 @@ class CompletedSink(Sink):
         return hasattr(self._sink, "cut")
 
     def cut(self) -> Callable[[], Sequence[OutputPart]]:
-        """Let the sink set aside what was written, or make it durable now."""
+        """Call the sink's `cut`, or make what was written durable now."""
         made_durable: Callable[[], Sequence[OutputPart]] = self._own("cut", super().cut)()
         return made_durable
 
     def position(self) -> JSON:
-        """Return where the sink is."""
+        """Return the position of the sink."""
         position: JSON = self._own("position", super().position)()
         return position
 
     def resume(
         self, schema: pa.Schema, rank: int, size: int, attempt: int, stored: Mapping[str, Any]
     ) -> None:
-        """Let the sink go on from a checkpoint, or begin and commit what that has."""
+        """Resume the sink from a checkpoint, or begin it and commit the checkpoint's parts."""
         self._own("resume", super().resume)(schema, rank, size, attempt, stored)
 
     def superseded(self, listed: Sequence[OutputPart]) -> None:
-        """Tell the sink, if it wants to know."""
+        """Call the sink's method, if it has one."""
         self._own("superseded", super().superseded)(listed)
 
     def snapshot(self) -> Mapping[str, np.ndarray]:
-        """Return what the sink keeps in memory."""
+        """Return the rows that the sink keeps in memory."""
         kept: Mapping[str, np.ndarray] = self._own("snapshot", super().snapshot)()
         return kept
 
     def restore(self, snapshots: Sequence[Mapping[str, Any]]) -> None:
-        """Give the sink its snapshots."""
+        """Restore the sink from its snapshots."""
         self._own("restore", super().restore)(snapshots)
 
     def _own(self, method: str, default: Callable[..., Any]) -> Callable[..., Any]:

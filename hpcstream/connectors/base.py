@@ -1,4 +1,4 @@
-"""What the runtime asks of a source and of a sink.
+"""The interfaces of sources and sinks.
 
 ::
 
@@ -15,12 +15,12 @@
                 sink.commit(parts of all ranks)               now visible;  or sink.abort()
 
 A split is an independent, replayable part of a source. Reading it again from a
-position delivers the same rows: that is all that exactly-once needs of a source.
+position delivers the same rows: exactly-once needs nothing else of a source.
 
-The least a source of your own must have is ``schema``, ``list_splits`` and
-``open``; the least a sink must have is ``write``. `as_source` and `as_sink` add
-the rest (see `hpcstream.connectors.adapt` for the defaults), and ``job.source``
-and ``stream.sink`` call them.
+A source of your own needs at least ``schema``, ``list_splits`` and ``open``; a
+sink needs at least ``write``. `as_source` and `as_sink` add the rest (see
+`hpcstream.connectors.adapt` for the defaults), and ``job.source`` and ``stream.sink``
+call them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ import pyarrow.compute as pc
 from hpcstream.errors import ConnectorError
 
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
-"""What survives a round trip through JSON."""
+"""A value that survives a round trip through JSON."""
 
 OutputPart = Mapping[str, Any]
 """One finished, perhaps still invisible, part of a sink's output: a JSON object of its own."""
@@ -52,7 +52,7 @@ class Split:
     id : str
         Stable from run to run and unique in its source, as in ``"flights.parquet#rg3"``.
     info : Mapping[str, JSON]
-        What the source needs to open it again, on any rank.
+        What the source needs to open the split, on any rank.
     n_rows : int, optional
         Rows in the split, before filters; None if not known.
     first_time, last_time : int, optional
@@ -62,7 +62,7 @@ class Split:
     Raises
     ------
     ConnectorError
-        ``n_rows`` is no number of rows.
+        ``n_rows`` is not a number of rows.
     """
 
     id: str
@@ -95,7 +95,7 @@ class Split:
 
 
 class Chunk(NamedTuple):
-    """What one `SplitReader.read` delivers.
+    """The result of one `SplitReader.read`.
 
     Attributes
     ----------
@@ -105,8 +105,8 @@ class Chunk(NamedTuple):
         Rows read for it, before the filter: for counting, for the order of rows and for
         messages.
     position : JSON, optional
-        Where to go on after this chunk: what `Source.open` takes. It is the reader's own and
-        is never computed with; it is not changed after it was handed over. None: the number
+        Where to continue after this chunk: an argument of `Source.open`. Only the reader
+        interprets it; it must not change it later. None: the number
         of rows scanned from the beginning of the split, as for files. A reader that gives
         positions gives one with every chunk that has rows.
     """
@@ -117,7 +117,7 @@ class Chunk(NamedTuple):
 
 
 def row_position(position: JSON) -> int:
-    """Return a position that is a number of rows; None is the beginning.
+    """Return a position as a number of rows; None is the start.
 
     Raises
     ------
@@ -136,8 +136,8 @@ class SplitReader(ABC):
 
     Notes
     -----
-    A reader of a live source is asked for rows fifty times a second at most while it
-    has none. `wake_descriptor` makes a rank wake at once when rows come after a pause.
+    The runtime polls a live reader without rows at most fifty times a second.
+    `wake_descriptor` wakes the rank at once when rows arrive after a pause.
     """
 
     @abstractmethod
@@ -146,23 +146,22 @@ class SplitReader(ABC):
 
         Scans at most ``max_rows`` rows. A bounded source scans exactly that many
         unless the split ends, so that rounds are a function of the input. A live
-        source returns an empty chunk when it has nothing now; it never waits.
+        source returns an empty chunk while it has no rows; it never waits.
         """
 
     def wake_descriptor(self) -> int | None:
-        """Return a file descriptor that can be read when there are rows; None: not now.
+        """Return a file descriptor that is readable when there are rows; None: there is none.
 
-        A socket, a pipe, an eventfd. It stays the reader's: nothing is read from it but
-        by `read`.
+        A socket, a pipe, or an eventfd. Only the reader's `read` reads from it.
         """
         return None
 
     def close(self) -> None:  # noqa: B027
-        """Release what the reader holds. Batches it gave out stay valid."""
+        """Release the resources of the reader. Batches that it returned stay valid."""
 
 
 class Source(ABC):
-    """Where rows come from. A description: it holds no open file, and is never changed.
+    """A source of rows. An immutable description, without open files.
 
     Attributes
     ----------
@@ -207,10 +206,10 @@ class Source(ABC):
         return type(self).__name__
 
     def identity(self) -> str:
-        """Return what is read, whichever columns and rows of it: by this a checkpoint knows it.
+        """Return the identity in checkpoints: what is read, apart from columns and filters.
 
-        A source that leaves this out is known by its description, and loses its place if
-        that gets other words.
+        Without this method the identity is the description: a checkpoint does not find the
+        source again once its description has changed.
         """
         return self.describe()
 
@@ -231,11 +230,11 @@ class Source(ABC):
         return None
 
     def committed(self, positions: Mapping[str, JSON]) -> None:  # noqa: B027
-        """Hear how far this rank's splits have been read for good.
+        """Receive the positions up to which this rank's splits never need to be read again.
 
         Called when a checkpoint is complete and durable, and again after a restore: rows up to
-        here are never asked for again, so that they may be acknowledged, or removed. It must
-        not wait: rounds stand still meanwhile.
+        here are never read again, so that they may be acknowledged, or removed. It must not
+        wait: no round runs meanwhile.
 
         Parameters
         ----------
@@ -245,12 +244,12 @@ class Source(ABC):
 
     @property
     def discovers(self) -> bool:
-        """Whether `discover` is to be asked."""
+        """Whether the runtime calls `discover`."""
         return type(self).discover is not Source.discover
 
     @property
     def hears_commits(self) -> bool:
-        """Whether `committed` is to be called."""
+        """Whether the runtime calls `committed`."""
         return type(self).committed is not Source.committed
 
     def project(self, columns: Sequence[str]) -> Source:
@@ -271,7 +270,7 @@ class Source(ABC):
 
 
 class Sink(ABC):
-    """Where rows go: one instance on each rank that runs it; usable again after a run.
+    """A sink of rows: one instance on each rank that runs it; usable again after a run.
 
     A sink is a description until `begin`; before that it may be copied with
     `copy.copy` to give each rank an instance. Only `write` has to be written. With
@@ -283,16 +282,16 @@ class Sink(ABC):
         return type(self).__name__
 
     def identity(self) -> str:
-        """Return what is written to: by this a checkpoint finds the sink again."""
+        """Return the identity in checkpoints: what is written to."""
         return self.describe()
 
     @property
     def target(self) -> str | None:
-        """What only one sink of a job may write to; None: any number may."""
+        """The target, which no other sink of the job may have; None: it is not exclusive."""
         return None
 
     def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:  # noqa: B027
-        """Get ready to write.
+        """Prepare to write.
 
         Parameters
         ----------
@@ -307,7 +306,7 @@ class Sink(ABC):
 
     @abstractmethod
     def write(self, batch: pa.RecordBatch) -> None:
-        """Take rows in. They must not become visible to readers of the output."""
+        """Write rows. They must not become visible to readers of the output."""
 
     def prepare(self) -> list[OutputPart]:
         """Make what was written since the last `prepare` durable; return its parts.
@@ -321,41 +320,41 @@ class Sink(ABC):
 
         Parameters
         ----------
-        parts : sequence of Part
-            Those of *all* ranks, the concatenation of what they prepared, the same
+        parts : sequence of OutputPart
+            Those of *all* ranks, the concatenation of what `prepare` returned, the same
             list on each rank. Each rank does its share. Committing again what is
             already committed does nothing.
         """
 
     def abort(self) -> None:  # noqa: B027
-        """Remove what is not committed. May follow `begin` at any time, also twice."""
+        """Remove what is not committed. May be called at any time after `begin`, also twice."""
 
     # -- checkpoints -------------------------------------------------------------------
 
     @property
     def commits_in_background(self) -> bool:
-        """Whether what `cut` returns, and `commit`, may be called in another thread.
+        """Whether another thread may call `commit` and what `cut` returns.
 
         So it is with a sink that has a `cut` of its own.
         """
         return type(self).cut is not Sink.cut
 
     def cut(self) -> Callable[[], Sequence[OutputPart]]:
-        """Set aside what was written; what this returns makes it durable, and returns its parts.
+        """Close the current parts; the function returned makes them durable and returns them.
 
-        A sink without one is asked to `prepare` between two rounds.
+        For a sink without `cut`, the runtime calls `prepare` between two rounds.
         """
         parts = list(self.prepare())
         return lambda: parts
 
     def position(self) -> JSON:
-        """Return what `resume` needs to know; asked after `cut`."""
+        """Return what `resume` needs to know; called after `cut`."""
         return None
 
     def resume(
         self, schema: pa.Schema, rank: int, size: int, attempt: int, stored: Mapping[str, Any]
     ) -> None:
-        """Go on from a checkpoint, in place of `begin`.
+        """Resume from a checkpoint, instead of `begin`.
 
         Publish this rank's share, and remove what was written after the checkpoint.
 
@@ -378,4 +377,4 @@ class Sink(ABC):
         return {}
 
     def restore(self, snapshots: Sequence[Mapping[str, Any]]) -> None:  # noqa: B027
-        """Take over the snapshots of all instances, in one of them."""
+        """Restore the snapshots of all instances, in one of them."""

@@ -1,4 +1,4 @@
-"""Many small batches into few blocks, without holding on to the memory they were views of."""
+"""Coalesces many small batches into few blocks, and releases the memory they are views of."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _COPY_AFTER = 64
 
 
 class Coalescer:
-    """Collects batches until there is a block's worth of them.
+    """Collects batches until they fill a block.
 
     Small batches are often views of an exchange's receive buffer: after every few of
     them they are copied together, so that the buffer can be used again.
@@ -26,7 +26,7 @@ class Coalescer:
         self._n_bytes = 0
 
     def add(self, batch: pa.RecordBatch) -> pa.Table | None:
-        """Take a batch in; return a block if there is one now."""
+        """Add a batch; return a block if one is complete."""
         if batch.num_rows == 0:
             return None
         self._n_rows += batch.num_rows
@@ -43,7 +43,7 @@ class Coalescer:
         return None
 
     def flush(self) -> pa.Table | None:
-        """Return what there is as a table, None if there is nothing."""
+        """Return the remaining rows as a table; None if there are none."""
         self._merge_small()
         batches, self._batches = self._batches, []
         self._n_rows = self._n_bytes = 0

@@ -1,8 +1,8 @@
-"""What becomes of messages that do not decode: the job fails, they are dropped, or they are kept.
+"""Handles messages that do not decode: the job fails, or they are dropped or kept.
 
-Kept ones travel in the stream of the source, as rows whose columns are all null but for four
-that say what was wrong. So they are as exactly once as all rows; `hpcstream.split_dead_letters`
-parts them from the others.
+Kept messages travel in the stream of the source, as rows whose columns are null except four
+that describe the error. So they are exactly-once like all rows; `hpcstream.split_dead_letters`
+separates them from the others.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DEAD_LETTER_FIELDS = (
 
 
 class MessageRows:
-    """Makes a source's rows of messages, a row each.
+    """Converts the messages of a source to rows, one row each.
 
     Parameters
     ----------
@@ -53,7 +53,9 @@ class MessageRows:
             raise ValueError(f"bad={bad!r}: expected one of {', '.join(get_args(Bad))}")
         self.schema = decoder.schema
         if bad == "keep":
-            taken = [one.name for one in DEAD_LETTER_FIELDS if one.name in decoder.schema.names]
+            taken = [
+                field.name for field in DEAD_LETTER_FIELDS if field.name in decoder.schema.names
+            ]
             if taken:
                 raise ValueError(f"column {taken[0]!r} of the decoder is a name of dead letters")
             self.schema = pa.schema([*decoder.schema, *DEAD_LETTER_FIELDS])
@@ -86,7 +88,7 @@ class MessageRows:
             return batch
         letters = self._letters(bad, messages, split, positions)
         if bad:
-            batch = batch.take(_places(len(messages), bad))
+            batch = batch.take(_row_indices(len(messages), bad))
         return pa.RecordBatch.from_arrays([*batch.columns, *letters], schema=self.schema)
 
     def _note(
@@ -129,8 +131,8 @@ class MessageRows:
         return [pa.array(column, field.type) for column, field in pairs]
 
 
-def _places(n_messages: int, bad: Sequence[BadMessage]) -> pa.Array:
-    """Return for each message which row it became; null for bad ones."""
-    without = {one.number for one in bad}
+def _row_indices(n_messages: int, bad: Sequence[BadMessage]) -> pa.Array:
+    """Return the row of each message; null for bad ones."""
+    without = {message.number for message in bad}
     rows = iter(range(n_messages))
     return pa.array([None if i in without else next(rows) for i in range(n_messages)], pa.int64())

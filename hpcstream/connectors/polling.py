@@ -1,4 +1,4 @@
-"""For live readers: runs a client that blocks, or an event loop, in a thread beside the rounds.
+"""Runs the blocking client, or the event loop, of a live reader in a thread of its own.
 
 ::
 
@@ -30,7 +30,7 @@ CLOSE_TIMEOUT_S = 5.0
 
 
 class Closed(ConnectorError):
-    """The reader was closed: raised by `Poller.put` in its thread, which ends by it."""
+    """The reader was closed: `Poller.put` raises it in its thread, which it ends."""
 
 
 class Poller(SplitReader):
@@ -88,11 +88,11 @@ class Poller(SplitReader):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the job reads no further: ``produce`` is to return."""
+        """Whether the reader is closed, so that ``produce`` should return."""
         return self._is_closed
 
     def put(self, batch: pa.RecordBatch, position: JSON) -> None:
-        """Hand on rows, and where to go on after them; wait while the queue is full.
+        """Add rows and the position after them to the queue; wait while it is full.
 
         A position belongs to the end of its batch, so a batch is read as a whole: a few
         thousand rows are a good size.
@@ -175,7 +175,7 @@ class Poller(SplitReader):
     # -- on the rank -------------------------------------------------------------------
 
     def read(self, max_rows: int) -> Chunk | None:
-        """Return rows that were put, oldest first; at least one batch, which is not divided."""
+        """Return queued rows, oldest first; at least one whole batch."""
         with self._changed:
             if self._queue:
                 batches, position = self._taken(max_rows)
@@ -205,7 +205,7 @@ class Poller(SplitReader):
         return batches, position
 
     def wake_descriptor(self) -> int | None:
-        """Return what can be read while there are rows."""
+        """Return a descriptor that is readable while there are rows."""
         return None if self._is_closed else self._wake
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Which columns and rows of a source are wanted: projection and filter, apart from any format."""
+"""Projection and filter of a source, independent of its format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hpcstream.errors import ConnectorError, PlanError
 
 @dataclass(frozen=True)
 class Scan:
-    """The columns and rows that a source delivers out of those it has.
+    """The columns and rows of a source that are delivered.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Scan:
         return replace(self, predicate=both, predicate_columns=used)
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return what is delivered of a batch of `read_columns`."""
+        """Apply filter and projection to a batch of `read_columns`."""
         if self.predicate is None:
             return batch
         kept = matching_rows(batch, self.predicate)
@@ -97,7 +97,7 @@ class Scan:
 
 
 def plain_schema(schema: pa.Schema, where: str) -> pa.Schema:
-    """Return a schema as the engine has it: no metadata, every field nullable, plain types.
+    """Return a schema in the engine's form: no metadata, every field nullable, plain types.
 
     Arrow can neither take nor filter string_view and binary_view: they are read as
     large_string and large_binary. Run ends are decoded.
@@ -105,7 +105,7 @@ def plain_schema(schema: pa.Schema, where: str) -> pa.Schema:
     Raises
     ------
     ConnectorError
-        Two columns share a name, or a name is one that the engine keeps for itself.
+        Two columns share a name, or a name is reserved.
     """
     names = schema.names
     for name in names:
@@ -195,7 +195,7 @@ def matching_rows(batch: pa.RecordBatch, predicate: pc.Expression) -> pa.RecordB
     mask = _mask(pa.Table.from_batches([batch]), predicate).combine_chunks()
     n_rows = mask.true_count
     if n_rows == batch.num_rows:
-        return batch  # filters that keep everything are common, and copying would be waste
+        return batch  # filters often keep all rows: no copy then
     return batch.filter(mask) if n_rows else batch.slice(0, 0)
 
 

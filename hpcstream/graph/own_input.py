@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from hpcstream.connectors.base import Source
-from hpcstream.connectors.files.paths import covers, directory_id, place_of
+from hpcstream.connectors.files.paths import covers, directory_id, location_of
 from hpcstream.connectors.files.source import FileSource
 from hpcstream.connectors.parts.directory import part_name, read_manifest, visible_parts
 from hpcstream.connectors.parts.sink import FileSink
@@ -92,7 +92,7 @@ def _overwritten(sink: FileSink, read: _Input, replaced: set[str]) -> str | None
         return None
     directory = directory_id(sink.directory)
     for path in read.files():
-        parent, name = place_of(path)
+        parent, name = location_of(path)
         if name in replaced and parent == directory:
             return repr(path)
     return None

@@ -1,4 +1,4 @@
-"""What the state of windows is made of: kinds of arrays, words, and who gives the memory."""
+"""Arrays, words and allocators of state: what tables of state are made of."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Slots = npt.NDArray[np.uint32]
 Bools = npt.NDArray[np.bool_]
 Arrays = Mapping[str, npt.NDArray[Any]]
 AnySlots = Slots | range
-"""Slots of entries; a range if they are known to be contiguous."""
+"""Slots of entries; a range if they are known to be consecutive."""
 
 NO_NULLS: Bools = np.zeros(0, dtype=np.bool_)
 NO_NULLS.setflags(write=False)
@@ -24,23 +24,23 @@ NONE: Ints = np.zeros(0, dtype=np.int64)
 
 
 class Allocator(Protocol):
-    """Where arenas come from; `hpcstream.memory.pool.BufferPool` is one."""
+    """Allocates arenas; `hpcstream.memory.pool.BufferPool` is one."""
 
     def empty(self, n: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Return a writable array with anything in it."""
+        """Return a writable, uninitialized array."""
 
 
 class HeapAllocator:
-    """Arenas from NumPy's own memory, for tests."""
+    """Allocates arenas with NumPy, for tests."""
 
     def empty(self, n: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Return a writable array with anything in it."""
+        """Return a writable, uninitialized array."""
         return np.empty(n, dtype=dtype)
 
 
 @dataclass(frozen=True)
 class Word:
-    """One value of state per entry, or an array of some.
+    """One value of state per entry, or an array of values.
 
     Attributes
     ----------
@@ -51,8 +51,8 @@ class Word:
     identity : int or float
         What a new entry holds.
     width : int
-        How many numbers an entry has; of a wide word it is more than 1. The state of a wide
-        word is an array of shape ``(entries, width)``.
+        Numbers per entry; more than 1 for a wide word. The state of a wide word is an array
+        of shape ``(entries, width)``.
     """
 
     name: str
@@ -62,17 +62,17 @@ class Word:
 
     @property
     def kind(self) -> np.dtype[Any]:
-        """NumPy's type of what an entry holds."""
+        """The NumPy type of an entry."""
         return np.dtype(self.dtype if self.width == 1 else (self.dtype, (self.width,)))
 
     @property
     def bits(self) -> np.int64:
-        """What a new entry holds, as the bits of an int64."""
+        """The value of a new entry, as the bits of an int64."""
         return np.int64(np.array([self.identity], dtype=self.dtype).view(np.int64)[0])
 
 
 def as_range(slots: Slots) -> AnySlots:
-    """Return the slots of a region, which mostly ascend, as a range where they are one."""
+    """Return slots as a range if they are consecutive, as those of a region mostly are."""
     first = int(slots[0]) if len(slots) else 0
     if len(slots) and int(slots[-1]) - first + 1 == len(slots) and (np.diff(slots) == 1).all():
         return range(first, first + len(slots))
@@ -80,14 +80,14 @@ def as_range(slots: Slots) -> AnySlots:
 
 
 def values_at(array: npt.NDArray[Any], slots: AnySlots) -> npt.NDArray[Any]:
-    """Return what ``array`` holds for some entries, read-only; a view of it if they are a range."""
+    """Return the values of some entries, read-only; a view of ``array`` if they are a range."""
     values = array[slots.start : slots.stop] if isinstance(slots, range) else array[slots]
     values.setflags(write=False)
     return values
 
 
 def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return an array's values in one piece, not to be written to."""
+    """Return a contiguous, read-only view of an array, or a copy."""
     view = np.ascontiguousarray(array).view()
     view.setflags(write=False)
     return view

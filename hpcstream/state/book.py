@@ -11,7 +11,7 @@ from hpcstream.kernels import key_table
 
 Book = npt.NDArray[np.int64]
 
-LISTED, MERGED = 1, 2  # the STATE of slices, and of regions that are merged from some
+LISTED, MERGED = 1, 2  # the STATE of the region of a slice, and of a merged region
 
 _SECTION_FIELDS = [
     key_table.REGION_CAPACITY,
@@ -53,7 +53,7 @@ def book_of_slices(slice_size: int, offset: int, margin: int) -> Book:
 
 
 def resized_book(old: Book, regions: int = 0, chunks: int = 0, directory: int = 0) -> Book:
-    """Return a copy of a book with larger sections; those not given stay as large."""
+    """Return a copy of a book with larger sections; sections not given keep their sizes."""
     book = new_book(
         regions or int(old[key_table.REGION_CAPACITY]),
         chunks or int(old[key_table.CHUNK_CAPACITY]),
@@ -91,5 +91,5 @@ def times_outside(book: Book, times: Book) -> ValueError:
 
 
 def kept_capacity(capacity: int, needed: int) -> int:
-    """Return the size of an arena after packing: as it was, unless that is far too much."""
+    """Return the size of an arena after packing: unchanged unless it is far too large."""
     return capacity if needed <= capacity <= 4 * needed else needed

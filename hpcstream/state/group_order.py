@@ -17,30 +17,30 @@ from hpcstream.state.table import Order
 _KERNEL_BYTES = (1, 2, 4, 8)
 
 
-def places_in_order(groups: KeyGroups, counts: Ints) -> Slots:
-    """Return, for entries in the order of key groups, the place of each in its segment."""
-    places: Slots = np.empty(len(groups), dtype=np.uint32)
-    snapshots.order_by_group(groups, counts, np.empty(N_KEY_GROUPS + 1, np.int64), places)
-    return places
+def positions_in_order(groups: KeyGroups, counts: Ints) -> Slots:
+    """Return, for entries in the order of key groups, the position of each in its segment."""
+    positions: Slots = np.empty(len(groups), dtype=np.uint32)
+    snapshots.order_by_group(groups, counts, np.empty(N_KEY_GROUPS + 1, np.int64), positions)
+    return positions
 
 
-def entries_at(places: Slots, counts: Ints) -> Slots:
-    """Return the entry that is at a place in its segment, counted through all segments."""
+def entries_at(positions: Slots, counts: Ints) -> Slots:
+    """Return the number, through all segments, of the entry at a position of its segment."""
     if len(counts) < 2:
-        return places
+        return positions
     starts = (np.cumsum(counts) - counts).astype(np.uint32)
-    return places + np.repeat(starts, counts)
+    return positions + np.repeat(starts, counts)
 
 
 def in_group_order(
     arrays: Mapping[str, npt.NDArray[Any]], groups: KeyGroups, counts: Ints, order: Order
 ) -> dict[str, npt.NDArray[Any]]:
-    """Put the entries of segments into the order of key groups, where they lie.
+    """Put the entries of segments into the order of key groups, in place.
 
     Parameters
     ----------
     arrays : mapping of str to array
-        One value for each entry; changed in place, since their memory is had ready.
+        One value for each entry; changed in place, since their memory is prefaulted.
     groups : uint16[n_entries]
     counts : int64[n_segments]
         Entries of each segment.
@@ -51,12 +51,12 @@ def in_group_order(
     dict
         The arrays, and those that ``order`` names.
     """
-    places = places_in_order(groups, counts)
-    entries = entries_at(places, counts)
+    positions = positions_in_order(groups, counts)
+    entries = entries_at(positions, counts)
     for array in arrays.values():
         if array.ndim == 1 and array.dtype.kind != "V" and array.itemsize in _KERNEL_BYTES:
             array[:] = gather(array, entries)
         else:
             array[:] = array[entries]
     found = {**arrays, order.groups: gather(groups, entries[:: order.stride].copy())}
-    return found | ({order.places: places} if order.places else {})
+    return found | ({order.positions: positions} if order.positions else {})

@@ -1,4 +1,4 @@
-"""Keys that are strings, or several columns: interned, so that a small number is the word."""
+"""Interned keys: strings, or several columns, represented by small integers."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _SPARE_KEYS = 4096  # dead keys below this are not worth a rebuild
 class InternedKeys:
     """Words for any key: the id of its bytes in a `KeyIndex`.
 
-    The bytes of a single string column are taken as they lie in the batch; its
-    null is told by validity. Several columns are encoded row by row, nulls included.
+    The bytes of a single string column are read from the batch without a copy; its
+    nulls come from the validity bitmap. Several columns are encoded row by row, nulls included.
 
     Parameters
     ----------
@@ -87,18 +87,18 @@ class InternedKeys:
         return [_from_bytes(offsets, data, valid, types[0])]
 
     def _groups_of(self, offsets: Ints, data: Bytes) -> KeyGroups:
-        """Return the key groups of keys given by their bytes, as the exchange has them."""
+        """Return the key groups of keys given by their bytes, as the exchange computes them."""
         names = [str(number) for number in range(len(self._fields))]
         batch = pa.RecordBatch.from_arrays(self._columns(offsets, data, None), names=names)
         return key_groups(batch, names)
 
     def grouping(self) -> Grouping:
-        """Return what tells key groups of the ids as they are now; for the background."""
+        """Return a function from the present ids to their key groups, to call in the background."""
         contents, known = self._table.contents(), self._table.groups
 
         def groups_of(words: Ints, is_null: Bools) -> KeyGroups:
             of_ids = known.of(contents)
-            if not len(of_ids):  # there are but nulls
+            if not len(of_ids):  # all keys are null
                 return np.full(len(words), null_group(), dtype=np.uint16)
             groups = of_ids.take(words, mode="clip")
             groups[is_null] = null_group()
@@ -119,12 +119,14 @@ class InternedKeys:
         new_ids = self._table.new_ids[part]
         if not len(new_ids):
             return np.zeros_like(words)
-        return np.maximum(new_ids.take(words, mode="clip"), 0)  # anything may stand under a null
+        return np.maximum(
+            new_ids.take(words, mode="clip"), 0
+        )  # the value under a null is arbitrary
 
     def forget_dead(self, holder: KeyHolder) -> None:
-        """Throw away keys without entries, when they are more than half.
+        """Remove keys without entries if they are more than half of all keys.
 
-        When that is depends on the entries alone: ids say in which order results come.
+        The decision depends only on the entries, because ids determine the order of results.
         """
         n_spare = len(self._index) - _SPARE_KEYS
         if n_spare <= 0 or n_spare <= 2 * holder.n_key_uses():
@@ -138,11 +140,11 @@ class InternedKeys:
         return len(column.dictionary) <= len(column) or self._is_last(column.dictionary)
 
     def _is_last(self, dictionary: pa.Array) -> bool:
-        """Whether this is the dictionary of the batch before: the same memory, not equal values."""
+        """Whether this is the previous batch's dictionary: the same memory, not equal values."""
         return self._last is not None and _same_memory(self._last[0], dictionary)
 
     def _ids_of_dictionary(self, column: pa.DictionaryArray, valid: Bools | None) -> Ints:
-        """Return ids by way of the dictionary, which is shorter than the column."""
+        """Return ids through the dictionary, which is shorter than the column."""
         if len(column.dictionary) == 0:
             return _read_only(np.zeros(len(column), dtype=np.int64))
         if not self._is_last(column.dictionary):
@@ -154,7 +156,7 @@ class InternedKeys:
             return _read_only(gather(ids, fixed_values(column.indices)))
         indices = key_words(column.indices)
         if valid is not None:
-            indices = np.where(valid, indices, 0)  # anything may stand under a null
+            indices = np.where(valid, indices, 0)  # the value under a null is arbitrary
         return _read_only(ids[indices])
 
 
@@ -205,11 +207,11 @@ def decode_rows(offsets: Ints, data: Bytes, types: Sequence[pa.DataType]) -> lis
 
 
 def _same_memory(left: pa.Array, right: pa.Array) -> bool:
-    """Whether two arrays, both alive, are views of one piece of memory."""
+    """Whether two live arrays are views of the same memory."""
     if len(left) != len(right) or left.offset != right.offset:
         return False
-    places = [[b and b.address for b in array.buffers()] for array in (left, right)]
-    return places[0] == places[1]
+    addresses = [[b and b.address for b in array.buffers()] for array in (left, right)]
+    return addresses[0] == addresses[1]
 
 
 def _plain(column: pa.Array) -> pa.Array:
@@ -217,7 +219,7 @@ def _plain(column: pa.Array) -> pa.Array:
 
 
 def _bytes_of(column: pa.Array) -> tuple[npt.NDArray[Any], Bytes]:
-    """Return offsets and bytes of a column; values of fixed width have them, too."""
+    """Return offsets and bytes of a column, also for values of fixed width."""
     if is_binary_type(column.type):
         return binary_views(column)
     if is_word_type(column.type):
@@ -255,7 +257,7 @@ def _from_bytes(
 
 
 def _filled_records(offsets: Ints, data: Bytes, valid: Bools | None, width: int) -> Bytes:
-    """Return records of fixed width, zeros where there is none (a null has no bytes)."""
+    """Return records of fixed width; zeros for a null, which has no bytes."""
     n_rows = len(offsets) - 1
     if len(data) == n_rows * width:
         return data

@@ -1,8 +1,8 @@
 """The keys of a `KeyIndex` as tables: blocks of ids, and the bytes of each block's keys.
 
-Keys are put behind those that are there, and no id gets another key while the generation
-is the same. So full blocks are written once, and nothing is copied before rounds go on:
-the background reads the keys where they lie.
+Keys are only appended, and an id keeps its key for a generation. So full blocks are
+written once, and nothing is copied before the rounds continue: a background thread reads
+the keys in place.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from hpcstream.columns.ownership import KeyGroups, Ownership
 from hpcstream.kernels import key_bytes
 from hpcstream.state.arrays import Arrays, Ints, Slots
-from hpcstream.state.group_order import entries_at, places_in_order
+from hpcstream.state.group_order import entries_at, positions_in_order
 from hpcstream.state.key_index import Bytes, KeyIndex
 from hpcstream.state.table import (
     Order,
@@ -40,7 +40,7 @@ GroupsOf = Callable[[Ints, Bytes], KeyGroups]
 
 
 class Contents(NamedTuple):
-    """The keys of an index at some time; they stay as they are."""
+    """The keys of an index at one time; they do not change."""
 
     generation: int
     offsets: Ints
@@ -48,7 +48,7 @@ class Contents(NamedTuple):
 
     @property
     def n_keys(self) -> int:
-        """How many there are."""
+        """Number of keys."""
         return len(self.offsets) - 1
 
     def between(self, first: int, stop: int) -> tuple[Ints, Bytes]:
@@ -62,7 +62,7 @@ class Contents(NamedTuple):
 
 
 class IdGroups:
-    """The key group of each id, told once. Used in the background only."""
+    """The key group of each id, computed once. Used in the background only."""
 
     def __init__(self, groups_of: GroupsOf) -> None:
         self._groups_of = groups_of
@@ -93,7 +93,7 @@ class KeyDictionary(StateTable):
     ----------
     index : KeyIndex
     generation : callable
-        Returns another number when ids have other keys.
+        Returns a different number once ids have been given to other keys.
     groups_of : callable
     """
 
@@ -115,11 +115,11 @@ class KeyDictionary(StateTable):
 
     @property
     def bytes_table(self) -> KeyBytes:
-        """The table of the bytes, which comes after this one."""
+        """The table of the bytes, which follows this one."""
         return KeyBytes(self)
 
     def contents(self) -> Contents:
-        """Return the keys as they are now."""
+        """Return the present keys."""
         found = self._index.contents()
         return Contents(self._generation(), found["key_offsets"], found["key_bytes"])
 
@@ -134,12 +134,12 @@ class KeyDictionary(StateTable):
         contents = self.contents()
 
         def finish() -> Arrays:
-            ids, places, groups = self.in_order(contents, indices)
-            starts, lengths = _places_of_bytes(contents, ids, _sizes(contents, indices))
+            ids, positions, groups = self.in_order(contents, indices)
+            starts, lengths = _byte_offsets(contents, ids, _sizes(contents, indices))
             return {
                 _STARTS: starts,
                 _LENGTHS: lengths,
-                _PLACES: places,
+                _PLACES: positions,
                 self.order.groups: groups[:: self.order.stride].copy(),
             }
 
@@ -147,18 +147,18 @@ class KeyDictionary(StateTable):
         return TableCopy({_STARTS: starts, _LENGTHS: lengths}, finish)
 
     def in_order(self, contents: Contents, indices: Ints) -> tuple[Ints, Slots, KeyGroups]:
-        """Return ids of blocks in the order of key groups, their places in them, their groups."""
+        """Return ids in the order of key groups, their positions in blocks, and their groups."""
         counts = _sizes(contents, indices)
         of_blocks = [np.arange(i * BLOCK_KEYS, i * BLOCK_KEYS + n) for i, n in zip(
             indices.tolist(), counts.tolist(), strict=True)]  # fmt: skip
         ids = np.concatenate([np.zeros(0, dtype=np.int64), *of_blocks])
         groups = self.groups.of(contents)[ids]
-        places = places_in_order(groups, counts)
-        entries = entries_at(places, counts)
-        return ids[entries], places, groups[entries]
+        positions = positions_in_order(groups, counts)
+        entries = entries_at(positions, counts)
+        return ids[entries], positions, groups[entries]
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over keys under the same ids."""
+        """Restore keys under the same ids."""
         starts, lengths = arrays[_STARTS], arrays[_LENGTHS]
         offsets = np.zeros(len(starts) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
@@ -182,7 +182,7 @@ class KeyDictionary(StateTable):
     def _owned_keys(self, arrays: Arrays, owned: Ownership) -> Iterator[tuple[Ints, Ints, Bytes]]:
         """Yield, block by block, ids there, offsets and bytes of keys that an instance owns.
 
-        Of the keys at both ends, which others own, not all bytes may be there.
+        The keys at both ends, which other instances own, may lack some of their bytes.
         """
         key_at = byte_at = 0
         counts = [arrays[counts_name(name)].tolist() for name in (_IDS, _BYTES)]
@@ -196,7 +196,7 @@ class KeyDictionary(StateTable):
                 offsets = np.append(starts[whole], ends[whole[-1]])
                 data = arrays[_BYTES][byte_at : byte_at + n_bytes]
                 mine = np.flatnonzero(owned.owns(_groups(self._groups_of, offsets, data)))
-                if len(mine):  # next to one another, as all entries of some key groups
+                if len(mine):  # consecutive, as all entries of some key groups are
                     ids = block * BLOCK_KEYS + arrays[_PLACES][of_block][whole[mine]].astype(
                         np.int64
                     )
@@ -245,10 +245,10 @@ def _sizes(contents: Contents, indices: Ints) -> Ints:
     return np.minimum(BLOCK_KEYS, contents.n_keys - indices * BLOCK_KEYS)
 
 
-def _places_of_bytes(
+def _byte_offsets(
     contents: Contents, ids: Ints, counts: Ints
 ) -> tuple[Ints, npt.NDArray[np.uint32]]:
-    """Return where in its block each key begins, blocks being one after the other, and lengths."""
+    """Return the offset of each key in its block, for consecutive blocks, and its length."""
     lengths = contents.offsets[ids + 1] - contents.offsets[ids]
     starts = np.cumsum(lengths) - lengths
     firsts = np.cumsum(counts) - counts

@@ -1,4 +1,4 @@
-"""What gives keys of text back when nobody holds them any more."""
+"""The contract of state that holds interned keys, so that unused keys can be removed."""
 
 from __future__ import annotations
 

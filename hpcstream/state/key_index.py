@@ -1,4 +1,4 @@
-"""Byte strings as small numbers, for keys that are not words themselves."""
+"""An index from byte strings to small integers, for keys that are not words."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LEAST_BYTES = 1 << 14
 
 
 class KeyIndex:
-    """Gives every distinct key an id, counting from 0, and the key back for the id.
+    """Assigns an id, counting from 0, to every distinct key; returns the key of an id.
 
-    A hash finds the place, the bytes decide: two keys with one hash stay two
-    keys. Ids stay until `keep` throws some away.
+    A hash selects the slot and the bytes decide, so keys with equal hashes stay distinct.
+    Ids are stable until `keep` removes some keys.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class KeyIndex:
         return sum(array.nbytes for array in arrays)
 
     def ids(self, offsets: npt.NDArray[Any], data: Bytes) -> Ints:
-        """Return the id of each key ``data[offsets[i]:offsets[i + 1]]``, new ones made."""
+        """Return the id of each key ``data[offsets[i]:offsets[i + 1]]``; new keys get new ids."""
         ids = np.empty(len(offsets) - 1, dtype=np.int64)
         done = 0
         while True:
@@ -66,7 +66,7 @@ class KeyIndex:
         return offsets, data
 
     def keep(self, ids: Ints) -> Ints:
-        """Throw away all keys but those of ``ids`` (distinct, ascending).
+        """Remove all keys but those of ``ids`` (distinct, ascending).
 
         Returns
         -------
@@ -79,12 +79,12 @@ class KeyIndex:
         return new_of_old
 
     def contents(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the keys in the order of their ids, as views: what follows is put behind them."""
+        """Return the keys in the order of their ids, as views: later keys are appended to them."""
         offsets = self._offsets[: len(self) + 1]
         return {"key_offsets": offsets, "key_bytes": self._data[: int(offsets[-1])]}
 
     def restore(self, state: Any) -> None:
-        """Take over the `contents` of another one, under the same ids."""
+        """Restore the `contents` of another index, under the same ids."""
         offsets = np.ascontiguousarray(state["key_offsets"])
         self._take_over(offsets, np.ascontiguousarray(state["key_bytes"]))
 
@@ -97,7 +97,7 @@ class KeyIndex:
         self._data: Bytes = np.empty(n_bytes, dtype=np.uint8)
 
     def _take_over(self, offsets: Ints, data: Bytes) -> None:
-        """Replace everything by distinct keys, whose ids count from 0."""
+        """Replace all keys by these, which are distinct; their ids count from 0."""
         n_ids = len(offsets) - 1
         self._reset(max(_LEAST_IDS, 2 * n_ids), max(_LEAST_BYTES, 2 * len(data)))
         for array in (offsets, data):

@@ -1,4 +1,4 @@
-"""The table of an operator's few numbers: each with a rule of what several instances make."""
+"""The table of an operator's scalars, each with a rule to merge those of several instances."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ def union(values: Sequence[Ints], owned: Ownership) -> Ints:
 
 
 def total(values: Sequence[Ints], owned: Ownership) -> Ints:
-    """Return the sum for the first instance, which goes on counting from it; 0 for others."""
+    """Return the sum for the first instance, which continues to count from it; 0 for others."""
     found: Ints = np.sum(values, axis=0)
     return found if owned.instance == 0 else np.zeros_like(found)
 
 
 @dataclass(frozen=True)
 class Common:
-    """The rule for a value that all instances must have in common; else `PlanError`.
+    """The rule for a value that must be equal on all instances; raises `PlanError` otherwise.
 
     Attributes
     ----------
     operator : str
-        Whose it is.
+        The operator that has the value.
     """
 
     operator: str
 
     def __call__(self, values: Sequence[Ints], owned: Ownership) -> Ints:
         """Return the value."""
-        found = {int(one[0]) for one in values}
+        found = {int(value[0]) for value in values}
         if len(found) > 1:
             raise PlanError(
                 f"the instances of {self.operator} were at different event times ({min(found)} to "
@@ -68,16 +68,16 @@ class Common:
 
 @dataclass(frozen=True)
 class Field:
-    """A value of an operator: an array of int64, mostly of one.
+    """A value of an operator: an array of int64, mostly of length 1.
 
     Attributes
     ----------
     name : str
         Of the array.
     rule : callable, optional
-        None: instances on other ranks begin anew.
+        None: instances on another number of ranks start without the value.
     stage : {"final", "local", "all"}
-        Whose values the rule gets; the only stage of an operator counts as a final one.
+        The stages whose values the rule gets; a single stage counts as final.
     source : str
         Name of the array to take them from, if it is another.
     """
@@ -89,7 +89,7 @@ class Field:
 
 
 class Scalars(StateTable):
-    """A few numbers that an operator keeps as attributes.
+    """Scalars that an operator keeps as attributes.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class Scalars(StateTable):
     save : callable
         Returns the value of each field: an int, or several.
     load : callable
-        Takes over values by name: all of them, or those that a rule gave.
+        Sets values by name: all of them, or those for which there is a rule.
     name : str
     """
 
@@ -122,11 +122,11 @@ class Scalars(StateTable):
         }
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over the values of one instance."""
+        """Restore the values of one instance."""
         self._load({field.name: arrays[field.name] for field in self._fields})
 
     def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
-        """Take over what the rules make of the values of all instances."""
+        """Set the values that the rules compute from those of all instances."""
         found = {}
         for field in self._fields:
             if field.rule is not None:

@@ -4,7 +4,7 @@
 
     operator.tables() ──> head()                  small arrays, written each time
                      ├──> segments(), copy(...)   large ones, in parts that change seldom
-                     │       └──> finish()        what can wait for the background
+                     │       └──> finish()        work that the background thread does
                      ├──> restore(arrays)         as many ranks, same plan: bit for bit
                      └──> merge(parts, owned)     else: what one instance owns of all parts
 
@@ -31,14 +31,14 @@ Snapshot = Mapping[str, np.ndarray]
 
 
 class Segment(NamedTuple):
-    """Entries of a table that change seldom: those of a slice.
+    """Entries of a table that change seldom, such as those of a slice.
 
     Attributes
     ----------
     name : str
-        Unique in the table, now and later.
+        Unique in the table, also over time.
     version : str
-        As long as it is the same, so are the entries.
+        Changes whenever the entries change.
     n_entries : int
     """
 
@@ -49,20 +49,20 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Order:
-    """Entries of each segment are written in the order of key groups.
+    """The order in which the entries of each segment are written: by key group.
 
     Attributes
     ----------
-    places : str
-        Array with the place that each entry had in its segment (uint32), or empty: it is of
-        no use.
+    positions : str
+        Array with the original position of each entry in its segment (uint32); empty if
+        the table does not need it.
     groups : str
         Array with the key group of every entry whose number in the file is a multiple of
         ``stride`` (uint16).
     stride : int
     """
 
-    places: str
+    positions: str
     groups: str
     stride: int
 
@@ -73,10 +73,10 @@ class TableCopy(NamedTuple):
     Attributes
     ----------
     arrays : dict of str to array
-        One value for each entry; empty ones of the right type if `finish` makes them.
+        One value for each entry; empty arrays of the right type if `finish` returns them.
     finish : callable, optional
-        Called in the background, while the operator goes on: returns the arrays to write
-        instead of these, and besides.
+        Called in the background while the operator continues: returns arrays to write
+        instead of these, and additional ones.
     """
 
     arrays: dict[str, npt.NDArray[Any]]
@@ -84,15 +84,15 @@ class TableCopy(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one instance of an operator, or of a stage of it, had in a checkpoint.
+    """The state of one instance of an operator, or of one of its stages, in a checkpoint.
 
     Attributes
     ----------
     is_local : bool
-        It was the local stage of two.
+        Whether it is of the local stage.
     arrays : mapping of str to array
-        Of all tables. Of those that are in the order of key groups, entries of the owned
-        groups, and a few more; none for an instance of a local stage.
+        Of all tables. Tables in the order of key groups have the entries of the owned
+        groups and a few more; an instance of a local stage has none.
     """
 
     is_local: bool
@@ -107,9 +107,9 @@ class StateTable(ABC):
     name : str
         Unique in the operator.
     order : Order or None
-        The order in which the entries of segments are written; None: as they lie.
+        The order in which the entries of segments are written; None: unchanged.
     is_copied : bool
-        Whether `copy` copies anything before rounds go on.
+        Whether `copy` copies anything before the rounds continue.
     """
 
     name: str
@@ -118,11 +118,11 @@ class StateTable(ABC):
 
     @property
     def n_bytes(self) -> int:
-        """Bytes reserved for it."""
+        """Bytes reserved for the table."""
         return 0
 
     def head(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the arrays that are not in segments; nothing changes them later."""
+        """Return the arrays that are not in segments; they are not changed later."""
         return {}
 
     def segments(self) -> Sequence[Segment]:
@@ -130,30 +130,30 @@ class StateTable(ABC):
         return ()
 
     def copy(self, indices: Ints) -> TableCopy:
-        """Return copies of some segments. The operator stands still meanwhile."""
+        """Return copies of some segments. The operator does not run meanwhile."""
         return TableCopy({})
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over the arrays of one instance: the state is the same to the bit."""
+        """Restore the arrays of one instance: the state is bit-identical."""
         raise NotImplementedError
 
     def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
-        """Take over what an instance owns of the arrays of all instances."""
+        """Restore the entries that an instance owns from the arrays of all instances."""
         raise NotImplementedError
 
 
 def counts_name(table: str) -> str:
-    """Return the name of the array, made when a table is read, with the entries of segments."""
+    """Return the name of the array, made by the reader, with the number of entries of segments."""
     return f"{table}:counts"
 
 
 def firsts_name(table: str) -> str:
-    """Return the name of the array, made likewise, with the first entry that was read of each."""
+    """Return the name of the array, made by the reader, with the first entry read of each."""
     return f"{table}:firsts"
 
 
 def snapshot(tables: Sequence[StateTable]) -> dict[str, npt.NDArray[Any]]:
-    """Return all arrays of some tables, as a restart finds them."""
+    """Return all arrays of some tables, as a restart reads them."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     for table in tables:
         segments = table.segments()
@@ -169,19 +169,19 @@ def snapshot(tables: Sequence[StateTable]) -> dict[str, npt.NDArray[Any]]:
 
 
 def restore(tables: Sequence[StateTable], arrays: Arrays) -> None:
-    """Give tables what `snapshot` returned."""
+    """Restore tables from what `snapshot` returned."""
     for table in tables:
         table.restore(arrays)
 
 
 def merge(tables: Sequence[StateTable], parts: Sequence[Part], owned: Ownership) -> None:
-    """Give tables what an instance owns of the snapshots of all instances."""
+    """Restore the entries of tables that an instance owns from the snapshots of all instances."""
     for table in tables:
         table.merge(parts, owned)
 
 
 class HandedOn(StateTable):
-    """A table of a local stage: on other ranks its entries are as if they had been sent."""
+    """A table of a local stage; on another number of ranks the final stage restores its entries."""
 
     def __init__(self, table: StateTable) -> None:
         self._table = table
@@ -189,7 +189,7 @@ class HandedOn(StateTable):
 
     @property
     def n_bytes(self) -> int:
-        """Bytes reserved for it."""
+        """Bytes reserved for the table."""
         return self._table.n_bytes
 
     def head(self) -> dict[str, npt.NDArray[Any]]:
@@ -205,25 +205,25 @@ class HandedOn(StateTable):
         return self._table.copy(indices)
 
     def restore(self, arrays: Arrays) -> None:
-        """Take over the arrays of one instance."""
+        """Restore the arrays of one instance."""
         self._table.restore(arrays)
 
     def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
-        """Begin without entries: the final stage takes them over."""
+        """Start without entries: the final stage restores them."""
 
 
 class Dealt(HandedOn):
-    """A table of a local stage whose entries may be on any rank: parts are dealt, whole."""
+    """A table of a local stage whose entries may be on any rank: whole parts are assigned."""
 
     def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
-        """Take over every ``n_instances``-th part of the local stage."""
+        """Restore every ``n_instances``-th part of the local stage."""
         local = [part for part in parts if part.is_local]
         self._table.merge(local[owned.instance :: owned.n_instances], Ownership(0, 1))
 
 
 class OfFinalStage(HandedOn):
-    """A table of a final stage that takes over nothing of local ones."""
+    """A table of a final stage that restores nothing from local stages."""
 
     def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
-        """Take over what an instance owns of the parts of the final stage."""
+        """Restore the entries that an instance owns from the parts of the final stage."""
         self._table.merge([part for part in parts if not part.is_local], owned)

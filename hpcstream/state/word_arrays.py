@@ -1,13 +1,13 @@
-"""The words of all slots of a `SliceStore`: by kernels those of one number, wide ones by NumPy.
+"""The words of all slots of a `SliceStore`: kernels handle single numbers, NumPy wide words.
 
-A wide word is a row of an array of shape ``(slots, width)``. It lies in the arenas of its
-slot like any other: it is given out, moved, merged and cleared with it; no slice is dense then,
-since slots without rows would cost too much. A copy of it, as
-snapshots hold it, is one record of bytes an entry, so that no reader of these need know of it.
+A wide word is a row of an array of shape ``(slots, width)``. Like any word it is allocated,
+moved, merged and cleared with its slot; no slice is dense then, since slots without rows
+would cost too much. Snapshots hold it as one record of bytes per entry, so that readers
+need not know about wide words.
 
-A page that is touched for the first time costs many times the copy of what lies on it (the
-kernel clears it; a virtual machine may have to ask its host for it), so arenas that grow are
-to be copied seldom, and to be packed where they are. Address space costs nothing.
+The first touch of a page costs many times a copy of its contents (the operating system
+clears it, and a virtual machine may have to get it from its host). Growing arenas are
+therefore copied seldom and packed in place. Address space costs nothing.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Values = npt.NDArray[Any]
 _MANY_ENTRIES = 1 << 18
 _ENTRIES_AHEAD = 1 << 23  # address space of 64 MiB an array
 _NARROW_BYTES = 64
-"""What an entry without wide words takes, about."""
+"""Approximate size of an entry without wide words."""
 
 
 def entries_of_size(words: Sequence[Word], n_entries: int) -> int:
-    """Return how many entries with these words take the memory of so many without a wide one."""
+    """Return how many entries with these words take as much memory as ``n_entries`` narrow ones."""
     n_bytes = sum(word.kind.itemsize for word in words if word.width > 1)
     return max(n_entries * _NARROW_BYTES // max(n_bytes, _NARROW_BYTES), 16)
 
 
 def clear_words(book: Book, rows: Ints, regions: Ints, word: Word, array: Values) -> None:
-    """Set the word of the slots of regions to that of a new entry."""
+    """Reset one word of all slots of regions to its identity."""
     if word.width == 1:
         key_regions.clear_slots(book, regions, word.bits, array.view(np.int64))
     else:
@@ -47,7 +47,7 @@ def clear_words(book: Book, rows: Ints, regions: Ints, word: Word, array: Values
 def copied(
     book: Book, rows: Ints, regions: Ints, array: Values, allocator: Allocator, n_entries: int
 ) -> Values:
-    """Return a copy of what the ``n_entries`` slots of regions hold, an item an entry."""
+    """Return a copy of the values of the ``n_entries`` slots of regions, one item per entry."""
     if array.ndim == 1:
         copy = allocator.empty(n_entries, array.dtype)
         snapshots.copy_regions(book, rows, regions, array.view(np.uint64), copy.view(np.uint64))
@@ -74,7 +74,7 @@ def items_of(copy: Values, array: Values) -> Values:
 
 
 def roomy(needed: int) -> int:
-    """Return how many entries arenas are made for: if they are many, for many more to come."""
+    """Return the capacity of arenas: large ones get room for many more entries."""
     return needed if needed < _MANY_ENTRIES else max(needed, _ENTRIES_AHEAD)
 
 
@@ -88,7 +88,7 @@ def carry(arrays: Sequence[Values], n_slots: int, grown: Sequence[Values]) -> No
 def move(
     arrays: Sequence[Values], old: Slots, packed: Sequence[Values], allocator: Allocator
 ) -> None:
-    """Move what lies at ``old[i]`` in arenas to slot ``i + 1`` of others, or of the same."""
+    """Move the values at ``old[i]`` to slot ``i + 1``, of other arenas or of the same ones."""
     for array, target in zip(arrays, packed, strict=True):
         moved = target[1 : len(old) + 1]
         if array is target:
@@ -98,5 +98,5 @@ def move(
 
 
 def _kind(array: Values) -> np.dtype[Any]:
-    """Return the type of what an entry holds in an array, several numbers of a wide word."""
+    """Return the type of an entry of an array: several numbers if the word is wide."""
     return array.dtype if array.ndim == 1 else np.dtype((array.dtype, array.shape[1:]))

@@ -1,4 +1,4 @@
-"""By what a file is known again: size, time of change, and a digest of samples of its bytes."""
+"""Fingerprints of files: size, modification time, and a digest of samples of their bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FileFacts = dict[str, Any]
 
 
 def facts_of(path: str) -> FileFacts:
-    """Return what is known of a file.
+    """Return the fingerprint of a file.
 
     Raises
     ------
@@ -38,12 +38,12 @@ def facts_of(path: str) -> FileFacts:
 
 
 def change_of(path: str, before: FileFacts, *, is_elsewhere: bool) -> str | None:
-    """Return in words how a file differs from what it was; None: it does not.
+    """Return in words how a file has changed; None if it has not.
 
     Parameters
     ----------
     is_elsewhere : bool
-        It lies elsewhere now, so that its time says nothing.
+        Its path has changed, so the modification time is not compared.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def change_of(path: str, before: FileFacts, *, is_elsewhere: bool) -> str | None
 def _digest(descriptor: int, size: int) -> str:
     """Return a digest of a small file, or of both ends of a large one and samples between.
 
-    Both ends: formats keep there what describes the rest.
+    Formats keep their metadata at the beginning or the end.
     """
     digest = hashlib.blake2b(digest_size=16)
     if size <= _WHOLE_BYTES:

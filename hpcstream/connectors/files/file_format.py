@@ -1,4 +1,4 @@
-"""What a format of files has to be, to be read.
+"""The interface of file formats that can be read.
 
 ::
 

@@ -1,4 +1,4 @@
-"""From what the user gave as paths to a sorted list of files."""
+"""Lists the files that a user's paths, globs and directories mean."""
 
 from __future__ import annotations
 
@@ -39,8 +39,11 @@ _FOREIGN_MAGIC = {
 
 
 def with_compressed(*extensions: str) -> tuple[str, ...]:
-    """Return endings of text files, those of compressed ones included."""
-    return (*extensions, *(f"{one}{more}" for one in extensions for more in COMPRESSED))
+    """Return extensions of text files, with those of compressed ones."""
+    return (
+        *extensions,
+        *(f"{extension}{suffix}" for extension in extensions for suffix in COMPRESSED),
+    )
 
 
 _CSV, _JSON = ("CSV", "read_csv"), ("JSON", "read_json")
@@ -57,7 +60,7 @@ _LEAST_OF_TEXT = 9  # a tab
 
 
 def as_patterns(paths: Paths) -> tuple[str, ...]:
-    """Return what the user gave as a tuple of strings.
+    """Return the user's paths as a tuple of strings.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def as_patterns(paths: Paths) -> tuple[str, ...]:
 
 
 def _several(paths: Any) -> list[Any]:
-    """Return the items of a list of paths; what has items of another kind is refused."""
+    """Return the items of a list of paths; refuse other items."""
     if hasattr(paths, "read"):
         raise TypeError(f"paths: expected str or Path, got an open file; give its name: {paths!r}")
     if (
@@ -117,12 +120,12 @@ def native(path: str) -> bytes:
 
 
 def mapped_unless_utf8(path: str) -> str | pa.MemoryMappedFile:
-    """Return a path where Arrow opens it by its name; the file itself if the name is not UTF-8."""
+    """Return the path, which Arrow opens; a mapped file if the path is not UTF-8."""
     return path if path.isascii() or _is_utf8(path) else pa.memory_map(native(path))
 
 
 def _is_utf8(path: str) -> bool:
-    return not any("\ud800" <= one <= "\udfff" for one in path)
+    return not any("\ud800" <= char <= "\udfff" for char in path)
 
 
 def list_files(patterns: Sequence[str], extensions: Sequence[str]) -> list[str]:
@@ -170,7 +173,7 @@ def first_file(patterns: Sequence[str], extensions: Sequence[str]) -> str:
 
 
 def unreadable(path: str, kind: str, error: Exception) -> ConnectorError:
-    """Return the error of a file that is not of a kind, or not whole; says what it may be."""
+    """Return the error of a file that is of another kind, or incomplete; it says what it may be."""
     if isinstance(error, OSError) and error.errno is not None:
         return ConnectorError(f"{path!r} cannot be read: {error.strerror or error}")
     return ConnectorError(
@@ -181,7 +184,7 @@ def unreadable(path: str, kind: str, error: Exception) -> ConnectorError:
 def is_binary(head: bytes) -> bool:
     """Whether the first bytes are those of a format that is not text."""
     magics = (*_MAGIC, *_FOREIGN_MAGIC)
-    return head.startswith(magics) and any(one < _LEAST_OF_TEXT or one > 127 for one in head)
+    return head.startswith(magics) and any(byte < _LEAST_OF_TEXT or byte > 127 for byte in head)
 
 
 def _why(path: str, kind: str) -> str:
@@ -250,7 +253,7 @@ def _wanted(extensions: Sequence[str]) -> str:
 
 
 def _nearest_directory(pattern: str) -> str:
-    """Say how much of a path exists, so that a slip is seen at once."""
+    """Return in words the part of a path that exists, to show a typing error."""
     where = "" if os.path.isabs(pattern) else f" (working directory {os.getcwd()!r})"
     missing = next((p for p in _ancestors(pattern) if not os.path.isdir(p)), None)
     return f"; there is no directory {missing!r}{where}" if missing else where

@@ -1,6 +1,6 @@
-"""Whether two paths mean the same place, however they are spelled.
+"""Whether two paths name the same file or directory, however they are spelled.
 
-Links, mounts in two places, ``./`` and the working directory are seen through; a hard
+Links, files mounted twice, ``./`` and the working directory are seen through; a hard
 link is a file of its own, for removing the one leaves the other.
 """
 
@@ -12,12 +12,12 @@ import os
 import re
 from collections.abc import Sequence
 
-Place = tuple[object, str]
+Location = tuple[object, str]
 """A directory, as `directory_id` has it, and a name in it."""
 
 
 def directory_id(path: str) -> object:
-    """Return what is equal for paths of one directory; one that is not there is its real path."""
+    """Return an id that is equal for all paths of a directory; its real path if it is missing."""
     real = os.path.realpath(path)
     try:
         found = os.stat(real)
@@ -26,14 +26,14 @@ def directory_id(path: str) -> object:
     return found.st_dev, found.st_ino
 
 
-def place_of(path: str) -> Place:
-    """Return where a file lies, links followed."""
+def location_of(path: str) -> Location:
+    """Return the directory and the name of a file, with links resolved."""
     directory, name = os.path.split(os.path.realpath(path))
     return directory_id(directory), name
 
 
 def covers(pattern: str, extensions: Sequence[str], directory: str, name: str) -> bool:
-    """Whether a path, directory or glob would mean a file, were it there.
+    """Whether a path, directory or glob would include a file if it existed.
 
     Parameters
     ----------
@@ -48,14 +48,14 @@ def covers(pattern: str, extensions: Sequence[str], directory: str, name: str) -
         is_meant = name.endswith(tuple(extensions)) and not name.startswith(".")
         return is_meant and directory_id(pattern) == directory_id(directory)
     if os.path.exists(pattern) or not glob.has_magic(pattern):
-        return place_of(pattern) == (directory_id(directory), name)
+        return location_of(pattern) == (directory_id(directory), name)
     base, rest = _split_at_magic(pattern)
     below = _parts_below(base, directory)
     return below is not None and _matches([*below, name], rest)
 
 
 def real_pattern(pattern: str) -> str:
-    """Return a path or glob, spelled in one way: links before the first wildcard are followed."""
+    """Return the canonical path or glob: links before the first wildcard are resolved."""
     if os.path.exists(pattern) or not glob.has_magic(pattern):
         return os.path.realpath(pattern)
     base, rest = _split_at_magic(pattern)
@@ -93,9 +93,9 @@ def _matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:
             return bool(parts) and not any(part.startswith(".") for part in parts)
         skipped = (parts[:i] for i in range(len(parts) + 1))
         return any(
-            _matches(parts[len(one) :], rest)
-            for one in skipped
-            if not any(part.startswith(".") for part in one)
+            _matches(parts[len(names) :], rest)
+            for names in skipped
+            if not any(part.startswith(".") for part in names)
         )
     if not parts or (parts[0].startswith(".") and not first.startswith(".")):
         return False

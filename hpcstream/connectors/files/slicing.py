@@ -1,4 +1,4 @@
-"""From batches of any size to chunks of exactly the size asked for."""
+"""Slices batches of any size into chunks of exactly the requested size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hpcstream.connectors.scan import Scan, empty_batch
 
 
 class RowSlicer:
-    """Cuts a stream of batches into batches of exactly the number of rows asked for.
+    """Slices a stream of batches into batches of exactly the requested number of rows.
 
     A cut inside a batch is a view; only a chunk that spans two batches is copied.
     """
@@ -50,7 +50,7 @@ class RowSlicer:
             piece = piece.slice(self._offset, n_rows)
         self._offset += n_rows
         if self._offset == self._length:
-            self._current = None  # let go of its memory as soon as nobody else needs it
+            self._current = None  # release its memory as early as possible
         return piece
 
     def _gather(self, n_rows: int) -> pa.RecordBatch | None:
@@ -85,7 +85,7 @@ class BatchReader(SplitReader):
         Called once, at the first read, with the number of rows read at a time; gives
         batches of ``scan.read_columns`` from ``start`` on.
     scan : Scan
-        What to deliver of them.
+        The columns and rows to deliver.
     position : int
         Where in the split the reader starts.
     start : int
@@ -121,7 +121,7 @@ class BatchReader(SplitReader):
         return Chunk(self._scan.apply(batch) if self._filtered else batch, scanned)
 
     def close(self) -> None:
-        """Let go of the iterator, and with it of the file."""
+        """Release the iterator, and with it the file."""
         self._closed = True
         self._slicer = None
 
@@ -148,4 +148,4 @@ class SkippedReader(SplitReader):
         return Chunk(self._batch, scanned)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""

@@ -1,4 +1,4 @@
-"""A source of files: listing, schema check, projection and filter, for every format alike."""
+"""A source of files: listing, schema check, projection and filter for all formats."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FileSource(Source):
     paths : path, glob, directory or list of these
     file_format : FileFormat
     event_time : str, optional
-        Column whose least and largest value the splits should say.
+        Column whose bounds the splits should have.
     unit : str, optional
         Of an int64 ``event_time``.
     schema : pa.Schema, optional
@@ -85,7 +85,7 @@ class FileSource(Source):
 
     @property
     def kind(self) -> str:
-        """Return how the files are read, without their paths."""
+        """The method that reads the files, without their paths."""
         return f"read_{self._format.name}"
 
     @property
@@ -102,7 +102,7 @@ class FileSource(Source):
         return ", ".join(filter(None, [self.call, self._scan.describe()]))
 
     def identified(self, splits: Sequence[Split]) -> list[Split]:
-        """Return splits with what their files are known by, so that a change is noticed later.
+        """Return splits with the fingerprints of their files, so that changes can be detected.
 
         Not those of files that grow. Reads some blocks of each file.
         """
@@ -120,7 +120,7 @@ class FileSource(Source):
     def list_splits(self) -> list[Split]:
         """Return the splits of all files: by first event time if all are known, else by path.
 
-        Says on standard error which files of a directory are not read for their names.
+        Warns of files in a directory that are not read because of their names.
         """
         for sentence in left_out(self._patterns, self._format.extensions):
             warn(sentence)

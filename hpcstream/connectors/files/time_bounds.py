@@ -30,7 +30,7 @@ def bounds_of_column(column: pa.Array | pa.ChunkedArray) -> Bounds:
 
 
 def merged(bounds: Bounds, other: Bounds) -> Bounds:
-    """Return the bounds of both; a side without any is one without values."""
+    """Return the bounds of both; a side without bounds has no values."""
     firsts = [b[0] for b in (bounds, other) if b[0] is not None]
     lasts = [b[1] for b in (bounds, other) if b[1] is not None]
     return min(firsts, default=None), max(lasts, default=None)

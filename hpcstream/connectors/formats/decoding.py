@@ -1,7 +1,7 @@
-"""Bytes to batches, wherever they come from: a line of a file or the payload of a broker.
+"""Decodes bytes to batches, from a line of a file or the payload of a broker.
 
-A decoder never raises for what it is given: messages that do not decode are told apart, with
-the reason, and all others are decoded.
+A decoder never raises for invalid messages: it returns them separately, each with the reason,
+and decodes all others.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _COUNTED_ROW = re.compile(r" in row \d+$|Row #\d+: ")
 
 
 class BadMessage(NamedTuple):
-    """A message that did not decode: its number among those given, and why."""
+    """A message that did not decode: its number, and the reason."""
 
     number: int
     reason: str
 
 
 class Decoded(NamedTuple):
-    """What messages were decoded to.
+    """The result of decoding messages.
 
     Attributes
     ----------
@@ -42,11 +42,11 @@ class Decoded(NamedTuple):
 
 
 class DecodingFailed(ValueError):
-    """Some of the lines that were parsed together have a fault; says which if it was one line."""
+    """Some of the lines that were parsed together are invalid; names the line if it was one."""
 
 
 class Decoder(ABC):
-    """Makes batches of messages, one row of each.
+    """Decodes messages to batches, one row per message.
 
     Attributes
     ----------
@@ -58,20 +58,20 @@ class Decoder(ABC):
 
     @abstractmethod
     def decode(self, messages: Sequence[bytes]) -> Decoded:
-        """Return the rows of messages; raises nothing for what is in them."""
+        """Return the rows of messages; never raises for invalid messages."""
 
 
 class LineDecoder(Decoder):
-    """Decodes messages that are lines of a text file: many at once, as its reader does.
+    """Decodes messages that are lines of a text file, many at once, like its reader.
 
-    Where lines do not parse together, halves of them are tried, down to the bad one.
+    If lines do not parse together, they are bisected until the invalid line is found.
     """
 
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = plain_schema(schema, type(self).__name__)
 
     def decode(self, messages: Sequence[bytes]) -> Decoded:
-        """Return the rows of messages, and the messages that are no row."""
+        """Return the rows of messages, and the invalid messages."""
         lines = [message.rstrip(b"\r\n") for message in messages]
         batches: list[pa.RecordBatch] = []
         bad: list[BadMessage] = []
@@ -108,11 +108,11 @@ class LineDecoder(Decoder):
 
     @abstractmethod
     def _is_plain(self, line: bytes) -> bool:
-        """Whether a line, if it parses beside others, is a row of its own for certain."""
+        """Whether a line that parses together with others is certainly one row."""
 
     @abstractmethod
     def _check_alone(self, line: bytes) -> None:
-        """Raise `DecodingFailed` unless a line may be parsed, by itself, as one row."""
+        """Raise `DecodingFailed` unless a line can be parsed alone as one row."""
 
     @abstractmethod
     def _parsed(self, lines: Sequence[bytes]) -> pa.RecordBatch:
@@ -120,5 +120,5 @@ class LineDecoder(Decoder):
 
 
 def shown(line: bytes) -> str:
-    """Return how a message begins, for a reason."""
+    """Return the beginning of a message, for an error text."""
     return repr(line[:_SHOWN]) if len(line) <= _SHOWN else f"{line[:_SHOWN]!r}..."

@@ -1,4 +1,4 @@
-"""Event time out of columns that count it in floats, or in integers that are not int64."""
+"""Event time from columns of floats, or of integers that are not int64."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def event_time_type(data_type: pa.DataType, unit: str | None, name: str) -> pa.D
     Raises
     ------
     PlanError
-        Floats or integers of which no ``unit`` says what they count.
+        Floats or integers without a ``unit``.
     """
     is_float = pa.types.is_floating(data_type)
     if is_float or (pa.types.is_integer(data_type) and not pa.types.is_int64(data_type)):

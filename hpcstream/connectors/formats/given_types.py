@@ -1,4 +1,4 @@
-"""Types and schemas as users give them."""
+"""Checks types and schemas that users give."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ZONED = re.compile(r"timestamp\[(s|ms|us|ns), ?tz=([^\]]+)\]")
 
 
 def given_schema(schema: object, where: str) -> pa.Schema:
-    """Return as `plain_schema` what the user gave as one: a schema, or types by name."""
+    """Return the `plain_schema` of a user's schema, or types by name."""
     if not isinstance(schema, pa.Schema):
         if not isinstance(schema, Mapping):
             raise TypeError(f"{where}: expected a pyarrow schema, got {schema!r}")
@@ -24,12 +24,12 @@ def given_schema(schema: object, where: str) -> pa.Schema:
 
 
 def given_types(types: object, where: str) -> dict[str, pa.DataType]:
-    """Return types by column name as the engine has them; Arrow's names of types will do.
+    """Return the engine's types by column name; names of Arrow types are accepted.
 
     Raises
     ------
     TypeError
-        Something else than a mapping of names to types.
+        Not a mapping of names to types.
     """
     if not isinstance(types, Mapping):
         raise TypeError(f"{where}: expected types by column name, got {types!r}")

@@ -1,4 +1,4 @@
-"""What a format in which parts are written has to be."""
+"""The interface of formats in which sinks write parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text files as Arrow is to read them: decompressed, in UTF-8, never cut inside a CR LF."""
+"""Text files prepared for Arrow: decompressed, in UTF-8, never cut inside a CR LF."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def encoding_name(encoding: str) -> str:
     """
     try:
         found = codecs.lookup(encoding)
-        "".encode(encoding)  # refuses codecs that are not of text, as hex
+        "".encode(encoding)  # refuses codecs that are not text encodings, such as hex
     except (LookupError, TypeError) as error:
         raise ValueError(
             f"encoding={encoding!r}: no such text encoding; common ones are 'utf-8', 'latin-1', "
@@ -59,7 +59,7 @@ class TextFile(io.RawIOBase):
     encoding : str
         See `encoding_name`.
     strict : bool
-        Whether bytes that are not UTF-8 are an error; else they are handed on as they are.
+        Whether bytes that are not UTF-8 are an error; else they are passed on unchanged.
 
     Raises
     ------
@@ -112,7 +112,7 @@ class TextFile(io.RawIOBase):
         return data
 
     def _not_cut(self, data: bytes) -> bytes:
-        """Leave a CR at the end of a block for the next one if that would begin with a LF."""
+        """Move a CR at the end of a block to the next block if that begins with a LF."""
         self._held = self._held or self._bytes(1)
         if not self._held.startswith(b"\n"):
             return data
@@ -135,7 +135,7 @@ class TextFile(io.RawIOBase):
         super().close()
 
     def _bytes(self, size: int) -> bytes:
-        """Return about ``size`` further bytes in UTF-8; none only at the end."""
+        """Return about ``size`` further bytes in UTF-8; none at the end only."""
         while True:
             try:
                 raw = bytes(self._stream.read(size))
@@ -157,19 +157,19 @@ class TextFile(io.RawIOBase):
         return raw
 
     def _undecodable(self, error: UnicodeError) -> ConnectorError:
-        bad, place = b"", self._n_read
+        bad, offset = b"", self._n_read
         if isinstance(error, UnicodeDecodeError):
             bad = error.object[error.start : error.end]
-            place += error.start - len(error.object)
-        where = f"{self._path!r}, line {self._line_at(place)}"
+            offset += error.start - len(error.object)
+        where = f"{self._path!r}, line {self._line_at(offset)}"
         if self._decoder is None:
             return not_utf8(where, bad)
         return ConnectorError(f"{where}: {bad!r} is not {self._encoding}, as encoding= says")
 
-    def _line_at(self, place: int) -> int:
-        """Return the number of the line at a byte of the file, by reading it again."""
+    def _line_at(self, offset: int) -> int:
+        """Return the number of the line at a byte offset of the file, by reading it again."""
         decoder = codecs.getincrementaldecoder(self._encoding)("replace")
-        line, left = 1, place
+        line, left = 1, offset
         with _opened(self._path, self._kind) as stream:
             while left > 0 and (raw := bytes(stream.read(min(left, _SCANNED_BYTES)))):
                 line += decoder.decode(raw).count("\n")
@@ -186,7 +186,7 @@ def not_utf8(where: str, bad: bytes) -> ConnectorError:
 
 
 def _opened(path: str, kind: str) -> Any:
-    """Return a stream of a file's bytes, decompressed if its name or its first bytes say so."""
+    """Return a stream of a file's bytes, decompressed according to its name or first bytes."""
     try:
         with open(path, "rb") as file:
             codec = _codec(path, file.read(_HEAD_BYTES))

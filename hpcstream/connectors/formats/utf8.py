@@ -1,4 +1,4 @@
-"""Texts whose bytes are not UTF-8: formats that promise it hand them on unseen."""
+"""Finds text that is not UTF-8, which some formats promise but do not check."""
 
 from __future__ import annotations
 

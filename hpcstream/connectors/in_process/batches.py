@@ -1,4 +1,4 @@
-"""Rows that the script already has: batches, a table, a data frame, a generator."""
+"""Sources of rows in memory: batches, a table, a data frame, or a generator."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ function without arguments that returns one of these."""
 
 
 class BatchesSource(Source):
-    """Batches given by the script.
+    """Reads batches that the script has.
 
     Anything that has a length (list, table, data frame) is dealt by batch number: each
     batch is a split. A generator or iterator has to be read in order, so it is one split,
@@ -48,7 +48,7 @@ class BatchesSource(Source):
     per_rank : bool
         Each rank gives its own batches.
     event_time : str, optional
-        Column of event time, to know the bounds of each batch.
+        Column of event time, to find the bounds of each batch.
     unit : str, optional
         Its unit, if it is int64.
     schema : pa.Schema, optional
@@ -228,7 +228,7 @@ def _imported(given: Any) -> pa.Table:
 
 
 def _what_it_is(given: Any) -> str:
-    """Return the type of something, and how rows are made of it if that is near."""
+    """Return the type of an object, and a hint how to convert it to rows."""
     name = type(given).__name__
     if isinstance(given, Mapping):
         return f"{name}; pa.table(columns) makes a table of columns, pa.Table.from_pylist of rows"
@@ -269,7 +269,7 @@ def _no_rows(schema: pa.Schema) -> list[pa.RecordBatch]:
 
 
 def _is_data_frame(given: Any) -> bool:
-    """Whether it is a pandas DataFrame; pandas is not imported for the question."""
+    """Whether it is a pandas DataFrame; does not import pandas."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(given, pandas.DataFrame)
 

@@ -42,14 +42,14 @@ Function = Callable[[int, int], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateOptions:
-    """How a stream is generated, beside what and how much.
+    """Options of a generated stream.
 
     Attributes
     ----------
     splits : int, optional
-        Independent parts, at least as many as there are ranks to share it. Without a rate
-        they follow one another (default 64; fewer of a short stream); with a rate they
-        have the rows in turn (default 16; where latency matters, one a rank).
+        Independent parts, at least one per rank. Without a rate they are consecutive
+        (default 64; fewer for a short stream); with a rate the rows are interleaved
+        (default 16; where latency matters, one per rank).
     block_rows : int, optional
         Rows made at a time (default 65,536; with a rate at most 10 ms worth).
     schema : pa.Schema, optional

@@ -177,7 +177,7 @@ def column_seed(seed: int, name: str) -> int:
 
 @dataclass(frozen=True)
 class TimesGenerator:
-    """Event times that go forward but for ``disorder``; see `times`. All in ticks."""
+    """Event times that ascend except for ``disorder``; see `times`. All in ticks."""
 
     type: pa.DataType
     start: int
@@ -295,7 +295,7 @@ class _Choice:
 
 
 def _cumulative(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return running shares; the last is 1 so that every float in [0, 1) finds a place."""
+    """Return cumulative shares; the last is exactly 1, above every float in [0, 1)."""
     shares = np.cumsum(weights)
     shares /= shares[-1]
     shares[np.flatnonzero(weights)[-1] :] = 1.0

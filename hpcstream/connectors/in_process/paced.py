@@ -1,4 +1,4 @@
-"""Rows given out on a schedule: the lanes of a live generated stream.
+"""Rows delivered on a schedule: the lanes of a live generated stream.
 
 Lane ``k`` of ``n`` has rows ``k``, ``k + n``, ``k + 2n``, ...: the lanes keep pace row by
 row, so that none holds event time back for longer than ``n`` rows.
@@ -52,7 +52,7 @@ class Lane:
 
 
 class LaneReader(SplitReader):
-    """Gives out the rows of one lane as they fall due.
+    """Delivers the rows of one lane when they are due.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class LaneReader(SplitReader):
         return Chunk(batch, batch.num_rows)
 
     def close(self) -> None:
-        """Let go of the current block."""
+        """Release the current block."""
         self._block = None
 
     def _block_at(self, position: int) -> pa.RecordBatch:

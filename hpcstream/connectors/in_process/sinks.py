@@ -62,18 +62,18 @@ class MemorySink(Sink):
         self.has_begun, self.has_committed = True, False
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Keep a batch; it may be a view, so what owns its memory lives on too."""
+        """Keep a batch, and with it the memory that it is a view of."""
         if batch.num_rows:
             self._pending.append(batch)
 
     def prepare(self) -> list[OutputPart]:
-        """Set aside what was written; there is nothing to make durable."""
+        """Separate what was written from later rows; nothing has to be made durable."""
         self._prepared += self._pending
         self._pending = []
         return []
 
     def commit(self, parts: Sequence[OutputPart]) -> None:
-        """Show what was prepared."""
+        """Add the prepared rows to `batches`."""
         self.batches += self._prepared
         self._prepared = []
         self.has_committed = True
@@ -83,7 +83,7 @@ class MemorySink(Sink):
         return _stream_of(self.batches, self._schema)
 
     def take_over(self, rows: pa.Buffer) -> None:
-        """Hold the rows that another rank has committed, and nothing else."""
+        """Replace the rows by those that another rank has committed."""
         with pa.ipc.open_stream(rows) as reader:
             self.batches = list(reader)
         self.has_begun = self.has_committed = True
@@ -94,13 +94,13 @@ class MemorySink(Sink):
         return {"rows": np.frombuffer(rows, dtype=np.uint8)}
 
     def restore(self, snapshots: Sequence[Mapping[str, Any]]) -> None:
-        """Take over the rows of snapshots; the checkpoint that holds them is complete."""
+        """Restore the rows of snapshots, which are committed."""
         for snapshot in snapshots:
             with pa.ipc.open_stream(pa.py_buffer(snapshot["rows"].tobytes())) as reader:
                 self.batches += list(reader)
 
     def abort(self) -> None:
-        """Forget what is not committed."""
+        """Discard what is not committed."""
         self._pending, self._prepared = [], []
 
 
@@ -184,11 +184,11 @@ class PrintSink(Sink):
         self._print(lines)
 
     def prepare(self) -> list[OutputPart]:
-        """There is nothing to make durable."""
+        """Return no parts: nothing has to be made durable."""
         return []
 
     def commit(self, parts: Sequence[OutputPart]) -> None:
-        """Say how many rows were not shown, if they have become more."""
+        """Print how many rows were not shown, if there are more than before."""
         hidden = 0 if self._limit is None else max(0, self._n_rows - self._limit)
         if hidden > self._n_said:
             self._n_said = hidden
@@ -197,7 +197,7 @@ class PrintSink(Sink):
             self._print([f"... and {hidden:,} more {rows}{advice}"])
 
     def abort(self) -> None:
-        """Nothing can be taken back."""
+        """Do nothing: printed rows cannot be taken back."""
 
     def _room(self, n_rows: int) -> int:
         if self._limit is None:
@@ -205,7 +205,7 @@ class PrintSink(Sink):
         return max(0, min(n_rows, self._limit - self._n_rows))
 
     def _print(self, lines: list[str]) -> None:
-        """Write all lines at once, so that those of several ranks do not mix."""
+        """Write all lines at once, so that lines of several ranks do not mix."""
         if lines:
             text = "".join(f"{self._prefix}{line}\n" for line in lines)
             if self._stream is None:

@@ -40,17 +40,17 @@ def temporary_name(name: str, attempt: int, token: str) -> str:
 
 
 def lock_name(extension: str) -> str:
-    """Return the name of the lock of who writes parts of a format to a directory."""
+    """Return the name of the lock that a writer of parts of a format holds."""
     return f".hpcstream-writing-{extension}.lock"
 
 
 def reader_lock_name() -> str:
-    """Return the name of a lock that says that one more job reads here."""
+    """Return the name for the lock of a further reading job."""
     return f"{_READING}{new_token()}.lock"
 
 
 def reader_locks(directory: str) -> list[str]:
-    """Return the paths of the locks of jobs that read here, or did."""
+    """Return the paths of the locks of present and former reading jobs."""
     names = (n for n in os.listdir(directory) if n.startswith(_READING) and n.endswith(".lock"))
     return sorted(os.path.join(directory, name) for name in names)
 
@@ -65,12 +65,12 @@ def is_output(directory: str) -> bool:
 
 
 def new_token() -> str:
-    """Return what no other writer has."""
+    """Return a unique token."""
     return uuid.uuid4().hex[:8]
 
 
 def create(path: str) -> None:
-    """Make an empty file that nobody has made before. Raises `OSError`."""
+    """Create an empty file; raises `OSError` if it exists."""
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
@@ -110,13 +110,13 @@ def is_before(name: str, positions: Sequence[Mapping[str, int]]) -> bool:
     match = _PART.fullmatch(name)
     assert match is not None, f"{name} is no part"
     sequence, rank = int(match[1]), int(match[2])
-    if sequence < min((one["floor"] for one in positions), default=0):
+    if sequence < min((position["floor"] for position in positions), default=0):
         return True
     return rank < len(positions) and sequence < positions[rank]["next"]
 
 
 def manifest_path(directory: str, extension: str) -> str:
-    """Return where the names of our parts of one format are kept."""
+    """Return the path of the manifest of one format."""
     return os.path.join(directory, f"{_LIST}{extension}.json")
 
 
@@ -145,7 +145,7 @@ def read_manifest(directory: str, extension: str) -> list[str]:
 
 
 def _cut_off(path: str, directory: str, extension: str) -> str:
-    """Say what a list is that is empty or ends in the middle, and what to do about it."""
+    """Return the error text for a manifest that is empty or truncated."""
     what = "is empty" if os.path.getsize(path) == 0 else "ends in the middle, or is not JSON"
     n_parts = len(visible_parts(directory, extension))
     return (
@@ -156,7 +156,7 @@ def _cut_off(path: str, directory: str, extension: str) -> str:
 
 
 def foreign_files(directory: str, extension: str, endings: Sequence[str]) -> list[str]:
-    """Return the files that readers of a directory take for data, but that we did not write."""
+    """Return the files that readers of a directory would read, but that we did not write."""
     ours = set(read_manifest(directory, extension))
     return sorted(
         name
@@ -185,7 +185,7 @@ def write_manifest(directory: str, extension: str, names: Iterable[str], attempt
 
 
 def take_over(directory: str, extension: str, attempt: int) -> None:
-    """Make an attempt the one that writes the output: what older ones had begun is removed."""
+    """Make an attempt the only writer of the output; remove unfinished manifests of older ones."""
     write_manifest(directory, extension, read_manifest(directory, extension), attempt)
     path = os.path.basename(manifest_path(directory, extension))
     begun = [n for n in os.listdir(directory) if n.startswith(path) and n.endswith(".tmp")]
@@ -206,7 +206,7 @@ def check_attempt(directory: str, extension: str, attempt: int) -> None:
 
 
 def publish(directory: str, temporary: str, name: str) -> None:
-    """Rename a part to its visible name; done already is done.
+    """Rename a part to its visible name; does nothing if it has been renamed.
 
     Raises
     ------
@@ -224,7 +224,7 @@ def publish(directory: str, temporary: str, name: str) -> None:
 
 
 def remove(directory: str, names: Iterable[str]) -> None:
-    """Remove files that may be gone already."""
+    """Remove files; missing ones are ignored."""
     for name in names:
         with suppress(FileNotFoundError):
             os.remove(os.path.join(directory, name))

@@ -59,7 +59,7 @@ class PartOutput:
         return part_directory.leftovers(self.directory, self.rank, self.size, self._attempt)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files that may be gone already."""
+        """Remove files; missing ones are ignored."""
         part_directory.remove(self.directory, names)
 
     def commit(self, parts: Sequence[OutputPart], replaced: Collection[str]) -> list[str]:

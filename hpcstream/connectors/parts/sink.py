@@ -1,4 +1,4 @@
-"""Sinks that write a directory of part files which appear all at once, when they are committed."""
+"""A sink that writes a directory of part files, which become visible at once by a commit."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ class FileSink(Sink):
 
     @property
     def target(self) -> str:
-        """What only one sink of a job may write to: the parts of a format in a directory."""
+        """The exclusive target: the parts of one format in a directory."""
         return f"{os.path.realpath(self._directory)}/*.{self._format.extension}"
 
     @property
     def directory(self) -> str:
-        """Where the parts are."""
+        """The directory of the parts."""
         return self._directory
 
     @property
@@ -86,7 +86,7 @@ class FileSink(Sink):
         return self._mode == "overwrite"
 
     def foreign_files(self) -> list[str]:
-        """Return the files that readers of the directory take for data, but that are not ours."""
+        """Return the files that readers of the directory would read, but that we did not write."""
         endings = _READ_AS.get(self.extension, (f".{self.extension}",))
         return part_directory.foreign_files(self._directory, self.extension, endings)
 
@@ -99,7 +99,7 @@ class FileSink(Sink):
         check_format(self._format, schema, self._directory)
 
     def identity(self) -> str:
-        """Return what is written to: the same for all spellings of the directory."""
+        """Return the identity: the same for all spellings of the directory."""
         directory = os.path.realpath(self._directory)
         return f"write_{self._format.extension}({directory!r}, mode={self._mode!r})"
 
@@ -109,7 +109,7 @@ class FileSink(Sink):
         return bool(part_directory.read_manifest(self._directory, self.extension))
 
     def begin(self, schema: pa.Schema, rank: int, size: int, attempt: int) -> None:
-        """Make the directory, look at what is there, remove what this rank once left behind.
+        """Make the directory, check its contents, remove leftovers of this rank.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class FileSink(Sink):
     def resume(
         self, schema: pa.Schema, rank: int, size: int, attempt: int, stored: Mapping[str, Any]
     ) -> None:
-        """Go on from a checkpoint: publish its parts, remove everything written after it.
+        """Resume from a checkpoint: publish its parts, remove everything written after it.
 
         Raises
         ------
@@ -181,10 +181,10 @@ class FileSink(Sink):
         self._parts.write(batch)
 
     def position(self) -> dict[str, int]:
-        """Return where the next start goes on.
+        """Return the position from which the next start continues.
 
         ``next`` is the next part's sequence, ``floor`` that of the first part of this number of
-        ranks; ``wrote``: whether there is a part. Checkpoints of old have no ``wrote``.
+        ranks; ``wrote``: whether there is a part. Old checkpoints have no ``wrote``.
         """
         parts = self._parts
         return {"next": parts.sequence, "floor": self._floor, "wrote": parts.wrote_any}
@@ -208,7 +208,7 @@ class FileSink(Sink):
             self._writer.abort()
 
     def superseded(self, listed: Sequence[OutputPart]) -> None:
-        """Remove what this rank wrote, but for what a checkpoint lists: a newer attempt has it."""
+        """Remove what this rank wrote, except parts of a checkpoint: a newer attempt owns them."""
         if self._writer is not None:
             self._writer.note_committed({part["temporary"] for part in listed})
             self._writer.abort()

@@ -1,4 +1,4 @@
-"""Rows to part files of bounded size, under hidden names."""
+"""Writes rows to part files of bounded size, under hidden names."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class JoinTable(Operator):
     ) -> Iterator[pa.RecordBatch]:
         found = codes >= 0
         n_found = np.count_nonzero(found)
-        if n_found == len(codes):  # nothing to leave out, nor to mark
+        if n_found == len(codes):  # every row has a match
             matches = pa.array(codes)
         elif self._join.how == "left":
             matches = pa.array(codes, mask=~found)
@@ -125,12 +125,14 @@ class JoinTable(Operator):
 
         assert self._index is not None, "_prepare() comes first"
         cursor = np.zeros(2, dtype=np.int64)
-        places, matches = (np.empty(_ROWS_EMITTED, dtype=np.int64) for _ in range(2))
+        row_numbers, matches = (np.empty(_ROWS_EMITTED, dtype=np.int64) for _ in range(2))
         keep_unmatched, starts = self._join.how == "left", self._index.starts
-        while n_pairs := expand_matches(codes, starts, keep_unmatched, cursor, places, matches):
+        while n_pairs := expand_matches(
+            codes, starts, keep_unmatched, cursor, row_numbers, matches
+        ):
             unmatched = matches[:n_pairs] < 0
             mask = unmatched if unmatched.any() else None
-            of_pairs = places[:n_pairs].astype(np.int32)
+            of_pairs = row_numbers[:n_pairs].astype(np.int32)
             # A row without a match has one row, number 0.
             numbers = np.maximum(matches[:n_pairs] - starts[codes[of_pairs]], 0)
             of_pairs = of_pairs if rows is None else rows[of_pairs]
@@ -147,7 +149,7 @@ class JoinTable(Operator):
     ) -> pa.RecordBatch:
         """Return some rows of a batch (None: all) with the rows of the table that match them.
 
-        ``numbers``: which of the rows of one row of the batch each is; None: it is alone.
+        ``numbers``: the number of each match among those of its row; None: each has one.
         """
 
         def column(source: int | str) -> pa.Array:

@@ -33,7 +33,7 @@ Ints = npt.NDArray[np.int64]
 Binary = tuple[npt.NDArray[np.integer], npt.NDArray[np.uint8]]
 
 _FEW_ROWS = 4_096
-_PLACES = (*range(0, 64, 4), 1 << 40)  # of words in strings; the last: the last eight bytes
+_OFFSETS = (*range(0, 64, 4), 1 << 40)  # of words in strings; the last: the last eight bytes
 _WHOLE = (string_lookup.WHOLE, 0)
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _ALL_ROWS: Rows = np.zeros(0, dtype=np.int32)
@@ -50,7 +50,7 @@ class KeyIndex:
     Attributes
     ----------
     order : int64[n_rows]
-        The table's rows, those of one code together, else as they were.
+        The table's rows, grouped by code, otherwise in their order.
     starts : int64[n_codes + 1]
         Code ``c`` has the rows ``order[starts[c]:starts[c + 1]]``.
     is_unique : bool
@@ -84,7 +84,7 @@ class KeyIndex:
             if not len(rows):
                 return np.zeros(0, dtype=np.int32)
             index, column = self._columns[0], columns[0]
-            if len(columns) == 1 and isinstance(index, _BinaryIndex) and _lies_ready(column):
+            if len(columns) == 1 and isinstance(index, _BinaryIndex) and _is_lookup_ready(column):
                 return index.find_array(column, rows)
             columns = [take_column(column, rows) for column in columns]
         codes = _find(self._columns[0], columns[0])
@@ -120,7 +120,7 @@ class _BinaryIndex:
 
     def __init__(self, array: pa.Array) -> None:
         self.codes, first_rows = self._enter(array)
-        if len(first_rows) < len(array):  # what is kept holds each key once
+        if len(first_rows) < len(array):  # the index keeps each key once
             self._enter(array.take(pa.array(first_rows)))
 
     def _enter(self, array: pa.Array) -> tuple[Codes, Ints]:
@@ -129,11 +129,14 @@ class _BinaryIndex:
         codes: Codes = np.empty(n_rows, dtype=np.int32)
         first_rows: Ints = np.empty(n_rows, dtype=np.int64)
         self._data = keys[1]
-        for self._places, most_steps in ((_telling_places(keys), 4 * n_rows), (_WHOLE, 1 << 62)):
+        for self._offsets, most_steps in (
+            (_distinguishing_offsets(keys), 4 * n_rows),
+            (_WHOLE, 1 << 62),
+        ):
             records = np.zeros(string_lookup.RECORD_WORDS * n_rows, dtype=np.uint64)
             self._slots = _empty_slots(n_rows)
             into = (records, self._slots, codes, first_rows)
-            self.n_codes = int(string_lookup.enter(*keys, self._places, most_steps, *into))
+            self.n_codes = int(string_lookup.enter(*keys, self._offsets, most_steps, *into))
             if self.n_codes >= 0:
                 break
         self._records = records
@@ -141,25 +144,25 @@ class _BinaryIndex:
 
     def find_array(self, array: pa.Array, rows: Rows = _ALL_ROWS) -> Codes:
         codes: Codes = np.empty(len(rows) or len(array), dtype=np.int32)
-        table = (self._data, self._records, self._places, self._slots)
+        table = (self._data, self._records, self._offsets, self._slots)
         string_lookup.find(*_binary(array), rows, *table, codes)
         return codes
 
 
-def _telling_places(keys: Binary) -> tuple[int, int]:
-    """Return two places whose words tell some of the keys apart as well as any; they may be one."""
+def _distinguishing_offsets(keys: Binary) -> tuple[int, int]:
+    """Return the two offsets, perhaps equal, whose words distinguish the most of some keys."""
     offsets, data = keys[0][: _FEW_ROWS + 1], keys[1]
-    words = np.empty((len(_PLACES), len(offsets) - 1), dtype=np.uint64)
-    for place, row in zip(_PLACES, words, strict=True):
-        string_lookup.words_at(offsets, data, place, row)
+    words = np.empty((len(_OFFSETS), len(offsets) - 1), dtype=np.uint64)
+    for offset, row in zip(_OFFSETS, words, strict=True):
+        string_lookup.words_at(offsets, data, offset, row)
     first = int(np.argmax([len(np.unique(row)) for row in words]))
     mixed = words + words[first] * _ODD
     second = int(np.argmax([len(np.unique(row)) for row in mixed]))
-    return _PLACES[first], _PLACES[second]
+    return _OFFSETS[first], _OFFSETS[second]
 
 
-def _lies_ready(column: pa.Array) -> bool:
-    """Whether keys can be looked up where they lie, without nulls to be left out."""
+def _is_lookup_ready(column: pa.Array) -> bool:
+    """Whether keys can be looked up without a copy, because there are no nulls."""
     return is_binary_type(column.type) and column.null_count == 0
 
 
@@ -184,7 +187,7 @@ def _find(index: _WordIndex | _BinaryIndex, array: pa.Array) -> Codes:
 
 
 def _find_in_dictionary(index: _WordIndex | _BinaryIndex, array: pa.DictionaryArray) -> Codes:
-    """Return codes by way of the dictionary, whose values are looked up once each."""
+    """Return codes through the dictionary, each of whose values is looked up once."""
     codes_of_values = np.append(_find(index, array.dictionary), np.int32(join.NO_MATCH))
     indices = key_words(array.indices)
     valid = validity(array.indices)
@@ -240,8 +243,8 @@ def _hash_words(words: Ints) -> npt.NDArray[np.uint64]:
 def _empty_slots(n_rows: int) -> Codes:
     """Return an index of at least twice as many slots as rows.
 
-    Sixteen times as many while that fits a cache: then nearly every key is at its
-    first place, and finding it is a branch that is always predicted.
+    Sixteen times as many while that fits a cache: then nearly every key is in its first
+    slot, and the branch that finds it there is predicted.
     """
     slots_a_row = 16 if n_rows <= _FEW_ROWS else 2
     n_slots = 1 << max(int(slots_a_row * n_rows - 1).bit_length(), 1)

@@ -1,4 +1,4 @@
-"""What a join of a stream with a table is: keys, rows that match, and the columns that leave."""
+"""The definition of a join of a stream with a table: keys, matching rows, output columns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ How = Literal["inner", "left"]
 
 @dataclass(frozen=True, slots=True)
 class OutputColumn:
-    """A column that leaves: its name, and the column of the stream or table that it is."""
+    """An output column: its name, and the column of the stream or table that it comes from."""
 
     name: str
     column: str
@@ -43,7 +43,7 @@ class Layout:
     sources : list of int or str
         Position in the stream's batch, or name in the table.
     encoded : list of str
-        Columns of the table that leave as dictionaries.
+        Columns of the table that are output as dictionaries.
     """
 
     input_schema: pa.Schema
@@ -59,7 +59,7 @@ def table_join(
     how: How = "inner",
     suffix: str = "_right",
 ) -> TableJoin:
-    """Return the join that a user asks for; `TableJoin` has the parameters.
+    """Return the join with a user's arguments; `TableJoin` describes them.
 
     Raises
     ------
@@ -89,9 +89,9 @@ class TableJoin:
     suffix : str
         For columns of the table whose name the stream has.
     outputs : tuple of OutputColumn, optional
-        The columns that leave; None: all.
+        The output columns; None: all.
     encoded : frozenset of str
-        Those that leave as dictionaries.
+        Names of those that are output as dictionaries.
     """
 
     table: pa.Table
@@ -130,10 +130,10 @@ class TableJoin:
     def emitting(
         self, schema: pa.Schema, names: Sequence[str], encoded: frozenset[str] = frozenset()
     ) -> TableJoin:
-        """Return a join that emits only these columns of what it would of a stream's ``schema``.
+        """Return a join with only these output columns, for a stream of this ``schema``.
 
-        Those of ``encoded`` that come from the table leave as dictionaries: an index a
-        row instead of a string.
+        Those of ``encoded`` that come from the table are output as dictionaries: an index
+        per row instead of a string.
         """
         outputs = tuple(o for o in self.output_columns(schema) if o.name in names)
         return replace(
@@ -165,7 +165,7 @@ class TableJoin:
         return self.layout(schema).output_schema
 
     def output_columns(self, schema: pa.Schema) -> tuple[OutputColumn, ...]:
-        """Return the columns that leave, without hidden ones.
+        """Return the output columns, without hidden ones.
 
         Raises
         ------

@@ -26,7 +26,7 @@ class JoinTableSpec(OperatorSpec):
     ----------
     join : TableJoin
     encoded : frozenset of str
-        Columns that leave as dictionaries.
+        Columns that are output as dictionaries.
     where : Expression or None
         Which rows of the input are joined; None: all. The input may have more columns
         than the join knows of.
@@ -72,7 +72,7 @@ class JoinTableSpec(OperatorSpec):
         return replace(self, join=self.join.emitting(inputs[0], sorted(needed)))
 
     def with_filter(self, predicate: Expression, inputs: Schemas) -> JoinTableSpec | None:
-        """Look strings up where they lie: a filter would copy those that it keeps."""
+        """Filter during the lookup: a filter before it would copy the strings that it keeps."""
         if self.where is not None or not self.join.looks_up_strings(inputs[0]):
             return None
         return replace(self, where=predicate)
@@ -80,7 +80,7 @@ class JoinTableSpec(OperatorSpec):
     def with_dictionaries(
         self, names: Columns, inputs: Schemas
     ) -> tuple[JoinTableSpec, Columns] | None:
-        """Let strings that the table adds stay numbers."""
+        """Keep the strings of the table dictionary-encoded."""
         encoded = self.join.texts(inputs[0], names)
         return (replace(self, encoded=encoded), encoded) if encoded else None
 

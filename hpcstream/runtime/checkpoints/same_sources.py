@@ -20,7 +20,7 @@ from hpcstream.checkpoint.format import CheckpointError
 from hpcstream.checkpoint.storage.manifest import Manifest
 from hpcstream.connectors.base import Split
 from hpcstream.connectors.files.facts import FileFacts, change_of, facts_of
-from hpcstream.connectors.files.paths import place_of
+from hpcstream.connectors.files.paths import location_of
 from hpcstream.connectors.files.source import FileSource
 from hpcstream.errors import ConnectorError
 from hpcstream.exchange.agree import raise_together
@@ -123,8 +123,8 @@ def compared(
 
     ``look``: whether they have changed, too.
     """
-    places = {place_of(path): path for path in found}
-    here = {path: places[place_of(path)] for path in known if place_of(path) in places}
+    places = {location_of(path): path for path in found}
+    here = {path: places[location_of(path)] for path in known if location_of(path) in places}
     moved = here | _moved_together(known, found, here)
     result = Comparison(moved)
     for before, now in moved.items():

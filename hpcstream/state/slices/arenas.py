@@ -1,6 +1,6 @@
-"""The arrays that all slices share: they grow, are packed, and count as memory here.
+"""The arrays that all slices share: their growth, packing and size.
 
-Slots that are not in use hold no rows and the words of a new entry. Slot 0 is nobody's.
+Unused slots hold no rows and the words of a new entry. Slot 0 belongs to no entry.
 """
 
 from __future__ import annotations
@@ -87,13 +87,13 @@ class SliceArenas:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of state; of what is indexed by slots, as far as it was ever touched."""
+        """Bytes of state; arrays indexed by slots count up to the last slot ever touched."""
         touched = (array[: self._n_touched] for array in self.arrays)
         return self.book.nbytes + self.index.nbytes + sum(array.nbytes for array in touched)
 
     @property
     def is_sparse(self) -> bool:
-        """Whether less than a third of the slots that were given out is in use."""
+        """Whether less than a third of the allocated slots is in use."""
         book = self.book
         in_use = max(book[key_table.N_HELD], book[key_table.PEAK_HELD])
         return bool(book[key_table.ENTRY_END] > 3 * in_use + self._spare_entries)
@@ -105,7 +105,7 @@ class SliceArenas:
         return slots
 
     def pack(self, old: Slots) -> None:
-        """Move entries together and lay out their regions afresh: ``old[i]`` becomes ``i + 1``."""
+        """Compact the entries and rebuild their regions: slot ``old[i]`` becomes ``i + 1``."""
         n_slots = len(old)
         needed = 2 * max(n_slots, int(self.book[key_table.PEAK_HELD])) + self._spare_entries
         arrays = packed = self.arrays
@@ -138,7 +138,7 @@ class SliceArenas:
     def _open_up(self, start: int, stop: int) -> None:
         """Make slot 0, and the slots from ``start`` to ``stop``, new, and these available.
 
-        Those from ``stop`` on are not touched: memory that nobody touches is not there.
+        Slots from ``stop`` on are not touched, so that the system does not allocate their pages.
         """
         stop = min(stop, len(self.keys))
         self.rows[:1] = self.rows[start:stop] = 0
@@ -164,7 +164,7 @@ class SliceArenas:
         return 8 * n_entries + 8 * n_regions + 2 * LEAST_ENTRIES
 
     def grow_index(self, capacity: int, *, keep: bool) -> None:
-        """Replace the index by one of another size; ``keep``: with what it holds."""
+        """Replace the index by one of another size; ``keep``: with its contents."""
         end = int(self.book[key_table.INDEX_END]) if keep else key_table.FIRST_INDEX
         grown = self.allocator.empty(capacity, np.uint32)
         grown[:end] = self.index[:end]
@@ -172,5 +172,5 @@ class SliceArenas:
         self.book[key_table.INDEX_CAPACITY] = capacity
 
     def resize_book(self, regions: int = 0, chunks: int = 0, directory: int = 0) -> None:
-        """Enlarge sections of the book; those not given stay as large."""
+        """Enlarge sections of the book; sections not given keep their sizes."""
         self.book = resized_book(self.book, regions, chunks, directory)

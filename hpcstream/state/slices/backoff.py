@@ -1,4 +1,4 @@
-"""How long to wait before something that failed is tried again."""
+"""Backoff of searches that failed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _LONGEST_WAIT = 1 << 10
 
 
 class Backoff:
-    """How many slices are closed before the next search for a better layout of them.
+    """The number of slices to close before the next search for a better layout.
 
     A search reads every key. Each search that fails doubles the wait.
 

@@ -1,9 +1,9 @@
-"""Which keys slices are dense for, that is, have a slot for each (`hpcstream.kernels.key_table`).
+"""The range of keys that slices are dense for: one slot per key (`hpcstream.kernels.key_table`).
 
 Where slices hold most keys of a range, they need neither hashing nor an index, they
 merge by adding arrays, and their results come in the order of the keys. That order is
-part of what a job computes, so the choice rests on nothing but what the slices held
-that closed before; it is part of a snapshot.
+part of the output of a job, so the choice depends only on the contents of slices that
+closed before, and it is part of a snapshot.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class DenseRange:
         self._backoff = Backoff()
 
     def note_dense(self, widths: Ints, n_dense: Ints, n_others: Ints) -> None:
-        """Give the range up if dense slices that closed had too few of its keys, or many others.
+        """Abandon the range if closed dense slices had too few of its keys, or many others.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class DenseRange:
             self.low, self.width = first, width
 
     def forget(self) -> None:
-        """Forget the range: keys have new names."""
+        """Abandon the range because the words of keys have changed."""
         self.width = 0
 
     def snapshot(self) -> Ints:
@@ -82,5 +82,5 @@ class DenseRange:
         return np.array(state, dtype=np.int64)
 
     def restore(self, state: Ints) -> None:
-        """Take over a snapshot."""
+        """Restore a snapshot."""
         self.low, self.width, self._backoff.wait, self._backoff.left = state.tolist()

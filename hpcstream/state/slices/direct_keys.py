@@ -1,14 +1,14 @@
-"""When a table of slices is direct, that is, needs no hashing (`hpcstream.kernels.key_table`).
+"""Decides when a table of slices is direct: keys index it (`hpcstream.kernels.key_table`).
 
-A direct table has an index place for each value that its keys span, in every
-slice; a hashed one has two to eight for each entry. So direct it is while the
-keys span at most eight values for each entry, and hashed otherwise.
+The index of a direct table has an element for each value in the range of its keys, in
+every slice; that of a hashed one has two to eight per entry. A table is direct while the
+range has at most eight values per entry, and hashed otherwise.
 """
 
 from __future__ import annotations
 
-_PLACES_PER_ENTRY = 8
-_FREE_PLACES = 1 << 12  # so few cost nothing
+_ELEMENTS_PER_ENTRY = 8
+_FREE_ELEMENTS = 1 << 12  # so few cost nothing
 _MOST_BITS = 28
 
 
@@ -25,7 +25,7 @@ def direct_layout(low: int, high: int, n_regions: int, n_entries: int) -> tuple[
     Returns
     -------
     tuple of int, or None
-        None if the table had better be hashed.
+        None if the table should be hashed.
     """
     if high < low:
         return None
@@ -39,5 +39,5 @@ def direct_layout(low: int, high: int, n_regions: int, n_entries: int) -> tuple[
 
 
 def is_sparse(bits: int, n_regions: int, n_entries: int) -> bool:
-    """Whether a direct table of this width has far more places than entries."""
-    return (n_regions << bits) > _PLACES_PER_ENTRY * n_entries + _FREE_PLACES
+    """Whether the index of a direct table of this width is far larger than its entries need."""
+    return (n_regions << bits) > _ELEMENTS_PER_ENTRY * n_entries + _FREE_ELEMENTS

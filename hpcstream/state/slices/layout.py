@@ -1,7 +1,7 @@
 """How the keys of a slice are found: hashed, direct or dense (`hpcstream.kernels.key_table`).
 
-`direct_keys` and `dense_range` decide by numbers. Here the numbers are read from the
-table, and the decision is carried out.
+`direct_keys` and `dense_range` decide by numbers; this module reads the numbers from the
+table and carries the decision out.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class SliceLayout:
         self.dense_range = DenseRange()
 
     def make_room(self, times: Ints | None, words: Ints | None = None) -> None:
-        """Enlarge what the last kernel stopped for.
+        """Enlarge the array whose lack of room stopped the last kernel.
 
-        ``times`` and ``words`` are those of the rows that it did not come to.
+        ``times`` and ``words`` are those of the rows not yet processed.
         """
         arenas, book = self._arenas, self._arenas.book
         need, size = book[key_table.NEED], int(book[key_table.NEED_SIZE])
@@ -77,7 +77,7 @@ class SliceLayout:
         key_table.reindex(arenas.book, arenas.index, arenas.keys, *layout)
 
     def after(self, closing: Ints) -> tuple[int, int] | None:
-        """Return what `reindex` should be called with once regions are closed; None: nothing."""
+        """Return the arguments of `reindex` after regions are closed; None: do not call it."""
         book = self._arenas.book
         listed = closing[fields_of(book, closing, key_table.STATE) == LISTED]
         if len(listed) == 0:

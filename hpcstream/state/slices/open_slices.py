@@ -1,4 +1,4 @@
-"""What is in a table of slices: the side of a `SliceStore` that reads."""
+"""Reads a table of slices: the base class of `SliceStore`."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class OpenSlices:
         return totals
 
     def slots_of(self, regions: Ints) -> tuple[Slots, Bools | None]:
-        """Return the slots of some regions: keys that one is dense for, then others as they came.
+        """Return the slots of regions: of each, the dense range first, then others as they came.
 
         Returns
         -------
@@ -158,7 +158,7 @@ class OpenSlices:
         return self.slots_of(self.slices_below(2**63)[1])[0]
 
     def outline(self) -> tuple[dict[str, npt.NDArray[Any]], Ints]:
-        """Return what a snapshot says of the slices beside their entries, and their regions."""
+        """Return the arrays of a snapshot that describe the slices, and the regions of these."""
         numbers, regions = self.slices_below(2**63)
         outline = {
             "slice_numbers": numbers,
@@ -170,12 +170,12 @@ class OpenSlices:
         return outline, regions
 
     def versions(self, regions: Ints) -> list[tuple[int, int]]:
-        """Return numbers that are the same for a region as long as its entries are."""
+        """Return numbers for each region that change whenever its entries change."""
         clears = self.fields(regions, key_table.N_CLEARS)
         return list(zip(self.rows_of(regions).tolist(), clears.tolist(), strict=True))
 
     def copies_of(self, regions: Ints) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of what the entries of regions hold, in the order of `slots_of`."""
+        """Return copies of the values of the entries of regions, in the order of `slots_of`."""
         arenas = self.arenas
         n_entries = int(self.counts(regions).sum())
         has_null = self.fields(regions, key_table.NULL_SLOT).any()

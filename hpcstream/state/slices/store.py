@@ -1,4 +1,4 @@
-"""The slices of a windowed operator: arenas, and the table that finds a slot in them.
+"""The slices of a windowed operator: arenas, and a hash table from (slice, key) to slots.
 
 ::
 
@@ -10,11 +10,10 @@
     clear(region, slots)                 entries are as new: no rows, no values
     close(region)                        the slice and all its entries are gone
 
-Memory follows what is open: a closed slice leaves its slots to the next one of
-about its size, and once less than a third of the arenas is in use they are packed.
-Slots that are not in use hold no rows and the words of a new entry. Slots are
-stable between two calls of `resolve` and `merge`; keep none beyond, or listen to
-moves (`on_move`).
+Memory is proportional to the open slices: a slice of about the same size reuses the slots
+of a closed one, and arenas are packed once less than a third of them is in use. Unused
+slots hold no rows and the words of a new entry. Slots are stable between two calls of
+`resolve` and `merge`; do not keep them longer, or register a listener (`on_move`).
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class SliceStore(OpenSlices):
         The accumulators of an entry.
     allocator : Allocator
     margin : int
-        Times closer than this to the ends of int64 are refused.
+        Times closer than this to the limits of int64 are refused.
 
     Attributes
     ----------
@@ -170,10 +169,10 @@ class SliceStore(OpenSlices):
         return slots
 
     def clear(self, region: int, slots: Slots) -> None:
-        """Make entries of a region as new: they have no rows, and the words of a new entry.
+        """Reset entries of a region: they have no rows and the words of new entries.
 
-        `find` finds them no more, `resolve` does. Until the region is closed they keep their
-        slots and their places in `slots_of`, unless it is dense for their keys.
+        `find` no longer returns them; `resolve` does. Until the region is closed they keep
+        their slots, and `slots_of` lists them, unless the region is dense for their keys.
         """
         arenas = self.arenas
         key_regions.clear_entries(arenas.book, arenas.rows, region, slots)
@@ -181,7 +180,7 @@ class SliceStore(OpenSlices):
             array[slots] = word.identity
 
     def close(self, regions: Ints) -> None:
-        """Forget regions and their entries."""
+        """Remove regions and their entries."""
         arenas = self.arenas
         layout = self._layout.after(regions)
         for word, array in zip(arenas.word_types, arenas.words, strict=True):
@@ -192,7 +191,7 @@ class SliceStore(OpenSlices):
             self._layout.reindex(*layout)
 
     def forget_below(self, limit: int) -> None:
-        """Note that no slice below ``limit`` is open any more."""
+        """Declare that no slice below ``limit`` is open."""
         least = 2**63 - 1 if self.n_slices == 0 else max(self.least_slice, limit)
         self.arenas.book[key_table.LEAST_SLICE] = least
 
@@ -210,8 +209,8 @@ class SliceStore(OpenSlices):
         Returns
         -------
         list of (uint32[n] or range, uint32[n] or range)
-            Slots in ``source`` and the ones of the same keys in ``region``; what they
-            are dense for is there whether it has rows or not.
+            Slots in ``source`` and those of the same keys in ``region``. The slots of a dense
+            range are all included, with or without rows.
         """
         book = self.arenas.book
         width = int(book[region_at(region) + key_table.WIDTH])

@@ -24,7 +24,7 @@ Pass = tuple[Sequence[str], NullRule]
 
 
 class CsvBlocks:
-    """One file; ``types`` are those that columns shall have, all others are inferred."""
+    """The blocks of a file; the types of columns that ``types`` lacks are inferred."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class CsvBlocks:
     def batches(self, wanted: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield these columns of all rows.
 
-        One pass over the file reads all columns, with the rule of nulls for text. Where a
-        field of another type does not fit, two passes side by side read text and others,
-        each with its own rule: Arrow knows one for all columns.
+        One pass over the file reads all columns, with the rule of nulls for text. If a
+        field of another type does not fit, two parallel passes read text and other types,
+        each with its own rule, since Arrow has one rule for all columns.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class CsvBlocks:
 def passes(
     options: CsvOptions, types: Mapping[str, pa.DataType], wanted: Sequence[str]
 ) -> tuple[list[Pass], list[Pass]]:
-    """Return the first way to read columns, and the one to try if that fails, if there is one."""
+    """Return the passes to try first, and those to try if they fail, if there are any."""
     of_text, of_others = options.null_rules
     texts = [name for name in wanted if is_text(read_as(types[name]))]
     others = [name for name in wanted if name not in texts]
@@ -170,4 +170,4 @@ def joined(parts: Sequence[pa.RecordBatch], types: Mapping[str, pa.DataType]) ->
 def _holds_line_break(values: pa.Array) -> bool:
     if pa.types.is_fixed_size_binary(values.type):
         values = values.cast(pa.binary())
-    return any(pc.any(pc.match_substring(values, one)).as_py() for one in ("\n", "\r"))
+    return any(pc.any(pc.match_substring(values, end)).as_py() for end in ("\n", "\r"))

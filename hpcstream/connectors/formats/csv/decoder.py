@@ -77,8 +77,8 @@ class CsvDecoder(LineDecoder):
     def _read(self, text: bytes, chosen: Sequence[Pass]) -> pa.RecordBatch:
         parts = []
         options = replace(self._options, block_bytes=len(text) + 1)
-        for one in chosen:
+        for one_pass in chosen:
             file = io.BytesIO(text)
-            with open_reader(file, options, self._beginning, self._types, one) as reader:
+            with open_reader(file, options, self._beginning, self._types, one_pass) as reader:
                 parts.append(one_batch(reader.read_all()))
         return joined(parts, self._types)

@@ -1,4 +1,4 @@
-"""Whether a file whose lines have one field each has another delimiter than was said.
+"""Guesses the delimiter of a file whose lines have one field each.
 
 Two lines are looked at, the header and the first row. A character that both have equally
 often stands between fields. Spaces are in texts, too: they do so if a piece is a number.
@@ -13,14 +13,14 @@ from hpcstream.connectors.formats.csv.options import CsvOptions
 
 _CHARACTERS = ";\t|,:"
 _WITHOUT_HEADER = ";\t|"
-"""A comma may be a decimal one, and a colon part of a time."""
+"""A comma may be a decimal char, and a colon part of a time."""
 
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?\s*")
 _SPACES = re.compile(r"[ \t]+")
 
 
 def other_delimiter(header: list[str], first_row: list[str], options: CsvOptions) -> str | None:
-    """Return what seems to stand between fields, or None; several spaces where it is runs of them.
+    """Return the likely delimiter, or None; two spaces for runs of spaces.
 
     Parameters
     ----------
@@ -31,19 +31,19 @@ def other_delimiter(header: list[str], first_row: list[str], options: CsvOptions
     if options.header and options.delimiter == " " and len(header) > 1 and "" in header:
         return "  "
     if len(header or first_row) != 1 or not row or (header and header[0].startswith("#")):
-        return None  # a comment that is taken for the header is another mistake
+        return None  # a comment taken for the header is another mistake
     head = header[0] if header else None
-    for one in _CHARACTERS if header else _WITHOUT_HEADER:
-        if one != options.delimiter and _parts(head, row, row.count(one), one):
-            return one
+    for char in _CHARACTERS if header else _WITHOUT_HEADER:
+        if char != options.delimiter and _parts(head, row, row.count(char), char):
+            return char
     return _spaces(head, row) if options.delimiter != " " else None
 
 
-def _parts(head: str | None, row: str, count: int, one: str) -> bool:
-    """Whether a character parts both lines; without a header, whether a part is a number."""
+def _parts(head: str | None, row: str, count: int, char: str) -> bool:
+    """Whether a character divides both lines; without a header, whether a part is a number."""
     if head is not None:
-        return head.count(one) == count > 0
-    return count > 0 and _has_number(row.split(one))
+        return head.count(char) == count > 0
+    return count > 0 and _has_number(row.split(char))
 
 
 def _spaces(head: str | None, row: str) -> str | None:

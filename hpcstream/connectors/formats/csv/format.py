@@ -87,7 +87,7 @@ class CsvFormat(SequentialFormat):
     def _inferred(self, path: str, beginning: Beginning) -> pa.Schema:
         given = self.options.column_types
         _, rule = self.options.null_rules
-        raw = dict.fromkeys(given, pa.binary())  # their values are looked at when they are read
+        raw = dict.fromkeys(given, pa.binary())  # their values are checked when they are read
         found = CsvBlocks(path, self.options, beginning, raw).first(beginning.names, rule).schema
         for i, field in enumerate(found):
             if pa.types.is_binary(field.type) and field.name not in given:

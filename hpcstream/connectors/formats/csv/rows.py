@@ -1,6 +1,6 @@
-"""CSV files as Python reads them: the header, and where a fault lies that Arrow has found.
+"""Reads CSV with Python: the header, and the position of an error that Arrow found.
 
-Slow, so only for the first rows of a file, and for what has gone wrong already.
+Slow, so only for the first rows of a file and after errors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SHOWN = 60
 
 
 class Beginning(NamedTuple):
-    """How a file begins.
+    """The beginning of a file.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class _Row(NamedTuple):
 
 
 def read_beginning(path: str, options: CsvOptions) -> Beginning | None:
-    """Return how a file begins; None if it has neither header nor row."""
+    """Return the beginning of a file; None if it has neither header nor row."""
     is_one_column = not options.header and len(options.column_names) == 1
     with _rows(path, options) as rows:
         first = next((row for row in rows if row.values or is_one_column), None)
@@ -85,7 +85,7 @@ def _names(path: str, options: CsvOptions, fields: list[str], *, is_header: bool
         return given
     names = [(name if is_header else "") or f"f{i}" for i, name in enumerate(fields)]
     for name in names:
-        if any("\udc80" <= one <= "\udcff" for one in name):
+        if any("\udc80" <= char <= "\udcff" for char in name):
             raise not_utf8(f"{path!r}, in the header", name.encode("utf-8", "surrogateescape"))
         if names.count(name) > 1:
             raise ConnectorError(
@@ -125,7 +125,7 @@ def _data_rows(rows: Iterator[_Row], beginning: Beginning) -> Iterator[_Row]:
 
 
 def located(path: str, options: CsvOptions, error: Exception) -> ConnectorError:
-    """Say line and column of a fault as a person would look for them."""
+    """Return an error with the line and the column as an editor counts them."""
     beginning = read_beginning(path, options)
     if beginning is None:
         return ConnectorError(f"{path!r} became empty while it was read")
@@ -152,7 +152,7 @@ def located(path: str, options: CsvOptions, error: Exception) -> ConnectorError:
 
 
 def _of_comment(beginning: Beginning) -> str:
-    """Return what is taken for the header where it looks like a comment."""
+    """Return a note if the header looks like a comment."""
     if not beginning.header or not beginning.header[0].startswith("#"):
         return ""
     head = beginning.header[0][:_SHOWN]
@@ -162,8 +162,8 @@ def _of_comment(beginning: Beginning) -> str:
 def _row(path: str, options: CsvOptions, beginning: Beginning, number: int) -> _Row | None:
     """Return the row that Arrow calls ``number``: lines before the first row count as rows."""
     with _rows(path, options) as rows:
-        place = number - beginning.n_lines - 1
-        return next(islice(_data_rows(rows, beginning), max(place, 0), None), None)
+        index = number - beginning.n_lines - 1
+        return next(islice(_data_rows(rows, beginning), max(index, 0), None), None)
 
 
 def _line(row: _Row | None, number: str | None) -> str:
@@ -185,7 +185,7 @@ def not_text(path: str, options: CsvOptions, column: int) -> ConnectorError:
     with _rows(path, options) as rows:
         for row in _data_rows(rows, beginning):
             value = row.values[column] if column < len(row.values) else ""
-            if any("\udc80" <= one <= "\udcff" for one in value):
+            if any("\udc80" <= char <= "\udcff" for char in value):
                 where = f"{path!r}, line {row.last_line}, column {beginning.names[column]!r}"
                 return not_utf8(where, _bytes_at(row, column))
     return not_utf8(where, b"")

@@ -30,7 +30,7 @@ def is_text(data_type: pa.DataType) -> bool:
 
 
 def read_as(data_type: pa.DataType) -> pa.DataType:
-    """Return the type as which Arrow reads a column that is then cast to ``data_type``."""
+    """Return the type in which Arrow reads a column that is then cast to ``data_type``."""
     if pa.types.is_dictionary(data_type):
         known = data_type.index_type == pa.int32() and is_text(data_type) and not data_type.ordered
         return data_type if known else read_as(data_type.value_type)
@@ -44,7 +44,7 @@ def _decimal128(data_type: pa.DataType) -> pa.DataType:
 
 
 def as_type(column: pa.Array, data_type: pa.DataType) -> pa.Array:
-    """Return what was read as `read_as` says in the type that was wanted."""
+    """Return a column that was read in the type of `read_as`, cast to the wanted type."""
     if not pa.types.is_dictionary(data_type):
         return column.cast(data_type)
     encoded = as_type(column, data_type.value_type).dictionary_encode()
@@ -53,7 +53,7 @@ def as_type(column: pa.Array, data_type: pa.DataType) -> pa.Array:
 
 
 def refined(found: pa.Schema, texts: pa.RecordBatch, fixed: Mapping[str, pa.DataType]) -> pa.Schema:
-    """Return the schema inferred from a block, mended where Arrow would lose something.
+    """Return the schema inferred from a block, corrected where Arrow would lose values.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""CSV as Arrow writes it, except for what no reader would read back."""
+"""Writes CSV with Arrow, except for values that readers would not read back."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CsvWriter(PartWriter):
         Raises
         ------
         pa.ArrowInvalid
-            A time beyond the years 1 to 9999, for which Arrow writes what is no time.
+            A time beyond the years 1 to 9999, which Arrow writes in an invalid form.
         """
         columns = [
             _writable(name, column)
@@ -72,10 +72,10 @@ def _writable(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     least, largest = found["min"].as_py(), found["max"].as_py()
     if least is None:
         return column
-    for one in (least, largest):
-        if limits is not None and not limits[0] <= one <= limits[1]:
+    for value in (least, largest):
+        if limits is not None and not limits[0] <= value <= limits[1]:
             raise pa.ArrowInvalid(
-                f"column {name!r}: {one} as {data_type} is beyond the years 1 to 9999, in which "
+                f"column {name!r}: {value} as {data_type} is beyond the years 1 to 9999, in which "
                 "CSV can write times; cast the column to int64"
             )
     if zone is not None and least < _WHOLE_MINUTES_SINCE * _TICKS[data_type.unit]:

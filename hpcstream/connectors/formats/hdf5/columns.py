@@ -44,8 +44,8 @@ _NUL_WRITTEN = b"\xc0\x80"  # never part of UTF-8
 
 
 @dataclass
-class Place:
-    """Where a column is in its group.
+class ColumnEntry:
+    """The entry of a column in the schema of its group: its type and its datasets.
 
     Attributes
     ----------
@@ -66,54 +66,56 @@ class Place:
     has_nul: bool = False
 
 
-def layout(schema: pa.Schema) -> list[Place]:
-    """Return where the columns go.
+def layout(schema: pa.Schema) -> list[ColumnEntry]:
+    """Return the entries of the columns of a schema.
 
     Raises
     ------
     TypeError
         HDF5 has no dataset for a column.
     """
-    places: list[Place] = []
+    entries: list[ColumnEntry] = []
     taken = set(schema.names)
-    for i, one in enumerate(schema):
+    for i, column in enumerate(schema):
         try:
-            list_sizes = dataset_layout(one.type)[1]
+            list_sizes = dataset_layout(column.type)[1]
         except TypeError as error:
-            raise TypeError(f"column {one.name!r}: {error}") from None
-        is_name = one.name not in ("", ".") and "/" not in one.name and "\0" not in one.name
-        name = one.name if is_name else unused(f"column-{i}", taken)
+            raise TypeError(f"column {column.name!r}: {error}") from None
+        is_name = (
+            column.name not in ("", ".") and "/" not in column.name and "\0" not in column.name
+        )
+        name = column.name if is_name else unused(f"column-{i}", taken)
         taken.add(name)
-        stored = pa.field(one.name, _stored_type(one.type))
-        places.append(Place(stored, name, [None] * (1 + len(list_sizes))))
-    return places
+        stored = pa.field(column.name, _stored_type(column.type))
+        entries.append(ColumnEntry(stored, name, [None] * (1 + len(list_sizes))))
+    return entries
 
 
 def unused(name: str, taken: Collection[str]) -> str:
-    """Return a name that is not taken: this one, or one like it."""
+    """Return an unused name: this one, or a variant."""
     while name in taken:
         name += "_"
     return name
 
 
-def schema_text(places: list[Place]) -> str:
-    """Return types and places as text for an attribute."""
+def schema_text(entries: list[ColumnEntry]) -> str:
+    """Return the entries as text for an attribute."""
     fields = []
-    for place in places:
+    for entry in entries:
         said: dict[bytes, str] = {}
-        if place.dataset != place.field.name:
-            said[_DATASET] = place.dataset
-        if any(place.masks):
-            said[_MASKS] = json.dumps(place.masks)
-        if place.has_nul:
+        if entry.dataset != entry.field.name:
+            said[_DATASET] = entry.dataset
+        if any(entry.masks):
+            said[_MASKS] = json.dumps(entry.masks)
+        if entry.has_nul:
             said[_NUL] = "1"
-        fields.append(place.field.with_metadata(said or None))
+        fields.append(entry.field.with_metadata(said or None))
     metadata = {"hpcstream.hdf5": "2"}
     return base64.b64encode(pa.schema(fields, metadata).serialize().to_pybytes()).decode()
 
 
-def stored_places(text: str | bytes, present: Collection[str]) -> list[Place]:
-    """Return the places that an attribute says, of this version or of an older one.
+def stored_entries(text: str | bytes, present: Collection[str]) -> list[ColumnEntry]:
+    """Return the entries in an attribute, of this version or of an older one.
 
     Parameters
     ----------
@@ -127,16 +129,16 @@ def stored_places(text: str | bytes, present: Collection[str]) -> list[Place]:
     """
     schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text, validate=True)))
     is_old = not schema.metadata or b"hpcstream.hdf5" not in schema.metadata
-    places = []
-    for one in schema:
-        said = one.metadata or {}
-        name = said.get(_DATASET, one.name.encode()).decode()
+    entries = []
+    for column in schema:
+        said = column.metadata or {}
+        name = said.get(_DATASET, column.name.encode()).decode()
         masks = json.loads(said[_MASKS]) if _MASKS in said else []
-        old = one.name + OLD_MASK
+        old = column.name + OLD_MASK
         if is_old and old in present and old not in schema.names:
             masks = [old]
-        places.append(Place(one.remove_metadata(), name, masks, _NUL in said))
-    return places
+        entries.append(ColumnEntry(column.remove_metadata(), name, masks, _NUL in said))
+    return entries
 
 
 def dataset_layout(data_type: pa.DataType) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -177,7 +179,7 @@ def _decoded(data_type: pa.DataType) -> pa.DataType:
 
 
 def _stored_type(data_type: pa.DataType) -> pa.DataType:
-    """Return the type as which a column comes back: several files have one dictionary's indices."""
+    """Return the type in which a column is read back: dictionary indices fit several files."""
     if pa.types.is_dictionary(data_type):
         index = data_type.index_type if data_type.index_type.bit_width >= 32 else pa.int32()
         return pa.dictionary(index, data_type.value_type, data_type.ordered)
@@ -185,7 +187,7 @@ def _stored_type(data_type: pa.DataType) -> pa.DataType:
 
 
 def _storage(data_type: pa.DataType) -> pa.DataType | None:
-    """Return the plain number that a value is stored as."""
+    """Return the number type in which a value is stored."""
     if pa.types.is_date32(data_type) or pa.types.is_time32(data_type):
         return pa.int32()
     if pa.types.is_temporal(data_type) and data_type.bit_width == 64:
@@ -198,14 +200,14 @@ def _storage(data_type: pa.DataType) -> pa.DataType | None:
 
 
 def to_values(column: pa.Array) -> tuple[Values, list[Values | None], bool]:
-    """Return a column as what its dataset takes, and which values are valid.
+    """Return a column as the values of its dataset, and which of them are valid.
 
     Returns
     -------
     values : dtype[n_rows, ...]
         Zero, or the empty text, where a value is null.
     masks : list of uint8[n_rows, ...] or None
-        By depth, as in `Place`; None: all are valid.
+        By depth, as in `ColumnEntry`; None: all are valid.
     has_nul : bool
         Whether there is a NUL in a text.
     """

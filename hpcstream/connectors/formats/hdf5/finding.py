@@ -11,9 +11,9 @@ import pyarrow as pa
 from hpcstream.connectors.formats.hdf5.columns import (
     MASK_OF,
     SCHEMA,
-    Place,
+    ColumnEntry,
     dataset_layout,
-    stored_places,
+    stored_entries,
 )
 from hpcstream.connectors.formats.hdf5.paths import (
     Found,
@@ -29,12 +29,12 @@ from hpcstream.errors import ConnectorError
 def columns_of(
     file: Any, spec: TableSpec, only: Sequence[str] | None = None
 ) -> dict[str, StoredColumn]:
-    """Return the columns that are meant, or those of them that are wanted.
+    """Return the columns that a specification selects, or the wanted ones of these.
 
     Raises
     ------
     ConnectorError
-        They are not there, or cannot be columns.
+        They do not exist, or cannot be columns.
     """
     if spec.columns is not None:
         base = _group(find(file, spec.table), "table=")
@@ -50,14 +50,14 @@ def columns_of(
             for name in _fields(table)
             if only is None or name in only
         }
-    ours = _places(table.node)
+    ours = _entries(table.node)
     make = _written if ours else StoredColumn
     return {
-        place.field.name: make(
-            place.field.name, find(table.node, place.dataset), place, spec, table.node
+        entry.field.name: make(
+            entry.field.name, find(table.node, entry.dataset), entry, spec, table.node
         )
-        for place in ours or _guessed_places(table.node)
-        if only is None or place.field.name in only
+        for entry in ours or _guessed_entries(table.node)
+        if only is None or entry.field.name in only
     }
 
 
@@ -87,31 +87,31 @@ def _by_path(name: str, found: Found, spec: TableSpec) -> StoredColumn:
     if not found.node.shape:
         raise ConnectorError(f"{found.where} is a single value, not the rows of column {name!r}")
     if not found.fields:
-        for place in _places(found.group):
-            if place.dataset == found.name:
-                return _written(name, found, place, spec, found.group)
+        for entry in _entries(found.group):
+            if entry.dataset == found.name:
+                return _written(name, found, entry, spec, found.group)
     return _column(name, found, spec)
 
 
 def _column(name: str, found: Found, spec: TableSpec) -> StoredColumn:
-    return StoredColumn(name, found, Place(pa.field(name, _type_of(found)), ""), spec)
+    return StoredColumn(name, found, ColumnEntry(pa.field(name, _type_of(found)), ""), spec)
 
 
-def _places(group: Any) -> list[Place]:
-    """Return what we wrote into a group; nothing if others did."""
+def _entries(group: Any) -> list[ColumnEntry]:
+    """Return the entries that we wrote into a group; none if others wrote it."""
     text = group.attrs.get(SCHEMA)
     if text is None:
         return []
     try:
-        return stored_places(text, group)
+        return stored_entries(text, group)
     except (ValueError, pa.ArrowException) as error:
         raise ConnectorError(
             f"{_where(group)}: its attribute {SCHEMA!r} is damaged ({error})"
         ) from error
 
 
-def _guessed_places(group: Any) -> list[Place]:
-    """Return the datasets of a group that others wrote as columns.
+def _guessed_entries(group: Any) -> list[ColumnEntry]:
+    """Return the datasets of a group as entries, if others wrote it.
 
     Raises
     ------
@@ -128,15 +128,17 @@ def _guessed_places(group: Any) -> list[Place]:
         )
         raise ConnectorError(f"{_where(group)}: no datasets with rows; {there}")
     masks: dict[str, list[str | None]] = {}
-    for one in datasets:
-        if MASK_OF in one.node.attrs:
-            own = masks.setdefault(str(one.node.attrs[MASK_OF]), [])
-            own += [None] * (one.node.ndim - len(own))
-            own[one.node.ndim - 1] = one.name
+    for dataset in datasets:
+        if MASK_OF in dataset.node.attrs:
+            own = masks.setdefault(str(dataset.node.attrs[MASK_OF]), [])
+            own += [None] * (dataset.node.ndim - len(own))
+            own[dataset.node.ndim - 1] = dataset.name
     return [
-        Place(pa.field(one.name, _type_of(one)), one.name, masks.get(one.name, []))
-        for one in datasets
-        if MASK_OF not in one.node.attrs
+        ColumnEntry(
+            pa.field(dataset.name, _type_of(dataset)), dataset.name, masks.get(dataset.name, [])
+        )
+        for dataset in datasets
+        if MASK_OF not in dataset.node.attrs
     ]
 
 
@@ -154,18 +156,20 @@ def _type_of(found: Found) -> pa.DataType:
         ) from error
 
 
-def _written(name: str, found: Found, place: Place, spec: TableSpec, group: Any) -> StoredColumn:
-    """Return a column that we wrote, if its dataset is what the attribute of its group says."""
+def _written(
+    name: str, found: Found, entry: ColumnEntry, spec: TableSpec, group: Any
+) -> StoredColumn:
+    """Return a column that we wrote, if its dataset agrees with its entry."""
     import h5py
 
-    dtype, sizes = dataset_layout(place.field.type)
+    dtype, sizes = dataset_layout(entry.field.type)
     is_text = h5py.check_string_dtype(dtype) is not None
     there = found.node
     same = h5py.check_string_dtype(there.dtype) is not None if is_text else there.dtype == dtype
     if not same or there.shape[1:] != sizes:
         raise ConnectorError(
             f"{found.where} is of type {there.dtype} and shape {there.shape}, but its group's "
-            f"attribute {SCHEMA!r} says {place.field.type}; if another program wrote it anew, "
+            f"attribute {SCHEMA!r} says {entry.field.type}; if another program wrote it anew, "
             "remove the attribute"
         )
-    return StoredColumn(name, found, place, spec, group)
+    return StoredColumn(name, found, entry, spec, group)

@@ -45,7 +45,7 @@ def growing_hdf5_source(
     Parameters
     ----------
     follow_s : float
-        A file that did not grow for so long has ended.
+        A file that has not grown for this time has ended.
 
     See `hdf5_source` for the others.
     """
@@ -100,7 +100,7 @@ class _Growing:
         self._table.check_filters()
         self.schema = self._table.schema
         self.most_rows = self._table.rows_of(SPLIT_BYTES)
-        self._datasets = [one for column in self._table.columns.values() for one in column.datasets]
+        self._datasets = [d for column in self._table.columns.values() for d in column.datasets]
 
     def __enter__(self) -> _Growing:
         return self
@@ -109,12 +109,12 @@ class _Growing:
         self.close()
 
     def reopened(self) -> _Growing:
-        """Close the file and return it as it is now."""
+        """Close the file and open it again in its present state."""
         self.close()
         return _Growing(self.path, self._spec)
 
     def n_rows(self) -> int:
-        """Return how many rows there are in all columns now."""
+        """Return the number of rows that all columns have now."""
         for dataset in self._datasets:
             dataset.id.refresh()
         return min(int(dataset.shape[0]) for dataset in self._datasets)
@@ -150,7 +150,7 @@ class GrowingReader(SplitReader):
         self.position = position
 
     def read(self, max_rows: int) -> Chunk | None:
-        """Return rows that are there; None when there were no new ones for long enough."""
+        """Return available rows; None if the file has not grown for long enough."""
         now_s = self._clock()
         if self.position >= self._n_rows and now_s - self._looked_s >= LOOK_EVERY_S:
             self._look(now_s)

@@ -1,4 +1,4 @@
-"""What is at a path of an HDF5 file, through links, and what to say if it is not there."""
+"""Resolves paths in an HDF5 file, through links, with hints for missing ones."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Found:
 
 
 def find(start: Any, path: str) -> Found:
-    """Return what is at a path, from a group on; one that begins with a slash, from the root on.
+    """Return the object at a path, relative to a group or, with a leading slash, to the root.
 
     A compound dataset is walked into as if it were a group of its fields.
 
@@ -74,7 +74,7 @@ def datasets_with_rows(group: Any) -> list[Found]:
         A link leads nowhere.
     """
     found = ((name, _member(group, name)) for name in group)
-    return [replace(one, name=name) for name, one in found if _has_rows(one.node)]
+    return [replace(item, name=name) for name, item in found if _has_rows(item.node)]
 
 
 def groups_with_rows(file: Any) -> str:
@@ -82,7 +82,9 @@ def groups_with_rows(file: Any) -> str:
     shown = []
     for group in _groups(file):
         inside = ((name, group.get(name)) for name in group)
-        lengths = {name: one.shape[0] for name, one in inside if one is not None and _has_rows(one)}
+        lengths = {
+            name: node.shape[0] for name, node in inside if node is not None and _has_rows(node)
+        }
         if lengths:
             shown.append(f"{group.name} ({_in_words(lengths)})")
         if len(shown) > _MOST_SHOWN:
@@ -93,7 +95,7 @@ def groups_with_rows(file: Any) -> str:
 def paths_named(file: Any, name: str) -> list[str]:
     """Return the paths of datasets with rows that have this name, in any group."""
     there = ((group, group.get(name)) for group in _groups(file) if name in group)
-    return [f"{group.name.rstrip('/')}/{name}" for group, one in there if _has_rows(one)]
+    return [f"{group.name.rstrip('/')}/{name}" for group, node in there if _has_rows(node)]
 
 
 def _in_words(lengths: dict[str, int]) -> str:

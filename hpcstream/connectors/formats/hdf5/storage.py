@@ -1,4 +1,4 @@
-"""Datasets whose values are not all in the file, or not readable by this HDF5."""
+"""Checks datasets whose values are in other files, or need filters that are missing."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _SOME_CHUNKS = 1_000
 
 
 def check_filters(dataset: Any) -> None:
-    """Raise `ConnectorError` if values are compressed by a filter that is not there."""
+    """Raise `ConnectorError` if values are compressed by a filter that is missing."""
     import h5py
 
     plan = dataset.id.get_create_plist()
-    for place in range(plan.get_nfilters()):
-        number, _, _, said = plan.get_filter(place)
-        if h5py.h5z.filter_avail(number) or not _is_applied(dataset, place):
+    for index in range(plan.get_nfilters()):
+        number, _, _, said = plan.get_filter(index)
+        if h5py.h5z.filter_avail(number) or not _is_applied(dataset, index):
             continue
         name = _PLUGINS.get(number) or said.decode(errors="replace") or "of an unknown name"
         raise ConnectorError(
@@ -45,9 +45,9 @@ def check_filters(dataset: Any) -> None:
 
 
 def check_sources(dataset: Any) -> None:
-    """Raise `ConnectorError` if values are to come from files that are gone or too short.
+    """Raise `ConnectorError` if values are in files that are missing or too short.
 
-    HDF5 would give fill values in their place.
+    HDF5 would return fill values instead.
     """
     if dataset.is_virtual:
         _check_virtual(dataset)
@@ -59,13 +59,13 @@ def check_sources(dataset: Any) -> None:
             )
 
 
-def _is_applied(dataset: Any, place: int) -> bool:
-    """Whether a filter was applied to any chunk: each of them can leave an optional one out."""
+def _is_applied(dataset: Any, index: int) -> bool:
+    """Whether a filter was applied to any chunk; a chunk may omit an optional filter."""
     n_chunks = dataset.id.get_num_chunks()
     if n_chunks > _SOME_CHUNKS:
         return True
     masks = (dataset.id.get_chunk_info(i).filter_mask for i in range(n_chunks))
-    return any(not mask >> place & 1 for mask in masks)
+    return any(not mask >> index & 1 for mask in masks)
 
 
 def _check_virtual(dataset: Any) -> None:
@@ -113,7 +113,7 @@ def _check_source(dataset: Any, source: Any, file: Any) -> None:
 
 
 def _candidates(dataset: Any, name: str) -> Iterator[str]:
-    """Yield where HDF5 looks for a file that a dataset names."""
+    """Yield the paths at which HDF5 looks for a file that a dataset names."""
     yield from (
         os.path.join(folder, name)
         for folder in (

@@ -1,4 +1,4 @@
-"""Which columns of an HDF5 file are meant, and how the rows of one are read."""
+"""The selected columns of an HDF5 file, and reading their rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from hpcstream.connectors.formats.float_times import as_event_time, event_time_type
-from hpcstream.connectors.formats.hdf5.columns import Place, Values, from_values
+from hpcstream.connectors.formats.hdf5.columns import ColumnEntry, Values, from_values
 from hpcstream.connectors.formats.hdf5.paths import Found, find
 from hpcstream.connectors.formats.hdf5.types import read_values
 from hpcstream.errors import ConnectorError
@@ -17,7 +17,7 @@ from hpcstream.errors import ConnectorError
 
 @dataclass(frozen=True)
 class TableSpec:
-    """Which table of a file is meant.
+    """The selected table of a file.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class TableSpec:
     columns : tuple of (str, str), optional
         Name and path of each column, from ``table`` on unless it begins with a slash.
     event_time, unit : str, optional
-        Of floats in ``event_time``, times are made.
+        Floats in ``event_time`` are converted to times.
     """
 
     table: str = "/"
@@ -70,7 +70,7 @@ class StoredColumn:
     ----------
     found : Found
         Its dataset, or the field of one.
-    place : Place
+    entry : ColumnEntry
         Its type, and its masks.
     spec : TableSpec
     group : h5py.Group, optional
@@ -78,11 +78,11 @@ class StoredColumn:
     """
 
     def __init__(
-        self, name: str, found: Found, place: Place, spec: TableSpec, group: Any = None
+        self, name: str, found: Found, entry: ColumnEntry, spec: TableSpec, group: Any = None
     ) -> None:
-        self.name, self._found, self._place = name, found, place
-        self._masks = [None if one is None else find(group, one).node for one in place.masks]
-        stored = place.field.type
+        self.name, self._found, self._entry = name, found, entry
+        self._masks = [None if name is None else find(group, name).node for name in entry.masks]
+        stored = entry.field.type
         is_time = name == spec.event_time
         self._unit = spec.unit if is_time else None
         self.type = event_time_type(stored, spec.unit, name) if is_time else stored
@@ -106,7 +106,7 @@ class StoredColumn:
             The file is damaged, was changed, or has a text that is not UTF-8.
         """
         rows = slice(start, start + length)
-        dataset, fields, stored = self._found.node, self._found.fields, self._place.field.type
+        dataset, fields, stored = self._found.node, self._found.fields, self._entry.field.type
         if dataset.shape[0] < rows.stop:
             raise ConnectorError(f"{self.where} is shorter than when it was listed")
         try:
@@ -118,7 +118,7 @@ class StoredColumn:
                 f"while it was read? ({error})"
             ) from error
         try:
-            column = from_values(values, masks, stored, has_nul=self._place.has_nul)
+            column = from_values(values, masks, stored, has_nul=self._entry.has_nul)
         except pa.ArrowInvalid:
             raise ConnectorError(_not_utf8(values, start, self.where)) from None
         if self.type == stored:
@@ -127,7 +127,7 @@ class StoredColumn:
 
 
 def _not_utf8(values: Values, start: int, where: str) -> str:
-    """Return what is said of the first text that is not UTF-8."""
+    """Return the error of the first text that is not UTF-8."""
     for at, value in enumerate(values.reshape(-1).tolist()):
         try:
             value.decode()

@@ -24,7 +24,7 @@ class Hdf5Table:
     Parameters
     ----------
     only : sequence of str, optional
-        Columns that are wanted; default: all.
+        The wanted columns; default: all.
 
     Raises
     ------
@@ -47,7 +47,7 @@ class Hdf5Table:
         ConnectorError
             The columns differ in length.
         """
-        lengths = {name: int(one.datasets[0].shape[0]) for name, one in self.columns.items()}
+        lengths = {name: int(column.datasets[0].shape[0]) for name, column in self.columns.items()}
         if len(set(lengths.values())) > 1:
             raise ConnectorError(
                 f"{self._path!r}: datasets differ in length: {lengths}; name those of one length "
@@ -61,7 +61,7 @@ class Hdf5Table:
             check_filters(dataset)
 
     def rows_of(self, n_bytes: int) -> int:
-        """Return how many rows have so many bytes, at least one; of whole chunks if it can be."""
+        """Return the number of rows of this many bytes, at least one; whole chunks if possible."""
         widest, row_bytes = None, 1
         most = 0
         for column in self.columns.values():
@@ -75,13 +75,13 @@ class Hdf5Table:
         return int(max(rows // step * step, min(step, rows)))
 
     def check_event_time(self) -> None:
-        """Raise `PlanError` if event time is no column, but a dataset elsewhere in the file."""
+        """Raise `PlanError` if event time is not a column, but another dataset of the file."""
         wanted = self._spec.event_time
         if wanted is None or wanted in self.columns:
             return
         paths = paths_named(self._file, wanted)
         if paths:
-            others = {name: str(one.datasets[0].name) for name, one in self.columns.items()}
+            others = {name: str(column.datasets[0].name) for name, column in self.columns.items()}
             said = f"columns={ {wanted: paths[0], **others} }" if len(others) < 8 else "columns="
             raise PlanError(
                 f"{self._path!r}: event_time {wanted!r} is no column of the table, but is at "
@@ -89,7 +89,7 @@ class Hdf5Table:
             )
 
     def check_storage(self) -> None:
-        """Raise `ConnectorError` for a dataset whose values cannot be had."""
+        """Raise `ConnectorError` for a dataset whose values are not available."""
         self.check_filters()
         for dataset in self._datasets():
             check_sources(dataset)

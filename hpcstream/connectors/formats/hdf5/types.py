@@ -20,7 +20,7 @@ _INTEGER_BYTES = (1, 2, 4, 8)
 
 
 class UnreadableType(Exception):
-    """A dataset of a type that no column can hold; says which."""
+    """A dataset has a type that no column can hold; the message names it."""
 
 
 def type_of(dataset: Any, fields: Sequence[str] = ()) -> pa.DataType:
@@ -67,7 +67,7 @@ def read_values(dataset: Any, fields: Sequence[str], rows: slice) -> Values:
 
 
 def _dtype(dataset: Any) -> np.dtype[Any]:
-    """Return the type of a row as NumPy has it; integers of 3, 5, 6, 7 bytes as the next larger."""
+    """Return the NumPy type of a row; integers of 3, 5, 6, 7 bytes get the next larger type."""
     odd = _odd_integer(dataset.id.get_type())
     if odd is not None:
         return odd

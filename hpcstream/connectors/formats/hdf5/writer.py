@@ -1,4 +1,4 @@
-"""The files of `write_hdf5`: a table in one group."""
+"""Writes the files of `write_hdf5`: a table in one group."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpcstream.connectors.formats.hdf5.columns import (
     MASK_OF,
     OLD_MASK,
     SCHEMA,
-    Place,
+    ColumnEntry,
     Values,
     dataset_layout,
     layout,
@@ -49,15 +49,15 @@ class Hdf5Writer(PartWriter):
         import h5py
 
         self._where = where
-        self._places = layout(schema)
+        self._entries = layout(schema)
         self._compression = options.compression
         self._file = h5py.File.in_memory()
         self._group = self._file.require_group(options.table)
         self._n_rows = 0
         self._n_bytes = 0
-        for place in self._places:
-            dtype, sizes = dataset_layout(place.field.type)
-            self._create(place.dataset, (0, *sizes), dtype)
+        for entry in self._entries:
+            dtype, sizes = dataset_layout(entry.field.type)
+            self._create(entry.dataset, (0, *sizes), dtype)
 
     @property
     def kept_bytes(self) -> int:
@@ -82,32 +82,32 @@ class Hdf5Writer(PartWriter):
     def write_table(self, table: pa.Table) -> None:
         """Append rows."""
         start, stop = self._n_rows, self._n_rows + table.num_rows
-        for i, place in enumerate(self._places):
+        for i, entry in enumerate(self._entries):
             column = table.column(i).combine_chunks()
             values, masks, has_nul = to_values(column)
-            self._append(place.dataset, values, start, stop)
+            self._append(entry.dataset, values, start, stop)
             for depth, mask in enumerate(masks):
-                self._append_mask(place, depth, mask, (start, *values.shape[1 : depth + 1]), stop)
-            place.has_nul = place.has_nul or has_nul
+                self._append_mask(entry, depth, mask, (start, *values.shape[1 : depth + 1]), stop)
+            entry.has_nul = entry.has_nul or has_nul
             self._n_bytes += column.nbytes
         self._n_rows = stop
 
     def _append_mask(
-        self, place: Place, depth: int, mask: Values | None, shape: tuple[int, ...], stop: int
+        self, entry: ColumnEntry, depth: int, mask: Values | None, shape: tuple[int, ...], stop: int
     ) -> None:
-        """Keep which values are null, from the first one on; ``shape`` is that of those before."""
-        name = place.masks[depth]
+        """Append validity, from the first null on; ``shape`` is that of the earlier rows."""
+        name = entry.masks[depth]
         if name is None:
             if mask is None:
                 return
-            wanted = place.dataset + OLD_MASK + (f"-{depth}" if depth else "")
-            name = place.masks[depth] = unused(wanted, self._group)
+            wanted = entry.dataset + OLD_MASK + (f"-{depth}" if depth else "")
+            name = entry.masks[depth] = unused(wanted, self._group)
             dataset = self._create(name, shape, np.dtype(np.uint8), fillvalue=1)
-            dataset.attrs[MASK_OF] = place.dataset
+            dataset.attrs[MASK_OF] = entry.dataset
         self._append(name, mask, shape[0], stop)
 
     def _append(self, name: str, values: Values | None, start: int, stop: int) -> None:
-        """Append rows to a dataset; None: what it has where nothing was written."""
+        """Append rows to a dataset; None: its fill value."""
         dataset = self._group[name]
         dataset.resize(stop, axis=0)
         if values is not None and values.size:
@@ -116,7 +116,7 @@ class Hdf5Writer(PartWriter):
     def close(self) -> None:
         """Complete the file."""
         if self._file:
-            self._group.attrs[SCHEMA] = schema_text(self._places)
+            self._group.attrs[SCHEMA] = schema_text(self._entries)
             self._file.flush()
             image = self._file.id.get_file_image()
             self._file.close()

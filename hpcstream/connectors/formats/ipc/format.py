@@ -107,7 +107,7 @@ class IpcFormat(FileFormat):
 
 
 class _IpcFile:
-    """A mapped file, and how its record batches are read best."""
+    """A mapped file, and the fastest way to read its record batches."""
 
     def __init__(self, path: str, mapped: pa.MemoryMappedFile) -> None:
         if mapped.size() == 0:
@@ -153,7 +153,7 @@ class _IpcFile:
 
 
 def _is_known(data_type: pa.DataType) -> bool:
-    """Whether pyarrow has arrays of a type: of some intervals it has not."""
+    """Whether pyarrow has arrays of a type: for some intervals it has none."""
     return not any(name in str(data_type) for name in ("month_interval", "day_time_interval"))
 
 
@@ -168,7 +168,7 @@ def _refuse_unknown_types(schema: pa.Schema, path: str) -> None:
 
 @contextmanager
 def _opened(path: str) -> Iterator[_IpcFile]:
-    """Map a file, and say which it was if reading it fails."""
+    """Map a file; name it if reading fails."""
     try:
         with pa.memory_map(native(path)) as mapped:
             yield _IpcFile(path, mapped)

@@ -1,4 +1,4 @@
-"""Whether a JSON file holds columns, one object for all rows, in place of one object a row."""
+"""Detects JSON files with one object of columns instead of one object per row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def refuse_columns(path: str, encoding: str, block_bytes: int, typed: Collection
     Parameters
     ----------
     typed : collection of str
-        Fields whose types the user gave: lists are meant there.
+        Fields whose types the user gave, so that lists are intended.
     """
     value = _only_object(path, encoding, block_bytes)
     if not value or any(name in typed for name in value):
@@ -56,11 +56,11 @@ def _only_object(path: str, encoding: str, block_bytes: int) -> dict[str, Any] |
 
 
 def _are_lists(value: dict[str, Any]) -> bool:
-    sizes = {len(one) if isinstance(one, list) else -1 for one in value.values()}
+    sizes = {len(column) if isinstance(column, list) else -1 for column in value.values()}
     return len(value) > 1 and len(sizes) == 1 and sizes.pop() >= _FEWEST_ROWS
 
 
 def _are_numbered(value: dict[str, Any]) -> bool:
-    keys = [list(one) if isinstance(one, dict) else [] for one in value.values()]
+    keys = [list(column) if isinstance(column, dict) else [] for column in value.values()]
     numbers = [str(number) for number in range(len(keys[0]))]
-    return bool(numbers) and all(one == numbers for one in keys)
+    return bool(numbers) and all(labels == numbers for labels in keys)

@@ -85,14 +85,16 @@ class JsonFormat(SequentialFormat):
         if is_blank(path, self._encoding):
             raise ConnectorError(f"{path!r} has no rows to infer fields from; give schema=")
         self._refuse_long_integers(path)
-        given = [(name, as_text(one)) for name, one in self._column_types.items()]
+        given = [(name, as_text(data_type)) for name, data_type in self._column_types.items()]
         found = self._first(path, JsonShape(pa.schema(given), "infer")).schema
         found = plain_schema(found, path)
         texts = [f.with_type(as_text(f.type)) for f in found]
         block = self._first(path, JsonShape(pa.schema(texts), "ignore"))
         types = [self._column_types.get(f.name) or with_times(block[f.name]) for f in found]
         self._without_values = {f.name for f in found if pa.types.is_null(f.type)}
-        return pa.schema([f.with_type(one) for f, one in zip(found, types, strict=True)])
+        return pa.schema(
+            [f.with_type(data_type) for f, data_type in zip(found, types, strict=True)]
+        )
 
     def _refuse_long_integers(self, path: str) -> None:
         with closing(JsonFile(path, self._encoding)) as file:
@@ -146,7 +148,7 @@ class JsonFormat(SequentialFormat):
             raise self._located(path, shape, error) from error
 
     def _located(self, path: str, shape: JsonShape, error: Exception) -> ConnectorError:
-        """Find the line: Arrow counts rows from the start of its block, or not at all."""
+        """Return the error with the line, which Arrow counts from its block, or not at all."""
         found = first_bad_line(path, self._encoding, shape)
         if found is None:
             return ConnectorError(

@@ -1,4 +1,4 @@
-"""JSON lines as Arrow parses them, and where one lies that it cannot."""
+"""Parses JSON lines with Arrow, and finds the first invalid line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class JsonFile(TextFile):
         Raises
         ------
         ConnectorError
-            They hold something else than objects, or are not text.
+            They hold values other than objects, or are not text.
         """
         data = super().read(size)
         begun = (self._line + data[:_BEGINNING]).lstrip()
@@ -83,7 +83,7 @@ def _is_object(text: bytes) -> bool:
 
 @dataclass(frozen=True)
 class JsonShape:
-    """What JSON objects are parsed into.
+    """The schema that JSON objects are parsed into.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class JsonShape:
 
 
 def first_bad_line(path: str, encoding: str, shape: JsonShape) -> tuple[int, str] | None:
-    """Return number and fault of the line with which the file stops to parse."""
+    """Return number and error of the first line that does not parse."""
     number = 0
     lines = iter(_lines(path, encoding))
     while block := list(islice(lines, _LINES_TRIED_AT_ONCE)):
@@ -138,7 +138,7 @@ def first_bad_line(path: str, encoding: str, shape: JsonShape) -> tuple[int, str
 
 
 def _longest_good_prefix(lines: Sequence[bytes], shape: JsonShape) -> int:
-    """Return how many of the lines, which together do not parse, do so from the first on."""
+    """Return the length of the longest prefix of lines that parses."""
     good, bad = 0, len(lines)
     while bad - good > 1:
         middle = (good + bad) // 2

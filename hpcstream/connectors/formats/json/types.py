@@ -1,4 +1,4 @@
-"""Types of JSON fields: Arrow's, but times in text are told apart as in CSV."""
+"""Types of JSON fields: Arrow's, but times in text are recognized as in CSV."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def as_text(data_type: pa.DataType) -> pa.DataType:
-    """Return a type with text in place of times and dates, which Arrow reads without zones."""
+    """Return a type with text instead of times and dates, which Arrow reads without zones."""
     if pa.types.is_timestamp(data_type) or pa.types.is_date(data_type):
         return pa.string()
     return _rebuilt(data_type, as_text)
@@ -38,9 +38,9 @@ def _rebuilt(data_type: pa.DataType, change: Callable[[pa.DataType], pa.DataType
 
 
 def with_times(values: pa.Array) -> pa.DataType:
-    """Return the type of values whose times are text still, those times told from their text.
+    """Return the type of values with the times in it that their text has.
 
-    Without any value a field is taken for text.
+    A field without values is text.
     """
     data_type = values.type
     if pa.types.is_null(data_type):
@@ -59,7 +59,7 @@ def with_times(values: pa.Array) -> pa.DataType:
 
 
 def _time(texts: pa.Array) -> pa.DataType | None:
-    """Return the time or date type that all texts fit; None if they do not, or are none."""
+    """Return the time or date type that all texts fit; None if there is none."""
     texts = texts.drop_null()
     if not len(texts):
         return None

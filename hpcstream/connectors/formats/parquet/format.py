@@ -53,7 +53,7 @@ def parquet_source(
     int96_unit : {"us", "ns"}
         Unit of times that are stored as INT96, as Spark, Impala and Hive do. A time that
         the unit does not hold ends the job: nanoseconds end in 2262, and microseconds
-        have no place for nanoseconds.
+        cannot hold nanoseconds.
     """
     parquet = ParquetFormat(tuple(dictionary_columns), check_int96_unit(int96_unit))
     return FileSource(paths, parquet, event_time=event_time, unit=unit)
@@ -121,7 +121,7 @@ class ParquetFormat(FileFormat):
                 coerce_int96_timestamp_unit=int96_unit or self._int96_unit,
                 page_checksum_verification=True,
             )
-        except KeyError as error:  # how Arrow says it
+        except KeyError as error:  # the text of Arrow's error
             raise ConnectorError(
                 f"{path!r} has no column {error.args[0].decode()!r}, named in dictionary_columns"
             ) from error
@@ -146,7 +146,7 @@ def _bounds(meta: pq.RowGroupMetaData, schema: pa.Schema, event_time: str | None
 
 
 def _splits(path: str, groups: list[tuple[int, Bounds]]) -> list[Split]:
-    """Join small neighbours; one that says no bounds leaves the whole split without."""
+    """Join small neighbours; the split has bounds if all of them have."""
     splits: list[Split] = []
     first, n_rows, known = 0, 0, True
     bounds: Bounds = (None, None)
@@ -168,7 +168,7 @@ def _split_id(path: str, first: int, stop: int) -> str:
 
 @dataclass(frozen=True)
 class _Part:
-    """What a split is of a file: row groups, and the rows they had when they were listed."""
+    """The row groups of a split, and their number of rows when they were listed."""
 
     path: str
     row_groups: list[int]
@@ -259,7 +259,7 @@ def _excluded(part: _Part, scan: Scan, int96_unit: str) -> bool:
 
 
 def _is_restored(stored: pa.DataType, read: pa.DataType) -> bool:
-    """Whether a column is read in another type than it is stored in; texts stay texts."""
+    """Whether a column is read in another type than it is stored in; text stays text."""
     if pa.types.is_dictionary(read):
         return not (pa.types.is_dictionary(stored) or pa.types.is_string(stored))
     return bool(stored != read and pa.types.is_temporal(read))

@@ -1,8 +1,8 @@
 """Parquet's times of 96 bits: days and nanoseconds of the day, wider than any time of Arrow.
 
 Arrow reads them as int64 in the unit asked for and lets what does not fit wrap round.
-So they are read in two units, and compared: both together say where a value wrapped,
-and where digits were cut off.
+So they are read in two units and compared: the difference shows where a value wrapped,
+and where digits were lost.
 """
 
 from __future__ import annotations

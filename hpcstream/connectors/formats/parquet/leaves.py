@@ -1,4 +1,4 @@
-"""What the columns of a Parquet file are stored as, where their Arrow types do not tell."""
+"""The stored types of Parquet columns where the Arrow types do not determine them."""
 
 from __future__ import annotations
 

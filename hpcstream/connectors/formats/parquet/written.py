@@ -1,4 +1,4 @@
-"""Types that Parquet has no own for, as they were when we wrote the file.
+"""Restores types that Parquet does not have, in files that we wrote.
 
 Arrow keeps its schema beside that of Parquet, but gives back seconds as milliseconds,
 date64 as date32, and of dictionaries only those of short strings. In files of ours,
@@ -17,7 +17,7 @@ MARK = b"hpcstream.parquet"
 
 
 def marked(schema: pa.Schema) -> pa.Schema:
-    """Return a schema whose file says that we wrote it."""
+    """Return a schema with a mark in its metadata that we wrote the file."""
     return schema.with_metadata({MARK: b"1"})
 
 
@@ -47,7 +47,7 @@ def restored_batch(batch: pa.RecordBatch, types: list[pa.DataType]) -> pa.Record
 
 
 def _restored(found: pa.DataType, written: pa.DataType) -> pa.DataType:
-    """Return the type as which a column comes back."""
+    """Return the type in which a column is read back."""
     if pa.types.is_dictionary(written):
         index = written.index_type if written.index_type.bit_width >= 32 else pa.int32()
         return pa.dictionary(index, written.value_type, written.ordered)
