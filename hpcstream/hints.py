@@ -39,6 +39,7 @@ _BESIDE_ROWS = (
     "expressions see one row at a time; use hs.sliding() for rolling windows, map_batches() for "
     "functions of batches"
 )
+_DEDUPLICATE = "write .key_by(...).deduplicate(within='1h'); within=None hides repetitions for ever"
 _NO_SORT = "a stream has no end, so it cannot be sorted; sort the table of collect()"
 _NO_POSITIONS = f"rows of a stream have no positions; {_ROWS}"
 _NO_LENGTH = (
@@ -101,12 +102,8 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_all("write .with_columns(x=col('x').fill_null(0))", "fillna", "fill_null", "replace"),
         "write_json": "there is no writer of JSON; write_csv(), write_parquet(), or sink()",
         "to_json": "there is no writer of JSON; write_csv(), write_parquet(), or sink()",
-        "distinct": "count_distinct() counts the distinct values of a window; a stream does not "
-        "drop duplicates",
-        "drop_duplicates": "there is no operator for it; .key_by(...).window(...).agg(...) gives "
-        "one row a key and window",
-        "unique": "there is no operator for it; .key_by(...).window(...).agg(...) gives one row a "
-        "key and window",
+        **_all(_DEDUPLICATE, "distinct", "drop_duplicates", "unique", "dropDuplicates"),
+        **_all("write .key_by(...).rate_limit(10, per='1min')", "throttle", "rate_limit"),
         "run": "run the job, not a stream: job.run()",
         "execute": "run the job, not a stream: job.run()",
         "explain": "the plan is that of the job: job.explain()",
@@ -124,6 +121,8 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
             time_window="window()", windowed="window()", windowBy="window()", resample="window()"
         ),
         "session": _SESSIONS,
+        **_called(distinct="deduplicate()", unique="deduplicate()", dedup="deduplicate()"),
+        **_called(drop_duplicates="deduplicate()", throttle="rate_limit()"),
         "window_all": "window_all() is for a stream without a key; here it is window()",
     },
     "WindowedStream": {

@@ -36,6 +36,7 @@ FAMILIES = (
     "time_order",
     "keyed_table",
     "row_arenas",
+    "ordered_rows",
     "order_statistics",
     "calendar",
 )

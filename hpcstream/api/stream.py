@@ -15,6 +15,7 @@ from hpcstream.api.branches import check_same_rows
 from hpcstream.api.collected import Collected
 from hpcstream.api.dataflow import Dataflow
 from hpcstream.api.file_writing import FileWriting
+from hpcstream.api.keyed.transforms import KeyedTransforms
 from hpcstream.api.notebook import preformatted, schema_text
 from hpcstream.api.row_transforms import RowTransforms
 from hpcstream.api.window_checks import (
@@ -162,18 +163,21 @@ class Stream(RowTransforms, FileWriting):
         return replace(self, _ranks=wanted)
 
     def late(self) -> Stream:
-        """Return the rows that came too late for the windows of this result.
+        """Return the rows that came too late for the windows, or the order, of this result.
 
-        Call it on what `agg` returned. The rows have the columns that went into
-        the windows.
+        Call it on what `agg`, or a method of a keyed stream, returned. The rows have the
+        columns that went in there.
 
         Raises
         ------
         PlanError
-            This stream is not the result of a windowed aggregate.
+            This stream is not the result of such a method.
         """
         if LATE not in self._side_outputs():
-            raise PlanError("late(): call it on the result of .agg(...), before anything else")
+            raise PlanError(
+                "late(): call it on the result of .agg(...), or of a method of .key_by(...), "
+                "before anything else"
+            )
         return self.side(LATE)
 
     def side(self, output: str) -> Stream:
@@ -257,7 +261,7 @@ class Stream(RowTransforms, FileWriting):
 
 @answers_wrong_calls
 @dataclass(frozen=True)
-class KeyedStream:
+class KeyedStream(KeyedTransforms["Stream"]):
     """A stream grouped by key columns; `window` says over which stretch of event time."""
 
     _stream: Stream

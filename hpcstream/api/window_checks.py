@@ -69,12 +69,12 @@ def check_result_names(keys: tuple[str, ...], names: list[str]) -> None:
         )
 
 
-def time_of(node: Node) -> EventTime:
-    """Return the event time of a node; raise `PlanError` if it has none."""
+def time_of(node: Node, what: str = "windows need") -> EventTime:
+    """Return the event time of a node; raise `PlanError` if it has none: ``what`` needs it."""
     time = node.time
     if time is None:
         raise PlanError(
-            f"windows need event time, and this stream has none{_lost(node)}; name its "
+            f"{what} event time, and this stream has none{_lost(node)}; name its "
             "column where the stream is read (event_time=...), or with with_event_time()"
         )
     return time

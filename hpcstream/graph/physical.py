@@ -18,7 +18,7 @@ from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.exchange.partitioning import Partitioning
 from hpcstream.graph.logical import SourceNode
 from hpcstream.operators.base import Operator
-from hpcstream.operators.spec import MAIN, OperatorSpec
+from hpcstream.operators.spec import MAIN, OperatorContext, OperatorSpec
 from hpcstream.operators.stream_time import EventClock
 from hpcstream.stable_keys import Key
 
@@ -85,6 +85,12 @@ class OperatorPlan:
         known = {"clock": traits.clock, "runs_user_code": traits.runs_user_code}
         known |= {"reduces": traits.reduces, "overlaps": traits.overlaps}
         return cls(spec.kind, spec.key(), spec.describe(), make, **(known | others))
+
+    @classmethod
+    def whole(cls, spec: OperatorSpec, context: OperatorContext) -> OperatorPlan:
+        """Return the plan of an operator that its definition opens, in one stage."""
+        state, retention = spec.state_key(context.inputs), spec.describe_state()
+        return cls.of(spec, lambda: spec.open(context), state=state, retention=retention)
 
     def describe(self) -> str:
         """Return one line for `explain`."""

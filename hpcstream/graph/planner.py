@@ -38,6 +38,7 @@ from hpcstream.operators.spec import (
     ByKey,
     Gathered,
     OperatorContext,
+    OperatorSpec,
     Requirement,
     Spread,
 )
@@ -139,6 +140,8 @@ class _Planner(PlanBuilder):
     def operator(self, node: OperatorNode) -> Port:
         """Plan an operator from its definition."""
         spec = node.spec
+        if self.reproducible:
+            _refuse_arrival(spec)
         requirements = spec.inputs()
         ranks = self.ranks_of(node)
         if all(isinstance(requirement, Gathered) for requirement in requirements):
@@ -172,7 +175,7 @@ class _Planner(PlanBuilder):
             by = None
         task, output = moved[0].task, moved[0].output
         if not spec.traits.is_identity:
-            task, output = self.append(moved[0], OperatorPlan.of(spec, lambda: spec.open(context)))
+            task, output = self.append(moved[0], OperatorPlan.whole(spec, context))
         for name, side in spec.side_outputs(context.inputs).items():
             self.note_side(node, name, Port(task, (output[0], name), side))
         return self.done(node, task, output, schema, by, origin=origin)
@@ -206,6 +209,14 @@ class _Planner(PlanBuilder):
         for index, (port, partitioning) in enumerate(arrived):
             self.connect(port, task, index, partitioning=partitioning)
         return task
+
+
+def _refuse_arrival(spec: OperatorSpec) -> None:
+    if spec.traits.by_arrival:
+        raise PlanError(
+            f"reproducible=True: '{spec.describe()}' depends on the order in which rows arrive; "
+            "leave order='arrival' out, or reproducible=True"
+        )
 
 
 def partitioning_of(requirement: Requirement) -> Partitioning:

@@ -100,6 +100,7 @@ class Traits:
     clock: EventClock | None = None
     stays: bool = False
     is_identity: bool = False
+    by_arrival: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +252,19 @@ class OperatorSpec(ABC):
     ) -> tuple[OperatorSpec, Columns] | None:
         """Return the definition that emits columns dictionary-encoded, and which; or None."""
         return None
+
+    # -- state ---------------------------------------------------------------------------
+
+    def state_key(self, inputs: Schemas) -> Key:
+        """Return what its state is made of, where `key` does not say it: types, mostly.
+
+        ``inputs``: with the hidden columns. A checkpoint is refused where it is another.
+        """
+        return None
+
+    def describe_state(self) -> str:
+        """Return what state it keeps and until when, for `explain`; empty: none."""
+        return ""
 
     # -- running -----------------------------------------------------------------------
 

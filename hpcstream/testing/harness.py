@@ -7,7 +7,9 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from hpcstream.columns.ownership import Ownership, owned_rows
 from hpcstream.operators.base import Emitted, Operator, SideOutput, Turn
+from hpcstream.state.table import Part
 
 Event: TypeAlias = int | pa.RecordBatch | tuple[int, pa.RecordBatch]
 """A watermark, a batch for input 0, or an input and a batch for it."""
@@ -66,4 +68,40 @@ def _rows(emitted: Emitted) -> list[Row]:
     if isinstance(emitted, Turn):
         return []
     rows: list[Row] = emitted.to_pylist()
+    return rows
+
+
+def run_dealt(
+    make: Callable[[], Operator],
+    events: Iterable[int | pa.RecordBatch],
+    keys: Sequence[str],
+    n_instances: Sequence[int],
+) -> list[Row]:
+    """Feed events to several instances of an operator, and deal its state anew after each.
+
+    Each batch goes to the instances that own the keys of its rows, each watermark to all. After
+    event *i* all instances are thrown away and their state is merged into
+    ``n_instances[i % len(n_instances)]`` new ones. Rows come event by event; in one event those of
+    each instance are together, so their order says nothing.
+
+    Parameters
+    ----------
+    make : () -> Operator
+    events : iterable of int or pa.RecordBatch
+    keys : sequence of str
+        Key columns of the batches.
+    n_instances : sequence of int
+    """
+    operators, rows = [make()], []
+    for number, event in enumerate(events):
+        for instance, operator in enumerate(operators):
+            share: Event = event
+            if isinstance(event, pa.RecordBatch):
+                own = owned_rows(event, keys, Ownership(instance, len(operators)))
+                share = event.take(pa.array(own))
+            rows += [row for part in _feed(operator, share) for row in _rows(part)]
+        parts = [Part(is_local=False, arrays=one.snapshot()) for one in operators]
+        operators = [make() for _ in range(n_instances[number % len(n_instances)])]
+        for instance, operator in enumerate(operators):
+            operator.merge(parts, Ownership(instance, len(operators)))
     return rows

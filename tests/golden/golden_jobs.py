@@ -126,6 +126,14 @@ def several_sinks(job):
     rows.select("key").print()
 
 
+def kept_rows(job):
+    first = generated(job).key_by("key").deduplicate("1s")
+    first.side("late").print(label="late")
+    limited = first.key_by("key", "n").rate_limit(3, "10s", burst=5)
+    limited.select("key", "x").collect()
+    limited.side("limited").key_by("n").deduplicate(None, order="arrival").collect()
+
+
 JOBS = [
     stateless,
     keyed,
@@ -144,4 +152,5 @@ JOBS = [
     functions,
     event_time,
     several_sinks,
+    kept_rows,
 ]

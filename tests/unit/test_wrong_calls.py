@@ -13,6 +13,7 @@ import hpcstream as hs
 from hpcstream import calls, col
 from hpcstream.api.file_reading import FileReading
 from hpcstream.api.file_writing import FileWriting
+from hpcstream.api.keyed.transforms import KeyedTransforms
 from hpcstream.api.row_transforms import RowTransforms
 from hpcstream.expressions.aggregating import Aggregating
 from hpcstream.expressions.expression import When
@@ -21,7 +22,7 @@ from hpcstream.expressions.namespaces import StringFunctions, TimeFunctions
 USED = [
     *(hs.Job, hs.Stream, hs.KeyedStream, hs.WindowedStream, hs.Collected, hs.Expression),
     *(hs.AggregateCall, When, StringFunctions, TimeFunctions),
-    *(FileReading, FileWriting, RowTransforms, Aggregating),
+    *(FileReading, FileWriting, RowTransforms, KeyedTransforms, Aggregating),
 ]
 METHODS = [
     (owner, name)

@@ -1,0 +1,1 @@
+"""Methods of keyed streams that handle the rows of each key without windows."""
