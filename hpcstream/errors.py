@@ -80,7 +80,9 @@ class JobStopped(SystemExit):
         The figures of the job until then.
     """
 
-    result: Any = None
+    def __init__(self, code: int, result: Any = None) -> None:
+        super().__init__(code)
+        self.result = result
 
 
 class RanksEnded(SystemExit):

@@ -6,11 +6,11 @@
     /0/2/keys       one dataset an array; the attribute "crc32" has a checksum for each 64 KiB
     /0/2/rows
 
-HDF5 keeps names, types and places; the arrays themselves are written straight
-into the file at those places, five times as fast as through the library and
+HDF5 keeps names, types and offsets; the arrays themselves are written straight
+into the file at those offsets, five times as fast as through the library and
 without holding Python's global lock. So a file has two kinds of bytes: the
-arrays, each block of them covered by a checksum, and the structure around them, covered by
-one digest that the checkpoint's manifest holds.
+arrays, each block of them with a checksum, and the structure around them, with
+one digest, which the checkpoint's manifest holds.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ FORMAT_VERSION = 5
 _VERSION = "hpcstream_format"
 _CHECKSUM = "crc32"
 BLOCK_BYTES = 1 << 16
-"""Each block of so many bytes of an array has a checksum of its own: parts can be read."""
+"""Each block of so many bytes of an array has its own checksum, so that parts can be read."""
 
-_PART_BLOCKS = 16  # are read at once, and stay in the cache while they are checked and copied
+_PART_BLOCKS = 16  # read at once: they stay in the cache while they are checked and copied
 
 Array = npt.NDArray[Any]
-Places = list[tuple[int, int, int]]
-"""For runs of entries: the first one, where it goes, how many."""
+Ranges = list[tuple[int, int, int]]
+"""Ranges of entries: first entry, first entry of the copy, number of entries."""
 Run = tuple[int, int, int]
 
 
 class CheckpointError(HpcstreamError):
-    """A checkpoint cannot be written, read, or taken over; says which and why."""
+    """A checkpoint cannot be written, read, or restored; the message says which and why."""
 
 
 class DamagedCheckpoint(CheckpointError):
-    """A file of a checkpoint is missing, cut short, or not what was written."""
+    """A file of a checkpoint is missing, truncated, or not what was written."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Section:
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """What the manifest remembers of a file: enough to tell whether it is whole.
+    """What the manifest holds of a file: enough to check that it is whole.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class WrittenFile:
             "name": self.name,
             "bytes": self.n_bytes,
             "digest": self.digest,
-            "ranges": [list(one) for one in self.ranges],
+            "ranges": [list(extent) for extent in self.ranges],
         }
 
     @classmethod
@@ -101,7 +101,7 @@ class WrittenFile:
 
 
 def load_hdf5() -> None:
-    """Load the library, which takes a while: before rounds would wait for that."""
+    """Load the HDF5 library, which takes a while, before rounds would wait for it."""
     import h5py  # noqa: F401
 
 
@@ -112,15 +112,15 @@ def write_file(path: str, sections: Sequence[Section]) -> WrittenFile:
     """
     beside = f"{path}.tmp"
     try:
-        places = _write_structure(beside, sections)
+        offsets = _write_structure(beside, sections)
     except (OSError, RuntimeError):
         _raise_cause(beside, sections)
         raise
     descriptor = os.open(beside, os.O_RDWR)
     try:
-        for array, offset in places:
+        for array, offset in offsets:
             _write_at(descriptor, array, offset)
-        ranges = sorted([offset, array.nbytes] for array, offset in places)
+        ranges = sorted([offset, array.nbytes] for array, offset in offsets)
         n_bytes = os.fstat(descriptor).st_size
         digest = _structure_digest(descriptor, ranges, n_bytes)
         os.fsync(descriptor)
@@ -131,10 +131,10 @@ def write_file(path: str, sections: Sequence[Section]) -> WrittenFile:
 
 
 def _write_structure(path: str, sections: Sequence[Section]) -> list[tuple[Array, int]]:
-    """Write everything but the arrays; return each with its place in the file."""
+    """Write everything but the arrays; return each array with its offset in the file."""
     import h5py
 
-    placed: list[tuple[Array, Any]] = []
+    created: list[tuple[Array, Any]] = []
     with h5py.File(path, "w", libver="latest") as file:
         file.attrs[_VERSION] = FORMAT_VERSION
         datasets = _Datasets(h5py)
@@ -146,13 +146,13 @@ def _write_structure(path: str, sections: Sequence[Section]) -> list[tuple[Array
                 array = np.asarray(given, order="C")
                 dataset = datasets.create(group, name, array)
                 if array.nbytes:
-                    placed.append((array, dataset))
+                    created.append((array, dataset))
         file.flush()
-        return [(array, dataset_id.get_offset()) for array, dataset_id in placed]
+        return [(array, dataset_id.get_offset()) for array, dataset_id in created]
 
 
 def _raise_cause(path: str, sections: Sequence[Section]) -> None:
-    """Raise what the system says of a file that HDF5 could not write: it does not pass that on."""
+    """Raise the system's error for a file that HDF5 could not write: HDF5 does not pass it on."""
     n_bytes = sum(array.nbytes for section in sections for array in section.arrays.values())
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -162,7 +162,7 @@ def _raise_cause(path: str, sections: Sequence[Section]) -> None:
 
 
 class _Datasets:
-    """Creates datasets: contiguous, each with a checksum, their places in the file fixed at once.
+    """Creates datasets: contiguous, each with a checksum, at offsets that are fixed at once.
 
     What HDF5 has to be told of all of them is told once; it holds Python's global lock
     meanwhile, so each call saved is one that rounds do not wait for.
@@ -199,12 +199,12 @@ class _Datasets:
 
 
 def escaped(name: str) -> str:
-    """Return a name of an array as it stands in the file: ``/`` would begin a group."""
+    """Return the name of an array in the file: a ``/`` would begin a group."""
     return name.replace("%", "%25").replace("/", "%2F")
 
 
 def unescaped(name: str) -> str:
-    """Return the name that `escaped` was given."""
+    """Return the name that `escaped` got."""
     return name.replace("%2F", "/").replace("%25", "%")
 
 
@@ -217,7 +217,7 @@ def checksums(array: Array) -> npt.NDArray[np.uint32]:
 
 
 def bytes_of_entry(array: Array) -> int:
-    """Return the bytes of each entry of an array, which may be a row of several values."""
+    """Return the bytes of an entry of an array, which may be a row of several values."""
     return array.itemsize * math.prod(array.shape[1:])
 
 
@@ -248,7 +248,7 @@ def _structure_digest(descriptor: int, ranges: Sequence[Sequence[int]], n_bytes:
 
 
 class CheckpointFile:
-    """One rank's file of a checkpoint, checked before anything is believed.
+    """One rank's file of a checkpoint, checked before any of it is used.
 
     A context manager. The structure is checked when it is opened, an array when it is read.
 
@@ -287,7 +287,7 @@ class CheckpointFile:
         os.close(self._descriptor)
 
     def _check_structure(self, expected: WrittenFile) -> None:
-        """Compare with the manifest before HDF5 gets to see anything."""
+        """Compare the file with the manifest before HDF5 reads it."""
         found = os.fstat(self._descriptor).st_size
         if found != expected.n_bytes:
             raise DamagedCheckpoint(f"{self.path}: {found} bytes, but {expected.n_bytes} written")
@@ -338,35 +338,35 @@ class CheckpointFile:
         return sum(dataset.nbytes for dataset in found)
 
     def empty(self, path: str, name: str, n_entries: int) -> Array:
-        """Return an array for so many entries of an array of a section."""
+        """Return an uninitialized array for so many entries of an array of a section."""
         dataset = self._dataset(f"{path}/{escaped(name)}")
         return np.empty((n_entries, *dataset.shape[1:]), dtype=dataset.dtype)
 
-    def copy(self, path: str, name: str, out: Array, places: Places) -> None:
-        """Copy entries of an array; what is read is checked, and no more is read.
+    def copy(self, path: str, name: str, out: Array, ranges: Ranges) -> None:
+        """Copy entries of an array; reads and checks only the blocks that hold them.
 
         Parameters
         ----------
         path, name : str
         out : array
-        places : list of (int, int, int)
-            First entry, where it goes in ``out``, how many.
+        ranges : list of (int, int, int)
+            First entry, first entry in ``out``, number of entries.
         """
         dataset = self._dataset(f"{path}/{escaped(name)}")
         if (dataset.dtype, dataset.shape[1:]) != (out.dtype, out.shape[1:]):
-            raise DamagedCheckpoint(f"{self.path}: {path}/{name} is not what others say of it")
-        if any(first + n > dataset.shape[0] for first, _, n in places):
-            raise DamagedCheckpoint(f"{self.path}: {path}/{name} is shorter than others say")
-        self._copy(dataset, out, places)
+            raise DamagedCheckpoint(f"{self.path}: {path}/{name} is not what other files say of it")
+        if any(first + n > dataset.shape[0] for first, _, n in ranges):
+            raise DamagedCheckpoint(f"{self.path}: {path}/{name} is shorter than other files say")
+        self._copy(dataset, out, ranges)
 
     def _dataset(self, name: str) -> Any:
         if name not in self._file:
             raise DamagedCheckpoint(f"{self.path}: {name} is missing")
         return self._file[name]
 
-    def _copy(self, dataset: Any, out: Array, places: Places) -> None:
+    def _copy(self, dataset: Any, out: Array, ranges: Ranges) -> None:
         n_bytes, target = bytes_of_entry(out), _bytes(out)
-        runs = [(first * n_bytes, at * n_bytes, n * n_bytes) for first, at, n in sorted(places)]
+        runs = [(first * n_bytes, at * n_bytes, n * n_bytes) for first, at, n in sorted(ranges)]
         left = deque(run for run in runs if run[2])
         for offset, part in self._parts(dataset, left):
             while left and left[0][0] < offset + len(part):
@@ -378,9 +378,9 @@ class CheckpointFile:
                     break
 
     def _parts(self, dataset: Any, runs: Iterable[Run]) -> Iterator[tuple[int, memoryview]]:
-        """Yield the blocks that runs of bytes lie in, checked, several at a time.
+        """Yield the blocks that hold runs of bytes, checked, several at a time.
 
-        Each part lies where the one before it was.
+        All parts use the same buffer.
         """
         sums = dataset.attrs[_CHECKSUM]
         start, buffer = dataset.id.get_offset(), memoryview(bytearray(_PART_BLOCKS * BLOCK_BYTES))
@@ -397,7 +397,7 @@ class CheckpointFile:
 
 
 def _parts_of_blocks(runs: Iterable[Run]) -> Iterator[tuple[int, int]]:
-    """Yield ranges of a few blocks that together hold runs, which ascend; none twice."""
+    """Yield ranges of a few blocks that together hold ascending runs; no block twice."""
     done = 0
     for offset, _, size in runs:
         first, stop = max(done, offset // BLOCK_BYTES), -(-(offset + size) // BLOCK_BYTES)
@@ -410,7 +410,7 @@ def _open_hdf5(h5py: Any, path: str) -> Any:
     try:
         file = h5py.File(path, "r", locking=False)
         version = int(file.attrs[_VERSION])
-    except Exception as error:  # HDF5 raises whatever it stumbles over
+    except Exception as error:  # HDF5 raises errors of many types
         raise DamagedCheckpoint(f"{path}: {error}") from error
     if version != FORMAT_VERSION:
         file.close()

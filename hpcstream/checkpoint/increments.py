@@ -1,4 +1,4 @@
-"""Which segments of the state are in which file: what has not changed is not written again.
+"""Incremental checkpoints: segments of the state that have not changed are not written again.
 
 ::
 
@@ -6,10 +6,10 @@
     slice 8   11,500 entries   ckpt-000041/rank-00001.h5   from entry 0
     slice 9      800 entries   the file of this checkpoint from entry 0
 
-Only checkpoints that are complete are referred to. The files with most that nobody
-needs are not referred to any more, so that all together are at most about twice the state.
-Once there are many, what is needed of the smaller half goes into one: a restart reads
-a bounded number of files, and what is written follows what has changed.
+A checkpoint refers to complete checkpoints only. It drops the files that hold most unneeded
+bytes, so that all files together are at most about twice the state. Once there are many files,
+the needed segments of the smaller half are written into one: a restart reads a bounded number
+of files, and the bytes written follow the bytes changed.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from hpcstream.checkpoint.format import Array, WrittenFile, bytes_of_entry
 from hpcstream.state.table import Segment, StateTable
 
 MOST_FILES = 16
-"""Files that a checkpoint of one rank refers to, at most."""
+"""Most files that a checkpoint of one rank refers to."""
 
 SPARE_BYTES = 16 << 20
-"""Files may hold so much, beside twice the state: small ones have more structure than state."""
+"""Bytes that files may hold beside twice the state: small files have more structure than state."""
 
 OWN = ""
-"""The file of the checkpoint itself, in place of a name."""
+"""Stands for the checkpoint's own file instead of a name."""
 
 
 Finish = Callable[[], Mapping[str, Array]]
@@ -59,11 +59,11 @@ class SegmentTable:
         Names of the arrays that are cut into segments.
     segments : list of StoredSegment
     index : str
-        Array with the key group of every ``stride``-th entry of a file, which lie in the order
-        of key groups; empty: they do not.
+        Array with the key group of every ``stride``-th entry of a file whose entries are ordered
+        by key group; empty: they are not.
     stride : int
     entry_bytes : int
-        Of all arrays together, but the places of entries; not in the file.
+        Of all arrays together, without the array of original indices; not in the file.
     """
 
     name: str
@@ -94,14 +94,14 @@ class SegmentTable:
         return sorted({segment.file for segment in self.segments} - {OWN})
 
 
-class Taken(NamedTuple):
+class CopiedState(NamedTuple):
     """What is to be written of the state of an operator.
 
     Attributes
     ----------
     arrays : dict of str to array
     finishes : list of callable
-        To be called in the background: what they return replaces arrays, or is written besides.
+        Called in the background: the arrays they return replace others, or are written beside them.
     tables : list of SegmentTable
         Where the segments of all tables will be.
     n_bytes : int
@@ -124,26 +124,26 @@ def is_known(segment: Segment, known: Mapping[str, StoredSegment]) -> bool:
     return segment.name in known and known[segment.name].version == segment.version
 
 
-def take(tables: Sequence[StateTable], known: Known) -> Taken:
-    """Copy the head of tables, and their segments that are not known."""
-    taken = Taken({}, [], [], 0)
+def copy_state(tables: Sequence[StateTable], known: Known) -> CopiedState:
+    """Copy the head of each table, and its segments that are not known."""
+    copied = CopiedState({}, [], [], 0)
     n_bytes = 0
     for table in tables:
         head = table.head()
-        assert not head.keys() & taken.arrays.keys(), f"two tables have {[*head]}"
-        taken.arrays.update(head)
+        assert not head.keys() & copied.arrays.keys(), f"two tables have {[*head]}"
+        copied.arrays.update(head)
         n_bytes += sum(array.nbytes for array in head.values())
-        stored = _take_segments(table, known.get(table.name, {}), taken)
+        stored = _copy_segments(table, known.get(table.name, {}), copied)
         if stored is not None:
-            taken.tables.append(stored)
+            copied.tables.append(stored)
             n_bytes += stored.n_bytes
-    return taken._replace(n_bytes=n_bytes)
+    return copied._replace(n_bytes=n_bytes)
 
 
-def _take_segments(
-    table: StateTable, known: Mapping[str, StoredSegment], taken: Taken
+def _copy_segments(
+    table: StateTable, known: Mapping[str, StoredSegment], copied: CopiedState
 ) -> SegmentTable | None:
-    """Copy the segments that are not known; return where all will be, None if there are none."""
+    """Copy the unknown segments; return where all of them will be, None if there are none."""
     fresh, stored, n_fresh = [], [], 0
     for index, segment in enumerate(table.segments()):
         if is_known(segment, known):
@@ -152,14 +152,14 @@ def _take_segments(
         stored.append(StoredSegment(segment.name, segment.version, OWN, n_fresh, segment.n_entries))
         n_fresh += segment.n_entries
         fresh.append(index)
-    copied = table.copy(np.array(fresh, dtype=np.int64))
-    if not copied.arrays:
+    fresh_copy = table.copy(np.array(fresh, dtype=np.int64))
+    if not fresh_copy.arrays:
         return None
-    taken.arrays.update(copied.arrays)
-    if copied.finish is not None:
-        taken.finishes.append(copied.finish)
-    names, order = list(copied.arrays), table.order
-    entry_bytes = sum(bytes_of_entry(array) for array in copied.arrays.values())
+    copied.arrays.update(fresh_copy.arrays)
+    if fresh_copy.finish is not None:
+        copied.finishes.append(fresh_copy.finish)
+    names, order = list(fresh_copy.arrays), table.order
+    entry_bytes = sum(bytes_of_entry(array) for array in fresh_copy.arrays.values())
     if order is None:
         return SegmentTable(table.name, names, stored, entry_bytes=entry_bytes)
     if order.positions:
@@ -197,11 +197,11 @@ class SegmentMemory:
         name: str,
         file: WrittenFile,
     ) -> None:
-        """Remember a checkpoint that is complete; ``name`` is that of this rank's file."""
+        """Remember a complete checkpoint; ``name`` is the path of this rank's file."""
         files = {**shared, name: file}
         needed = _needed_bytes(tables.values(), name)
-        kept = _kept(needed, {place: one.n_bytes for place, one in files.items()})
-        self._files = {place: files[place] for place in kept}
+        kept = _kept(needed, {path: written.n_bytes for path, written in files.items()})
+        self._files = {path: files[path] for path in kept}
         self._known = {
             path: {table.name: _known_of(table, name, kept) for table in own}
             for path, own in tables.items()
@@ -218,30 +218,30 @@ def _known_of(table: SegmentTable, name: str, kept: set[str]) -> dict[str, Store
 
 
 def _needed_bytes(operators: Iterable[Sequence[SegmentTable]], name: str) -> dict[str, int]:
-    """Return for each file the bytes of state in it; ``name`` is that of the own one."""
+    """Return the needed bytes of each file; ``name`` is the path of this rank's own."""
     needed: dict[str, int] = {}
     for tables in operators:
         for table in tables:
             for segment in table.segments:
                 n_bytes = segment.n_entries * table.entry_bytes
-                place = segment.file or name
-                needed[place] = needed.get(place, 0) + n_bytes
+                path = segment.file or name
+                needed[path] = needed.get(path, 0) + n_bytes
     return needed
 
 
 def _kept(needed: Mapping[str, int], sizes: Mapping[str, int]) -> set[str]:
     """Return the files to refer to.
 
-    The fullest first, as long as all together are at most twice the state. If they are many,
-    the half with most of the state: the others go into one, so files grow by tiers, and state
-    is written again only while its file is among the smaller ones.
+    The files with the greatest needed share come first, up to twice the state in all. If they
+    are many, only the half with most of the state is kept: the state of the others goes into one
+    file. So files grow by tiers, and state is written again only while its file is small.
     """
     room = 2 * sum(needed.values()) + SPARE_BYTES
     kept = []
-    for place in sorted(needed, key=lambda place: -needed[place] / sizes[place]):
-        if sizes[place] <= room:
-            room -= sizes[place]
-            kept.append(place)
+    for path in sorted(needed, key=lambda path: -needed[path] / sizes[path]):
+        if sizes[path] <= room:
+            room -= sizes[path]
+            kept.append(path)
     if len(kept) > MOST_FILES:
-        kept = sorted(kept, key=lambda place: -needed[place])[: MOST_FILES // 2]
+        kept = sorted(kept, key=lambda path: -needed[path])[: MOST_FILES // 2]
     return set(kept)

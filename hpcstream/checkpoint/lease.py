@@ -1,17 +1,17 @@
-"""Who runs in a directory: a lock that a dead job does not leave behind.
+"""A lock on a directory that does not outlive its job.
 
-The job's rank 0 writes who it is into a lock file and touches it every two seconds. A
-job that finds the file of a process that is gone, or one that nobody touched for ten
-seconds, takes it over. So a kill, a lost node or a stopped process never locks a
-directory, and two living jobs never share one.
+Rank 0 of a job writes its identity into a lock file and touches the file every two seconds.
+A job takes over the lock of a process that is gone, or a lock that was not touched for ten
+seconds. So a kill, a lost node or a stopped process never locks a directory for good, and
+two living jobs never share one.
 
-**Taking over.** Whoever removes a lock, its owner too, first makes a *guard*: a file
-named after what the lock says, made so that only one can make it. Under the guard the
-lock is looked at again, and removed if it is still the one that was found. While a lock
-lies there nobody can make another, and only who has its guard may remove it: so what is
-removed is what was found, however the steps of several processes mix. Then all compete
-to make the next lock, which one of them does. A guard that a dead process left behind is
-a lock like any other, and set aside in the same way.
+**Taking over.** Every process that removes a lock, its owner too, first creates a *guard*: a
+file named after the contents of the lock, created exclusively. Under the guard it reads the
+lock again, and removes it if it is still the lock that it found. While a lock exists no
+process can create another, and only the holder of its guard may remove it: so the removed
+lock is the one that was found, in any interleaving of processes. Then all of them compete to
+create the next lock, and one succeeds. The guard of a dead process is a lock like any other,
+and is removed in the same way.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ _LOOK_EVERY_S = 0.05
 
 Owner = dict[str, Any]
 Refusal = Callable[[str, Owner], HpcstreamError]
-"""Makes the error that names the owner of a lock; gets the lock's path and the owner."""
+"""Makes the error for a held lock, from its path and its owner."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A lock as it was seen.
+    """A lock file as it was read.
 
     Attributes
     ----------
     path, text : str
     touched : int
-        When it was last touched, by the clock of the file system, in ns.
+        Time of the last touch, by the clock of the file system, in ns.
     """
 
     path: str
@@ -60,7 +60,7 @@ class Found:
 
     @cached_property
     def owner(self) -> Owner:
-        """Who made it; empty if that cannot be read."""
+        """The identity in the lock; empty if it cannot be read."""
         try:
             value = json.loads(self.text)
         except ValueError:
@@ -80,7 +80,7 @@ class Lease:
 
     @property
     def is_lost(self) -> bool:
-        """Whether another job has taken the directory over, because this one looked dead."""
+        """Whether another job has taken over the directory, because this one looked dead."""
         try:
             text = Path(self.path).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
@@ -88,17 +88,17 @@ class Lease:
         return text != self._text
 
     def release(self) -> None:
-        """Let the next job in."""
+        """Remove the lock."""
         self._ended.set()
         self._thread.join()
-        with suppress(OSError, CheckpointError):  # then it looks dead soon
+        with suppress(OSError, CheckpointError):  # the lock becomes stale soon
             found = _look(self.path)
             if found is not None and found.text == self._text:
                 _set_aside(found)
 
     def _keep(self) -> None:
         while not self._ended.wait(TOUCH_EVERY_S):
-            with suppress(OSError):  # the file system may be away for a while
+            with suppress(OSError):  # the file system may be unreachable for a while
                 if self.is_lost:
                     return
                 os.utime(self.path)
@@ -114,20 +114,20 @@ def acquire(
     run: str = "",
     refusal: Refusal | None = None,
 ) -> Lease:
-    """Return the lease of a directory; waits for one that may have been left behind.
+    """Return the lease of a directory; waits while its lock may be that of a dead job.
 
     Parameters
     ----------
     directory, job : str
     say : callable
-        Told that it is waited for.
+        Gets the message that the job waits.
     stale_after_s : float
-        A lock that nobody touched for so long is of a dead job.
+        A lock that was not touched for so long belongs to a dead job.
     name : str
         Of the lock file.
     run : str
-        What the job goes on with, if something else sees to it that only one does, as a lease
-        of its checkpoint directory: a lock of the same run is an earlier attempt's.
+        Identity of what the job continues, if another lease, such as that of its checkpoint
+        directory, admits one job to it: a lock of the same run is that of an earlier attempt.
     refusal : callable, optional
 
     Raises
@@ -143,7 +143,7 @@ def acquire(
             found = _wait_until_stale(found, say, stale_after_s, refusal or _refusal)
         if found is not None:
             _set_aside(found)
-            time.sleep(0.001)  # whoever made the guard first is about to remove the lock
+            time.sleep(0.001)  # the process with the guard is about to remove the lock
     _tidy(path, text)
     return Lease(path, text)
 
@@ -155,7 +155,7 @@ def refuse_while_held(
     refusal: Refusal,
     stale_after_s: float = STALE_AFTER_S,
 ) -> None:
-    """Raise what ``refusal`` makes if a living job holds a lock; remove one of a dead job."""
+    """Raise the ``refusal`` if a living job holds a lock; remove the lock of a dead job."""
     found = _look(path)
     if found is not None:
         found = _wait_until_stale(found, say, stale_after_s, refusal)
@@ -167,7 +167,7 @@ def _own_text(job: str, run: str = "") -> str:
     owner = {
         "job": job,
         "host": socket.gethostname(),
-        "place": _place(),
+        "place": _pid_namespace(),
         "pid": os.getpid(),
         "started": _start_time(os.getpid()),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
@@ -192,7 +192,7 @@ def _create(path: str, text: str) -> bool:
 def _wait_until_stale(
     found: Found, say: Callable[[str], None], stale_after_s: float, refusal: Refusal
 ) -> Found | None:
-    """Return the lock once nobody holds it, None if it went; raise if somebody does."""
+    """Return the lock once it is stale, None if it was removed; raise if a job holds it."""
     if _is_gone(found.owner) or _age(found) > stale_after_s:
         return found
     give_up = time.monotonic() + stale_after_s
@@ -202,7 +202,7 @@ def _wait_until_stale(
         if now is None:
             return None
         if now.text != found.text and not found.owner:
-            found = now  # it was seen half written
+            found = now  # it was read half written
         if now.touched != found.touched or now.text != found.text:
             raise refusal(now.path, now.owner)
         if _is_gone(now.owner):
@@ -222,7 +222,7 @@ def _refusal(path: str, owner: Owner) -> CheckpointError:
 
 
 def described(owner: Owner) -> str:
-    """Return in words who holds a lock."""
+    """Return the owner of a lock in words."""
     return (
         f"{owner.get('job')!r}, process {owner.get('pid')} on {owner.get('host')} "
         f"since {owner.get('since')}"
@@ -230,7 +230,7 @@ def described(owner: Owner) -> str:
 
 
 def _set_aside(found: Found) -> None:
-    """Remove a lock if it is still the one that was found; one that came meanwhile stays."""
+    """Remove a lock if it is still the one that was found; a newer one stays."""
     guard = f"{found.path}.{hashlib.sha256(found.text.encode()).hexdigest()[:16]}"
     text = _own_text("taking over")
     if not _create(guard, text):
@@ -248,7 +248,7 @@ def _set_aside(found: Found) -> None:
 
 
 def _tidy(path: str, text: str) -> None:
-    """Remove the guards of locks before this one: nobody can set these aside any more."""
+    """Remove the guards of earlier locks, which no process can remove any more."""
     own = hashlib.sha256(text.encode()).hexdigest()[:16]
     directory, name = os.path.split(path)
     with suppress(OSError):
@@ -263,9 +263,9 @@ def _remove(path: str) -> None:
 
 
 def _is_gone(owner: Owner) -> bool:
-    """Whether the process ran here, where its number can be looked up, and is no more."""
+    """Whether the process ran here, where its number can be looked up, and is gone."""
     if "place" in owner:
-        is_here = owner["place"] == _place()
+        is_here = owner["place"] == _pid_namespace()
     else:
         is_here = owner.get("host") == socket.gethostname()
     if not is_here:
@@ -274,8 +274,8 @@ def _is_gone(owner: Owner) -> bool:
     return not isinstance(pid, int) or _start_time(pid) != owner.get("started")
 
 
-def _place() -> str:
-    """Return where process numbers are counted: a start of a kernel, and a namespace of it.
+def _pid_namespace() -> str:
+    """Return the namespace in which a process number is unique: boot and PID namespace.
 
     Not the name of the host, which containers may share.
     """
@@ -288,7 +288,7 @@ def _place() -> str:
 
 
 def _start_time(pid: int) -> str | None:
-    """Return when a process of this host began, in the kernel's own count (Linux)."""
+    """Return when a process of this host began, in the kernel's clock ticks (Linux)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -307,7 +307,7 @@ def _age(found: Found) -> float:
 
 
 def _look(path: str) -> Found | None:
-    """Return the lock as it is now; None if there is none."""
+    """Return the present lock; None without one."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:  # it may be damaged
             return Found(path, file.read(), os.fstat(file.fileno()).st_mtime_ns)

@@ -1,4 +1,4 @@
-"""What a checkpoint under way consists of on one rank, and whose it is."""
+"""A checkpoint under way on one rank, and the run and plan that it belongs to."""
 
 from __future__ import annotations
 
@@ -7,29 +7,37 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpcstream.checkpoint.format import CheckpointError, Section, WrittenFile
-from hpcstream.checkpoint.increments import Finish, SegmentTable
+from hpcstream.checkpoint.increments import CopiedState, Finish, SegmentTable
 from hpcstream.checkpoint.storage.directory import SAVEPOINT, CheckpointStore
 from hpcstream.connectors.base import OutputPart
-from hpcstream.graph.identity import OperatorIdentity
+from hpcstream.graph.identity import (
+    OperatorIdentity,
+    operator_identities,
+    plan_fingerprint,
+    source_identities,
+    source_origins,
+)
+from hpcstream.graph.physical import PhysicalGraph
 
 TASKS = "tasks"
-"""The section that holds what is known of each task, as JSON."""
+"""The section of a rank's file that holds the snapshots of its tasks, as JSON."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a manifest says of the job.
+class PlanManifest:
+    """What a manifest records of the job.
 
     Attributes
     ----------
     job, fingerprint : str
     size : int
+        Number of ranks.
     operators : list of OperatorIdentity
         Of the whole plan.
     sources, sinks : dict of int to str
-        Number of each source's task, and of each sink, to its id.
+        Identity of each source by the number of its task, and of each sink by its number.
     origins : dict of int to str
-        Number of each source's task to what it reads.
+        What each source reads, by the number of its task.
     """
 
     job: str
@@ -40,9 +48,30 @@ class Plan:
     sinks: Mapping[int, str]
     origins: Mapping[int, str]
 
+    @classmethod
+    def of(cls, job: str, graph: PhysicalGraph) -> PlanManifest:
+        """Return what manifests record of a plan."""
+        operators = operator_identities(graph)
+        names = {(operator.task, operator.index): operator.id for operator in operators}
+        sinks = {
+            operator.sink_number: names[task.number, index]
+            for task in graph.tasks
+            for index, operator in enumerate(task.operators)
+            if operator.sink_number is not None
+        }
+        return cls(
+            job,
+            plan_fingerprint(graph),
+            graph.size,
+            operators,
+            source_identities(graph),
+            sinks,
+            source_origins(graph),
+        )
+
 
 @dataclass(frozen=True)
-class Session:
+class CheckpointRun:
     """The checkpoint directory as this run uses it.
 
     Attributes
@@ -62,39 +91,55 @@ class Session:
     first_round: int = 0
 
 
-@dataclass
-class Cut:
+@dataclass(eq=False)
+class PendingCheckpoint:
     """One checkpoint under way on this rank.
 
     Attributes
     ----------
+    number : int
+    round : int
+        The first round that is not in it, counted over all runs.
+    begins_at : int
+        The same, counted in this run: a task is copied before it begins this round.
+    kind : str
+    began_s : float
     waiting : set of int
-        Tasks that have not come to the round of the cut.
-    copy_s : float
-        How long rounds stood still for it.
-    copy_cpu_s : float
+        Numbers of the tasks that are not copied yet.
+    is_last : bool
+        The job ends with it, finished.
+    is_abandoned : bool
+        The job failed before every task was copied.
+    pause_s : float
+        How long rounds stood still for the copies.
+    pause_cpu_s : float
         Processor time of that: less, where others use the machine too.
     copied_bytes : int
-        Of state that was copied meanwhile.
+        Bytes of state copied in the pause.
     finishes : dict of str to list of callable
-        By section: make, in the background, arrays of it.
+        Functions that make further arrays in the background, by section.
     tables : dict of str to list of SegmentTable
         Where the segments of operators are, by the operator's path.
     shared : dict of str to WrittenFile
         The files of earlier checkpoints that tables refer to.
+    durable : dict of int to callable
+        Makes a sink's rows durable and returns its parts, by the sink's number.
+    positions : dict of int to JSON
+        Position of each sink.
     notices : list of callable
-        Called once it is complete: sources that are told of it.
+        Called once the checkpoint is complete: they tell sources.
     """
 
     number: int
     round: int
+    begins_at: int
     kind: str
+    began_s: float
     waiting: set[int]
-    finished: bool = False
-    abandoned: bool = False
-    began_s: float = 0.0
-    copy_s: float = 0.0
-    copy_cpu_s: float = 0.0
+    is_last: bool = False
+    is_abandoned: bool = False
+    pause_s: float = 0.0
+    pause_cpu_s: float = 0.0
     copied_bytes: int = 0
     sections: list[Section] = field(default_factory=list)
     tasks: dict[str, Any] = field(default_factory=dict)
@@ -111,10 +156,42 @@ class Cut:
         """Whether it is kept by itself: it refers to no other checkpoint."""
         return self.kind == SAVEPOINT
 
+    def abandon(self) -> None:
+        """Do not complete it unless every task is copied: the job has failed."""
+        self.is_abandoned = self.is_abandoned or bool(self.waiting)
+
+    def add_state(self, path: str, copied: CopiedState, shared: Mapping[str, WrittenFile]) -> None:
+        """Add the copied state of an operator; ``shared`` are the files that it refers to."""
+        self.sections.append(Section(path, copied.arrays))
+        self.finishes[path] = copied.finishes
+        self.state_bytes[path] = copied.n_bytes
+        self.copied_bytes += sum(array.nbytes for array in copied.arrays.values())
+        self.tables[path] = copied.tables
+        self.shared.update(shared)
+
+    def add_task(self, number: int, snapshot: dict[str, Any]) -> None:
+        """Add the snapshot of a task, which is now copied."""
+        self.tasks[str(number)] = snapshot
+        self.waiting.discard(number)
+
+    def add_pause(self, seconds: float, cpu_seconds: float) -> None:
+        """Count time for which rounds stood still."""
+        self.pause_s += seconds
+        self.pause_cpu_s += cpu_seconds
+
 
 @dataclass(frozen=True)
 class Written:
-    """What the background wrote for a cut."""
+    """What the background wrote of a checkpoint on this rank.
+
+    Attributes
+    ----------
+    file : WrittenFile or None
+        None if the write failed.
+    parts : dict of int to list of OutputPart
+        Durable parts of each sink, also after a failure.
+    error : str or None
+    """
 
     file: WrittenFile | None
     parts: dict[int, list[OutputPart]]
@@ -122,4 +199,4 @@ class Written:
 
 
 class SinkFailed(CheckpointError):
-    """Rows that a sink took in could not be made durable."""
+    """A sink could not make its rows durable."""

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpcstream.checkpoint.format import Array, CheckpointFile, Places
+from hpcstream.checkpoint.format import Array, CheckpointFile, Ranges
 from hpcstream.checkpoint.increments import SegmentTable, StoredSegment
 from hpcstream.columns.ownership import KeyGroups
 from hpcstream.state.table import counts_name, firsts_name
 
 FileOf = Callable[[str], CheckpointFile]
-"""Returns a file by its place; the operator's own one for `OWN`."""
+"""Returns a file by its path; the operator's own file for `OWN`."""
 
 
 class _Run(NamedTuple):
@@ -74,14 +74,14 @@ def _read_table(
             index[segment.file] = file_of(segment.file).array(path, table.index)
         runs.append(_run_of_groups(segment, index[segment.file], table.stride, groups))
     counts = np.array([run.n_entries for run in runs], dtype=np.int64)
-    places = _places(runs)
+    ranges = _ranges_by_file(runs)
     found: dict[str, Array] = {
         counts_name(table.name): counts,
         firsts_name(table.name): np.array([run.in_segment for run in runs], dtype=np.int64),
     }
     for name in table.arrays:
         found[name] = out = file_of("").empty(path, name, int(counts.sum()))
-        for file, of_file in places.items():
+        for file, of_file in ranges.items():
             file_of(file).copy(path, name, out, of_file)
     return found
 
@@ -99,11 +99,11 @@ def _run_of_groups(segment: StoredSegment, index: KeyGroups, stride: int, groups
     return _Run(segment.file, first, first - begin, max(stop - first, 0))
 
 
-def _places(runs: Sequence[_Run]) -> dict[str, Places]:
-    """Return, by file, what of it goes where when all runs follow one another."""
-    places: dict[str, Places] = {}
+def _ranges_by_file(runs: Sequence[_Run]) -> dict[str, Ranges]:
+    """Return the ranges of each file when all runs follow one another."""
+    ranges: dict[str, Ranges] = {}
     at = 0
     for run in runs:
-        places.setdefault(run.file, []).append((run.first, at, run.n_entries))
+        ranges.setdefault(run.file, []).append((run.first, at, run.n_entries))
         at += run.n_entries
-    return places
+    return ranges

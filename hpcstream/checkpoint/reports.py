@@ -1,4 +1,4 @@
-"""What a rank reports of a cut, and the manifest that all reports together make. Pure."""
+"""What a rank reports of a checkpoint, and the manifest made of all reports. Pure."""
 
 from __future__ import annotations
 
@@ -7,61 +7,67 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hpcstream.checkpoint.format import WrittenFile
-from hpcstream.checkpoint.pending import Cut, Plan, Written
+from hpcstream.checkpoint.pending import PendingCheckpoint, PlanManifest, Written
 from hpcstream.checkpoint.storage.manifest import Manifest, StoredOperator
 from hpcstream.connectors.base import OutputPart
 
 Report = dict[str, Any]
 
 
-def report(cut: Cut, written: Written, carried: Mapping[int, Sequence[OutputPart]]) -> Report:
-    """Return what this rank says of a cut; ``carried`` are parts of cuts that failed."""
+def rank_report(
+    checkpoint: PendingCheckpoint, written: Written, carried: Mapping[int, Sequence[OutputPart]]
+) -> Report:
+    """Return this rank's report; ``carried`` are the parts of checkpoints that failed."""
     parts = {n: [*carried.get(n, ()), *new] for n, new in written.parts.items()}
+    tasks = checkpoint.tasks.values()
     return {
         "error": written.error,
         "file": None if written.file is None else written.file.to_json(),
-        "shared": {place: file.to_json() for place, file in cut.shared.items()},
+        "shared": {path: file.to_json() for path, file in checkpoint.shared.items()},
         "parts": parts,
-        "positions": cut.positions,
-        "state_bytes": cut.state_bytes,
-        "rows": sum(facts["source"]["rows"] for facts in cut.tasks.values() if "source" in facts),
-        "watermark": _least(
-            facts.get("source", facts)["watermark"] for facts in cut.tasks.values()
-        ),
-        "copy_s": cut.copy_s,
-        "copy_cpu_s": cut.copy_cpu_s,
-        "copied_bytes": cut.copied_bytes,
+        "positions": checkpoint.positions,
+        "state_bytes": checkpoint.state_bytes,
+        "rows": sum(task["source"]["rows"] for task in tasks if "source" in task),
+        "watermark": _least(task.get("source", task)["watermark"] for task in tasks),
+        "pause_s": checkpoint.pause_s,
+        "pause_cpu_s": checkpoint.pause_cpu_s,
+        "copied_bytes": checkpoint.copied_bytes,
     }
 
 
 def errors_of(reports: Sequence[Report]) -> str:
     """Return what failed on any rank; empty: nothing."""
-    return "; ".join(f"rank {r}: {one['error']}" for r, one in enumerate(reports) if one["error"])
+    failed = [(rank, report["error"]) for rank, report in enumerate(reports) if report["error"]]
+    return "; ".join(f"rank {rank}: {error}" for rank, error in failed)
 
 
 def shared_files(reports: Sequence[Report]) -> dict[str, WrittenFile]:
-    """Return the files of earlier checkpoints that any rank refers to."""
+    """Return the files of earlier checkpoints that any rank refers to, by path."""
     return {
-        place: WrittenFile.from_json(file)
-        for one in reports
-        for place, file in one["shared"].items()
+        path: WrittenFile.from_json(file)
+        for report in reports
+        for path, file in report["shared"].items()
     }
 
 
-def manifest(
-    cut: Cut, plan: Plan, attempt: int, reports: Sequence[Report], seconds: float
+def manifest_of(
+    checkpoint: PendingCheckpoint,
+    plan: PlanManifest,
+    attempt: int,
+    reports: Sequence[Report],
+    seconds: float,
 ) -> Manifest:
-    """Return the manifest of a cut that all ranks have written."""
+    """Return the manifest of a checkpoint that all ranks have written."""
     return Manifest(
-        number=cut.number,
+        number=checkpoint.number,
         attempt=attempt,
-        round=cut.round,
+        round=checkpoint.round,
         size=plan.size,
         job=plan.job,
         fingerprint=plan.fingerprint,
-        kind=cut.kind,
-        finished=cut.finished,
-        files=[WrittenFile.from_json(one["file"]) for one in reports],
+        kind=checkpoint.kind,
+        finished=checkpoint.is_last,
+        files=[WrittenFile.from_json(report["file"]) for report in reports],
         shared=shared_files(reports),
         operators=_operators(plan, reports),
         sources={name: plan.origins[number] for number, name in plan.sources.items()},
@@ -69,38 +75,36 @@ def manifest(
         facts={
             "created": time.strftime("%Y-%m-%d %H:%M:%S"),
             "seconds": seconds,
-            "pause_s": max(one["copy_s"] for one in reports),
-            "pause_cpu_s": max(one["copy_cpu_s"] for one in reports),
-            "copied_bytes": max(one["copied_bytes"] for one in reports),
-            "rows_in": sum(one["rows"] for one in reports),
-            "watermark": _least(one["watermark"] for one in reports),
-            "bytes": sum(one["file"]["bytes"] for one in reports),
+            "pause_s": max(report["pause_s"] for report in reports),
+            "pause_cpu_s": max(report["pause_cpu_s"] for report in reports),
+            "copied_bytes": max(report["copied_bytes"] for report in reports),
+            "rows_in": sum(report["rows"] for report in reports),
+            "watermark": _least(report["watermark"] for report in reports),
+            "bytes": sum(report["file"]["bytes"] for report in reports),
         },
     )
 
 
 def parts_of(number: int, reports: Sequence[Report]) -> list[OutputPart]:
     """Return the parts of a sink that all ranks have made durable."""
-    return [part for one in reports for part in one["parts"].get(str(number), ())]
+    return [part for report in reports for part in report["parts"].get(str(number), ())]
 
 
-def _operators(plan: Plan, reports: Sequence[Report]) -> list[StoredOperator]:
+def _operators(plan: PlanManifest, reports: Sequence[Report]) -> list[StoredOperator]:
     found = []
-    for identity in plan.operators:
-        sizes = [
-            report["state_bytes"].get(f"{identity.task}/{identity.index}") for report in reports
-        ]
+    for operator in plan.operators:
+        path = f"{operator.task}/{operator.index}"
+        sizes = [report["state_bytes"].get(path) for report in reports]
         if any(size is not None for size in sizes):
-            n_bytes = sum(size or 0 for size in sizes)
             stored = StoredOperator(
-                identity.task,
-                identity.index,
-                identity.id,
-                identity.role,
-                identity.signature,
-                identity.label,
-                identity.ranks,
-                n_bytes,
+                operator.task,
+                operator.index,
+                operator.id,
+                operator.role,
+                operator.signature,
+                operator.label,
+                operator.ranks,
+                sum(size or 0 for size in sizes),
             )
             found.append(stored)
     return found
@@ -108,8 +112,9 @@ def _operators(plan: Plan, reports: Sequence[Report]) -> list[StoredOperator]:
 
 def _sink_record(number: int, reports: Sequence[Report]) -> dict[str, Any]:
     """Return what a manifest holds of a sink; positions in the order of its instances."""
-    found = [one["positions"][str(number)] for one in reports if str(number) in one["positions"]]
-    return {"parts": parts_of(number, reports), "positions": found}
+    key = str(number)
+    positions = [report["positions"][key] for report in reports if key in report["positions"]]
+    return {"parts": parts_of(number, reports), "positions": positions}
 
 
 def _least(marks: Iterable[int | None]) -> int | None:

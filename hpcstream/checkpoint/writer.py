@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from hpcstream.checkpoint.copy_buffers import Reserve
+from hpcstream.checkpoint.copy_buffers import CopyBuffers
 from hpcstream.checkpoint.format import Array, Section, write_file
 from hpcstream.checkpoint.json_text import dumps
-from hpcstream.checkpoint.pending import TASKS, Cut, SinkFailed, Written
+from hpcstream.checkpoint.pending import TASKS, PendingCheckpoint, SinkFailed, Written
 from hpcstream.checkpoint.storage.directory import CheckpointStore, rank_file
 from hpcstream.checkpoint.storage.staging import Staging
 from hpcstream.connectors.base import OutputPart
@@ -18,72 +18,70 @@ from hpcstream.connectors.base import OutputPart
 _SINK = "sink: "
 
 
-class CutWriter:
+class RankFileWriter:
     """Writes the files of one rank.
 
     Parameters
     ----------
     store : CheckpointStore
     rank : int
-    reserve : Reserve
-        Gets the memory of what is written.
-    staging : Staging, optional
-        Files go by way of a disk of the node.
+    buffers : CopyBuffers
+        Keeps the memory of what is written.
+    staging : Staging or None
+        Writes files by way of a disk of the node.
     """
 
     def __init__(
-        self, store: CheckpointStore, rank: int, reserve: Reserve, staging: Staging | None = None
+        self, store: CheckpointStore, rank: int, buffers: CopyBuffers, staging: Staging | None
     ) -> None:
         self._store = store
-        self._reserve = reserve
         self._rank = rank
+        self._buffers = buffers
         self._staging = staging
 
-    def write(self, cut: Cut) -> Written:
-        """Make rows and state of a cut durable; raises nothing."""
+    def write(self, checkpoint: PendingCheckpoint) -> Written:
+        """Make the rows and the state of a checkpoint durable; raises nothing."""
         parts: dict[int, list[OutputPart]] = {}
         try:
-            for number, make_durable in cut.durable.items():
+            for number, make_durable in checkpoint.durable.items():
                 parts[number] = list(make_durable())
         except Exception as error:
             return Written(None, parts, f"{_SINK}{type(error).__name__}: {error}")
-        facts = np.frombuffer(dumps(cut.tasks).encode(), dtype=np.uint8)
-        cut.sections.append(Section(TASKS, {"facts": facts}))
+        snapshots = np.frombuffer(dumps(checkpoint.tasks).encode(), dtype=np.uint8)
+        checkpoint.sections.append(Section(TASKS, {"facts": snapshots}))
         try:
-            _finish(cut)
-            directory = self._store.begin(cut.number, cut.kind)
+            _finish(checkpoint)
+            directory = self._store.begin(checkpoint.number, checkpoint.kind)
             path = os.path.join(directory, rank_file(self._rank))
             if self._staging is None:
-                file = write_file(path, cut.sections)
+                file = write_file(path, checkpoint.sections)
             else:
-                file = self._staging.write(path, cut.sections, lambda: self._let_go(cut))
+                file = self._staging.write(
+                    path, checkpoint.sections, lambda: self._keep_memory(checkpoint)
+                )
         except Exception as error:
             return Written(None, parts, f"{type(error).__name__}: {error}")
-        self._let_go(cut)
+        self._keep_memory(checkpoint)
         return Written(file, parts)
 
-    def _let_go(self, cut: Cut) -> None:
-        for section in cut.sections:
-            self._reserve.keep(section.path, section.arrays.values())
-        cut.sections.clear()
-
-    def close(self) -> None:
-        """Leave nothing on the disk of the node."""
-        if self._staging is not None:
-            self._staging.close()
+    def _keep_memory(self, checkpoint: PendingCheckpoint) -> None:
+        """Keep the memory of written copies for the next checkpoint."""
+        for section in checkpoint.sections:
+            self._buffers.keep(section.path, section.arrays.values())
+        checkpoint.sections.clear()
 
 
-def _finish(cut: Cut) -> None:
-    """Make what could wait until rounds went on."""
-    for number, section in enumerate(cut.sections):
+def _finish(checkpoint: PendingCheckpoint) -> None:
+    """Make the arrays that did not have to be made in the pause."""
+    for index, section in enumerate(checkpoint.sections):
         made: dict[str, Array] = {}
-        for finish in cut.finishes.pop(section.path, ()):
+        for finish in checkpoint.finishes.pop(section.path, ()):
             made |= finish()
-        cut.sections[number] = replace(section, arrays={**section.arrays, **made})
+        checkpoint.sections[index] = replace(section, arrays={**section.arrays, **made})
 
 
 def sink_error(written: Written) -> SinkFailed | None:
-    """Return what a sink failed with, if one did."""
+    """Return the failure of a sink, if one failed."""
     if written.error is None or not written.error.startswith(_SINK):
         return None
     return SinkFailed(f"rows could not be written: {written.error.removeprefix(_SINK)}")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
 from typing import Any
 
 from hpcstream.errors import RemoteError
-from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.exchange.communicator import Communicator, Procedure, gather_bytes
 from hpcstream.process.early_exit import as_error
 from hpcstream.process.failure import exit_status_of, failure_of, mark_agreed, mark_shown
 
@@ -15,7 +14,7 @@ _MOST_OTHERS = 4
 """Errors of other ranks that a traceback names."""
 
 
-def raise_together(error: BaseException | None, comm: Communicator) -> Generator[None, None, None]:
+def raise_together(error: BaseException | None, comm: Communicator) -> Procedure[None]:
     """Raise on every rank if any rank has an error. Collective.
 
     The ranks that failed raise their own error; the others raise a `RemoteError` that names
@@ -58,7 +57,7 @@ def _of_another_rank(failed: dict[int, dict[str, Any]]) -> BaseException:
     return error
 
 
-def let_one_speak(error: BaseException, comm: Communicator) -> Generator[None, None, None]:
+def let_one_speak(error: BaseException, comm: Communicator) -> Procedure[None]:
     """Let one rank show its traceback, with notes on the errors of the others. Collective.
 
     Ranks that fail on different rows have different errors, which mostly have one cause.

@@ -8,7 +8,7 @@ All operations are nonblocking: a call posts, `Request.test` polls. Implementati
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -95,17 +95,17 @@ class Communicator(Protocol):
 
 _T = TypeVar("_T")
 
-Waiting = Generator[None, None, None]
-"""A procedure that yields whenever it must wait for other ranks."""
+Procedure: TypeAlias = Generator[None, None, _T]
+"""Work that yields whenever it must wait, for other ranks most of all, and has a result."""
 
 
-def wait_for(request: Request) -> Waiting:
+def wait_for(request: Request) -> Procedure[None]:
     """Yield until ``request`` is complete."""
     while not request.test():
         yield
 
 
-def complete(procedure: Generator[None, None, _T]) -> _T:
+def complete(procedure: Procedure[_T]) -> _T:
     """Run a procedure to its end and return its result; spins while it waits."""
     while True:
         try:
@@ -115,7 +115,7 @@ def complete(procedure: Generator[None, None, _T]) -> _T:
             return result
 
 
-def gather_bytes(comm: Communicator, data: bytes) -> Generator[None, None, list[bytes]]:
+def gather_bytes(comm: Communicator, data: bytes) -> Procedure[list[bytes]]:
     """Return the ``data`` of all ranks, in rank order. Collective; yields while waiting."""
     length = np.array([len(data)], dtype=np.int64)
     lengths = np.empty(comm.size, dtype=np.int64)
@@ -134,7 +134,7 @@ def gather_bytes(comm: Communicator, data: bytes) -> Generator[None, None, list[
 _SPREAD_BYTES = 64 << 20
 
 
-def spread_bytes(comm: Communicator, data: pa.Buffer | None) -> Generator[None, None, pa.Buffer]:
+def spread_bytes(comm: Communicator, data: pa.Buffer | None) -> Procedure[pa.Buffer]:
     """Return the ``data`` of rank 0 on all ranks. Collective; yields while waiting.
 
     All ranks but rank 0 allocate memory of that size.

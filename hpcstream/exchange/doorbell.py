@@ -16,10 +16,10 @@ import secrets
 import select
 import socket
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.exchange.communicator import Communicator, Procedure, gather_bytes
 
 LEFT_OUT_S = 0.020
 """For this time a readable descriptor is not waited for: its source is polled anyway."""
@@ -121,7 +121,7 @@ class Doorbell:
             self._bell = None
 
 
-def open_doorbell(comm: Communicator) -> Generator[None, None, Doorbell]:
+def open_doorbell(comm: Communicator) -> Procedure[Doorbell]:
     """Return this rank's doorbell, connected. Collective; yields while waiting."""
     bell = Doorbell()
     address = bell.open()

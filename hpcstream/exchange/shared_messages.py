@@ -21,14 +21,14 @@ import os
 import secrets
 import weakref
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.exchange.communicator import Communicator, Procedure, gather_bytes
 from hpcstream.memory.arena import HUGE_PAGE
 from hpcstream.memory.blocks import BlockLease
 from hpcstream.memory.pool import BufferPool, process_pool
@@ -239,9 +239,7 @@ class Nearby(NamedTuple):
         return Nearby(self.own, peers) if peers else None
 
 
-def find_nearby(
-    comm: Communicator, *, allowed: bool = True
-) -> Generator[None, None, Nearby | None]:
+def find_nearby(comm: Communicator, *, allowed: bool = True) -> Procedure[Nearby | None]:
     """Return the ranks that can share memory with this one. Collective; yields while waiting.
 
     They run on one host, as one user, and see each other's processes. All other ranks, and

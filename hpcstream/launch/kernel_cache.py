@@ -14,17 +14,17 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from hpcstream.exchange.agree import raise_together
-from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.exchange.communicator import Communicator, Procedure, gather_bytes
 from hpcstream.log import say
 
 _REPORT_EVERY_S = 3.0
 _HELP = "import sys; from hpcstream.kernels import warm_up; warm_up(sys.argv[1:])"
 
 
-def compile_kernels(comm: Communicator) -> Generator[None]:
+def compile_kernels(comm: Communicator) -> Procedure[None]:
     """Compile every kernel family on each host. Collective; yields while waiting.
 
     Raises
@@ -85,7 +85,7 @@ def balanced_shares(families: Iterable[str], n_shares: int) -> list[list[str]]:
 
 def compile_shares(
     own: Sequence[str], others: Sequence[Sequence[str]], look: Callable[[], None]
-) -> Generator[None]:
+) -> Procedure[None]:
     """Compile one share here and the others in child processes; yields between families.
 
     Parameters

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator
 from typing import Any
 
 from hpcstream.config import JobConfig
@@ -30,6 +29,8 @@ from hpcstream.process.stop_signals import SignalledStop
 from hpcstream.process.tracebacks import shorten
 from hpcstream.runtime.driver import Backoff, drive
 from hpcstream.runtime.job import JobRun
+from hpcstream.runtime.procedure import as_turns
+from hpcstream.runtime.run.context import RunContext
 
 
 def run_job(
@@ -49,8 +50,9 @@ def run_job(
             abort=own.abort,
             is_interactive=_is_interactive(),
         )
-        run = JobRun(name, graph, config, own, stop=undone.enter_context(stop))
-        stop.doing = run.doing
+        context = RunContext(config, own, stop=undone.enter_context(stop))
+        run = JobRun(name, graph, context)
+        stop.doing = run.watch.doing
         result = _run(run, own, stop, is_bounded=not graph.has_live_source)
     if show and own.rank == 0 and not result.was_finished:  # the start has reported that
         show_summary(str(result))
@@ -66,7 +68,7 @@ def _run(run: JobRun, own: Communicator, stop: SignalledStop, *, is_bounded: boo
     try:
         _compile(run, own, stop, backoff)
         with effects.during_rounds(takes_turns=shares_cores and is_bounded):
-            result = drive(run.run(), backoff, run)
+            result = drive(run.run(), backoff, run.watch)
     except JobStopped as stopped:
         own.free()
         if not _is_interactive():
@@ -85,7 +87,7 @@ def _compile(run: JobRun, own: Communicator, stop: SignalledStop, backoff: Backo
     """Compile the kernels; a request to stop ends this, and all ranks, at once."""
     try:
         with stop.raising_at_once():
-            drive(_quietly(compile_kernels(own), stop), backoff, run)
+            drive(as_turns(compile_kernels(own), stop.raise_if_requested), backoff, run.watch)
     except JobStopped as stopped:
         say("stopped before the first round; nothing was read")
         stop.answer()
@@ -99,13 +101,6 @@ def _compile(run: JobRun, own: Communicator, stop: SignalledStop, backoff: Backo
 def _is_interactive() -> bool:
     """Whether the process is an interactive session."""
     return hasattr(sys, "ps1") or "ipykernel" in sys.modules
-
-
-def _quietly(waiting: Generator[None], stop: SignalledStop) -> Generator[bool, None, None]:
-    """Translate the waits of a procedure for the driver: False, no progress."""
-    for _ in waiting:
-        stop.raise_if_requested()
-        yield False
 
 
 def find_communicator(comm: Any) -> Communicator:

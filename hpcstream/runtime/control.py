@@ -1,10 +1,10 @@
-"""Control rounds: what all ranks agree on, without stopping.
+"""Control rounds: all ranks agree without stopping.
 
-At control round *c(i)* every rank posts its status. What all statuses say
-together takes effect at *c(i+1)*, which no rank starts before it is in: so the time of
-day, the greatest of all ranks, is the same for all of them in each round. The same
-outcome fixes *c(i+2)*, 1 to 64 rounds later, aiming at 50 ms by the slowest
-rank's measure. So a decision costs no waiting, and is the same on every rank.
+At control round *c(i)* every rank posts its status. The outcome, the maximum of all
+statuses, takes effect at *c(i+1)*, which no rank begins before it has the outcome: so the
+time of day, the greatest of all ranks, is the same for all of them in each round. The same
+outcome fixes *c(i+2)*, 1 to 64 rounds later, aiming at 50 ms by the measure of the slowest
+rank. So a decision costs no waiting, and is the same on every rank.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hpcstream.exchange.communicator import Communicator, Request
 AIM_US = 50_000
 MOST_ROUNDS = 64
 CLOCK_US = 50_000
-"""What the time that the ranks agree on is a multiple of."""
+"""The time that the ranks agree on is a multiple of this."""
 
 
 class Status(NamedTuple):
@@ -26,8 +26,8 @@ class Status(NamedTuple):
 
     ``busy``: a bounded source has rows, which no live one may keep waiting. ``stop`` is the
     exit status to stop with, ``checkpoint`` the kind of checkpoint that is due, ``unready``
-    puts it off: see `hpcstream.runtime.checkpoints.coordinator`. ``splits``: rank 0 has found
-    new splits. ``pending``: an operator has results to come although no source has rows.
+    puts it off: see `hpcstream.runtime.checkpoints.schedule`. ``splits``: rank 0 has found
+    new splits. ``pending``: an operator has results left although no source has rows.
     ``clock_us`` is the time of day of a rank with operators that use it; others have 0.
     """
 
@@ -55,7 +55,7 @@ def rounds_until_next(round_us: int) -> int:
 
 
 class ControlGate:
-    """Agrees on `Status` at control rounds and says how far sources may go.
+    """Agrees on `Status` at control rounds and limits how far sources may go.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class ControlGate:
     Attributes
     ----------
     now_us : int
-        The time of day that the ranks agree on from the last boundary on; 0: nobody needs it.
+        The time of day from the last boundary on, the same on all ranks; 0: no operator uses it.
     """
 
     def __init__(self, comm: Communicator) -> None:
@@ -94,11 +94,11 @@ class ControlGate:
         return self.end_round is not None
 
     def may_start(self, round_number: int) -> bool:
-        """Return whether a source may open this round."""
+        """Return whether a source may begin this round."""
         return round_number < self.boundary
 
     def poll(self) -> bool:
-        """Return whether the last posted outcome is in."""
+        """Return whether the last outcome has arrived."""
         if self._outcome is None and self._request is not None and self._request.test():
             self._outcome = Status(*self._receive.tolist())
         return self._outcome is not None
@@ -110,7 +110,7 @@ class ControlGate:
         before ``boundary``.
         """
         outcome = self._outcome
-        assert outcome is not None, "the outcome of the last control round is not in yet"
+        assert outcome is not None, "the outcome of the last control round has not arrived"
         self.now_us = max(self.now_us, outcome.clock_us // CLOCK_US * CLOCK_US)
         is_over = not (outcome.has_input or outcome.pending)
         if outcome.failed or outcome.stop or is_over:

@@ -1,4 +1,4 @@
-"""Drives one rank of a run: steps it, and gives the core away when nothing moves."""
+"""Drives one rank of a run: steps it, and yields the core when nothing moves."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Protocol, TypeVar
 _T = TypeVar("_T")
 
 SPINS = 200
-"""Looks without a move before the core is given away, if ranks do not share cores."""
+"""Turns without a move before the core is yielded, if ranks do not share cores."""
 YIELDS = 2000
-"""Times the core is given away before sleeping."""
+"""Times the core is yielded before sleeping."""
 FIRST_SLEEP_S = 20e-6
 _GROWTH = 1.5
 FIRST_QUIET_SLEEP_S = 1e-3
 LEAST_QUIET_SLEEP_S = 2e-4
-"""A round may be due and still have to wait for other ranks: no reason to spin."""
+"""A round that is due may still wait for other ranks: no reason to spin."""
 _QUIET_GROWTH = 3.0
 
 
 class Resting(Protocol):
-    """Says how a rank may rest, and lets it sleep."""
+    """Decides how a rank may rest, and lets it sleep."""
 
     @property
     def is_quiet(self) -> bool:
@@ -32,14 +32,14 @@ class Resting(Protocol):
         """Return how long the rank may sleep now."""
 
     def sleep(self, seconds: float) -> bool:
-        """Sleep until something comes that the rank waits for; False if the time was over."""
+        """Sleep until something comes that the rank waits for; False after all of the time."""
 
 
 class Backoff:
-    """What to do when nothing moves: spin briefly, then yield, then sleep in growing steps.
+    """Waits when nothing moves: spins briefly, then yields, then sleeps in growing steps.
 
     In a quiet job, in which no rank has rows, a rank sleeps at once: messages of an empty
-    round are in no hurry.
+    round are not urgent.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Backoff:
         self._quiet_sleep_s = FIRST_QUIET_SLEEP_S
 
     def reset(self) -> None:
-        """Something moved."""
+        """Start over: something moved."""
         self._quiet = 0
         self._sleep_s = FIRST_SLEEP_S
         self._quiet_sleep_s = FIRST_QUIET_SLEEP_S

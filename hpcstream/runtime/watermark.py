@@ -1,8 +1,8 @@
-"""Watermarks: what a source may promise, and what a task may believe.
+"""Watermarks of splits, sources and tasks.
 
 Splits, ranks, edges and inputs each have a *mark* (`hpcstream.columns.event_time.least_mark`).
-Marks go down the graph as they are and may go back, as when a split wakes; the
-watermark of each task is the greatest mark it ever had, and does not.
+Marks pass down the graph unchanged and may decrease, as when a split wakes. The watermark of
+a task is the greatest mark that it ever had, and never decreases.
 
 Pure deciders: no I/O, and a clock only as an argument.
 """
@@ -15,14 +15,14 @@ from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, least_mark
 
 
 class WatermarkTracker:
-    """The watermark of a task: the greatest of the marks that its inputs had together.
+    """The watermark of a task: the greatest common mark of its inputs so far.
 
     Attributes
     ----------
     watermark : int
-        It never goes back, and is `MAX_TIME` only when every input has ended.
+        Never decreases, and is `MAX_TIME` only when every input has ended.
     mark : int or None
-        Of all inputs in the last round: what the task may promise others.
+        Of all inputs in the last round: the mark that the task passes on.
     greatest : list of int
         The greatest mark of each input so far.
     """
@@ -41,14 +41,14 @@ class WatermarkTracker:
 
     @property
     def watermarks(self) -> tuple[int | None, ...]:
-        """The watermark of each input, which never goes back; None while the input is idle."""
+        """The watermark of each input, which never decreases; None while the input is idle."""
         inputs = zip(self._of_input, self.greatest, strict=True)
         return tuple(None if mark is None else greatest for mark, greatest in inputs)
 
     def advance(self) -> bool:
-        """Take what all inputs said in this round; return whether the watermark moved.
+        """Combine the marks of all inputs in this round; return whether the watermark moved.
 
-        Not before all have: a mark of this round beside one of the last may promise too much.
+        Only once all inputs are in: a mark of this round beside one of the last may be too great.
         """
         self.mark = least_mark(self._of_input)
         if self.mark is None or self.mark <= self.watermark:
@@ -57,13 +57,13 @@ class WatermarkTracker:
         return True
 
     def restore(self, watermark: int, greatest: Sequence[int]) -> None:
-        """Go on from the watermark of a snapshot, and those of its inputs, if it has them."""
+        """Continue from the watermark of a snapshot, and of its inputs if it has them."""
         self.watermark = watermark
         self.greatest[: len(greatest)] = greatest
 
 
 class SplitWatermark:
-    """Bounded out-of-orderness of one split: greatest time seen, less the delay."""
+    """Bounded out-of-orderness of one split: greatest time seen, minus the delay."""
 
     __slots__ = ("_delay", "_greatest")
 
@@ -81,7 +81,7 @@ class SplitWatermark:
 
     @property
     def watermark(self) -> int:
-        """No row before this will come, if rows are out of order by the delay at most."""
+        """The least time that may still come, if rows are out of order by the delay at most."""
         if self._greatest == MIN_TIME:
             return MIN_TIME
         return min(max(self._greatest - self._delay, MIN_TIME), MAX_TIME - 1)  # that is the end
@@ -91,7 +91,7 @@ class BoundedWatermark:
     """Watermark of splits that one rank reads one after the other.
 
     It follows the split being read, but never passes the least event time of
-    the splits to come, where that is known.
+    later splits, where that is known.
 
     Parameters
     ----------
@@ -114,17 +114,17 @@ class BoundedWatermark:
         self._raise_to(min(self._current.watermark, self._bounds[self._split]))
 
     def snapshot(self) -> list[int]:
-        """Return how far the current split, and the watermark, have come."""
+        """Return the current split, its greatest time, and the watermark."""
         return [self._split, self._current.snapshot(), self.watermark]
 
     def restore(self, snapshot: list[int]) -> None:
-        """Take over a snapshot of the same splits."""
+        """Continue from a snapshot of the same splits."""
         self._split, greatest, self.watermark = snapshot
         self._current = SplitWatermark(self._delay)
         self._current.see(greatest)
 
     def next_split(self) -> None:
-        """Go on to the next split: the current one is exhausted."""
+        """Begin the next split: the current one is exhausted."""
         self._split += 1
         self._current = SplitWatermark(self._delay)
         if self._split == len(self._bounds):

@@ -6,10 +6,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from hpcstream.errors import HpcstreamError
-from hpcstream.graph.physical import PhysicalGraph
 from hpcstream.observability.result import JobResult
 from hpcstream.runtime.job import JobRun
-from hpcstream.runtime.run.assembly import Setup
 from hpcstream.runtime.tasks.task import Task
 
 
@@ -83,12 +81,15 @@ class FaultyRank:
 
     def program(self) -> Generator[bool, None, JobResult]:
         """Yield whether anything moved, as `JobRun.run` does."""
-        self._arm_after_set_up()
         running = self._run.run()
+        is_armed = False
         while True:
-            if self._run.setup is not None:
-                worker = self._run.setup.worker
-                worker.look_soon()
+            if self._run.parts is not None:
+                worker = self._run.parts.worker
+                if not is_armed:  # before round 0
+                    self._arm(worker.tasks)
+                    is_armed = True
+                worker.rest.look_soon()
                 yield from self._happen(worker.tasks)
             try:
                 moved = next(running)
@@ -97,17 +98,10 @@ class FaultyRank:
                 return result
             yield moved
 
-    def _arm_after_set_up(self) -> None:
-        """Inject failures into the tasks once they exist, before round 0."""
-        normal = self._run._set_up
-
-        def armed(physical: PhysicalGraph) -> Generator[bool, None, Setup]:
-            setup = yield from normal(physical)
-            for fault in self._failing:
-                _fail_in_round(setup.worker.tasks[fault.task], fault)
-            return setup
-
-        self._run._set_up = armed  # type: ignore[method-assign]
+    def _arm(self, tasks: list[Task]) -> None:
+        """Inject failures into the tasks."""
+        for fault in self._failing:
+            _fail_in_round(tasks[fault.task], fault)
 
     def _happen(self, tasks: list[Task]) -> Iterator[bool]:
         reached = max((task.next_round for task in tasks), default=0)

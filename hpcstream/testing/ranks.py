@@ -15,6 +15,7 @@ from hpcstream.exchange.communicator import Communicator
 from hpcstream.observability.result import JobResult
 from hpcstream.runtime.job import JobRun
 from hpcstream.runtime.loop.worker import Clock, Worker
+from hpcstream.runtime.run.context import RunContext
 from hpcstream.runtime.sources.pacing import STRETCHED_S
 from hpcstream.testing.clock import ManualClock
 from hpcstream.testing.faults import Fault, FaultyRank
@@ -59,7 +60,7 @@ class Ranks:
     def __init__(
         self, world: Simulation, runs: Sequence[JobRun], handles: list[Any], faults: Sequence[Fault]
     ) -> None:
-        self.clock = runs[0].clock
+        self.clock = runs[0].context.clock
         self.handles = handles
         self._world = world
         self._runs = runs
@@ -86,7 +87,7 @@ class Ranks:
     def close_round(self) -> None:
         """Make every live source close a round with its rows, and all ranks process it."""
         self.settle()
-        due_s = max((worker.round_due_s() for worker in self.workers), default=0.0)
+        due_s = max((worker.rest.round_due_s() for worker in self.workers), default=0.0)
         self.advance(1.01 * max(due_s - self.clock(), STRETCHED_S))
 
     def until(self, condition: Callable[[], bool], *, patience: int = PATIENCE) -> bool:
@@ -109,7 +110,7 @@ class Ranks:
     @property
     def workers(self) -> list[Worker]:
         """The workers, one a rank; there are none before the ranks have agreed on the plan."""
-        return [run.setup.worker for run in self._runs if run.setup is not None]
+        return [run.parts.worker for run in self._runs if run.parts is not None]
 
     @property
     def rounds(self) -> list[int]:
@@ -192,9 +193,7 @@ def start_ranks(
     for rank, (job, _) in enumerate(pairs):
         comm = world.communicator(rank)
         comm = comm if wrap is None else wrap(rank, comm)
-        run = JobRun(
-            job.name,
-            job._graph(),
+        context = RunContext(
             config,
             comm,
             clock,
@@ -202,7 +201,7 @@ def start_ranks(
             begin_discovery=Outcome.run,
             time_of_day=time_of_day,
         )
-        runs.append(run)
+        runs.append(JobRun(job.name, job._graph(), context))
     return Ranks(world, runs, [handle for _, handle in pairs], faults)
 
 

@@ -17,10 +17,10 @@ from hpcstream.exchange.edges.base import LocalEdge, RoundEnd
 from hpcstream.graph.logical import OperatorNode
 from hpcstream.operators.base import PAUSE, PAUSE_ROWS, Operator, with_pauses
 from hpcstream.operators.spec import MAIN, Anywhere, Gathered, OperatorSpec, Traits
-from hpcstream.runtime.checkpoints.task_state import restore_facts, task_facts
 from hpcstream.runtime.control import CLOCK_US
 from hpcstream.runtime.sources.pacing import MOST_STRETCHED_S
-from hpcstream.runtime.tasks.task import Outputs, Task
+from hpcstream.runtime.tasks.outputs import Outputs
+from hpcstream.runtime.tasks.task import Task
 from hpcstream.state.scalars import Field, Scalars, greatest
 from hpcstream.testing import ListSink, ListSource, ManualClock, StepSource, run_ranks, start_ranks
 
@@ -191,7 +191,7 @@ def run_on(n_ranks, build, directory, *, checkpoints=10**9, seed=0):
     ranks = start_ranks(n_ranks, build, clock=clock(), max_delay=2, seed=seed, **options)
 
     def is_over():
-        made = [worker.checkpoints for worker in ranks.workers]
+        made = [worker.services.checkpoints for worker in ranks.workers]
         return any(one is not None and one.completed >= checkpoints for one in made)
 
     with ranks:
@@ -381,10 +381,10 @@ def test_the_watermarks_of_inputs_are_restored():
     fill(left, 0, [], 50)
     fill(right, 0, [], 90)
     run(task)
-    facts = task_facts(task)
+    facts = task.snapshot()
 
     operator, again, left, right, _ = two_inputs()
-    restore_facts(again, facts, 1)
+    again.restore(facts, 1)
     fill(left, 0, [], 40)
     fill(right, 0, [], 95)
     run(again)

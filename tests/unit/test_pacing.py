@@ -16,7 +16,8 @@ from hpcstream.runtime.sources.pacing import (
     Pacer,
     RoundCloser,
 )
-from hpcstream.runtime.tasks.task import Outputs, SourceTask
+from hpcstream.runtime.tasks.outputs import Outputs
+from hpcstream.runtime.tasks.source_task import SourceTask
 from hpcstream.testing import ManualClock
 
 LINGER_S = 0.001
@@ -156,7 +157,7 @@ class FedReader:
         self.idle_from_s = float("inf")
         self.wakes = False
         self.descriptors = []
-        self.n_asked = 1
+        self.n_unfinished = 1
         self.rows_scanned = 0
         self.asked = []
 
@@ -334,7 +335,7 @@ def test_a_reader_is_asked_what_wakes_only_when_it_is_asked_for_rows_in_a_pause(
         mark=0,
         ended=False,
         wakes=True,
-        n_asked=1,
+        n_unfinished=1,
         rows_scanned=0,
         idle_from_s=float("inf"),
     )

@@ -14,7 +14,10 @@ from hpcstream.columns.row_order import orders_of_rows
 from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Chunk, Split, row_position
 from hpcstream.errors import ConnectorError
-from hpcstream.runtime.sources.reader import BoundedReader, LiveReader, SourceSpec, SplitProgress
+from hpcstream.runtime.sources.bounded_reader import BoundedReader
+from hpcstream.runtime.sources.live_reader import LiveReader
+from hpcstream.runtime.sources.split_progress import SplitProgress
+from hpcstream.runtime.sources.stamping import SourceSpec
 
 SCHEMA = pa.schema({"x": pa.int64()})
 

@@ -16,12 +16,10 @@ from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Chunk, Split
 from hpcstream.errors import ConnectorError
 from hpcstream.operators.stream_time import EventTime
-from hpcstream.runtime.sources.reader import (
-    BoundedReader,
-    LiveReader,
-    SourceSpec,
-    SplitProgress,
-)
+from hpcstream.runtime.sources.bounded_reader import BoundedReader
+from hpcstream.runtime.sources.live_reader import LiveReader
+from hpcstream.runtime.sources.split_progress import SplitProgress
+from hpcstream.runtime.sources.stamping import SourceSpec
 from hpcstream.testing import ListSource, StepSource
 
 SCHEMA = pa.schema({"t": pa.int64(), "x": pa.int64()})

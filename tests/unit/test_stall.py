@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 import hpcstream as hs
 from hpcstream.exchange.communicator import NOTE_BYTES
 from hpcstream.process.stop_signals import AskedToStop
+from hpcstream.runtime.stall.diagnosis import WaitReason
 from hpcstream.runtime.stall.heartbeat import LOOK_EVERY_S, Heartbeat
 from hpcstream.runtime.stall.monitor import Beat, StallMonitor, listeners
-from hpcstream.runtime.stall.waits import Wait
 from hpcstream.testing import ManualClock, Simulation, StepSource, start_ranks
 
 
@@ -57,7 +57,7 @@ class Group:
 def test_the_rank_that_does_not_answer_is_named_once_by_one_rank(size, missing):
     group = Group(size, mute=[missing])
     for monitor in group.monitors:
-        monitor.places = [f"{1000 + rank} on node1" for rank in range(size)]
+        monitor.know_processes([f"{1000 + rank} on node1" for rank in range(size)])
 
     group.run(30)
 
@@ -211,7 +211,7 @@ def test_stall_timeout_ends_all_ranks(capsys):
 )
 def test_a_host_from_which_no_rank_is_heard_ends_the_job(hears, lost):
     monitor = StallMonitor(0, 4, None, lost_host_s=60.0)
-    monitor.places = ["10 on a", "11 on a", "12 on b", "13 on b"]
+    monitor.know_processes(["10 on a", "11 on a", "12 on b", "13 on b"])
     now_s = 0.0
     monitor.look(now_s, moved=True)
     while now_s < 59:
@@ -228,26 +228,20 @@ def test_a_host_from_which_no_rank_is_heard_ends_the_job(hears, lost):
 
 def test_without_a_limit_a_lost_host_is_waited_for():
     monitor = StallMonitor(0, 2)
-    monitor.places = ["10 on a", "12 on b"]
+    monitor.know_processes(["10 on a", "12 on b"])
     for second in range(1000):
         monitor.look(float(second), moved=False)
     assert monitor.lost_hosts(1000.0) == ["b"]
     assert not monitor.is_over(1000.0)
 
 
-class AskedLongAgo(AskedToStop):
-    """A request to stop that nobody has answered."""
-
-    def unanswered_s(self) -> float:
-        return 1000.0
-
-
-def test_ranks_that_wait_in_vain_end_a_job_that_was_asked_to_stop(capsys):
+def test_ranks_that_wait_in_vain_end_a_job_that_was_asked_to_stop(capsys, monkeypatch):
+    monkeypatch.setattr(AskedToStop, "unanswered_s", lambda stop: 1000.0 if stop.status else 0.0)
     feed = StepSource(pa.schema({"t": pa.int64()}), n_splits=3)
     with start_ranks(3, lambda: build(feed), clock=ManualClock(), stop_grace_s=20.0) as ranks:
         ranks.close_round()
         for run in ranks._runs:
-            run.stop = AskedLongAgo(75)
+            run.context.stop.status = 75
         step_all_but(ranks, 1, 20)
         assert "gave no answer" not in capsys.readouterr().err
         with pytest.raises(SystemExit, match="75"):
@@ -284,7 +278,7 @@ def heartbeats_of_three(clock, stuck):
             world.communicator(rank),
             clock,
             StallMonitor(rank, 3, 4.0),
-            lambda stalled: Wait("round 7", (stuck,)),
+            lambda stalled: WaitReason("round 7", (stuck,)),
         )
         for rank in range(3)
     ]

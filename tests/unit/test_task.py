@@ -10,7 +10,8 @@ from hpcstream.exchange.edges.base import LocalEdge, RoundEnd
 from hpcstream.operators.base import PAUSE, WAIT, Operator, SideOutput
 from hpcstream.operators.spec import MAIN
 from hpcstream.runtime.tasks.chain import OperatorChain
-from hpcstream.runtime.tasks.task import Outputs, Task, coalesced
+from hpcstream.runtime.tasks.outputs import Outputs
+from hpcstream.runtime.tasks.task import Task, coalesced
 
 
 def batch(*values):
@@ -283,18 +284,21 @@ class HeldUp(LocalEdge):
 
 
 def test_a_task_that_was_idle_hears_how_far_time_has_gone_before_its_next_round_or_snapshot():
-    into, out, holder, cuts = edge(), HeldUp("out", 3), Keeping(), []
+    into, out, holder = edge(), HeldUp("out", 3), Keeping()
     task = task_of(holder, inputs=[into], outputs=[out])
-    task.on_cut, task.cut_round = lambda cut: cuts.append(cut.next_round), 1
+    assert not task.begin_snapshot(1), "it has not come to that round"
     fill(into, 0, idle=True)
     fill(into, 1, 5)
 
     run(task)
-    assert (task.next_round, cuts, holder.caught_up) == (1, [], [])
+    assert not task.begin_snapshot(1)
+    assert (task.next_round, holder.caught_up) == (1, [])
     out.closed = 1
+    assert task.begin_snapshot(1)
+    assert holder.caught_up == [70]
     run(task)
 
-    assert (task.next_round, cuts, holder.caught_up) == (2, [1], [70])
+    assert (task.next_round, holder.caught_up) == (2, [70])
 
 
 def test_a_task_that_failed_does_not_wait_to_hear_it():
@@ -341,7 +345,7 @@ def test_the_last_round_is_followed_by_a_farewell_only_once():
     into, out = edge(), edge()
     task = task_of(Passing(), inputs=[into], outputs=[out])
     fill(into, 0)
-    task.end_round = 1
+    task.end_at(1)
 
     run(task)
 

@@ -192,7 +192,7 @@ def test_a_split_without_rows_holds_time_back_for_ever_only_if_told_to(feed):
     with start_ranks(2, windowed(feed, None), clock=clock) as ranks:
         feed.push({"t": [1, 25], "k": [1, 1]}, split=0)
         pass_time(ranks, 9)
-        stalls = ranks.workers[0].telemetry.watermark_stalls
+        stalls = ranks.workers[0].services.telemetry.watermark_stalls
         assert stalls.now is not None
         assert (stalls.now.split, stalls.now.rank) == ("split-1", 1)
         feed.end()
@@ -263,7 +263,7 @@ def test_time_taken_in_the_middle_of_a_stream_is_watched_too(feed):
         for _ in range(12):
             feed.push({"t": [3], "k": [1]}, split=0)
             pass_time(ranks, 0.5)
-        stall = ranks.workers[0].telemetry.watermark_stalls.now
+        stall = ranks.workers[0].services.telemetry.watermark_stalls.now
         feed.end()
         ranks.finish()
 

@@ -19,18 +19,21 @@ from hpcstream.runtime.driver import (
     Backoff,
     drive,
 )
+from hpcstream.runtime.loop.services import Services
 from hpcstream.runtime.loop.waking import FAR_SLEEP_S, IDLE_SLEEP_S, QUIET_SLEEP_S, Waking
 from hpcstream.runtime.loop.worker import Worker
 from hpcstream.runtime.sources.pacing import BUSY_ROUNDS, MOST_STRETCHED_S
-from hpcstream.runtime.tasks.task import Outputs, Task
+from hpcstream.runtime.tasks.outputs import Outputs
+from hpcstream.runtime.tasks.task import Task
 from hpcstream.testing import ListSink, ManualClock, StepSource, start_ranks
 
 SCHEMA = pa.schema({"x": pa.int64()})
 
 
-def solo_worker(tasks=(), edges=(), clock=None):
+def solo_worker(tasks=(), edges=(), clock=None, services=None):
     comm, clock = SoloCommunicator(), clock or ManualClock()
-    return Worker(tasks, edges, ControlGate(comm), Waking(comm, Doorbell(), clock), clock, 5.0)
+    gate, waking = ControlGate(comm), Waking(comm, Doorbell(), clock)
+    return Worker(tasks, edges, gate, waking, clock, 5.0, services=services)
 
 
 def test_a_rank_without_tasks_ends_with_control():
@@ -38,7 +41,7 @@ def test_a_rank_without_tasks_ends_with_control():
 
     moves = list(worker.run())
 
-    assert worker.error is None
+    assert worker.failure.error is None
     assert len(moves) <= 3
 
 
@@ -68,57 +71,56 @@ def consumer_after(n_rounds, busy_round):
 
 
 def test_a_rank_that_only_consumes_is_quiet_once_its_last_rounds_were_empty():
-    assert not consumer_after(5, busy_round=0).is_quiet
-    assert consumer_after(20, busy_round=0).is_quiet
-    assert not consumer_after(20, busy_round=15).is_quiet
+    assert not consumer_after(5, busy_round=0).rest.is_quiet
+    assert consumer_after(20, busy_round=0).rest.is_quiet
+    assert not consumer_after(20, busy_round=15).rest.is_quiet
 
 
 def test_a_rank_that_only_consumes_is_awake_for_some_rounds_when_it_is_woken():
     worker = consumer_after(20, busy_round=0)
     (task,), (edge,) = worker.tasks, worker.edges
-    worker._wake()
+    worker.rest.wake()
 
     for number in range(20, 20 + BUSY_ROUNDS + 1):
-        assert not worker.is_quiet
+        assert not worker.rest.is_quiet
         edge.close(number, RoundEnd(0))
         while task.step():
             pass
 
-    assert worker.is_quiet
+    assert worker.rest.is_quiet
 
 
 def test_a_rank_without_tasks_tells_once_an_interval_that_it_was_asked_to_stop(monkeypatch):
-    worker, told = solo_worker(), []
+    worker, told = solo_worker(services=Services(stop=AskedToStop(143))), []
     monkeypatch.setattr(worker.waking, "wake_others", lambda: told.append(worker.gate.boundary))
-    worker.stop = AskedToStop(143)
 
     for _ in range(5):
-        worker._follow_the_busiest(False)
+        worker._keep_pace(has_moved=False)
     worker.gate.boundary += 1
-    worker._follow_the_busiest(False)
+    worker._keep_pace(has_moved=False)
 
     assert told == [0, 1]
 
 
 def test_a_rank_of_a_busy_job_sleeps_a_millisecond_at_most():
-    assert consumer_after(5, busy_round=0).sleep_limit_s() == IDLE_SLEEP_S
+    assert consumer_after(5, busy_round=0).rest.sleep_limit_s() == IDLE_SLEEP_S
 
 
 def test_a_rank_of_a_quiet_job_sleeps_longer_the_less_if_not_all_can_ring():
     worker = consumer_after(20, busy_round=0)
-    assert worker.sleep_limit_s() == QUIET_SLEEP_S
+    assert worker.rest.sleep_limit_s() == QUIET_SLEEP_S
 
     worker.waking.bell.connect([], reaches_all=False)
 
-    assert worker.sleep_limit_s() == FAR_SLEEP_S
+    assert worker.rest.sleep_limit_s() == FAR_SLEEP_S
 
 
 def test_a_failed_rank_is_not_quiet():
     worker = consumer_after(20, busy_round=0)
 
-    worker._fail(ValueError("x"), worker.tasks[0])
+    worker.failure.note_task(ValueError("x"), worker.tasks[0])
 
-    assert not worker.is_quiet
+    assert not worker.rest.is_quiet
 
 
 def live_ranks(n_ranks, **options):
@@ -139,8 +141,8 @@ def test_a_live_worker_sleeps_no_longer_than_its_next_round_is_due():
     with ranks:
         (worker,) = ranks.workers
 
-        assert not worker.is_quiet
-        assert worker.sleep_limit_s() <= 0.0005
+        assert not worker.rest.is_quiet
+        assert worker.rest.sleep_limit_s() <= 0.0005
 
 
 def test_a_busy_live_worker_sleeps_while_its_rows_linger():
@@ -150,8 +152,8 @@ def test_a_busy_live_worker_sleeps_while_its_rows_linger():
         feed.push({"x": [1]})
         ranks.settle()
 
-        assert not worker.is_quiet
-        assert worker.sleep_limit_s() == IDLE_SLEEP_S
+        assert not worker.rest.is_quiet
+        assert worker.rest.sleep_limit_s() == IDLE_SLEEP_S
 
 
 def quiet_ranks(n_ranks, **options):
@@ -160,7 +162,7 @@ def quiet_ranks(n_ranks, **options):
     for _ in range(60):
         ranks.close_round()
     ranks.settle()
-    assert all(worker.is_quiet for worker in ranks.workers)
+    assert all(worker.rest.is_quiet for worker in ranks.workers)
     return feed, ranks
 
 
@@ -169,7 +171,7 @@ def test_in_a_long_pause_a_live_worker_sleeps_until_it_asks_its_source_again():
     with ranks:
         (worker,) = ranks.workers
 
-        assert IDLE_SLEEP_S < worker.sleep_limit_s() <= QUIET_SLEEP_S
+        assert IDLE_SLEEP_S < worker.rest.sleep_limit_s() <= QUIET_SLEEP_S
 
 
 def test_rows_after_a_pause_come_through_without_waiting_for_a_round_to_be_due():
@@ -181,7 +183,7 @@ def test_rows_after_a_pause_come_through_without_waiting_for_a_round_to_be_due()
         ranks.advance(0.002)  # linger
         ranks.settle()
 
-        assert not any(worker.is_quiet for worker in ranks.workers)
+        assert not any(worker.rest.is_quiet for worker in ranks.workers)
 
 
 @pytest.mark.parametrize("n_ranks", [1, 2])
@@ -204,7 +206,7 @@ def test_live_sources_of_a_rank_that_had_rows_at_different_times_fall_quiet_toge
         for _ in range(60):
             ranks.close_round()
 
-        assert all(worker.is_quiet for worker in ranks.workers)
+        assert all(worker.rest.is_quiet for worker in ranks.workers)
 
 
 def test_ranks_agree_at_least_once_in_the_longest_round_of_a_pause():
@@ -213,11 +215,14 @@ def test_ranks_agree_at_least_once_in_the_longest_round_of_a_pause():
         for _ in range(100):
             feed.push({"x": [1]})
             ranks.advance(0.001)
-        agreed_s = [ranks.clock()]
-        ranks.workers[0].on_control = lambda _: agreed_s.append(ranks.clock())
+        gate = ranks.workers[0].gate
+        agreed_s, boundary = [ranks.clock()], gate.boundary
 
         for _ in range(500):
             ranks.advance(0.003)
+            if gate.boundary != boundary:
+                agreed_s.append(ranks.clock())
+                boundary = gate.boundary
 
         gaps_s = [after - before for before, after in pairwise([*agreed_s, ranks.clock()])]
         assert max(gaps_s) < 1.4 * MOST_STRETCHED_S  # time passes in steps of 3 ms
@@ -226,24 +231,14 @@ def test_ranks_agree_at_least_once_in_the_longest_round_of_a_pause():
 def test_a_rank_is_not_given_up_before_the_others_had_time_to_answer():
     clock = ManualClock()
     worker = solo_worker(clock=clock)
-    assert not worker.failed_too_long()
+    assert not worker.failure.is_overdue
 
-    worker._fail(ValueError("x"), Task("task 0", [], [], Outputs([])))
+    worker.failure.note_task(ValueError("x"), Task("task 0", [], [], Outputs([])))
 
     clock.advance(4.9)
-    assert not worker.failed_too_long()
+    assert not worker.failure.is_overdue
     clock.advance(0.2)
-    assert worker.failed_too_long()
-
-
-def test_on_control_is_told_of_every_outcome():
-    worker = solo_worker()
-    outcomes = []
-    worker.on_control = outcomes.append
-
-    list(worker.run())
-
-    assert [outcome.has_input for outcome in outcomes] == [0]
+    assert worker.failure.is_overdue
 
 
 # -- waiting -----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Who runs what takes long (files, fsync) so that rounds go on meanwhile."""
+"""Runs slow work (files, fsync) in the background while rounds continue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 class Outcome(Generic[_T]):
-    """What a piece of work returned or raised, once `done` is true."""
+    """The result or error of a piece of work, once `done` is true."""
 
     def __init__(self, work: Callable[[], _T]) -> None:
         self._work = work
@@ -29,12 +29,12 @@ class Outcome(Generic[_T]):
 
     @property
     def done(self) -> bool:
-        """Whether the work is over."""
+        """Whether the work has ended."""
         return self._finished.is_set()
 
     def result(self) -> _T:
         """Return what the work returned, or raise what it raised."""
-        assert self.done, "the work is not over"
+        assert self.done, "the work has not ended"
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value]
@@ -44,14 +44,14 @@ class Writer(Protocol):
     """Runs pieces of work one after the other."""
 
     def submit(self, work: Callable[[], _T]) -> Outcome[_T]:
-        """Take on a piece of work."""
+        """Run a piece of work after those before it."""
 
     def close(self) -> None:
-        """Do what was taken on, and no more."""
+        """Finish the submitted work, and accept no more."""
 
 
 class InlineWriter:
-    """Does each piece of work at once, in the caller: tests leave nothing to time."""
+    """Runs each piece of work at once, in the caller: tests then do not depend on time."""
 
     def submit(self, work: Callable[[], _T]) -> Outcome[_T]:
         """Do the work."""
@@ -60,18 +60,18 @@ class InlineWriter:
         return outcome
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: all work is done."""
 
 
 class BackgroundWriter:
-    """Does the work in a thread of its own, started with the first piece."""
+    """Runs the work in a thread of its own, started with the first piece."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Outcome[object] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def submit(self, work: Callable[[], _T]) -> Outcome[_T]:
-        """Take on a piece of work; it is done after those before it."""
+        """Run a piece of work after those before it."""
         if self._thread is None:
             self._thread = threading.Thread(
                 target=self._run, name="hpcstream-checkpoints", daemon=True
@@ -82,7 +82,7 @@ class BackgroundWriter:
         return outcome
 
     def close(self) -> None:
-        """Do what was taken on, then end the thread."""
+        """Finish the submitted work, then end the thread."""
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()

@@ -1,9 +1,9 @@
-"""The directory of a job's checkpoints: what is in it, and what may be done to it.
+"""The checkpoint directory of a job: what it holds, and what an attempt may do there.
 
 ::
 
-    run/attempt-000007/             made by mkdir, so each number exists once
-    run/attempt-000007/from-000041  it went on from there: what others did after that is void
+    run/attempt-000007/             made by mkdir, so that each number is unique
+    run/attempt-000007/from-000041  it continued from there: later work of others is void
     run/ckpt-000042/rank-00003.h5
     run/ckpt-000042/manifest.json   written last: without it there is no checkpoint
     run/savepoint-000040/           kept until removed by hand
@@ -11,7 +11,7 @@
     run/directory.id                a random name, for locks elsewhere
 
 Only the newest attempt may complete a checkpoint or commit rows. An old process
-that lives on is shut out whatever it does next: it looks for newer attempts
+that still lives is excluded whatever it does next: it looks for newer attempts
 before each such step, and a new attempt first removes what the old one had begun.
 """
 
@@ -44,7 +44,7 @@ _IDENTITY = "directory.id"
 
 
 class Superseded(CheckpointError):
-    """A newer attempt of the job has begun: this one may not commit any more."""
+    """A newer attempt of the job has begun: this one commits nothing more."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,12 @@ class CheckpointStore:
         self.directory = os.path.abspath(os.path.expanduser(directory))
 
     def make(self) -> None:
-        """Make the directory, or say why it cannot be used.
+        """Create the directory.
 
         Raises
         ------
         CheckpointError
+            The directory cannot be created or written.
         """
         try:
             os.makedirs(self.directory, exist_ok=True)
@@ -92,7 +93,7 @@ class CheckpointStore:
             raise CheckpointError(f"the checkpoint directory {self.directory!r} is not writable")
 
     def identity(self) -> str:
-        """Return what no other checkpoint directory has, wherever it is; empty: not known."""
+        """Return an identifier that no other checkpoint directory has; empty: not known."""
         path = os.path.join(self.directory, _IDENTITY)
         with suppress(OSError):
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
@@ -100,14 +101,14 @@ class CheckpointStore:
                 file.write(uuid.uuid4().hex)
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
-                return f"{file.read()}/{os.stat(self.directory).st_ino}"  # a copy is another
+                return f"{file.read()}/{os.stat(self.directory).st_ino}"  # a copy differs
         except OSError:
             return ""
 
     # -- attempts ----------------------------------------------------------------------
 
     def new_attempt(self, *, fresh: bool) -> int:
-        """Make the next attempt; ``fresh``: checkpoints of earlier ones no longer count."""
+        """Begin the next attempt; ``fresh``: checkpoints of earlier ones no longer count."""
         number = max(self.attempts(), default=0)
         while True:
             number += 1
@@ -136,11 +137,11 @@ class CheckpointStore:
                 "has begun, so this one commits nothing more"
             )
 
-    def goes_on_from(self, attempt: int, path: str | None) -> None:
-        """Write down, durably, what an attempt goes on from, before it touches any output.
+    def continues_from(self, attempt: int, path: str | None) -> None:
+        """Record durably which checkpoint an attempt continues from, before it touches any output.
 
-        From now on whatever earlier attempts completed after that is void, also what one
-        that still lives is about to complete. None: the attempt begins from nothing.
+        From now on, everything that earlier attempts completed after that checkpoint is void,
+        also what a living one is about to complete. None: the attempt starts afresh.
         """
         name = _FRESH
         if path is not None:
@@ -161,7 +162,7 @@ class CheckpointStore:
         return found
 
     def _forget_attempts(self, newest: int) -> None:
-        """Remove the oldest attempts, but none that makes a checkpoint void."""
+        """Remove the oldest attempts, except those that make a checkpoint void."""
         if len(self.candidates()) < len(self.stored()):
             return
         for number in self.attempts():
@@ -173,18 +174,18 @@ class CheckpointStore:
 
     def stored(self) -> list[Stored]:
         """Return the checkpoints that have a manifest, newest first."""
-        return [one for one in self._directories() if os.path.exists(_manifest_of(one))]
+        return [stored for stored in self._directories() if os.path.exists(_manifest_of(stored))]
 
     def candidates(self) -> list[Stored]:
-        """Return those that a restart may go on from, newest first."""
+        """Return the checkpoints that a restart may continue from, newest first."""
         return self._judged()[0]
 
     def left_behind(self) -> list[Stored]:
-        """Return the checkpoints that no longer fit the output: a later attempt went back."""
+        """Return the checkpoints that no longer fit the output, since a later attempt went back."""
         return self._judged()[1]
 
     def _judged(self) -> tuple[list[Stored], list[Stored]]:
-        """Return `candidates` and `left_behind`; those before a fresh start are neither."""
+        """Return `candidates` and `left_behind`; checkpoints before a fresh start are neither."""
         markers = self._markers()
         first = max((a for a, names in markers.items() if _FRESH in names), default=0)
         bases = [
@@ -195,16 +196,16 @@ class CheckpointStore:
         ]
         counting: list[Stored] = []
         left_behind: list[Stored] = []
-        for one in self.stored():
-            by = _attempt_of(one)
+        for stored in self.stored():
+            by = _attempt_of(stored)
             if by >= first:
-                fits = all(by >= a or one.number <= base for a, base in bases)
-                (counting if fits else left_behind).append(one)
+                fits = all(by >= a or stored.number <= base for a, base in bases)
+                (counting if fits else left_behind).append(stored)
         return counting, left_behind
 
     def next_number(self) -> int:
-        """Return a number above that of every checkpoint, whole or not."""
-        return max((one.number for one in self._directories()), default=0) + 1
+        """Return a number greater than that of every checkpoint, complete or not."""
+        return max((stored.number for stored in self._directories()), default=0) + 1
 
     def _directories(self) -> list[Stored]:
         found = []
@@ -212,23 +213,23 @@ class CheckpointStore:
             match = _NAME.fullmatch(name)
             if match:
                 found.append(Stored(int(match[2]), match[1], os.path.join(self.directory, name)))
-        return sorted(found, key=lambda one: -one.number)
+        return sorted(found, key=lambda stored: -stored.number)
 
     # -- writing -----------------------------------------------------------------------
 
     def path(self, number: int, kind: str = CHECKPOINT) -> str:
-        """Return where a checkpoint is, or will be."""
+        """Return the path of a checkpoint that exists or will."""
         return os.path.join(self.directory, f"{kind}-{number:06d}")
 
     def begin(self, number: int, kind: str = CHECKPOINT) -> str:
-        """Make the directory of a checkpoint; every rank may."""
+        """Create the directory of a checkpoint; any rank may."""
         path = self.path(number, kind)
         with suppress(FileExistsError):
             os.mkdir(path)  # not its parents: if they are gone, so is the lock
         return path
 
     def complete(self, path: str, manifest: Manifest) -> None:
-        """Make a checkpoint exist.
+        """Write the manifest, which makes a checkpoint exist.
 
         Raises
         ------
@@ -241,44 +242,44 @@ class CheckpointStore:
         sync_directory(self.directory)
 
     def discard(self, path: str) -> None:
-        """Remove a checkpoint, manifest first; files that others refer to stay."""
+        """Remove a checkpoint, manifest first; files that other checkpoints refer to stay."""
         with suppress(OSError):
             os.remove(os.path.join(path, MANIFEST))
         self._sweep([path])
 
     def remove_unfinished(self) -> None:
-        """Remove what earlier attempts began and did not complete, and what nobody refers to."""
+        """Remove checkpoints that were not completed, except files that others refer to."""
         self._sweep([o.path for o in self._directories() if not os.path.exists(_manifest_of(o))])
 
     def prune(self, keep: int) -> None:
-        """Remove all checkpoints but the newest ``keep`` that count; savepoints stay."""
+        """Remove all checkpoints but the newest ``keep`` candidates; savepoints stay."""
         directories = self._directories()
-        stored = [one for one in directories if os.path.exists(_manifest_of(one))]
-        kept = [one for one in self.candidates() if one.kind == CHECKPOINT][:keep]
-        for one in stored:
-            if one.kind == CHECKPOINT and one not in kept:
+        complete = [stored for stored in directories if os.path.exists(_manifest_of(stored))]
+        kept = [stored for stored in self.candidates() if stored.kind == CHECKPOINT][:keep]
+        for stored in complete:
+            if stored.kind == CHECKPOINT and stored not in kept:
                 with suppress(OSError):
-                    os.remove(_manifest_of(one))
-        newest = max((one.number for one in stored), default=0)  # those after it are being written
-        self._sweep([one.path for one in directories if one.number < newest])
+                    os.remove(_manifest_of(stored))
+        newest = max((stored.number for stored in complete), default=0)  # later ones are under way
+        self._sweep([stored.path for stored in directories if stored.number < newest])
 
-    def lacks(self, shared: Mapping[str, WrittenFile]) -> str | None:
-        """Return a file of earlier checkpoints that is no longer as it was; None: all are."""
-        for place, written in shared.items():
-            path = os.path.join(self.directory, place)
+    def missing(self, shared: Mapping[str, WrittenFile]) -> str | None:
+        """Return a file of an earlier checkpoint that is gone or changed; None: all are whole."""
+        for name, written in shared.items():
+            path = os.path.join(self.directory, name)
             if not os.path.exists(path) or os.path.getsize(path) != written.n_bytes:
                 return path
         return None
 
     def _sweep(self, paths: Iterable[str]) -> None:
-        """Remove directories without a manifest, but for the files that manifests refer to."""
+        """Remove directories without a manifest, except files that manifests refer to."""
         found = [path for path in paths if not os.path.exists(os.path.join(path, MANIFEST))]
         needed, unknown_below = _referred_to(self.stored()) if found else (set(), 0)
         for path in found:
             directory = os.path.basename(path)
             if _number_of(directory) < unknown_below:
                 continue
-            kept = {place for place in needed if place.startswith(f"{directory}/")}
+            kept = {path for path in needed if path.startswith(f"{directory}/")}
             if not kept:
                 shutil.rmtree(path, ignore_errors=True)
                 continue
@@ -290,7 +291,7 @@ class CheckpointStore:
     # -- requests ----------------------------------------------------------------------
 
     def take_request(self) -> dict[str, object] | None:
-        """Return, once, what `hpcstream savepoint` asks for."""
+        """Return, once, the request of `hpcstream savepoint`."""
         path = os.path.join(self.directory, REQUEST)
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
@@ -300,7 +301,7 @@ class CheckpointStore:
         except OSError:
             return None
         except ValueError:
-            return {}  # damaged, but somebody asked
+            return {}  # damaged, but a request
         return value if isinstance(value, dict) else {}
 
 
@@ -309,7 +310,7 @@ def _manifest_of(stored: Stored) -> str:
 
 
 def _attempt_of(stored: Stored) -> int:
-    """Return who wrote a checkpoint; a damaged one is looked at when it is restored."""
+    """Return the attempt that wrote a checkpoint; a damaged one counts until it is restored."""
     try:
         return read_manifest(stored.path).attempt
     except CheckpointError:
@@ -324,34 +325,35 @@ def _number_of(directory: str) -> int:
 def _referred_to(stored: Iterable[Stored]) -> tuple[set[str], int]:
     """Return the files that checkpoints refer to, and the number below which there may be more.
 
-    A manifest that is damaged now may be mended later, from a copy of the user's: until it is
-    pruned itself, nothing that it could refer to is removed. Savepoints refer to nothing.
+    A user may replace a damaged manifest by a copy later: until it is pruned itself, no file
+    that it could refer to is removed. Savepoints refer to no other checkpoint.
     """
     found: set[str] = set()
     unknown_below = 0
-    for one in stored:
+    for checkpoint in stored:
         try:
-            found.update(read_manifest(one.path).shared)
+            found.update(read_manifest(checkpoint.path).shared)
         except CheckpointError:
-            unknown_below = max(unknown_below, one.number if one.kind == CHECKPOINT else 0)
+            if checkpoint.kind == CHECKPOINT:
+                unknown_below = max(unknown_below, checkpoint.number)
     return found, unknown_below
 
 
 def verify(path: str) -> Iterator[tuple[str, int | CheckpointError]]:
-    """Yield for each file of a checkpoint its checked bytes, or what is wrong with it."""
+    """Yield each file of a checkpoint with the number of bytes checked, or its error."""
     try:
         manifest = read_manifest(path)
     except CheckpointError as error:
         yield MANIFEST, error
         return
     yield MANIFEST, os.path.getsize(os.path.join(path, MANIFEST))
-    places = {os.path.join(path, written.name): written for written in manifest.files}
+    files = {os.path.join(path, written.name): written for written in manifest.files}
     directory = os.path.dirname(path)
-    places |= {os.path.join(directory, place): one for place, one in manifest.shared.items()}
-    for place, written in places.items():
-        name = os.path.relpath(place, path)
+    files |= {os.path.join(directory, name): written for name, written in manifest.shared.items()}
+    for file_path, written in files.items():
+        name = os.path.relpath(file_path, path)
         try:
-            with CheckpointFile(place, written) as file:
+            with CheckpointFile(file_path, written) as file:
                 yield name, file.check()
         except CheckpointError as error:
             yield name, error

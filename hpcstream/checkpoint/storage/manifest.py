@@ -27,17 +27,17 @@ class StoredOperator:
     Attributes
     ----------
     task, place : int
-        Its number in the plan: task, and place in the task's chain.
+        The number of its task in the plan, and its index in the task's chain.
     id : str
-        Name by which a later plan finds it.
+        Identity by which a later plan finds it.
     role : str
         ``"local"``, ``"final"`` or empty: operators of one id share a state.
     signature : str
-        What it does; state is handed on to an operator that does the same.
+        What it does; only an operator with the same signature takes over its state.
     label : str
         What it does, for people.
     ranks : list of int
-        Who ran it.
+        The ranks that ran it.
     state_bytes : int
         On all ranks together.
     """
@@ -59,7 +59,7 @@ class StoredOperator:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What is known of a whole checkpoint.
+    """The description of a complete checkpoint.
 
     Attributes
     ----------
@@ -67,23 +67,23 @@ class Manifest:
     size : int
         Number of ranks that wrote it.
     job : str
-        Its name: a job goes on only from checkpoints of its own. Empty: of any job.
+        Its name: a job continues only from its own checkpoints. Empty: of any job.
     fingerprint : str
         Of the plan on that number of ranks; equal plans restore bit by bit.
     kind : str
         ``"checkpoint"``, ``"savepoint"`` (kept until removed by hand) or ``"stop"``.
     finished : bool
-        The job had read all its input: nothing is left to do.
+        The job had read all its input.
     files : list of WrittenFile
         By rank.
     shared : mapping of str to WrittenFile
-        Files of earlier checkpoints that hold pieces of this one's state, by their
-        place in the checkpoint directory, as in ``"ckpt-000040/rank-00001.h5"``.
+        Files of earlier checkpoints that hold segments of this one's state, by their path
+        in the checkpoint directory, as in ``"ckpt-000040/rank-00001.h5"``.
     operators : list of StoredOperator
     sources : mapping of str to str
-        For each source, by id, what it reads.
+        What each source reads, by its id.
     sinks : mapping
-        For each sink, by id: the ``parts`` that this checkpoint commits, and the
+        By the id of each sink: the ``parts`` that this checkpoint commits, and the
         ``positions`` of its instances, in their order.
     facts : mapping
         For people: seconds it took, bytes, rows so far, watermark.
@@ -108,7 +108,7 @@ class Manifest:
         """Return it as a JSON object."""
         value = asdict(self)
         value["files"] = [file.to_json() for file in self.files]
-        value["shared"] = {place: file.to_json() for place, file in self.shared.items()}
+        value["shared"] = {path: file.to_json() for path, file in self.shared.items()}
         return {"format": FORMAT_VERSION, **value}
 
     @classmethod
@@ -117,13 +117,13 @@ class Manifest:
         fields = {name: item for name, item in value.items() if name != "format"}
         fields["files"] = [WrittenFile.from_json(file) for file in value["files"]]
         shared = value["shared"].items()
-        fields["shared"] = {place: WrittenFile.from_json(file) for place, file in shared}
-        fields["operators"] = [StoredOperator(**one) for one in value["operators"]]
+        fields["shared"] = {path: WrittenFile.from_json(file) for path, file in shared}
+        fields["operators"] = [StoredOperator(**operator) for operator in value["operators"]]
         return cls(**fields)
 
 
 def write_manifest(directory: str, manifest: Manifest) -> None:
-    """Write the manifest into a checkpoint's directory: from now on the checkpoint exists."""
+    """Write the manifest into the directory of a checkpoint, which exists from now on."""
     body = json.dumps(manifest.to_json(), sort_keys=True)
     text = json.dumps({"checksum": _digest(body), "body": body})
     path = os.path.join(directory, MANIFEST)
@@ -142,7 +142,7 @@ def read_manifest(directory: str) -> Manifest:
     Raises
     ------
     DamagedCheckpoint
-        There is none, or it is not what was written.
+        It is missing, or not what was written.
     CheckpointError
         Another version wrote it.
     """

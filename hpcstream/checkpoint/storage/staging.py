@@ -1,12 +1,12 @@
-"""A rank's file of a checkpoint by way of a disk of its own node.
+"""Writes a rank's file of a checkpoint by way of a disk of its node.
 
 ::
 
     state --HDF5--> SCRATCH/hpcstream-<digest>/rank-00003.h5 --copy--> ckpt-000042/rank-00003.h5
 
-A parallel file system likes one long write better than HDF5's many small ones, and
-the copy of the state in memory is given back as soon as the disk of the node has it.
-Only what lies in the checkpoint directory counts: a restart never looks here.
+A parallel file system handles one long write better than HDF5's many small ones, and
+the copy of the state in memory is released as soon as the disk of the node has it.
+Only the checkpoint directory counts: a restart never reads the scratch directory.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Staging:
     Parameters
     ----------
     scratch : str
-        On a disk of the node, or in its memory.
+        Directory on a disk of the node, or in its memory.
     directory : str
-        The checkpoint directory: jobs of several ones do not meet.
+        The checkpoint directory: each has its own scratch files.
     rank : int
     say : callable
-        Told when the scratch directory fails and a file is written without it.
+        Gets the message that the scratch directory failed and a file is written without it.
     """
 
     def __init__(self, scratch: str, directory: str, rank: int, say: Callable[[str], None]) -> None:
@@ -60,7 +60,7 @@ class Staging:
     def write(
         self, path: str, sections: Sequence[Section], written: Callable[[], None]
     ) -> WrittenFile:
-        """Write sections as `write_file` does; ``written`` is called when they may go."""
+        """Write sections as `write_file` does; calls ``written`` when their memory may go."""
         try:
             file = write_file(self._path, sections)
         except OSError as error:
@@ -75,9 +75,9 @@ class Staging:
         return replace(file, name=os.path.basename(path))
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Remove the scratch files."""
         self._clear()
-        with suppress(OSError):  # other ranks of the node are not done
+        with suppress(OSError):  # other ranks of the node still write
             os.rmdir(self.directory)
 
     def _clear(self) -> None:

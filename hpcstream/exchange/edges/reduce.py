@@ -15,14 +15,14 @@ integers, minima and maxima do not depend on the order of reduction.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from hpcstream.columns.event_time import MIN_TIME, least_mark
 from hpcstream.columns.reduction import ColumnReduction
-from hpcstream.exchange.communicator import Communicator, Waiting, wait_for
+from hpcstream.exchange.communicator import Communicator, Procedure, wait_for
 from hpcstream.exchange.edges.base import Edge, RoundEnd, RoundInput
 from hpcstream.exchange.renewal import RenewedCommunicator
 from hpcstream.metric import BYTES, Counter
@@ -68,7 +68,7 @@ class ReduceEdge(Edge):
         self._open: list[pa.RecordBatch] = []
         self._queue: deque[tuple[list[pa.RecordBatch], RoundEnd]] = deque()
         self._done: deque[RoundInput] = deque()
-        self._running: Generator[None, None, RoundInput] | None = None
+        self._running: Procedure[RoundInput] | None = None
         self._completed = 0
         self._reached = MIN_TIME
         self._taken = 0
@@ -130,9 +130,7 @@ class ReduceEdge(Edge):
         """Free the communicator. Collective."""
         self._calls.free()
 
-    def _reduce(
-        self, batches: list[pa.RecordBatch], end: RoundEnd
-    ) -> Generator[None, None, RoundInput]:
+    def _reduce(self, batches: list[pa.RecordBatch], end: RoundEnd) -> Procedure[RoundInput]:
         table = pa.Table.from_batches(batches, schema=self._schema)
         heads = yield from self._gather_heads(table.num_rows, end)
         part = self._round_input(heads)
@@ -148,18 +146,18 @@ class ReduceEdge(Edge):
             part.batches.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
         return part
 
-    def _next(self) -> Generator[None, None, Communicator]:
+    def _next(self) -> Procedure[Communicator]:
         """Return the communicator of the next call; yield until it is ready."""
         while not self._calls.is_ready:
             yield
         return self._calls.next()
 
-    def _gather(self, own: np.ndarray, everything: np.ndarray) -> Waiting:
+    def _gather(self, own: np.ndarray, everything: np.ndarray) -> Procedure[None]:
         comm = yield from self._next()
         out = everything.reshape(-1).view(np.uint8)
         yield from wait_for(comm.all_gather(own.view(np.uint8), out))
 
-    def _gather_heads(self, n_rows: int, end: RoundEnd) -> Generator[None, None, np.ndarray]:
+    def _gather_heads(self, n_rows: int, end: RoundEnd) -> Procedure[np.ndarray]:
         flags = (_IDLE if end.idle else 0) | (_BUSY if end.busy else 0)
         flags |= _ABORT if end.abort else 0
         own = np.array([n_rows, end.watermark, flags], dtype=np.int64)
@@ -179,9 +177,7 @@ class ReduceEdge(Edge):
         self.abort_seen = self.abort_seen or bool((flags & _ABORT).any())
         return RoundInput([], mark, busy)
 
-    def _gather_windows(
-        self, numbers: np.ndarray, counts: np.ndarray
-    ) -> Generator[None, None, np.ndarray]:
+    def _gather_windows(self, numbers: np.ndarray, counts: np.ndarray) -> Procedure[np.ndarray]:
         longest = int(counts.max())
         own = np.zeros(longest, dtype=np.int64)
         own[: len(numbers)] = numbers
@@ -194,7 +190,7 @@ class ReduceEdge(Edge):
 
     def _reduce_columns(
         self, table: pa.Table, indices: np.ndarray, n_windows: int
-    ) -> Generator[None, None, Sequence[np.ndarray]]:
+    ) -> Procedure[Sequence[np.ndarray]]:
         results: list[np.ndarray] = [np.empty(0)] * len(self._names)
         groups: dict[tuple[str, str], list[int]] = {}
         for index, reduction in enumerate(self._reductions):

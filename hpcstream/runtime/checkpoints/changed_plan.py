@@ -1,10 +1,10 @@
-"""Whether a checkpoint's state has a place in a plan that differs from the one that wrote it."""
+"""Checks whether a changed plan has an operator for all state of a checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hpcstream.checkpoint.pending import Plan
+from hpcstream.checkpoint.pending import PlanManifest
 from hpcstream.checkpoint.storage.manifest import Manifest, StoredOperator
 from hpcstream.errors import PlanError
 from hpcstream.graph.identity import OperatorIdentity
@@ -18,26 +18,26 @@ def is_same(stored: StoredOperator, identity: OperatorIdentity) -> bool:
 def check_plan(
     path: str,
     manifest: Manifest,
-    plan: Plan,
+    plan: PlanManifest,
     sources: Mapping[int, str],
     *,
     allow_dropped_state: bool,
 ) -> None:
-    """Raise if a plan cannot go on from a checkpoint.
+    """Raise if a plan cannot continue from a checkpoint.
 
     Parameters
     ----------
     path : str
         Of the checkpoint.
     sources : mapping of int to str
-        Which of its sources each source of the plan goes on with, by task.
+        The source of the checkpoint that each source of the plan continues, by task.
 
     Raises
     ------
     PlanError
     """
     if manifest.finished:
-        _check_nothing_is_left(path, manifest, plan, sources)
+        _check_finished(path, manifest, plan, sources)
         return
     gone = sorted(set(manifest.sources) - set(sources.values()))
     new = sorted(name for task, name in plan.sources.items() if task not in sources)
@@ -45,7 +45,7 @@ def check_plan(
         raise PlanError(_exchanged(manifest, plan, gone, new))
     if allow_dropped_state:
         return
-    operators = _without_place(manifest, plan)
+    operators = _changed_operators(manifest, plan)
     if gone:
         raise PlanError(_source_gone(manifest, gone))
     if operators:
@@ -57,7 +57,7 @@ def check_plan(
         )
 
 
-def _exchanged(manifest: Manifest, plan: Plan, gone: list[str], new: list[str]) -> str:
+def _exchanged(manifest: Manifest, plan: PlanManifest, gone: list[str], new: list[str]) -> str:
     origins = {name: plan.origins[task] for task, name in plan.sources.items()}
     before = [_called(name, manifest.sources[name]) for name in gone]
     now = [_called(name, origins[name]) for name in new]
@@ -71,7 +71,7 @@ def _exchanged(manifest: Manifest, plan: Plan, gone: list[str], new: list[str]) 
 
 
 def _called(name: str, origin: str) -> str:
-    """Return a source's name, and what it reads if the name does not say that."""
+    """Return a source's name, and what it reads unless the name says that."""
     return name if name.startswith(origin) else f"{name!r} ({origin})"
 
 
@@ -84,14 +84,14 @@ def _source_gone(manifest: Manifest, gone: list[str]) -> str:
     )
 
 
-def _check_nothing_is_left(
-    path: str, manifest: Manifest, plan: Plan, sources: Mapping[int, str]
+def _check_finished(
+    path: str, manifest: Manifest, plan: PlanManifest, sources: Mapping[int, str]
 ) -> None:
-    """Raise if a job that is finished got a plan that has more, or other things, to do."""
+    """Raise if the plan of a finished job has more, or other things, to do."""
     gone = set(manifest.sources) - set(sources.values())
     new = {name for task, name in plan.sources.items() if task not in sources}
     sinks = set(plan.sinks.values()) - set(manifest.sinks)
-    found = _without_place(manifest, plan) + [repr(one) for one in sorted(gone | new | sinks)]
+    found = _changed_operators(manifest, plan) + [repr(name) for name in sorted(gone | new | sinks)]
     if found:
         raise PlanError(
             f"job {manifest.job!r} was finished with {path}, by a plan that differs in "
@@ -100,10 +100,10 @@ def _check_nothing_is_left(
         )
 
 
-def _without_place(manifest: Manifest, plan: Plan) -> list[str]:
-    """Return the operators of a checkpoint that are not in the plan, or are others there."""
-    now = {one.id: one for one in plan.operators}
-    before = {one.id: one for one in manifest.operators}
+def _changed_operators(manifest: Manifest, plan: PlanManifest) -> list[str]:
+    """Return the operators of a checkpoint that the plan lacks or has changed."""
+    now = {operator.id: operator for operator in plan.operators}
+    before = {operator.id: operator for operator in manifest.operators}
     gone = sorted(before[name].label for name in before.keys() - now.keys())
     changed = [
         (before[name].label, now[name].label)

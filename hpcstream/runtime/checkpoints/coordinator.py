@@ -1,256 +1,148 @@
-"""Takes checkpoints while rounds go on, without stopping any.
+"""Takes checkpoints while rounds continue, without stopping them.
 
 ::
 
     rank 0     says "due" in its status; a control outcome tells all ranks alike
-    every task takes a copy of its state before it starts the round of the cut
+    every task copies its state before it begins the round of the checkpoint
     background writes the rank's file, makes the sinks' parts durable
     all ranks  gather what was written; if all of it was:
     rank 0     writes the manifest (in the background), and tells all ranks
     all ranks  make the sinks' parts visible
 
-There is no channel state: what is under way at the cut belongs to later rounds,
-and these are replayed. Every rank begins the same checkpoints in the same order, so
-the collectives of one are the only ones on their communicator.
+There is no channel state: rows under way at that time belong to later rounds, which are
+replayed. Every rank begins the same checkpoints in the same order, so the collectives of
+one are the only ones on their communicator.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
-from hpcstream.checkpoint.copy_buffers import Reserve
-from hpcstream.checkpoint.format import CheckpointError, Section, load_hdf5
-from hpcstream.checkpoint.increments import SegmentMemory, take
-from hpcstream.checkpoint.pending import Cut, Plan, Session, Written
-from hpcstream.checkpoint.reports import (
-    Report,
-    errors_of,
-    manifest,
-    parts_of,
-    report,
-    shared_files,
-)
-from hpcstream.checkpoint.storage.background import Outcome, Writer
-from hpcstream.checkpoint.storage.directory import CHECKPOINT, SAVEPOINT, Superseded, rank_file
-from hpcstream.checkpoint.storage.staging import Staging
-from hpcstream.checkpoint.writer import CutWriter, sink_error
-from hpcstream.connectors.base import OutputPart
-from hpcstream.errors import ConnectorError
-from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.checkpoint.copy_buffers import CopyBuffers
+from hpcstream.checkpoint.copying import CheckpointedTask, StateCopier
+from hpcstream.checkpoint.format import CheckpointError, load_hdf5
+from hpcstream.checkpoint.increments import SegmentMemory
+from hpcstream.checkpoint.pending import PendingCheckpoint, Written
+from hpcstream.checkpoint.storage.background import Writer
+from hpcstream.checkpoint.storage.directory import rank_file
+from hpcstream.checkpoint.writer import RankFileWriter
+from hpcstream.config import JobConfig
+from hpcstream.exchange.communicator import Communicator, Procedure
 from hpcstream.kernels import warm_up
-from hpcstream.log import say, warn
+from hpcstream.log import warn
 from hpcstream.memory.pool import process_pool
 from hpcstream.operators.sink import SinkOperator
-from hpcstream.runtime.checkpoints.preparing import Preparation
-from hpcstream.runtime.checkpoints.task_state import commit_notice, task_facts
+from hpcstream.runtime.checkpoints.agreement import CheckpointAgreement, Verdict
+from hpcstream.runtime.checkpoints.prefaulting import Prefaulting
+from hpcstream.runtime.checkpoints.run_directory import RunDirectory
+from hpcstream.runtime.checkpoints.schedule import CheckpointSchedule
+from hpcstream.runtime.checkpoints.sink_commits import SinkCommits
 from hpcstream.runtime.control import Status
-from hpcstream.runtime.tasks.task import Task
-
-DUE, SAVEPOINT_DUE = 1, 2
-"""Values of `Status.checkpoint`."""
-STOP_AFTER_SAVEPOINT = 1
-"""Value of `Status.stop`: stop with a savepoint, because the user asked for one."""
+from hpcstream.runtime.procedure import ProcedureQueue
 
 _KERNELS = ("snapshots", "partition", "gathering", "key_bytes")
-_LOOK_EVERY_S = 0.5
-_ABANDONED = "the job failed meanwhile"
-
-Waiting = Generator[None, None, None]
 
 
-class Checkpointing:
+class CheckpointCoordinator:
     """The checkpoints of one run on one rank.
 
     Parameters
     ----------
-    comm : Communicator
-        Private to this.
-    session : Session
-    plan : Plan
-    writer : Writer
-    clock : callable
-        Seconds, monotonic.
+    tasks : list of CheckpointedTask
+        All tasks of this rank.
+    schedule : CheckpointSchedule
+    copier : StateCopier
+    segments : SegmentMemory
+        The same as the copier's.
+    agreement : CheckpointAgreement
+    config : JobConfig
 
     Attributes
     ----------
     completed : int
         Checkpoints that this run completed.
-    check_outputs : callable
-        Raises `ConnectorError` if another job has taken over where the sinks write.
-    longest_copy_s : float
-        The longest that rounds on this rank stood still for one.
+    last_path : str or None
+        Path of the newest of them.
     """
 
     def __init__(
         self,
-        comm: Communicator,
-        session: Session,
-        plan: Plan,
-        writer: Writer,
-        clock: Callable[[], float],
+        tasks: Sequence[CheckpointedTask],
+        schedule: CheckpointSchedule,
+        copier: StateCopier,
+        segments: SegmentMemory,
+        agreement: CheckpointAgreement,
+        config: JobConfig,
     ) -> None:
-        self.session = session
-        self.writer = writer
-        self.interval_s = 10.0
-        self.keep = 3
-        self.stop_on_failure = False
-        self.check_outputs: Callable[[], None] = lambda: None
         self.completed = 0
-        self.longest_copy_s = 0.0
         self.last_path: str | None = None
-        self.comm = comm
-        self._segments = SegmentMemory()
-        self._reserve = Reserve(process_pool())
-        self._preparation = Preparation(self._reserve, self._segments, writer, clock)
-        self._cut_writer = CutWriter(session.store, comm.rank, self._reserve)
-        self._plan = plan
-        self._clock = clock
-        self._numbers: dict[int, int] = {}  # id of a task to its number in the plan
-        self._sinks: dict[int, SinkOperator] = {}
-        self._next_number = session.next_number
-        self._queue: deque[tuple[Cut, Waiting]] = deque()
-        self._carried: dict[int, list[OutputPart]] = {}
-        self._asked_s: float | None = None
-        self._abandoned = False
-        self._due_s = clock()
-        self._look_s = clock()
-        self._wants_savepoint = 0
-        self.wants_stop = 0
-
-    def attach(
-        self, tasks: Sequence[Task], numbers: Sequence[int], sinks: Mapping[int, SinkOperator]
-    ) -> None:
-        """Say what a checkpoint of this rank is taken of."""
-        self._numbers = {id(task): number for task, number in zip(tasks, numbers, strict=True)}
-        self._sinks = dict(sinks)
-        self._due_s = self._clock() + self.interval_s
-        self._preparation.attach(tasks, self._numbers)
-        self._preparation.schedule(self.interval_s)
+        self.schedule = schedule
+        self._tasks = tasks
+        self._copier = copier
+        self._segments = segments
+        self._agreement = agreement
+        self._config = config
+        self._next_number = agreement.run.next_number
+        self._pending: deque[PendingCheckpoint] = deque()
+        self._queue = ProcedureQueue()
+        self._is_abandoned = False
         warm_up(_KERNELS)  # else the first copy waits for them
         load_hdf5()
-        for task in tasks:
-            task.on_cut = self._take
-
-    def write_by_way_of(self, scratch: str) -> None:
-        """Write files to a disk of the node first. Raises `CheckpointError`."""
-        rank, store = self.comm.rank, self.session.store
-        staging = Staging(scratch, store.directory, rank, say)
-        self._cut_writer = CutWriter(store, rank, self._reserve, staging)
-
-    def close(self) -> None:
-        """Leave nothing on a disk of the node; after the writer is closed."""
-        self._cut_writer.close()
 
     # -- in the loop -------------------------------------------------------------------
 
     def wanted(self) -> int:
-        """Return, on rank 0, whether a checkpoint is due: for the next status."""
-        if self._queue or self._abandoned:
-            return 0
-        self._preparation.go_on()
-        if self.comm.rank or self._asked_s is not None:
-            return 0
-        now_s = self._clock()
-        if now_s >= self._look_s:
-            self._look_s = now_s + _LOOK_EVERY_S
-            self._look_for_request()
-        kind = SAVEPOINT_DUE if self._wants_savepoint else DUE
-        if kind == DUE and (now_s < self._due_s or self.is_unready):
-            return 0
-        self._wants_savepoint = 0
-        self._asked_s = now_s
-        return kind
+        """Return, on rank 0, which checkpoint is due: for the next status."""
+        return 0 if self._pending or self._is_abandoned else self.schedule.wanted()
 
     @property
     def is_unready(self) -> bool:
         """Whether a copy now would make the rounds wait: for the next status, after `wanted`."""
-        return bool(self._queue) or self._preparation.is_under_way
+        return bool(self._pending) or self.schedule.is_unready
 
-    def want_savepoint(self, *, stop: bool) -> None:
-        """Take a savepoint as soon as possible; ``stop``: and end the job with it."""
-        if stop:
-            self.wants_stop = STOP_AFTER_SAVEPOINT
-        else:
-            self._wants_savepoint = 1
+    def begin(self, outcome: Status, round_number: int) -> None:
+        """Begin the checkpoint that is due at a round that no task has begun. On all ranks alike.
 
-    def _look_for_request(self) -> None:
-        request = self.session.store.take_request()
-        if request is not None:
-            self.want_savepoint(stop=bool(request.get("stop")))
-
-    def begin(self, outcome: Status, round_number: int, tasks: Sequence[Task]) -> None:
-        """Begin the checkpoint that is due at a round that no task has started. On all ranks alike.
-
-        As long as any rank is not ready the checkpoint is put off, unless it is a savepoint.
+        While any rank is not ready the checkpoint is put off, unless it is a savepoint.
         """
-        asked_s, self._asked_s = self._asked_s, None
-        kind = outcome.checkpoint
-        if kind == DUE and outcome.unready:
-            return
-        if asked_s is not None:
-            self._due_s = asked_s + self.interval_s
-        name = SAVEPOINT if kind == SAVEPOINT_DUE else CHECKPOINT
-        self._new_cut(name, round_number, tasks)
-        for task in tasks:
-            task.cut_round = round_number
+        kind = self.schedule.agreed(outcome)
+        if kind is not None:
+            self._begin(kind, round_number)
 
-    def _new_cut(self, kind: str, round_number: int, tasks: Sequence[Task]) -> Cut:
-        waiting = {self._numbers[id(task)] for task in tasks}
-        cut = Cut(self._next_number, self.session.first_round + round_number, kind, waiting)
-        cut.abandoned = self._abandoned
-        cut.began_s = self._clock()
+    def _begin(self, kind: str, round_number: int, *, is_last: bool = False) -> PendingCheckpoint:
+        run = self._agreement.run
+        checkpoint = PendingCheckpoint(
+            number=self._next_number,
+            round=run.first_round + round_number,
+            begins_at=round_number,
+            kind=kind,
+            began_s=self._agreement.clock(),
+            waiting={task.number for task in self._tasks},
+            is_last=is_last,
+            is_abandoned=self._is_abandoned,
+        )
         self._next_number += 1
-        self._preparation.schedule(self.interval_s)
-        self._queue.append((cut, self._procedure(cut)))
-        return cut
+        self.schedule.begun()
+        self._pending.append(checkpoint)
+        self._queue.append(self._complete(checkpoint))
+        return checkpoint
 
-    def _take(self, task: Task) -> None:
-        """Copy the state of a task that has come to the cut."""
-        cut = next(cut for cut, _ in self._queue if self._numbers[id(task)] in cut.waiting)
-        started, cpu_started = time.perf_counter(), time.thread_time()
-        number = self._numbers[id(task)]
-        for operator in task.chain.operators:
-            if isinstance(operator, SinkOperator):
-                cut.durable[operator.number] = operator.sink.cut()
-                cut.positions[operator.number] = operator.sink.position()
-        cut.tasks[str(number)] = facts = task_facts(task)
-        notice = commit_notice(task)
-        if notice is not None:
-            cut.notices.append(notice)
-        if "source" in facts:
-            facts["source"]["id"] = self._plan.sources[number]
-        facts["tables"] = self._copy_states(cut, task, number)
-        cut.waiting.discard(number)
-        cut.copy_s += time.perf_counter() - started
-        cut.copy_cpu_s += time.thread_time() - cpu_started
-        self.longest_copy_s = max(self.longest_copy_s, cut.copy_s)
+    def copy_if_due(self, task: CheckpointedTask) -> None:
+        """Copy a task that has come to the round of a checkpoint; before each of its steps."""
+        for checkpoint in self._pending:
+            if task.number in checkpoint.waiting:
+                if task.begin_snapshot(checkpoint.begins_at):
+                    self._copy(task, checkpoint)
+                return
 
-    def _copy_states(self, cut: Cut, task: Task, number: int) -> dict[str, Any]:
-        """Copy the states of a task's operators; return where the segments of each are."""
-        places = {}
-        is_alone = cut.is_savepoint or len(self._queue) > 1  # else one before may yet fail
-        for place, operator in enumerate(task.chain.operators):
-            path = f"{number}/{place}"
-            self._reserve.release(path)
-            taken = take(operator.tables(), {} if is_alone else self._segments.known(path))
-            if not taken.arrays:
-                continue
-            cut.sections.append(Section(path, taken.arrays))
-            cut.finishes[path] = taken.finishes
-            cut.state_bytes[path] = taken.n_bytes
-            cut.copied_bytes += sum(array.nbytes for array in taken.arrays.values())
-            cut.tables[path] = taken.tables
-            cut.shared |= self._segments.files_of(taken.tables)
-            places[str(place)] = [table.to_json() for table in taken.tables]
-        return places
+    def _copy(self, task: CheckpointedTask, checkpoint: PendingCheckpoint) -> None:
+        is_alone = checkpoint.is_savepoint or len(self._pending) > 1  # an earlier one may fail
+        self._copier.copy(task, checkpoint, is_alone=is_alone)
 
     def progress(self) -> bool:
-        """Go on with the oldest checkpoint under way; return whether anything moved.
+        """Continue with the oldest checkpoint under way; return whether anything moved.
 
         Raises
         ------
@@ -258,177 +150,111 @@ class Checkpointing:
             A sink failed, a newer attempt has begun, or a checkpoint failed and the
             job is to stop then.
         """
-        if not self._queue:
-            return False
-        try:
-            next(self._queue[0][1])
-        except StopIteration:
-            self._queue.popleft()
-            return True
-        except BaseException:
-            self._queue.popleft()
-            raise
-        return False
+        return self._queue.step()
 
     def abandon(self) -> None:
-        """Complete no cut that is not complete yet: the job has failed."""
-        self._abandoned = True
-        for cut, _ in self._queue:
-            cut.abandoned = cut.abandoned or bool(cut.waiting)
+        """Complete no checkpoint whose tasks are not all copied: the job has failed."""
+        self._is_abandoned = True
+        for checkpoint in self._pending:
+            checkpoint.abandon()
 
-    def drain(self) -> Generator[None, None, Exception | None]:
+    def drain(self) -> Procedure[Exception | None]:
         """Wait until nothing is under way; return what failed. Collective, after the last round."""
         failed = None
-        while self._queue:
+        while not self._queue.is_empty:
             try:
-                self.progress()
+                self._queue.step()
             except Exception as error:
                 failed = failed or error
             yield
         return failed
 
-    def finish(self, tasks: Sequence[Task], *, kind: str, finished: bool) -> Waiting:
+    def finish(self, *, kind: str, is_last: bool) -> Procedure[None]:
         """Take the last checkpoint, after the last round, and wait for it. Collective.
 
         Those under way are waited for first: it refers to what they have written.
         """
         failed = yield from self.drain()
-        while self._preparation.is_under_way:
+        while self.schedule.is_unready:
             yield
-        round_number = max((task.next_round for task in tasks), default=0)
-        cut = self._new_cut(kind, round_number, tasks)
-        cut.finished = finished
-        for task in tasks:
+        round_number = max((task.next_round for task in self._tasks), default=0)
+        checkpoint = self._begin(kind, round_number, is_last=is_last)
+        for task in self._tasks:
             task.has_caught_up()  # with its last round, which all ranks have closed
-            self._take(task)
-        if finished:
-            for number, sink in self._sinks.items():
-                before = cut.durable[number]
-                parts = list(sink.sink.prepare())
-                cut.durable[number] = _joined(before, parts)
-                cut.positions[number] = sink.sink.position()
+            self._copy(task, checkpoint)
+        if is_last:
+            self._agreement.commits.prepare_last(checkpoint)
         failed = failed or (yield from self.drain())
         if failed is not None:
             raise failed
 
     # -- one checkpoint ----------------------------------------------------------------
 
-    def _procedure(self, cut: Cut) -> Waiting:
-        while cut.waiting and not cut.abandoned:
-            yield
-        written = yield from self._written(cut)
-        failed = sink_error(written)
-        own = report(cut, written, self._carried)
-        texts = yield from gather_bytes(self.comm, json.dumps(own).encode())
-        reports = [json.loads(text) for text in texts]
-        verdict = yield from self._verdict(cut, reports)
-        if failed is not None:
-            raise failed
-        if verdict is not None:
-            self._segments.forget()
-            self._carry(written)
-            self._failed(cut, verdict)
-            return
-        yield from self._commit(reports)
-        for notice in cut.notices:
-            notice()
-        self._remember(cut, written)
+    def _complete(self, checkpoint: PendingCheckpoint) -> Procedure[None]:
+        try:
+            while checkpoint.waiting and not checkpoint.is_abandoned:
+                yield
+            verdict = yield from self._agreement.reach(checkpoint)
+            if verdict.failure:
+                self._failed(checkpoint, verdict)
+                return
+            yield from self._agreement.commits.commit(verdict.reports)
+            for notify in checkpoint.notices:
+                notify()
+            self._remember(checkpoint, verdict.written)
+        finally:
+            self._pending.remove(checkpoint)
 
-    def _remember(self, cut: Cut, written: Written) -> None:
-        path = self.session.store.path(cut.number, cut.kind)
+    def _remember(self, checkpoint: PendingCheckpoint, written: Written) -> None:
+        path = self._agreement.run.store.path(checkpoint.number, checkpoint.kind)
         self.completed += 1
         self.last_path = path
-        if not cut.is_savepoint and written.file is not None:
-            name = f"{os.path.basename(path)}/{rank_file(self.comm.rank)}"
-            self._segments.complete(cut.tables, cut.shared, name, written.file)
+        if not checkpoint.is_savepoint and written.file is not None:
+            name = f"{os.path.basename(path)}/{rank_file(self._agreement.comm.rank)}"
+            self._segments.complete(checkpoint.tables, checkpoint.shared, name, written.file)
 
-    def _written(self, cut: Cut) -> Generator[None, None, Written]:
-        if cut.abandoned:
-            return Written(None, {}, _ABANDONED)
-        outcome = self.writer.submit(lambda: self._cut_writer.write(cut))
-        yield from _until(outcome)
-        return outcome.result()
-
-    def _verdict(self, cut: Cut, reports: Sequence[Report]) -> Generator[None, None, str | None]:
-        """Complete the checkpoint if all ranks wrote theirs; return what went wrong."""
-        verdict = errors_of(reports)
-        if self.comm.rank == 0 and not verdict:
-            outcome = self.writer.submit(lambda: self._complete(cut, reports))
-            yield from _until(outcome)
-            verdict = outcome.result()
-        elif self.comm.rank == 0:
-            path = self.session.store.path(cut.number, cut.kind)
-            self.writer.submit(lambda: self.session.store.discard(path))
-        (first, *_) = yield from gather_bytes(self.comm, verdict.encode())
-        return first.decode() or None
-
-    def _complete(self, cut: Cut, reports: Sequence[Report]) -> str:
-        """Write the manifest; return what went wrong, or nothing. In the background."""
-        store = self.session.store
-        lacking = store.lacks(shared_files(reports))
-        if lacking is not None:
-            return f"{lacking}, which it refers to, is gone or not as it was"
-        seconds = self._clock() - cut.began_s
-        try:
-            store.check_attempt(self.session.attempt)  # says more than that an output is gone
-            self.check_outputs()
-            made = manifest(cut, self._plan, self.session.attempt, reports, seconds)
-            store.complete(store.path(cut.number, cut.kind), made)
-        except (Superseded, ConnectorError) as error:
-            return f"{_SUPERSEDED}{error}"
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
-        store.prune(self.keep)
-        return ""
-
-    def _commit(self, reports: Sequence[Report]) -> Waiting:
-        """Make the parts of all ranks visible: this rank's share."""
-        self._carried = {}
-        background: list[tuple[SinkOperator, list[OutputPart]]] = []
-        for number, sink in self._sinks.items():
-            parts = parts_of(number, reports)
-            if sink.sink.commits_in_background:
-                background.append((sink, parts))
-            else:
-                self.session.store.check_attempt(self.session.attempt)
-                sink.sink.commit(parts)
-
-        def commit() -> None:
-            self.session.store.check_attempt(self.session.attempt)
-            for sink, parts in background:
-                sink.sink.commit(parts)
-
-        if background:
-            outcome = self.writer.submit(commit)
-            yield from _until(outcome)
-            outcome.result()
-
-    def _carry(self, written: Written) -> None:
-        """Keep parts that are durable, but not committed, for the next checkpoint."""
-        for number, parts in written.parts.items():
-            self._carried.setdefault(number, []).extend(parts)
-
-    def _failed(self, cut: Cut, verdict: str) -> None:
-        if verdict.startswith(_SUPERSEDED):
-            raise Superseded(verdict.removeprefix(_SUPERSEDED))
-        if cut.abandoned or _ABANDONED in verdict:
+    def _failed(self, checkpoint: PendingCheckpoint, verdict: Verdict) -> None:
+        self._segments.forget()
+        self._agreement.commits.carry(verdict.written)
+        verdict.raise_if_superseded()
+        if checkpoint.is_abandoned or verdict.is_abandoned:
             return
-        text = f"checkpoint {cut.number} failed: {verdict}"
-        if self.stop_on_failure or cut.finished:
+        text = f"checkpoint {checkpoint.number} failed: {verdict.failure}"
+        if self._config.on_checkpoint_failure == "stop" or checkpoint.is_last:
             raise CheckpointError(text)
-        if self.comm.rank == 0:
-            warn(f"{text}; the job goes on, and tries again in {self.interval_s:g} s")
+        if self._agreement.comm.rank == 0:
+            interval_s = self._config.checkpoint_interval_s
+            warn(f"{text}; the job goes on, and tries again in {interval_s:g} s")
 
 
-_SUPERSEDED = "superseded: "
-
-
-def _joined(
-    before: Callable[[], Sequence[OutputPart]], parts: list[OutputPart]
-) -> Callable[[], Sequence[OutputPart]]:
-    return lambda: [*before(), *parts]
-
-
-def _until(outcome: Outcome[Any]) -> Waiting:
-    while not outcome.done:
-        yield
+def make_coordinator(
+    directory: RunDirectory,
+    comm: Communicator,
+    tasks: Sequence[CheckpointedTask],
+    sinks: Mapping[int, SinkOperator],
+    config: JobConfig,
+    writer: Writer,
+    clock: Callable[[], float],
+    check_outputs: Callable[[], None],
+) -> CheckpointCoordinator:
+    """Return the coordinator of a run on this rank; ``comm`` is private to it."""
+    run, segments, buffers = directory.run, SegmentMemory(), CopyBuffers(process_pool())
+    prefaulting = Prefaulting(tasks, buffers, segments, writer, clock)
+    schedule = CheckpointSchedule(
+        comm.rank, config.checkpoint_interval_s, run.store, prefaulting, clock
+    )
+    if config.stop_after_savepoint:
+        schedule.want_savepoint(stop=True)
+    agreement = CheckpointAgreement(
+        comm=comm,
+        run=run,
+        plan=directory.plan,
+        writer=writer,
+        file_writer=RankFileWriter(run.store, comm.rank, buffers, directory.staging),
+        commits=SinkCommits(sinks, run, writer),
+        keep=config.keep,
+        clock=clock,
+        check_outputs=check_outputs,
+    )
+    copier = StateCopier(buffers, segments, directory.plan.sources)
+    return CheckpointCoordinator(tasks, schedule, copier, segments, agreement, config)

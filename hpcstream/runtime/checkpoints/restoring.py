@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,27 +22,24 @@ from hpcstream.checkpoint.format import (
 )
 from hpcstream.checkpoint.increments import OWN, SegmentTable, files_of
 from hpcstream.checkpoint.lease import Lease, acquire
-from hpcstream.checkpoint.pending import TASKS, Plan, Session
+from hpcstream.checkpoint.pending import TASKS, CheckpointRun, PlanManifest
 from hpcstream.checkpoint.reading import read_state
 from hpcstream.checkpoint.storage.directory import CheckpointStore
 from hpcstream.checkpoint.storage.manifest import Manifest, StoredOperator, read_manifest
 from hpcstream.columns.ownership import Ownership
 from hpcstream.config import JobConfig
 from hpcstream.exchange.agree import raise_together
-from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.exchange.communicator import Communicator, Procedure, gather_bytes
 from hpcstream.graph.identity import OperatorIdentity
 from hpcstream.graph.physical import FINAL, LOCAL, TaskPlan
 from hpcstream.log import say, warn
 from hpcstream.operators.base import Operator
 from hpcstream.runtime.checkpoints.changed_plan import check_plan, is_same
 from hpcstream.runtime.checkpoints.same_sources import assigned_sources
-from hpcstream.runtime.checkpoints.task_state import (
-    redealt_splits,
-    restore_facts,
-    restore_redealt_source,
-)
-from hpcstream.runtime.sources.reader import SplitProgress
-from hpcstream.runtime.tasks.task import SourceTask, Task
+from hpcstream.runtime.sources.split_assignment import reassigned_splits
+from hpcstream.runtime.sources.split_progress import SplitProgress
+from hpcstream.runtime.tasks.source_task import SourceTask
+from hpcstream.runtime.tasks.task import Task
 from hpcstream.state.table import Part
 
 Facts = dict[str, Any]
@@ -73,7 +70,7 @@ class Restored:
     manifest : Manifest
     comm : Communicator
         Of the run that goes on from it.
-    plan : Plan
+    plan : PlanManifest
         Of that run.
 
     Attributes
@@ -84,7 +81,9 @@ class Restored:
         The plan and the number of ranks are those of the checkpoint.
     """
 
-    def __init__(self, path: str, manifest: Manifest, comm: Communicator, plan: Plan) -> None:
+    def __init__(
+        self, path: str, manifest: Manifest, comm: Communicator, plan: PlanManifest
+    ) -> None:
         self.path = path
         self.manifest = manifest
         self.sources = assigned_sources(manifest.sources, plan.sources, plan.origins)
@@ -186,7 +185,7 @@ class Restored:
             return self._own_splits(task)
         parts = self._source_parts(self.sources[task])
         place = list(ranks).index(rank)
-        return redealt_splits(parts, place, len(ranks), run_rows, keep_done=keep_done)
+        return reassigned_splits(parts, place, len(ranks), run_rows, keep_done=keep_done)
 
     def share_of_splits(self, task: int) -> list[SplitProgress]:
         """Return splits of a source, finished ones too, so that all ranks together have all."""
@@ -212,11 +211,11 @@ class Restored:
         """Give a task its watermark, its operators their state, a source its place."""
         if self.same_plan:
             facts = self._facts[self._comm.rank][str(plan.number)]
-            restore_facts(task, facts, self.manifest.round)
+            task.restore(facts, self.manifest.round)
         elif isinstance(task, SourceTask) and self.knows_source(plan.number):
             parts = self._source_parts(self.sources[plan.number])
             if parts:
-                restore_redealt_source(task, parts, plan.ranks.index(self._comm.rank))
+                task.restore_reassigned(parts, plan.ranks.index(self._comm.rank))
         for identity, operator in zip(identities, task.chain.operators, strict=True):
             self._restore_operator(operator, identity)
 
@@ -251,8 +250,8 @@ class Restored:
 
 
 def open_directory(
-    config: JobConfig, plan: Plan, comm: Communicator
-) -> Generator[None, None, tuple[Session, Restored | None, Lease | None]]:
+    config: JobConfig, plan: PlanManifest, comm: Communicator
+) -> Procedure[tuple[CheckpointRun, Restored | None, Lease | None]]:
     """Begin an attempt in the checkpoint directory and choose what to go on from. Collective.
 
     Raises
@@ -282,8 +281,8 @@ def open_directory(
             lease.release()
         raise
     first_round = 0 if restored is None else restored.manifest.round
-    session = Session(store, opening.attempt, opening.next_number, first_round)
-    return session, restored, lease
+    run = CheckpointRun(store, opening.attempt, opening.next_number, first_round)
+    return run, restored, lease
 
 
 def _begin(store: CheckpointStore, config: JobConfig, job: str) -> tuple[Lease, Opening]:
@@ -356,13 +355,13 @@ def _candidates(store: CheckpointStore, restore_from: str | None) -> list[str]:
 
 def _mark(
     store: CheckpointStore, opening: Opening, restored: Restored | None, comm: Communicator
-) -> Generator[None, None, None]:
+) -> Procedure[None]:
     """Write down what this attempt goes on from; no rank touches a sink before. Collective."""
     error = None
     if comm.rank == 0:
         try:
             path = None if restored is None else restored.path
-            store.goes_on_from(opening.attempt, path)
+            store.continues_from(opening.attempt, path)
         except OSError as failure:
             error = CheckpointError(f"cannot write to {store.directory!r}: {failure.strerror}")
     yield from _raise_or_go_on(error, restored, comm)
@@ -370,7 +369,7 @@ def _mark(
 
 def _raise_or_go_on(
     error: Exception | None, restored: Restored | None, comm: Communicator
-) -> Generator[None, None, None]:
+) -> Procedure[None]:
     """Raise an error of any rank on all, with nothing left open. Collective."""
     try:
         yield from raise_together(error, comm)
@@ -381,8 +380,8 @@ def _raise_or_go_on(
 
 
 def _choose(
-    opening: Opening, config: JobConfig, plan: Plan, comm: Communicator
-) -> Generator[None, None, Restored | None]:
+    opening: Opening, config: JobConfig, plan: PlanManifest, comm: Communicator
+) -> Procedure[Restored | None]:
     for path in opening.candidates:
         restored, damage, error = None, "", None
         try:
@@ -410,7 +409,7 @@ def _choose(
     return None
 
 
-def _open(path: str, config: JobConfig, plan: Plan, comm: Communicator) -> Restored:
+def _open(path: str, config: JobConfig, plan: PlanManifest, comm: Communicator) -> Restored:
     manifest = read_manifest(path)
     restored = Restored(path, manifest, comm, plan)
     if not restored.same_plan:

@@ -1,18 +1,17 @@
-"""Whether a job that goes on still reads what it read before.
+"""Checks whether a restarted job still reads the same input.
 
-A position in a source means something only as long as the rows before it are those
-that were read. A source keeps its position if it is found again in the plan, and, if it
-reads files, if these are found again with the same bytes: under whatever spelling of
-their paths, or moved together to another place. Else the job does not start: the rows
-would be read from the beginning, and what windows hold of them, and what sinks have
-committed, would count twice.
+A position in a source is valid only while the rows before it are those that were read. A
+source keeps its position if the plan still has it and, if it reads files, if these are found
+again with the same bytes: under any spelling of their paths, or moved together to another
+directory. Else the job does not start: it would read the rows from the beginning, and the
+results that windows hold and sinks have committed would count them twice.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,18 +23,18 @@ from hpcstream.connectors.files.paths import location_of
 from hpcstream.connectors.files.source import FileSource
 from hpcstream.errors import ConnectorError
 from hpcstream.exchange.agree import raise_together
-from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.exchange.communicator import Communicator, Procedure, gather_bytes
 from hpcstream.log import say
-from hpcstream.runtime.sources.reader import SplitProgress
+from hpcstream.runtime.sources.split_progress import SplitProgress
 
 
 def assigned_sources(
     stored: Mapping[str, str], names: Mapping[int, str], origins: Mapping[int, str]
 ) -> dict[int, str]:
-    """Return which source of a checkpoint each source of a plan goes on with, by task.
+    """Return the source of a checkpoint that each source of a plan continues, by task.
 
-    That of its name if it reads in the same way; else the only one that is left of those
-    which read like it, if it is the only one of the plan, too.
+    It is the source of the same name if that reads in the same way; else the only source left
+    that reads like it, if the plan, too, has only one such source left.
 
     Parameters
     ----------
@@ -57,12 +56,12 @@ def assigned_sources(
 
 @dataclass
 class KnownFile:
-    """A file of which a checkpoint says how far it was read.
+    """A file that a checkpoint has read, wholly or in part.
 
     Attributes
     ----------
     facts : FileFacts or None
-        None: of a file that grows.
+        None: the file grows.
     is_begun, is_done : bool
         Whether any, and whether all of its rows were read.
     """
@@ -71,41 +70,44 @@ class KnownFile:
     is_begun: bool = False
     is_done: bool = True
 
+    def add(self, *, is_begun: bool, is_done: bool) -> None:
+        """Add a part of the file."""
+        self.is_begun = self.is_begun or is_begun
+        self.is_done = self.is_done and is_done
+
 
 def known_files(splits: Iterable[SplitProgress]) -> dict[str, KnownFile]:
     """Return the files of splits, by path."""
     files: dict[str, KnownFile] = {}
-    for one in splits:
-        facts: Any = one.split.info.get("file")
-        file = files.setdefault(str(one.split.info["path"]), KnownFile(facts))
-        file.is_begun = file.is_begun or one.done or one.rows > 0
-        file.is_done = file.is_done and one.done
+    for progress in splits:
+        facts: Any = progress.split.info.get("file")
+        file = files.setdefault(str(progress.split.info["path"]), KnownFile(facts))
+        file.add(is_begun=progress.done or progress.rows > 0, is_done=progress.done)
     return files
 
 
 def merged(shares: Iterable[Mapping[str, KnownFile]]) -> dict[str, KnownFile]:
-    """Return what ranks know of files together."""
+    """Return the files of all ranks together."""
     files: dict[str, KnownFile] = {}
     for share in shares:
         for path, own in share.items():
             file = files.setdefault(path, KnownFile(own.facts))
-            file.is_begun = file.is_begun or own.is_begun
-            file.is_done = file.is_done and own.is_done
+            file.add(is_begun=own.is_begun, is_done=own.is_done)
     return files
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The files of a checkpoint beside those that are there now.
+    """The files of a checkpoint beside those that exist now.
 
     Attributes
     ----------
     moved : dict of str to str
-        Path of each file that was found again, to its path now.
+        Present path of each file that was found again, by its path before.
     facts : dict of str to FileFacts
-        Of those whose time changed, or that lie elsewhere now; by path now.
+        Of files whose time or path has changed, by present path.
     changed : dict of str to str
-        How files differ from what they were, by path now.
+        How files differ from before, by present path.
     gone, added : list of str
     """
 
@@ -121,10 +123,10 @@ def compared(
 ) -> Comparison:
     """Compare files; raises `ConnectorError` if one cannot be read.
 
-    ``look``: whether they have changed, too.
+    ``look``: whether to look for changes of their contents, too.
     """
-    places = {location_of(path): path for path in found}
-    here = {path: places[location_of(path)] for path in known if location_of(path) in places}
+    real = {location_of(path): path for path in found}
+    here = {path: real[location_of(path)] for path in known if location_of(path) in real}
     moved = here | _moved_together(known, found, here)
     result = Comparison(moved)
     for before, now in moved.items():
@@ -145,7 +147,7 @@ def compared(
 def _moved_together(
     known: Mapping[str, KnownFile], found: Sequence[str], here: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the files that lie below another directory now, by the same names below it."""
+    """Return the files that were moved to another directory with the same names below it."""
     missing = [path for path in known if path not in here]
     if not missing:
         return {}
@@ -167,7 +169,7 @@ def _moved_together(
 def objection(
     known: Mapping[str, KnownFile], result: Comparison, source: str, *, finished: bool
 ) -> str | None:
-    """Return why a job cannot go on with the files that are there now; None: it can."""
+    """Return why a job cannot continue with the files that exist now; None: it can."""
     if result.changed and not finished:
         path, what = next(iter(result.changed.items()))
         more = f" (and {len(result.changed) - 1} more)" if len(result.changed) > 1 else ""
@@ -186,17 +188,17 @@ def objection(
 
 
 def remark(result: Comparison, source: str) -> str | None:
-    """Return what to say of files that make no difference to the job."""
-    said = []
+    """Return a message about changes that make no difference to the job."""
+    remarks = []
     if result.added:
         n_files = _files(len(result.added))
-        said.append(
+        remarks.append(
             f"{n_files} added to {source} since the job began, as {result.added[0]!r}, "
             "and not read: a job reads the files that were there when it began"
         )
     if result.gone:
-        said.append(f"{_files(len(result.gone))} read already and gone, as {result.gone[0]!r}")
-    return "; ".join(said) or None
+        remarks.append(f"{_files(len(result.gone))} read already and gone, as {result.gone[0]!r}")
+    return "; ".join(remarks) or None
 
 
 def _files(number: int) -> str:
@@ -205,25 +207,25 @@ def _files(number: int) -> str:
 
 def found_again(
     source: FileSource, share: Sequence[SplitProgress], manifest: Manifest, comm: Communicator
-) -> Generator[None, None, Comparison]:
+) -> Procedure[Comparison]:
     """Find the files of a checkpoint among those of a source, on rank 0 for all. Collective.
 
     Parameters
     ----------
     share : sequence of SplitProgress
-        This rank's of the splits in the checkpoint.
+        The splits of the checkpoint that this rank contributes.
 
     Raises
     ------
     CheckpointError
-        Files have changed or are gone, so that positions in them mean nothing any more.
+        Files have changed or are gone, so that positions in them are invalid.
     """
     own = {path: asdict(file) for path, file in known_files(share).items()}
     texts = yield from gather_bytes(comm, json.dumps(own).encode())
     answer, error = "", None
     if comm.rank == 0:
         shares = [json.loads(text) for text in texts if text]
-        known = merged({p: KnownFile(**f) for p, f in one.items()} for one in shares)
+        known = merged({p: KnownFile(**f) for p, f in share.items()} for share in shares)
         try:
             answer = json.dumps(asdict(_checked(source, known, manifest)))
         except Exception as failure:
@@ -254,13 +256,12 @@ def _checked(source: FileSource, known: Mapping[str, KnownFile], manifest: Manif
     return result
 
 
-def relocate(progress: SplitProgress, result: Comparison) -> None:
-    """Give a split the path and the facts that its file has now."""
-    split = progress.split
+def relocated(split: Split, result: Comparison) -> Split:
+    """Return a split with the present path and facts of its file."""
     before = str(split.info["path"])
     now = result.moved.get(before, before)
     info = {**split.info, "path": now}
     if now in result.facts:
         info["file"] = result.facts[now]
     name = now + split.id.removeprefix(before) if split.id.startswith(before) else split.id
-    progress.split = Split(name, info, split.n_rows, split.first_time, split.last_time)
+    return Split(name, info, split.n_rows, split.first_time, split.last_time)

@@ -1,9 +1,9 @@
-"""When a rank may sleep, for how long, and who wakes whom.
+"""Decides how long a rank may sleep, and wakes other ranks.
 
 A job is *quiet* while no rank had rows in the last rounds. A rank of a quiet job sleeps
-until there is something to do: until one of its sources is to be asked for rows, or a
-round is due. It wakes before that when a source's descriptor can be read or another
-rank rings: whoever gets rows after a pause wakes all others.
+until one of its sources is to be polled or a round is due. It wakes earlier when a
+source's descriptor can be read or another rank rings: a rank that gets rows after a pause
+wakes all others.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from hpcstream.exchange.communicator import Communicator
 from hpcstream.exchange.doorbell import Doorbell
 from hpcstream.exchange.edges.base import Edge
 from hpcstream.runtime.sources.pacing import BUSY_ROUNDS, Pacer
-from hpcstream.runtime.tasks.task import SourceTask, Task
+from hpcstream.runtime.tasks.source_task import SourceTask
+from hpcstream.runtime.tasks.task import Task
 
 IDLE_SLEEP_S = 0.001
-"""How long a rank of a busy job sleeps at most."""
+"""Longest sleep of a rank of a busy job."""
 QUIET_SLEEP_S = 0.050
-"""How long a rank of a quiet job sleeps at most: beats of other ranks are looked for so often."""
+"""Longest sleep of a rank of a quiet job: it looks for beats of other ranks so often."""
 FAR_SLEEP_S = 0.005
-"""The same where ranks of other hosts, which cannot ring, may have sent a message."""
+"""The same with ranks on other hosts, which cannot ring when they have sent a message."""
 
 Clock = Callable[[], float]
 
 
 class Waking:
-    """Wakes the other ranks, is woken by them, and says how this one may rest.
+    """Wakes the other ranks, is woken by them, and puts this one to sleep.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ class Waking:
         self._clock = clock
 
     def wake_others(self) -> None:
-        """Tell every other rank that there is something to do again."""
+        """Wake every other rank."""
         for rank in range(self.size):
             if rank != self.rank:
                 self._comm.send_wake(rank)
@@ -68,7 +69,7 @@ class Waking:
         return max(0.0, min(most_s, due_s - self._clock()))
 
     def sleep(self, seconds: float, pacers: Sequence[Pacer]) -> bool:
-        """Sleep until another rank rings or a source has rows; False if the time was over."""
+        """Sleep until another rank rings or a source has rows; False after all of the time."""
         descriptors = [number for pacer in pacers for number in pacer.descriptors]
         return self.bell.wait(seconds, descriptors)
 
@@ -78,8 +79,8 @@ def is_quiet(
 ) -> bool:
     """Return whether no rank had rows in the last rounds, as far as this one knows.
 
-    A rank without sources goes by the rounds that it took, and is awake until this one if it
-    was woken; one without tasks has none.
+    A rank without sources judges by the rounds of its edges, and is awake until
+    ``awake_until`` if it was woken; a rank without tasks is always quiet.
     """
     if pacers:
         return all(pacer.closer.is_stretched for pacer in pacers)

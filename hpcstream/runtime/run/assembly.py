@@ -2,371 +2,278 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import time
-import warnings
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import zip_longest
+from collections.abc import Sequence
 
-from hpcstream.config import JobConfig
 from hpcstream.connectors.parts.sink import FileSink
 from hpcstream.errors import PlanError
 from hpcstream.exchange.agree import raise_together
-from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.exchange.communicator import Communicator, Procedure
 from hpcstream.exchange.doorbell import Doorbell, open_doorbell
-from hpcstream.exchange.edges.base import Edge, LocalEdge
-from hpcstream.exchange.edges.calls import EdgeGroup, EdgeMemory
-from hpcstream.exchange.edges.collective import CollectiveEdge, EdgeLimits
-from hpcstream.exchange.edges.reduce import ReduceEdge
+from hpcstream.exchange.edges.base import Edge
 from hpcstream.exchange.shared_messages import Nearby, find_nearby
-from hpcstream.graph.identity import operator_identities, plan_structure
+from hpcstream.graph.identity import operator_identities
 from hpcstream.graph.logical import SourceNode
-from hpcstream.graph.physical import EdgePlan, PhysicalGraph, TaskPlan
-from hpcstream.memory.pool import process_pool
+from hpcstream.graph.physical import PhysicalGraph, TaskPlan
+from hpcstream.observability.progress import ProgressLine
+from hpcstream.operators.base import Operator
 from hpcstream.operators.sink import SinkOperator
-from hpcstream.runtime.checkpoints.restoring import Restored
-from hpcstream.runtime.checkpoints.task_state import commit_notice
+from hpcstream.runtime.checkpoints.coordinator import CheckpointCoordinator, make_coordinator
 from hpcstream.runtime.control import ControlGate
+from hpcstream.runtime.loop.services import Services
 from hpcstream.runtime.loop.waking import Waking
-from hpcstream.runtime.loop.worker import Clock, Worker
-from hpcstream.runtime.run.assignment import Dealt, round_limits
-from hpcstream.runtime.sources.discovery import Begin, Discovered, Discovery, in_thread
+from hpcstream.runtime.loop.worker import Worker
+from hpcstream.runtime.run.assignment import Assigned, round_limits
+from hpcstream.runtime.run.context import RunContext, RunStart
+from hpcstream.runtime.run.edges import make_edges
+from hpcstream.runtime.run.parts import RankParts, close_all, suppress_and_warn
+from hpcstream.runtime.sources.bounded_reader import BoundedReader
+from hpcstream.runtime.sources.discovery import DiscoveredSource, Discovery
+from hpcstream.runtime.sources.live_reader import LiveReader
 from hpcstream.runtime.sources.pacing import Pacer, RoundCloser
-from hpcstream.runtime.sources.reader import BoundedReader, LiveReader, SourceSpec
-from hpcstream.runtime.tasks.task import Outputs, SourceTask, Task
+from hpcstream.runtime.sources.stamping import SourceSpec
+from hpcstream.runtime.tasks.outputs import Outputs
+from hpcstream.runtime.tasks.source_task import SourceTask
+from hpcstream.runtime.tasks.task import Task
 from hpcstream.runtime.telemetry.source_watch import source_facts
-from hpcstream.runtime.telemetry.telemetry import Parts, Telemetry
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a run begins.
-
-    Attributes
-    ----------
-    attempt : int
-        Number of this run in the checkpoint directory; 0 without one.
-    restored : Restored or None
-        The checkpoint to go on from.
-    begin_discovery : callable
-        How sources are asked for new splits: beside the rounds, or at once.
-    """
-
-    attempt: int = 0
-    restored: Restored | None = None
-    begin_discovery: Begin = in_thread
-
-
-def agree_on_plan(graph: PhysicalGraph, config: JobConfig, comm: Communicator) -> Generator[None]:
-    """Raise `PlanError` on every rank if the ranks built different graphs. Collective."""
-    structure = f"{plan_structure(graph)}\n{config.fingerprint()}"
-    own = [structure, f"{graph.explain()}\n{config.fingerprint()}"]
-    texts = yield from gather_bytes(comm, json.dumps(own).encode())
-    first, *others = (json.loads(text) for text in texts)
-    for rank, other in enumerate(others, 1):
-        if other[0] != first[0]:
-            shown = 0 if other[1] == first[1] else 1  # plans that look alike may still differ
-            raise PlanError(_difference(rank, first[shown], other[shown]))
-
-
-def _difference(rank: int, first: str, other: str) -> str:
-    pairs = zip_longest(first.splitlines(), other.splitlines(), fillvalue="(nothing more)")
-    here, there = next((a.strip(), b.strip()) for a, b in pairs if a != b)
-    return (
-        f"rank {rank} built another job than rank 0; first difference: rank 0 has {here!r}, "
-        f"rank {rank} has {there!r}; every rank must build the same graph, whatever its number"
-    )
-
-
-@dataclass
-class Setup:
-    """Parts of a job that this rank has.
-
-    Attributes
-    ----------
-    worker : Worker
-    telemetry : Telemetry
-    sinks : dict of int to SinkOperator
-        By sink number; those that this rank runs.
-    """
-
-    worker: Worker
-    telemetry: Telemetry
-    plans: list[TaskPlan]
-    sinks: dict[int, SinkOperator] = field(default_factory=dict)
-    communicators: list[Communicator] = field(default_factory=list)
-
-    def close(self) -> None:
-        """Close the sources and give every communicator back. Collective."""
-        close_all(self.worker.tasks, self.worker.edges, self.communicators)
-        self.leave()
-
-    def leave(self) -> None:
-        """Give back what this rank holds alone; also after a failure, and twice."""
-        self.worker.waking.bell.close()
-
-
-@contextlib.contextmanager
-def unharmed(doing: str) -> Iterator[None]:
-    """Let a failure while tidying up be said, but hide and stop nothing else."""
-    try:
-        yield
-    except Exception as failure:
-        warnings.warn(f"{doing} failed: {type(failure).__name__}: {failure}", stacklevel=3)
-
-
-def close_all(
-    tasks: Sequence[Task], edges: Sequence[Edge], communicators: Sequence[Communicator]
-) -> None:
-    """Close the sources and give every communicator back. Collective."""
-    for task in tasks:
-        if isinstance(task, SourceTask):
-            with unharmed("closing a source"):
-                task.reader.close()
-    for edge in edges:
-        edge.free()
-    for comm in communicators:
-        comm.free()
+from hpcstream.runtime.telemetry.telemetry import CountedParts, Telemetry
 
 
 def set_up(
     graph: PhysicalGraph,
-    dealt: Dealt,
-    config: JobConfig,
-    comm: Communicator,
-    clock: Clock,
-    start: Start,
-    time_of_day: Clock = time.time,
-) -> Generator[None, None, Setup]:
+    assigned: Assigned,
+    context: RunContext,
+    start: RunStart,
+    line: ProgressLine | None,
+) -> Procedure[RankParts]:
     """Make communicators, edges, operators and tasks, in one order on all ranks. Collective.
+
+    Parameters
+    ----------
+    assigned : Assigned
+        Splits of this rank.
+    line : ProgressLine or None
+        Shows the progress of the job on rank 0.
 
     Raises
     ------
     Exception
         What failed here, or `RemoteError`; nothing is left open on any rank.
     """
-    builder = _Builder(graph, config, comm, clock, start, time_of_day)
-    builder.nearby = yield from find_nearby(comm, allowed=config.shared_memory)
-    builder.bell = yield from open_doorbell(comm)
-    setup, error = None, None
-    builder.connect()
+    nearby = yield from find_nearby(context.comm, allowed=context.config.shared_memory)
+    bell = yield from open_doorbell(context.comm)
+    connections = Connections(graph, context, nearby, bell)
+    builder = _Builder(graph, context, start, connections)
+    parts, error = None, None
     try:
-        setup = builder.build(dealt)
+        parts = builder.build(assigned, line)
     except BaseException as failure:
         error = failure
     try:
-        yield from raise_together(error, comm)
-        assert setup is not None
-        yield from setup.telemetry.agree()
+        yield from raise_together(error, context.comm)
+        assert parts is not None
+        yield from parts.telemetry.agree()
     except BaseException:
         builder.undo()
         raise
-    return setup
+    return parts
+
+
+class Connections:
+    """The communicators and edges of one rank. Made collectively.
+
+    What can fail on one rank alone is done later.
+    """
+
+    def __init__(
+        self, graph: PhysicalGraph, context: RunContext, nearby: Nearby | None, bell: Doorbell
+    ) -> None:
+        self.owned: list[Communicator] = []
+        self.bell = bell
+        self._comm = context.comm
+        self.gate = ControlGate(self.duplicate())
+        self.waking = Waking(self.duplicate(), bell, context.clock)
+        self.metrics = self.duplicate()
+        self.splits = self.duplicate() if _discovered(graph) else None
+        has_directory = context.config.checkpoint_dir is not None
+        self.checkpoints = self.duplicate() if has_directory else None
+        self.edges: dict[int, Edge] = make_edges(graph, context.config, context.comm, nearby)
+
+    def duplicate(self) -> Communicator:
+        """Return a communicator of its own message space. Collective."""
+        self.owned.append(self._comm.duplicate())
+        return self.owned[-1]
 
 
 class _Builder:
+    """Makes the tasks and the worker of one rank."""
+
     def __init__(
         self,
         graph: PhysicalGraph,
-        config: JobConfig,
-        comm: Communicator,
-        clock: Clock,
-        start: Start,
-        time_of_day: Clock,
+        context: RunContext,
+        start: RunStart,
+        connections: Connections,
     ) -> None:
-        self.start = start
-        self.time_of_day = time_of_day
-        self.graph = graph
-        self.config = config
-        self.comm = comm
-        self.clock = clock
-        self.owned: list[Communicator] = []
-        self.edges: dict[int, Edge] = {}
         self.tasks: list[Task] = []
-        self.nearby: Nearby | None = None
-        self.bell = Doorbell()
-        self._round = round_limits(graph, config)
         self.sinks: dict[int, SinkOperator] = {}
-        sources = (plan for plan in graph.tasks if plan.source is not None)
-        self._discovered = [
-            plan for plan in sources if plan.source is not None and plan.source.source.discovers
-        ]
+        self._graph = graph
+        self._context = context
+        self._start = start
+        self._connections = connections
+        self._round = round_limits(graph, context.config)
 
-    def connect(self) -> None:
-        """Make every communicator and edge. Collective: what can fail on one rank comes later."""
-        self.gate = ControlGate(self._own(self.comm.duplicate()))
-        wakes = self._own(self.comm.duplicate())
-        self.waking = Waking(wakes, self.bell, self.clock)
-        self.metrics = self._own(self.comm.duplicate())
-        if self._discovered:
-            self._splits_comm = self._own(self.comm.duplicate())
-        for plan in self.graph.edges:
-            edge = self._edge(plan)
-            if edge is not None:
-                self.edges[plan.number] = edge
-
-    def build(self, dealt: Dealt) -> Setup:
-        """Make this rank's tasks and open its sinks."""
-        plans = [plan for plan in self.graph.tasks if self.comm.rank in plan.ranks]
+    def build(self, assigned: Assigned, line: ProgressLine | None) -> RankParts:
+        """Make this rank's tasks, open its sinks, restore its state, and make its worker."""
+        context, connections = self._context, self._connections
+        plans = [plan for plan in self._graph.tasks if context.comm.rank in plan.ranks]
         for plan in plans:
-            self.tasks.append(self._task(plan, dealt))
+            self.tasks.append(self._task(plan, assigned))
         self._restore(plans)
-        edges, timeout_s = list(self.edges.values()), self.config.abort_timeout_s
+        telemetry = self._telemetry(plans, line)
+        checkpoints = self._checkpoints()
+        services = Services(telemetry, checkpoints, self._discovery(assigned), context.stop)
         worker = Worker(
-            self.tasks, edges, self.gate, self.waking, self.clock, timeout_s, self.time_of_day
+            self.tasks,
+            list(connections.edges.values()),
+            connections.gate,
+            connections.waking,
+            context.clock,
+            context.config.abort_timeout_s,
+            context.time_of_day,
+            services=services,
         )
-        if self._discovered:
-            worker.discovery = self._discovery(plans, dealt)
-        sources = [source_spec(plan).source for plan in plans if plan.source]
-        numbers = [plan.number for plan in plans]
-        parts = Parts(self.tasks, numbers, list(self.sinks.values()), edges, sources)
-        facts = source_facts(self.graph)
-        worker.telemetry = Telemetry(self.metrics, facts, parts, self.clock)
-        return Setup(worker, worker.telemetry, plans, self.sinks, self.owned)
-
-    def _discovery(self, plans: Sequence[TaskPlan], dealt: Dealt) -> Discovery:
-        pacers = {
-            plan.number: task.pacer
-            for plan, task in zip(plans, self.tasks, strict=True)
-            if isinstance(task, SourceTask)
-        }
-        sources = []
-        for plan in self._discovered:
-            assert plan.source is not None
-            every_s = plan.source.discover_s
-            pacer = pacers.get(plan.number)
-            sources.append(Discovered(plan.number, plan.source.source, plan.ranks, every_s, pacer))
-        numbers = {
-            plan.number: {one.split.id: one.number for one in dealt.get(plan.number, ())}
-            for plan in self._discovered
-        }
-        begin = self.start.begin_discovery
-        return Discovery(self._splits_comm, sources, numbers, self.clock, begin)
-
-    def _restore(self, plans: Sequence[TaskPlan]) -> None:
-        restored = self.start.restored
-        if restored is None:
-            return
-        identities = operator_identities(self.graph)
-        for plan, task in zip(plans, self.tasks, strict=True):
-            own = [one for one in identities if one.task == plan.number]
-            restored.restore(task, plan, own)
-        for task in self.tasks:
-            notice = commit_notice(task)
-            if notice is not None:
-                notice()
-
-    def _open_sink(self, operator: SinkOperator, plan: TaskPlan) -> None:
-        self.sinks[operator.number] = operator
-        stored = None
-        if self.start.restored is not None:
-            (identity,) = (
-                found
-                for found in operator_identities(self.graph)
-                if found.task == plan.number and found.index == len(plan.operators) - 1
-            )
-            stored = self.start.restored.sink(identity)
-            if stored is None:
-                _refuse_to_replace(operator)
-        place = plan.ranks.index(self.comm.rank)
-        operator.open(place, len(plan.ranks), self.start.attempt, stored)
+        return RankParts(worker, telemetry, checkpoints, plans, self.sinks, connections.owned)
 
     def undo(self) -> None:
-        """Close what was opened, and give every communicator back. Collective."""
-        for sink in self.sinks.values():
-            with unharmed("taking back what a sink had written"):
-                sink.sink.abort()
-        close_all(self.tasks, list(self.edges.values()), self.owned)
-        self.bell.close()
+        """Close what was opened, and free every communicator. Collective."""
+        for operator in self.sinks.values():
+            with suppress_and_warn("taking back what a sink had written"):
+                operator.sink.abort()
+        connections = self._connections
+        close_all(self.tasks, list(connections.edges.values()), connections.owned)
+        connections.bell.close()
 
-    def _own(self, comm: Communicator) -> Communicator:
-        self.owned.append(comm)
-        return comm
+    # -- services ----------------------------------------------------------------------
 
-    # -- edges -------------------------------------------------------------------------
+    def _telemetry(self, plans: Sequence[TaskPlan], line: ProgressLine | None) -> Telemetry:
+        edges = list(self._connections.edges.values())
+        sources = [source_spec(plan).source for plan in plans if plan.source]
+        parts = CountedParts(self.tasks, list(self.sinks.values()), edges, sources)
+        facts = source_facts(self._graph)
+        return Telemetry(self._connections.metrics, facts, parts, self._context.clock, line)
 
-    def _edge(self, plan: EdgePlan) -> Edge | None:
-        assert plan.consumer is not None
-        producers, consumers = plan.producer.ranks, plan.consumer.ranks
-        members = tuple(sorted({*producers, *consumers}))
-        capacity = self.config.rounds_in_flight * plan.span
-        if plan.is_local or len(members) == 1:
-            return LocalEdge(plan.name, capacity) if self.comm.rank in members else None
-        headers = self.comm.subset(members)
-        if headers is None:
+    def _checkpoints(self) -> CheckpointCoordinator | None:
+        comm, start, context = self._connections.checkpoints, self._start, self._context
+        if comm is None or start.directory is None or start.is_finished:
             return None
-        group = EdgeGroup(
-            tuple(members.index(r) for r in producers), tuple(members.index(r) for r in consumers)
-        )
-        if plan.reduction is not None:
-            return ReduceEdge(plan.name, headers, plan.schema, plan.reduction, capacity)
-        assert plan.partitioning is not None
-        return CollectiveEdge(
-            plan.name,
-            headers,
-            self._payloads(headers, group),
-            group=group,
-            schema=plan.schema,
-            partitioning=plan.partitioning,
-            limits=EdgeLimits(capacity, self.config.step_bytes, self.config.receive_bytes),
-            memory=EdgeMemory(process_pool(), self.nearby and self.nearby.within(members)),
+        return make_coordinator(
+            start.directory,
+            comm,
+            self.tasks,
+            self.sinks,
+            context.config,
+            context.writer,
+            context.clock,
+            start.check_outputs,
         )
 
-    @staticmethod
-    def _payloads(headers: Communicator, group: EdgeGroup) -> Communicator:
-        """Return the payload communicator: between rank groups, of neighbours only."""
-        everyone = tuple(range(headers.size))
-        if group.producers == everyone and group.consumers == everyone:
-            return headers.duplicate()
-        near = set()
-        if headers.rank in group.producers:
-            near |= set(group.consumers)
-        if headers.rank in group.consumers:
-            near |= set(group.producers)
-        return headers.neighborhood(sorted(near))
+    def _discovery(self, assigned: Assigned) -> Discovery | None:
+        comm, context = self._connections.splits, self._context
+        if comm is None:
+            return None
+        pacers = {task.number: task.pacer for task in self.tasks if isinstance(task, SourceTask)}
+        sources, numbers = [], {}
+        for number, ranks, node in _discovered(self._graph):
+            every_s, pacer = node.discover_s, pacers.get(number)
+            sources.append(DiscoveredSource(number, node.source, ranks, every_s, pacer))
+            splits = assigned.get(number, ())
+            numbers[number] = {progress.split.id: progress.number for progress in splits}
+        return Discovery(comm, sources, numbers, context.clock, context.begin_discovery)
 
     # -- tasks -------------------------------------------------------------------------
 
-    def _task(self, plan, dealt) -> Task:  # type: ignore[no-untyped-def]
-        operators = []
-        for operator_plan in plan.operators:
-            operator = operator_plan.make()
-            if operator.uses_clock and self.config.reproducible:
-                raise _not_reproducible(operator_plan.describe())
-            operators.append((operator_plan.describe(), operator))
-            if isinstance(operator, SinkOperator):
-                self._open_sink(operator, plan)
-        inputs = [
-            self.edges[edge.number]
-            for edge in sorted(plan.inputs, key=lambda edge: edge.input_index)
+    def _task(self, plan: TaskPlan, assigned: Assigned) -> Task:
+        operators = [
+            (operator_plan.describe(), self._operator(plan, index))
+            for index, operator_plan in enumerate(plan.operators)
         ]
-        outputs = Outputs([(edge.output, self.edges[edge.number]) for edge in plan.outputs])
+        edges = self._connections.edges
+        by_input = sorted(plan.inputs, key=lambda edge: edge.input_index)
+        inputs = [edges[edge.number] for edge in by_input]
+        outputs = Outputs([(edge.output, edges[edge.number]) for edge in plan.outputs])
         name = f"task {plan.number} ({plan.describe()})"
         if plan.source is None:
-            return Task(name, operators, inputs, outputs)
-        spec = source_spec(plan)
-        rows = self._round.rows
-        if plan.source.source.bounded:
-            reader: BoundedReader | LiveReader = BoundedReader(spec, dealt[plan.number])
-            pacer = None
-        else:
-            reader = LiveReader(spec, dealt[plan.number], self.clock())
-            closer = RoundCloser(rows, self.config.linger_s)
-            pacer = Pacer(reader, closer, rows, self.clock, self.waking.wake_others)
+            return Task(name, operators, inputs, outputs, number=plan.number)
+        reader, pacer = self._reader(plan, assigned)
         return SourceTask(
             name,
             operators,
             inputs,
             outputs,
             reader=reader,
-            gate=self.gate,
-            batch_rows=rows,
+            gate=self._connections.gate,
+            batch_rows=self._round.rows,
             round_bytes=self._round.n_bytes,
-            rounds_in_flight=self.config.rounds_in_flight,
+            rounds_in_flight=self._context.config.rounds_in_flight,
             pacer=pacer,
+            number=plan.number,
         )
+
+    def _reader(
+        self, plan: TaskPlan, assigned: Assigned
+    ) -> tuple[BoundedReader | LiveReader, Pacer | None]:
+        spec, splits, clock = source_spec(plan), assigned[plan.number], self._context.clock
+        if spec.source.bounded:
+            return BoundedReader(spec, splits), None
+        reader = LiveReader(spec, splits, clock())
+        rows = self._round.rows
+        closer = RoundCloser(rows, self._context.config.linger_s)
+        return reader, Pacer(reader, closer, rows, clock, self._connections.waking.wake_others)
+
+    def _operator(self, plan: TaskPlan, index: int) -> Operator:
+        operator = plan.operators[index].make()
+        if operator.uses_clock and self._context.config.reproducible:
+            raise _not_reproducible(plan.operators[index].describe())
+        if isinstance(operator, SinkOperator):
+            self._open_sink(operator, plan)
+        return operator
+
+    def _open_sink(self, operator: SinkOperator, plan: TaskPlan) -> None:
+        self.sinks[operator.number] = operator
+        restored, stored = self._start.restored, None
+        if restored is not None:
+            (identity,) = (
+                identity
+                for identity in operator_identities(self._graph)
+                if identity.task == plan.number and identity.index == len(plan.operators) - 1
+            )
+            stored = restored.sink(identity)
+            if stored is None:
+                _refuse_to_replace(operator)
+        instance = plan.ranks.index(self._context.comm.rank)
+        operator.open(instance, len(plan.ranks), self._start.attempt, stored)
+
+    def _restore(self, plans: Sequence[TaskPlan]) -> None:
+        restored = self._start.restored
+        if restored is None:
+            return
+        identities = operator_identities(self._graph)
+        for plan, task in zip(plans, self.tasks, strict=True):
+            own = [identity for identity in identities if identity.task == plan.number]
+            restored.restore(task, plan, own)
+        for task in self.tasks:
+            notify = task.commit_notice()
+            if notify is not None:
+                notify()
+
+
+def _discovered(graph: PhysicalGraph) -> list[tuple[int, Sequence[int], SourceNode]]:
+    """Return the sources that may get more splits, with the number and ranks of their tasks."""
+    return [
+        (plan.number, plan.ranks, plan.source)
+        for plan in graph.tasks
+        if plan.source is not None and plan.source.source.discovers
+    ]
 
 
 def _not_reproducible(label: str) -> PlanError:
@@ -377,7 +284,7 @@ def _not_reproducible(label: str) -> PlanError:
 
 
 def _refuse_to_replace(operator: SinkOperator) -> None:
-    """Raise if a sink that the checkpoint does not know would remove what is committed."""
+    """Raise if a sink that the checkpoint does not know would replace what is committed."""
     sink = operator.sink
     if isinstance(sink, FileSink) and sink.replaces and sink.has_parts:
         raise PlanError(

@@ -1,9 +1,9 @@
-"""Who writes where: one job at a time to a directory, and nothing that the job itself reads."""
+"""Claims the directories of sinks: one job at a time, and none that the job itself reads."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +23,7 @@ from hpcstream.connectors.parts.directory import (
 from hpcstream.connectors.parts.sink import FileSink
 from hpcstream.errors import ConnectorError, HpcstreamError, PlanError
 from hpcstream.exchange.agree import raise_together
-from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.exchange.communicator import Communicator, Procedure, gather_bytes
 from hpcstream.graph.logical import LogicalGraph, SourceNode
 from hpcstream.graph.own_input import own_input_overwritten
 from hpcstream.log import say, warn
@@ -33,13 +33,13 @@ from hpcstream.operators.sink import SinkOperator
 class OutputClaims:
     """The right to write to the directories of a job's sinks; held by rank 0 for all ranks.
 
-    Where the job reads what another may replace, it says that it does: that other waits.
+    Directories that the job reads and another job may replace are marked as read.
     """
 
     def __init__(self) -> None:
         self._leases: list[Lease] = []
         self._reading: list[Lease] = []
-        self._made: list[str] = []  # directories that were not there before
+        self._made: list[str] = []  # directories that did not exist
 
     def take(self, graph: LogicalGraph, job: str, run: str) -> None:
         """Take the lease of each directory. On rank 0.
@@ -49,7 +49,7 @@ class OutputClaims:
         graph : LogicalGraph
         job : str
         run : str
-            Of its checkpoint directory: an older attempt that still lives gives way.
+            Identity of its checkpoint directory: an older attempt that still lives gives way.
 
         Raises
         ------
@@ -57,7 +57,7 @@ class OutputClaims:
             A directory cannot be written, or another job writes there.
         """
         for directory in sorted(_outputs_read(graph)):
-            with suppress(HpcstreamError, OSError):  # not writable: then nobody replaces it
+            with suppress(HpcstreamError, OSError):  # not writable: then no job replaces it
                 lease = acquire(directory, job, say=say, name=reader_lock_name())
                 self._reading.append(lease)
         for sink in _file_sinks(graph):
@@ -68,14 +68,14 @@ class OutputClaims:
             lease = acquire(sink.directory, job, say=say, name=name, run=run, refusal=_refusal)
             self._leases.append(lease)
             if sink.replaces and sink.has_parts:
-                own = {os.path.basename(one.path) for one in self._reading}
+                own = {os.path.basename(lease.path) for lease in self._reading}
                 for path in reader_locks(sink.directory):
                     if os.path.basename(path) not in own:
                         refuse_while_held(path, say=say, refusal=_refusal_of_reader)
             _name_foreign(sink)
 
     def check(self) -> None:
-        """Raise `ConnectorError` if another job has taken a directory over meanwhile."""
+        """Raise `ConnectorError` if another job has taken over a directory meanwhile."""
         for lease in self._leases:
             if lease.is_lost:
                 raise ConnectorError(
@@ -84,17 +84,17 @@ class OutputClaims:
                 )
 
     def release(self) -> None:
-        """Let others write there."""
+        """Let other jobs write there."""
         for lease in [*self._leases, *self._reading]:
             lease.release()
         for directory in self._made:
-            with suppress(OSError):  # it is not empty: so it should be
+            with suppress(OSError):  # it holds output, as it should
                 os.rmdir(directory)
         self._leases, self._reading, self._made = [], [], []
 
 
 def _file_sinks(graph: LogicalGraph) -> list[FileSink]:
-    """Return the sinks that write to directories, in an order that all jobs share."""
+    """Return the sinks that write to directories, in the same order in all jobs."""
     sinks = [node.sink for node in graph.sinks if isinstance(node.sink, FileSink)]
     return sorted(sinks, key=lambda sink: sink.target)
 
@@ -118,7 +118,7 @@ def _outputs_read(graph: LogicalGraph) -> set[str]:
     found: set[str] = set()
     for node in graph.nodes():
         if isinstance(node, SourceNode) and isinstance(node.source, FileSource):
-            with suppress(ConnectorError):  # told of by who lists the files
+            with suppress(ConnectorError):  # listing the files reports it
                 found.update(filter(is_output, node.source.directories()))
     return found
 
@@ -134,11 +134,11 @@ def _name_foreign(sink: FileSink) -> None:
     )
 
 
-def refuse_own_input(graph: LogicalGraph, comm: Communicator) -> Generator[None, None, None]:
+def refuse_own_input(graph: LogicalGraph, comm: Communicator) -> Procedure[None]:
     """Raise `PlanError` on every rank if a sink would replace what the job reads. Collective."""
     text = ""
     if comm.rank == 0:
-        with suppress(OSError):  # told of by who opens the file
+        with suppress(OSError):  # opening the file reports it
             text = own_input_overwritten(graph) or ""
     (first, *_) = yield from gather_bytes(comm, text.encode(errors="surrogateescape"))
     if first:
@@ -151,8 +151,8 @@ def claim(
     job: str,
     store: CheckpointStore | None,
     comm: Communicator,
-) -> Generator[None, None, None]:
-    """Take the directories of all sinks, on rank 0 for all ranks. Collective."""
+) -> Procedure[None]:
+    """Claim the directories of all sinks, on rank 0 for all ranks. Collective."""
     error = None
     if comm.rank == 0:
         try:
@@ -163,7 +163,7 @@ def claim(
 
 
 def take_back(sinks: Iterable[SinkOperator], store: CheckpointStore, attempt: int) -> None:
-    """Remove what a failed attempt wrote, if a newer one has begun; else a restart may need it."""
+    """Remove the output of a failed attempt if a newer one has begun; else a restart needs it."""
     try:
         store.check_attempt(attempt)
     except Superseded:
@@ -172,14 +172,14 @@ def take_back(sinks: Iterable[SinkOperator], store: CheckpointStore, attempt: in
         return
     try:
         listed = _listed_parts(store)
-    except CheckpointError:  # it may list any of them
+    except CheckpointError:  # a damaged one may list any of them
         return
     for operator in sinks:
         operator.sink.superseded(listed)
 
 
 def _listed_parts(store: CheckpointStore) -> Sequence[OutputPart]:
-    """Return the parts that any checkpoint has. Raises `CheckpointError` if one is damaged."""
+    """Return the parts of all checkpoints. Raises `CheckpointError` if one is damaged."""
     found: list[OutputPart] = []
     for stored in store.stored():
         for record in read_manifest(stored.path).sinks.values():

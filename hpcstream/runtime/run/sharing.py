@@ -1,23 +1,21 @@
-"""Rows that were collected on rank 0, given to all ranks where that was asked for."""
+"""Shares rows collected on rank 0 with all ranks, for sinks with ``everywhere``."""
 
 from __future__ import annotations
-
-from collections.abc import Generator
 
 import pyarrow as pa
 
 from hpcstream.connectors.in_process.sinks import MemorySink
 from hpcstream.exchange.agree import raise_together
-from hpcstream.exchange.communicator import Communicator, spread_bytes
+from hpcstream.exchange.communicator import Communicator, Procedure, spread_bytes
 from hpcstream.graph.logical import LogicalGraph
 
 
-def share_collected(graph: LogicalGraph, comm: Communicator) -> Generator[None, None, None]:
-    """Give the rows of each such sink of a job that has ended to all ranks. Collective."""
+def share_collected(graph: LogicalGraph, comm: Communicator) -> Procedure[None]:
+    """Give all ranks the rows of each such sink, after the end of a job. Collective."""
     sinks = [node.sink for node in graph.sinks if isinstance(node.sink, MemorySink)]
     if comm.size == 1:
         return
-    for sink in (one for one in sinks if one.everywhere):
+    for sink in (sink for sink in sinks if sink.everywhere):
         rows: pa.Buffer | None = None
         error = None
         try:

@@ -1,11 +1,11 @@
-"""When a live source closes a round.
+"""Decides when a live source closes a round.
 
 All ranks follow the busiest: while any rank had rows in one of the last rounds,
-every rank closes a round each ``linger``; when all were empty the rounds stretch,
-the longer the pause the more, and a rank that then gets rows wakes the others.
-A source is asked for rows in each turn of the loop while it is busy, and the longer
-it had none the more rarely: the end of a pause is noticed at most a twentieth of its
-length late, and at most `MOST_BETWEEN_LOOKS_S` a split.
+every rank closes a round each ``linger``. When all were empty the rounds stretch,
+the more the longer the pause, and a rank that then gets rows wakes the others.
+A busy source is polled in each turn of the loop, and ever more rarely in a pause: the
+end of a pause is noticed with a delay of at most a twentieth of its length, and of at most
+`MOST_BETWEEN_LOOKS_S` a split.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from collections.abc import Callable, Container, Iterator
 
 import pyarrow as pa
 
-from hpcstream.runtime.sources.reader import LiveReader, SplitProgress
+from hpcstream.runtime.sources.live_reader import LiveReader
+from hpcstream.runtime.sources.split_progress import SplitProgress
 
 STRETCHED_S = 0.020
 """Time between rounds when a pause begins."""
 MOST_STRETCHED_S = 0.500
-"""Time between rounds in a long pause: how late a watermark, or a checkpoint, may be then."""
+"""Time between rounds in a long pause: the most that a watermark or a checkpoint is delayed."""
 BUSY_ROUNDS = 8
 MOST_BETWEEN_LOOKS_S = 0.020
-"""Time in which one split without a descriptor is asked for rows in a long pause."""
+"""Longest time between two polls of a split without a descriptor."""
 MOST_SPLITS = 3
-"""Splits that are given so much time each: more of them are asked more often together."""
-_ROUNDS_SHARE = 0.1  # of a pause lie between two rounds
-_LOOKS_SHARE = 0.05  # of a pause lie between two looks at a source
+"""Splits that get so much time each: more of them are polled more often together."""
+_ROUNDS_SHARE = 0.1  # of a pause lies between two rounds
+_LOOKS_SHARE = 0.05  # of a pause lies between two polls
 
 
 class RoundCloser:
@@ -35,9 +36,9 @@ class RoundCloser:
     Parameters
     ----------
     batch_rows : int
-        A round of so many rows is due at once.
+        A round with so many rows is due at once.
     linger_s : float
-        Time between rounds while there is anything to do.
+        Time between rounds while any rank has rows.
     """
 
     def __init__(self, batch_rows: int, linger_s: float) -> None:
@@ -55,7 +56,7 @@ class RoundCloser:
         self._busy_until = max(self._busy_until, round_number + BUSY_ROUNDS)
 
     def wake(self) -> None:
-        """Note that a rank has something to say after all were empty: the next round is due."""
+        """End a pause: the next round is due."""
         self._closed_s = float("-inf")
         self._awake_until = self._round + BUSY_ROUNDS
 
@@ -70,7 +71,7 @@ class RoundCloser:
         return max(self._busy_until, self._awake_until)
 
     def stay_awake(self, until: int) -> None:
-        """Note until when another source of this rank is awake: a round is one of all of them."""
+        """Stay awake as long as another source of this rank: its rounds are rounds of both."""
         if until <= self.awake_until:
             return
         was_stretched, self._awake_until = self.is_stretched, until
@@ -88,13 +89,13 @@ class RoundCloser:
     def agree_after(self, n_rounds: int, within_s: float = MOST_STRETCHED_S) -> None:
         """Note after how many rounds the ranks agree again.
 
-        Stretched, all of them take no longer than one may, or ``within_s``: a request is heard
-        as soon.
+        Stretched, all these rounds take at most ``within_s`` together, so that a request is
+        answered as soon.
         """
         self._most_stretched_s = within_s / max(n_rounds, 1)
 
     def look_after_s(self, now_s: float, n_splits: int) -> float:
-        """Return how long after now a source that has no rows is to be asked again."""
+        """Return how long to wait before the next poll of a source without rows."""
         if not self.is_stretched:
             return 0.0
         most_s = MOST_BETWEEN_LOOKS_S * min(n_splits, MOST_SPLITS)
@@ -132,14 +133,14 @@ class Pacer:
     was_full : bool
         Whether the last round had as many rows as a round may have.
     was_busy : bool
-        Whether rows were read for the last round, although the source's filter may have let
-        none of them through: a source is not asked more rarely for that.
+        Whether rows were read for the last round, even if the source's filter removed all of
+        them: such a source is not polled more rarely.
     mark : list
-        What the reader was at when the last round was closed: rows read since are
+        Where the reader was when the last round was closed: rows read since are
         not in any round yet.
     descriptors : list of int
-        In a pause, what can be read when the source has rows, as it was at the last look:
-        the reader, whose code may fail, is asked for nothing at other times.
+        In a pause, descriptors that can be read when the source has rows, as of the last poll:
+        the reader's code, which may fail, is not called at other times.
     """
 
     def __init__(
@@ -163,16 +164,20 @@ class Pacer:
         self.descriptors: list[int] = []
         self._wakes = False
         self.mark = reader.snapshot()
-        self._said = self._reader.mark
+        self._sent_mark = self._reader.mark
+
+    def restart(self) -> None:
+        """Begin where the reader is after a restart."""
+        self.mark = self._reader.snapshot()
 
     def look_in_a_pause(self) -> None:
-        """Ask the source for rows if it is time, also while no round may be opened yet."""
+        """Poll the source if it is time, also while no round may begin."""
         now_s = self._clock()
         if now_s >= self._look_s:
             self._look(now_s)
 
     def may_open(self) -> bool:
-        """Ask the source for rows; return whether a round is due."""
+        """Poll the source; return whether a round is due."""
         now_s = self._clock()
         if now_s >= self._look_s or not self.closer.is_stretched:
             self._look(now_s)
@@ -182,13 +187,13 @@ class Pacer:
         for batch in self._reader.poll(self._batch_rows - self._rows, now_s):
             self._pending.append(batch)
             self._rows += batch.num_rows
-        if self.closer.is_stretched and (self._has_read or self._reader.mark != self._said):
+        if self.closer.is_stretched and (self._has_read or self._reader.mark != self._sent_mark):
             self._wake_others()
             self.closer.wake()
         if not self.closer.is_stretched:  # asked in each turn
             self._look_s, self._wakes, self.descriptors = float("-inf"), False, []
             return
-        look_s = now_s + self.closer.look_after_s(now_s, self._reader.n_asked)
+        look_s = now_s + self.closer.look_after_s(now_s, self._reader.n_unfinished)
         self._look_s = min(look_s, self._reader.idle_from_s)
         self.descriptors, self._wakes = self._reader.descriptors, self._reader.wakes
 
@@ -197,11 +202,11 @@ class Pacer:
         return self._reader.rows_scanned != self._scanned
 
     def look_soon(self) -> None:
-        """Ask the source in the next turn: something has come."""
+        """Poll the source in the next turn: something has come."""
         self._look_s = float("-inf")
 
     def add_split(self, progress: SplitProgress) -> None:
-        """Read one more split: nothing of it is in a round yet."""
+        """Read one more split, of which no round has rows yet."""
         self._reader.add(progress, self._clock())
         rows_scanned, marks = self.mark
         self.mark = rows_scanned, [*marks, self._reader.snapshot()[1][-1]]
@@ -211,28 +216,28 @@ class Pacer:
         """Forget splits whose end is in a closed round."""
         rows_scanned, marks = self.mark
         pairs = zip(self._reader.progress, marks, strict=True)
-        kept = [mark for one, mark in pairs if not (one.done and one.split.id in ids)]
+        kept = [mark for progress, mark in pairs if not _is_gone(progress, ids)]
         self._reader.retire(ids)
         self.mark = rows_scanned, kept
 
     def close_source(self) -> None:
-        """There will be no further splits."""
-        self._reader.is_open = False
+        """Expect no further splits."""
+        self._reader.close_source()
         self.look_soon()
 
     @property
     def done_splits(self) -> list[str]:
         """The splits whose end is in a closed round."""
         pairs = zip(self._reader.progress, self.mark[1], strict=True)
-        return [one.split.id for one, (_, _, ended, _) in pairs if ended]
+        return [progress.split.id for progress, (_, _, ended, _) in pairs if ended]
 
     @property
     def n_unread(self) -> int:
-        """Number of splits that have not ended."""
-        return self._reader.n_asked
+        """Number of unfinished splits."""
+        return self._reader.n_unfinished
 
     def due_s(self) -> float:
-        """Return when there is something to do if nothing comes that can be waited for."""
+        """Return when there is work to do if no descriptor becomes readable before."""
         if not self.closer.is_stretched:
             return self.closer.due_s()
         look_s = self._reader.idle_from_s if self._wakes else self._look_s
@@ -242,7 +247,7 @@ class Pacer:
         """Yield the gathered rows as one round."""
         pending, self._pending = self._pending, []
         self.mark = self._reader.snapshot()
-        self._said = self._reader.mark
+        self._sent_mark = self._reader.mark
         self.was_busy, self._scanned = self._has_read, self._reader.rows_scanned
         if self.was_busy:
             self.closer.busy_in(round_number)
@@ -250,3 +255,7 @@ class Pacer:
         self._rows = 0
         self.closer.closed(round_number, self._clock())
         yield from pending
+
+
+def _is_gone(progress: SplitProgress, ids: Container[str]) -> bool:
+    return progress.done and progress.split.id in ids

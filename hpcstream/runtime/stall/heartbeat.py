@@ -1,28 +1,28 @@
-"""Watches this rank's turns, and talks with the other ranks when nothing moves."""
+"""Watches the turns of this rank, and exchanges beats with other ranks when nothing moves."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from hpcstream.errors import StallError
-from hpcstream.exchange.communicator import Communicator, gather_bytes
+from hpcstream.exchange.communicator import Communicator, Procedure, gather_bytes
 from hpcstream.log import say, show_traceback, warn
+from hpcstream.runtime.stall.diagnosis import WaitReason
 from hpcstream.runtime.stall.monitor import Beat, StallMonitor
-from hpcstream.runtime.stall.waits import Wait
 
 LOOK_EVERY_S = 0.05
 
 Clock = Callable[[], float]
 
 
-def process_places(comm: Communicator) -> Generator[None, None, list[str]]:
-    """Return where each rank runs: ``"4711 on node3"``. Collective."""
+def process_names(comm: Communicator) -> Procedure[list[str]]:
+    """Return the process and host of each rank: ``"4711 on node3"``. Collective."""
     own = f"{os.getpid()} on {socket.gethostname()}"
-    places = yield from gather_bytes(comm, own.encode(errors="replace"))
-    return [place.decode() for place in places]
+    names = yield from gather_bytes(comm, own.encode(errors="replace"))
+    return [name.decode() for name in names]
 
 
 class Heartbeat:
@@ -31,12 +31,12 @@ class Heartbeat:
     Parameters
     ----------
     comm : Communicator
-        Its notes are used by nothing else.
+        Nothing else uses its notes.
     clock : callable
         Seconds, monotonic.
     monitor : StallMonitor
     doing : callable
-        ``doing(stalled)`` returns what this rank waits for, or works on.
+        ``doing(stalled)`` returns what this rank waits for or works on.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Heartbeat:
         comm: Communicator,
         clock: Clock,
         monitor: StallMonitor,
-        doing: Callable[[bool], Wait],
+        doing: Callable[[bool], WaitReason],
     ) -> None:
         self._comm = comm
         self._clock = clock
@@ -54,7 +54,7 @@ class Heartbeat:
         self._moved = True
 
     def turn(self, moved: bool) -> bool:
-        """Note a turn of the loop; return True a few times a second, when it has looked."""
+        """Note a turn of the loop; return True a few times a second, after a look at the notes."""
         if moved:
             self._moved = True
         now_s = self._clock()
@@ -79,12 +79,14 @@ class Heartbeat:
             text = monitor.verdict(self._beat(), now_s)
             if text is not None:
                 warn(text)
-                self._send(self._beat(), self._others())  # else they would say it before the next
+                self._send(
+                    self._beat(), self._others()
+                )  # else they would warn before the next beat
             if monitor.is_over(now_s):
                 self._end()
 
     def is_dead(self, for_s: float) -> bool:
-        """Whether nothing has moved here for so long, and no rank says that it works."""
+        """Whether nothing has moved here for so long, and no rank reports that it works."""
         return self.monitor.quiet_s > for_s and not self.monitor.works_elsewhere(self._clock())
 
     def _others(self) -> list[int]:
@@ -101,12 +103,12 @@ class Heartbeat:
         return Beat(self._comm.rank, stalled, wait.what, wait.ranks, self.monitor.spoken)
 
     def _end(self) -> None:
-        """End the job; say so if no other rank did: launchers may take seconds to end all."""
-        if not self.monitor.end_is_said:
-            self._say_the_end()
+        """End the job; say so unless another rank did: launchers may take seconds to end all."""
+        if not self.monitor.end_is_announced:
+            self._announce_end()
         self._comm.abort(1)
 
-    def _say_the_end(self) -> None:
+    def _announce_end(self) -> None:
         beat = replace(self._beat(), ending=True)
         self._send(beat, self._others())
         error = StallError(

@@ -1,14 +1,14 @@
-"""Who is missing when nothing moves.
+"""Finds the missing ranks when nothing moves.
 
 A rank whose loop has had nothing to do for `STALL_AFTER_S` is *stalled*; it sends
-a `Beat` about once a second. A rank that gets one and is not stalled answers with
-its own. So after a moment those that said nothing are known: they are inside
-their own code, or lost. Only time spent looking counts: a rank that was in its
-own code for a minute is not stalled when it comes back.
+a `Beat` about once a second. A rank that gets a beat and is not stalled answers with
+its own. So the ranks without a beat are soon known: they are inside functions of the
+job, or lost. Only time in the loop counts: a rank that was in a function for a minute
+is not stalled when it returns.
 
 Beats go to a few *listeners* spread over all ranks, so that some are left when a
-host is lost, rank 0's too; listeners send to everyone. The lowest listener that
-is stalled itself speaks, once. No clock and no I/O here.
+host is lost, even that of rank 0; listeners send to every rank. The lowest stalled
+listener warns the user, once. No clock and no I/O here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hpcstream.quantities import format_span
 
 STALL_AFTER_S = 10.0
 GRACE_S = 2.0
-"""How long the others' beats may take before a rank counts as missing."""
+"""How long beats may take before a rank counts as missing."""
 
 _BEAT_EVERY_S = 1.0
 _HEARD_S = 4.0
@@ -33,20 +33,20 @@ _MOST_NAMED = 16
 
 @dataclass(frozen=True)
 class Beat:
-    """What a rank says of itself.
+    """What a rank reports of itself.
 
     Attributes
     ----------
     stalled : bool
-        Nothing moves on it; else it is at work.
+        Nothing moves on it; else it works.
     spoken : bool
-        Someone has told the user already.
+        A rank has warned the user already.
     ending : bool
-        It ends the job now, and has said so.
+        It ends the job now, and has announced that.
     doing : str
         What it waits for or works on.
     behind : tuple of int
-        Ranks whose part it waits for, if it knows them.
+        Ranks that it waits for, if it knows them.
     """
 
     rank: int
@@ -74,21 +74,21 @@ class Beat:
 
 
 def listeners(size: int) -> tuple[int, ...]:
-    """Return the ranks that take beats in, spread evenly."""
-    return tuple(sorted({place * size // _N_LISTENERS for place in range(_N_LISTENERS)}))
+    """Return the ranks that beats are sent to, spread evenly."""
+    return tuple(sorted({index * size // _N_LISTENERS for index in range(_N_LISTENERS)}))
 
 
 class StallMonitor:
-    """Decides on one rank whether it is stalled, to whom it sends, and who speaks.
+    """Decides on one rank whether it is stalled, which ranks get its beat, and which one warns.
 
     Parameters
     ----------
     rank, size : int
     stall_timeout_s : float or None
-        End the job after so long without a move; None: never.
+        The job ends after so long without a move; None: never.
     lost_host_s : float
-        The same if meanwhile no rank of some other host is heard of: its link is cut, or
-        this host's. Ranks on both sides come to it, each for itself.
+        The same if no rank of some other host sends a beat: the link of that host, or of this
+        one, is cut. Ranks on both sides decide it, each for itself.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class StallMonitor:
         self._size = size
         self._timeout_s = stall_timeout_s
         self._lost_host_s = lost_host_s
-        hurry = float("inf") if stall_timeout_s is None else stall_timeout_s
-        self._after_s = min(STALL_AFTER_S, hurry / 2)
-        self._grace_s = min(GRACE_S, hurry / 4)
+        shortest = float("inf") if stall_timeout_s is None else stall_timeout_s
+        self._after_s = min(STALL_AFTER_S, shortest / 2)
+        self._grace_s = min(GRACE_S, shortest / 4)
         self._listeners = listeners(size)
         self._heard: dict[int, tuple[float, Beat]] = {}
         self._looked_s: float | None = None
@@ -112,9 +112,13 @@ class StallMonitor:
         self._asked_s = float("-inf")
         self.quiet_s = 0.0
         self.spoken = False
-        self.end_is_said = False
+        self.end_is_announced = False
         self._spoke_here = False
-        self.places: Sequence[str] = ()
+        self._processes: Sequence[str] = ()
+
+    def know_processes(self, processes: Sequence[str]) -> None:
+        """Note the process and host of each rank: ``"4711 on node3"``."""
+        self._processes = processes
 
     @property
     def is_stalled(self) -> bool:
@@ -127,27 +131,27 @@ class StallMonitor:
         Returns
         -------
         str or None
-            Something to tell the user: that it goes on after this rank said it stood.
+            A message for the user: the job moves again, after this rank had warned.
         """
         away_s = 0.0 if self._looked_s is None else now_s - self._looked_s
         self._looked_s = now_s
         if not moved:
             self.quiet_s += min(away_s, _LONGEST_LOOK_S)
             return None
-        stood_s, told = self.quiet_s, self._spoke_here
+        stalled_s, has_warned = self.quiet_s, self._spoke_here
         self.quiet_s, self.spoken, self._spoke_here = 0.0, False, False
-        return f"it goes on, after {format_span(stood_s)}" if told else None
+        return f"it goes on, after {format_span(stalled_s)}" if has_warned else None
 
     def hear(self, beat: Beat, now_s: float) -> None:
-        """Take in another rank's beat."""
+        """Note the beat of another rank."""
         self._heard[beat.rank] = (now_s, beat)
         self.spoken = self.spoken or beat.spoken
-        self.end_is_said = self.end_is_said or beat.ending
+        self.end_is_announced = self.end_is_announced or beat.ending
         if beat.stalled:
             self._asked_s = now_s
 
     def recipients(self, now_s: float) -> list[int]:
-        """Return whom to send a beat now: nobody, or at most once a second the listeners."""
+        """Return the ranks to send a beat to now: none, or at most once a second the listeners."""
         asked = now_s - self._asked_s < _HEARD_S
         if not (self.is_stalled or asked) or now_s - self._sent_s < _BEAT_EVERY_S:
             return []
@@ -157,7 +161,7 @@ class StallMonitor:
         return [rank for rank in to if rank != self._rank]
 
     def verdict(self, own: Beat, now_s: float) -> str | None:
-        """Return what to tell the user, once, on the one rank that speaks; else None."""
+        """Return the warning for the user, once, on the one rank that gives it; else None."""
         if self.spoken or self.quiet_s < self._after_s + self._grace_s:
             return None
         if not self._speaks(now_s):
@@ -166,7 +170,7 @@ class StallMonitor:
         return self._message(own, now_s)
 
     def is_over(self, now_s: float) -> bool:
-        """Return whether this rank is to end the job now; others wait a little for that one."""
+        """Return whether this rank must end the job now; all but one rank wait a little longer."""
         limit_s = self._limit_s(now_s)
         if limit_s is None:
             return False
@@ -174,25 +178,25 @@ class StallMonitor:
         return self.quiet_s >= limit_s + wait_s
 
     def lost_hosts(self, now_s: float) -> list[str]:
-        """Return the other hosts that no rank has been heard from while nothing moved."""
+        """Return the other hosts from which no beat came while nothing moved."""
         heard = {beat.rank for beat in self._recent(now_s)} | {self._rank}
-        hosts = [place.rpartition(" on ")[2] for place in self.places]
+        hosts = [process.rpartition(" on ")[2] for process in self._processes]
         alive = {host for rank, host in enumerate(hosts) if rank in heard}
         return sorted(set(hosts) - alive)
 
     def _limit_s(self, now_s: float) -> float | None:
-        """Return after how long without a move the job ends, as things are now; None: never."""
+        """Return after how long without a move the job ends now; None: never."""
         own = self._timeout_s
         if self._lost_host_s == float("inf") or not self.lost_hosts(now_s):
             return own
         return self._lost_host_s if own is None else min(own, self._lost_host_s)
 
     def works_elsewhere(self, now_s: float) -> bool:
-        """Return whether another rank has said lately that it is at work."""
+        """Return whether another rank has reported lately that it works."""
         return any(not beat.stalled for beat in self._recent(now_s))
 
     def _speaks(self, now_s: float) -> bool:
-        """Return whether no listener before this one is there to speak."""
+        """Return whether this rank is the lowest stalled listener."""
         stalled = {beat.rank for beat in self._recent(now_s) if beat.stalled}
         before = [rank for rank in self._listeners if rank < self._rank]
         return self._rank in self._listeners and stalled.isdisjoint(before)
@@ -200,7 +204,7 @@ class StallMonitor:
     def _recent(self, now_s: float) -> list[Beat]:
         return [beat for heard_s, beat in self._heard.values() if now_s - heard_s < _HEARD_S]
 
-    # -- words -------------------------------------------------------------------------
+    # -- messages ----------------------------------------------------------------------
 
     def _message(self, own: Beat, now_s: float) -> str:
         beats = sorted([own, *self._recent(now_s)], key=lambda beat: beat.rank)
@@ -218,9 +222,9 @@ class StallMonitor:
         return "\n".join(lines)
 
     def _missing(self, rank: int) -> str:
-        place = self.places[rank] if rank < len(self.places) else ""
-        where = f" (process {place})" if place else ""
-        number = place.partition(" ")[0] or "PID"
+        process = self._processes[rank] if rank < len(self._processes) else ""
+        where = f" (process {process})" if process else ""
+        number = process.partition(" ")[0] or "PID"
         return (
             f"rank {rank}{where} does not answer: it is inside a function of the job, or lost; "
             f"`py-spy dump --pid {number}` on its host shows where it is"
@@ -238,7 +242,7 @@ class StallMonitor:
 
 
 def _present(beats: list[Beat], missing: list[int]) -> list[str]:
-    """Return what the ranks that answer wait for, and from whom."""
+    """Return what the answering ranks wait for, and for which ranks."""
     slow = {*missing, *(beat.rank for beat in beats if not beat.stalled)}
     lines = []
     for beat in beats[:_MOST_NAMED]:

@@ -1,8 +1,9 @@
-"""A chain of operators in one task: batches and watermarks pushed through plain calls."""
+"""A chain of operators in one task: batches and watermarks passed on by plain calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import pyarrow as pa
 
@@ -12,21 +13,28 @@ from hpcstream.operators.base import Emitted, Marks, Operator, SideOutput, Turn
 from hpcstream.operators.spec import MAIN
 from hpcstream.process.family import end_if_child
 
-Waiting = Iterator[Turn | None]
-"""Yields what an operator says in place of rows, and None while an edge has no room."""
+Output: TypeAlias = tuple[int, str]
+"""An output of a chain: the operator's index, and the name of its output."""
 
-Emit = Callable[[tuple[int, str], pa.RecordBatch], Iterator[None]]
-"""Hands a batch to the edges of an output; yields while an edge has no room."""
+Waits: TypeAlias = Generator[Turn | None, None, None]
+"""Yields a `Turn` when an operator yields one, and None while an edge has no room."""
+
+Emit: TypeAlias = Callable[[Output, pa.RecordBatch], Iterator[None]]
+"""Sends a batch on the edges of an output; yields while an edge has no room."""
 
 
 class OperatorCounters:
-    """What one operator did on one rank."""
+    """The metrics of one operator on one rank."""
 
     rows_in = Counter("rows in")
     rows_out = Counter("rows out")
 
     def __init__(self, label: str) -> None:
         self.label = label
+
+    def restore(self, rows_in: int, rows_out: int) -> None:
+        """Count on from a snapshot."""
+        self.rows_in, self.rows_out = rows_in, rows_out
 
 
 class OperatorChain:
@@ -35,10 +43,10 @@ class OperatorChain:
     Attributes
     ----------
     watermarks, marks : list
-        Of each operator's output, after the last watermark; the last ones are the input's.
+        Of each operator's output, after the last watermark; the last element is the input's.
     holding, clocked, waited_for : list of (int, Operator)
-        The operators that hold rows back, use the time of day, and may have results to come
-        when their input has ended; with their numbers.
+        The operators that hold rows back, use the time of day, and may have results left
+        when their input has ended; with their indices.
     """
 
     def __init__(self, operators: Sequence[tuple[str, Operator]], emit: Emit) -> None:
@@ -47,13 +55,13 @@ class OperatorChain:
         self.watermarks = [0] * (len(operators) + 1)
         self.marks: list[int | None] = [None] * (len(operators) + 1)
         numbered = list(enumerate(self.operators))
-        self.holding = [(index, one) for index, one in numbered if one.holds_back]
-        self.clocked = [(index, one) for index, one in numbered if one.uses_clock]
-        self.waited_for = [(index, one) for index, one in numbered if one.may_be_pending]
+        self.holding = [(index, operator) for index, operator in numbered if operator.holds_back]
+        self.clocked = [(index, operator) for index, operator in numbered if operator.uses_clock]
+        self.waited_for = [(i, operator) for i, operator in numbered if operator.may_be_pending]
         self._emit = emit
         self._last = len(operators) - 1
 
-    def push(self, index: int, batch: pa.RecordBatch, input_index: int = 0) -> Waiting:
+    def push(self, index: int, batch: pa.RecordBatch, input_index: int = 0) -> Waits:
         """Run operator ``index`` and those after it on one batch."""
         end_if_child()
         if index > self._last:
@@ -62,14 +70,14 @@ class OperatorChain:
         self.counters[index].rows_in += batch.num_rows
         yield from self._pass_on(index, self.operators[index].process_batch(batch, input_index))
 
-    def push_clock(self, now_us: int) -> Waiting:
-        """Tell the operators that use it the time of day."""
+    def push_clock(self, now_us: int) -> Waits:
+        """Pass the time of day to the operators that use it."""
         for index, operator in self.clocked:
             yield from self._pass_on(index, operator.process_clock(now_us))
 
     @property
     def has_pending(self) -> bool:
-        """Whether an operator has results to come, or its input, which has not ended, may give it.
+        """Whether an operator has results left, or may get some since its input has not ended.
 
         Asked between two rounds of the sources: rows may be under way to this chain.
         """
@@ -80,12 +88,17 @@ class OperatorChain:
 
     def push_watermark(
         self, watermark: int, mark: int | None, of_inputs: Marks | None = None
-    ) -> Waiting:
-        """Run every operator on a watermark, each after what the one before it emitted.
+    ) -> Waits:
+        """Run every operator on a watermark, each after the output of the one before.
 
-        ``mark`` is what the input promises (`hpcstream.columns.event_time.least_mark`). While it
-        is idle nobody waits for this chain, so that all that is held back goes out.
-        ``of_inputs``: the watermark of each input of the first operator; None: it has one.
+        Parameters
+        ----------
+        watermark : int
+        mark : int or None
+            Of the input (`hpcstream.columns.event_time.least_mark`). While it is idle nothing
+            waits for this chain, so all rows held back are released.
+        of_inputs : tuple, optional
+            The watermark of each input of the first operator; None: it has one input.
         """
         self.watermarks[-1], self.marks[-1] = watermark, mark
         for index, operator in enumerate(self.operators):
@@ -101,7 +114,7 @@ class OperatorChain:
             for index, holder in self.holding:
                 yield from self._pass_on(index, holder.release())
 
-    def _pass_on(self, index: int, emitted: Iterable[Emitted]) -> Waiting:
+    def _pass_on(self, index: int, emitted: Iterable[Emitted]) -> Waits:
         counters = self.counters[index]
         for out in emitted:
             if isinstance(out, SideOutput):

@@ -1,4 +1,4 @@
-"""Watches how event time moves in one source on this rank."""
+"""Watches the watermark of one source on this rank."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from hpcstream.observability.watermarks import (
     WatermarkHistory,
 )
 from hpcstream.operators.event_time import AssignEventTime
-from hpcstream.runtime.sources.reader import BoundedReader, LiveReader
-from hpcstream.runtime.tasks.task import SourceTask
+from hpcstream.runtime.sources.bounded_reader import BoundedReader
+from hpcstream.runtime.sources.live_reader import LiveReader
+from hpcstream.runtime.tasks.source_task import SourceTask
 
 
 def source_facts(graph: PhysicalGraph) -> list[SourceFacts]:
-    """Return what is known of every source of the job, in the order of tasks."""
+    """Return the description of every source of the job, in the order of tasks."""
     return [_facts(task, task.source) for task in graph.tasks if task.source is not None]
 
 
@@ -56,8 +57,8 @@ class SourceWatch:
     Attributes
     ----------
     idle_splits : dict of str to float
-        Splits that were seen without rows for longer than their ``idle_timeout``, and
-        for how many seconds at most.
+        Splits that had no rows for longer than their ``idle_timeout``, each with its
+        longest time in seconds.
     """
 
     def __init__(self, facts: SourceFacts, task: SourceTask, now_s: float) -> None:
@@ -86,12 +87,12 @@ class SourceWatch:
 
     @property
     def jump(self) -> Jump | None:
-        """The step of the watermark that is far greater than the others, if there is one."""
+        """The disproportionate step of the watermark, if there is one."""
         return self._history.jump
 
     @property
     def times(self) -> EventTimes | None:
-        """The event times of the source on this rank; None if there are none."""
+        """The event times of the source on this rank; None without any."""
         facts, index = self.facts, self.facts.time_operator
         if facts.unit is None:
             return None
@@ -99,7 +100,7 @@ class SourceWatch:
             seen = self._task.reader.times
             first, greatest = seen.first, seen.greatest
         else:
-            operator = self._task.chain.operators[index]
+            operator = self._task.operators[index]
             assert isinstance(operator, AssignEventTime)
             first, greatest = operator.seen or (None, MIN_TIME)
         if first is None:
@@ -107,7 +108,7 @@ class SourceWatch:
         return EventTimes(facts.label, facts.unit, first, greatest, facts.delay)
 
     def sample(self, now_s: float) -> SourceTime:
-        """Return how far the source has come; about once a second."""
+        """Return the progress of the source; about once a second."""
         reader = self._task.reader
         no_rows_s = self._seconds_without_rows(reader, now_s)
         timeout_s = self.facts.idle_timeout_s
@@ -127,7 +128,7 @@ class SourceWatch:
         if isinstance(reader, BoundedReader):  # one split after the other; there may be thousands
             read = {reader.slowest_split or "": reader.rows_scanned}
         else:
-            read = {one.split.id: one.rows for one in reader.progress if not one.done}
+            read = {split.split.id: split.rows for split in reader.progress if not split.done}
         for split, rows in read.items():
             before = self._rows_s.get(split, (0, self._began_s))
             if rows != before[0]:

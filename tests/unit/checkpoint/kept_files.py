@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from hpcstream.checkpoint.format import WrittenFile
-from hpcstream.checkpoint.increments import SegmentMemory, SegmentTable, take
+from hpcstream.checkpoint.increments import SegmentMemory, SegmentTable, copy_state
 from hpcstream.checkpoint.reading import read_state
 
 PATH = "0/1"
@@ -44,16 +44,16 @@ class KeptFiles:
     def take(self, tables, name=None):
         """Take a checkpoint and complete it; return its file, and where the segments are."""
         name = name or f"ckpt-{len(self.files)}"
-        taken = take(tables, self.memory.known(PATH))
-        arrays = dict(taken.arrays)
-        for finish in taken.finishes:
+        copied = copy_state(tables, self.memory.known(PATH))
+        arrays = dict(copied.arrays)
+        for finish in copied.finishes:
             arrays |= finish()
         self.files[name] = file = KeptFile(arrays)
-        shared = self.memory.files_of(taken.tables)
+        shared = self.memory.files_of(copied.tables)
         self.memory.complete(
-            {PATH: taken.tables}, shared, name, WrittenFile(name, file.n_bytes + 1, "")
+            {PATH: copied.tables}, shared, name, WrittenFile(name, file.n_bytes + 1, "")
         )
-        return file, [written(table) for table in taken.tables]
+        return file, [written(table) for table in copied.tables]
 
     def read(self, own, tables, groups=None):
         """Return the state as a restart finds it."""

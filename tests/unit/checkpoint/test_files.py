@@ -109,7 +109,7 @@ def test_entries_that_are_not_there_are_damage(small_parts, tmp_path):
     with pytest.raises(DamagedCheckpoint, match="shorter than"):
         copied(path, written, [(90, 0, 11)], 20)
     with CheckpointFile(str(path), written) as file:
-        with pytest.raises(DamagedCheckpoint, match="not what others say"):
+        with pytest.raises(DamagedCheckpoint, match="not what other files say"):
             file.copy("0/2", "a", np.zeros(20, dtype=np.float64), [(0, 0, 1)])
         with pytest.raises(DamagedCheckpoint, match="0/2/b is missing"):
             file.copy("0/2", "b", np.zeros(20, dtype=np.int64), [(0, 0, 1)])

@@ -132,7 +132,7 @@ def test_what_is_written_follows_what_has_changed(tmp_path):
     store = CheckpointStore(str(tmp_path / "run"))
     options = {"checkpoint_dir": store.directory, "clock": ManualClock(turn_s=0.01), "keep": 1000}
     with start_ranks(1, build, **options | OPTIONS) as ranks:
-        ranks.until(lambda: min(ranks.rounds, default=0) > 60)
+        ranks.until(lambda: min(ranks.rounds, default=0) > 70)
 
     last, before = (read_manifest(one.path) for one in store.stored()[:2])
     assert last.shared

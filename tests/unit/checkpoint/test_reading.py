@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpcstream.checkpoint.format import CheckpointFile, Section, write_file
-from hpcstream.checkpoint.increments import OWN, SegmentMemory, take
+from hpcstream.checkpoint.increments import OWN, SegmentMemory, copy_state
 from hpcstream.checkpoint.reading import read_state
 from hpcstream.columns.ownership import Ownership, word_groups
 from hpcstream.state.group_order import in_group_order
@@ -55,16 +55,16 @@ class Checkpoints:
         self._folder, self._memory, self._written = folder, SegmentMemory(), {}
 
     def take(self, tables):
-        taken = take(tables, self._memory.known(PATH))
-        arrays = dict(taken.arrays)
-        for finish in taken.finishes:
+        copied = copy_state(tables, self._memory.known(PATH))
+        arrays = dict(copied.arrays)
+        for finish in copied.finishes:
             arrays |= finish()
         name = f"{len(self._written)}.h5"
         written = write_file(str(self._folder / name), [Section(PATH, arrays)])
-        shared = self._memory.files_of(taken.tables)
-        self._memory.complete({PATH: taken.tables}, shared, name, written)
+        shared = self._memory.files_of(copied.tables)
+        self._memory.complete({PATH: copied.tables}, shared, name, written)
         self._written[name] = written
-        return name, taken.tables
+        return name, copied.tables
 
     def read(self, own, tables, groups):
         with ExitStack() as stack:

@@ -84,7 +84,7 @@ def test_what_an_old_attempt_completes_after_a_newer_one_has_chosen_does_not_cou
     old = store.new_attempt(fresh=False)
     kept = complete(store, 1, old)
     new = store.new_attempt(fresh=False)
-    store.goes_on_from(new, kept)
+    store.continues_from(new, kept)
     path = store.begin(2)
     write_manifest(path, Manifest(number=2, attempt=old, round=0, size=1, job="j", fingerprint=""))
 
@@ -97,7 +97,7 @@ def test_what_an_old_attempt_completes_after_a_newer_one_has_chosen_does_not_cou
 
 def test_when_the_first_attempts_begin_from_nothing_late_checkpoints_do_not_count(store):
     old = store.new_attempt(fresh=False)
-    store.goes_on_from(store.new_attempt(fresh=False), None)
+    store.continues_from(store.new_attempt(fresh=False), None)
     write_manifest(
         store.begin(1), Manifest(number=1, attempt=old, round=0, size=1, job="j", fingerprint="")
     )
@@ -109,7 +109,7 @@ def test_when_the_first_attempts_begin_from_nothing_late_checkpoints_do_not_coun
 def test_attempts_are_forgotten_but_not_what_they_made_void(store):
     first = complete(store, 1, store.new_attempt(fresh=False))
     void = complete(store, 2, 1, kind="savepoint")
-    store.goes_on_from(store.new_attempt(fresh=False), first)
+    store.continues_from(store.new_attempt(fresh=False), first)
     for _ in range(103):
         store.new_attempt(fresh=False)
     assert len(store.attempts()) == 105

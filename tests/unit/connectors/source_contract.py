@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from hpcstream.connectors.base import Source, Split, SplitReader
-from hpcstream.runtime.sources.reader import SplitProgress
+from hpcstream.runtime.sources.split_progress import SplitProgress
 
 NUMBER_OF_ROWS = 1_000
 

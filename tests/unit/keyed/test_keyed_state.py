@@ -117,7 +117,7 @@ def test_keyed_state_is_as_a_dictionary_and_the_same_to_the_slot_from_a_snapshot
 
 
 @given(KEYS, KEYS, st.integers(1, 3))
-def test_keys_are_dealt_to_their_owners_with_words_and_due_times(keys, forgotten, n_instances):
+def test_keys_are_assigned_to_their_owners_with_words_and_due_times(keys, forgotten, n_instances):
     kept = Kept()
     slots = kept.add(keys, 5)
     kept.state.set_due(slots, np.arange(len(keys)))

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from hpcstream.checkpoint.increments import SegmentMemory
-from hpcstream.checkpoint.pending import Session
+from hpcstream.checkpoint.pending import CheckpointRun, PlanManifest
 from hpcstream.checkpoint.storage.background import Outcome
+from hpcstream.config import JobConfig
 from hpcstream.expressions.expression import col
 from hpcstream.operators.stateless import Filter
-from hpcstream.runtime.checkpoints.coordinator import DUE, SAVEPOINT_DUE, Checkpointing
-from hpcstream.runtime.checkpoints.preparing import Preparation
+from hpcstream.runtime.checkpoints.coordinator import make_coordinator
+from hpcstream.runtime.checkpoints.prefaulting import Prefaulting
+from hpcstream.runtime.checkpoints.run_directory import RunDirectory
+from hpcstream.runtime.checkpoints.schedule import DUE, SAVEPOINT_DUE
 from hpcstream.runtime.control import Status
 from hpcstream.state.table import Segment, StateTable, TableCopy
 from hpcstream.testing import ManualClock
@@ -65,7 +68,7 @@ class Changing(Filter):
 
 
 class Filled:
-    """In place of the reserve."""
+    """In place of the copy buffers."""
 
     def __init__(self):
         self.sizes = []
@@ -76,6 +79,19 @@ class Filled:
 
     def covers(self, wanted):
         return self.is_enough
+
+
+class Started:
+    """A task that has come to no round of a checkpoint yet; keeps which ones it is asked for."""
+
+    number = 3
+
+    def __init__(self, operators):
+        self.operators, self.asked_for = operators, []
+
+    def begin_snapshot(self, round_number):
+        self.asked_for.append(round_number)
+        return False
 
 
 @pytest.fixture
@@ -95,101 +111,106 @@ def operator():
 
 @pytest.fixture
 def tasks(operator):
-    operators = [Filter(col("x") > 0), operator]
-    return [SimpleNamespace(chain=SimpleNamespace(operators=operators), cut_round=None)]
+    return [Started([Filter(col("x") > 0), operator])]
 
 
 @pytest.fixture
-def preparation(clock, writer, tasks):
-    made = Preparation(Filled(), SegmentMemory(), writer, clock)
-    made.attach(tasks, {id(tasks[0]): 3})
+def prefaulting(clock, writer, tasks):
+    made = Prefaulting(tasks, Filled(), SegmentMemory(), writer, clock)
     made.schedule(10.0)
     return made
 
 
 @pytest.fixture
 def checkpoints(clock, writer, tasks):
-    session = Session(SimpleNamespace(take_request=lambda: None), attempt=1, next_number=1)
-    made = Checkpointing(Simulation(1).communicator(0), session, None, writer, clock)
-    made.attach(tasks, [3], {})
-    return made
+    run = CheckpointRun(SimpleNamespace(take_request=lambda: None), attempt=1, next_number=1)
+    directory = RunDirectory(run, PlanManifest("job", "", 1, [], {}, {}, {}))
+    comm = Simulation(1).communicator(0)
+    return make_coordinator(directory, comm, tasks, {}, JobConfig(), writer, clock, lambda: None)
+
+
+def rounds_asked_for(checkpoints, task):
+    """Return for which rounds a task is asked whether it can be copied."""
+    task.asked_for.clear()
+    checkpoints.copy_if_due(task)
+    return task.asked_for
 
 
 def test_the_state_is_looked_at_before_the_checkpoint_and_the_memory_touched(
-    preparation, clock, writer, operator
+    prefaulting, clock, writer, operator
 ):
-    preparation.go_on()
+    prefaulting.poll()
     assert not operator.looks
 
     clock.advance(6)
-    preparation.go_on()
-    assert preparation.is_under_way
+    prefaulting.poll()
+    assert prefaulting.is_under_way
     writer.work()
 
-    assert not preparation.is_under_way
-    (sizes,) = preparation._reserve.sizes
+    assert not prefaulting.is_under_way
+    (sizes,) = prefaulting._buffers.sizes
     assert list(sizes) == ["3/1"]
     assert sizes["3/1"][0] > 8 << 20
 
 
 def test_it_is_looked_at_again_if_it_has_grown_and_when_it_is_due(
-    preparation, clock, writer, operator
+    prefaulting, clock, writer, operator
 ):
     for _ in range(9):
         clock.advance(1)
-        preparation.go_on()
+        prefaulting.poll()
         writer.work()
     assert operator.looks == 1
     clock.advance(1)
-    preparation.go_on()
+    prefaulting.poll()
     assert operator.looks == 2
 
-    preparation.schedule(10.0)
+    prefaulting.schedule(10.0)
     clock.advance(6)
-    preparation.go_on()
+    prefaulting.poll()
     writer.work()
     operator.bytes *= 2
     clock.advance(3)
-    preparation.go_on()
+    prefaulting.poll()
 
     assert operator.looks == 4
 
 
-def test_a_state_that_outgrew_its_memory_when_it_is_due_gets_more_first(preparation, clock, writer):
+def test_a_state_that_outgrew_its_memory_when_it_is_due_gets_more_first(prefaulting, clock, writer):
     clock.advance(10)
-    preparation.go_on()
-    assert not preparation.is_under_way
+    prefaulting.poll()
+    assert not prefaulting.is_under_way
 
-    preparation.schedule(10.0)
-    preparation._reserve.is_enough = False
+    prefaulting.schedule(10.0)
+    prefaulting._buffers.is_enough = False
     clock.advance(10)
-    preparation.go_on()
-    assert preparation.is_under_way
+    prefaulting.poll()
+    assert prefaulting.is_under_way
     writer.work()
-    preparation._reserve.is_enough = True
-    preparation.go_on()
-    assert not preparation.is_under_way
+    prefaulting._buffers.is_enough = True
+    prefaulting.poll()
+    assert not prefaulting.is_under_way
 
 
 def test_a_state_that_grows_faster_than_memory_is_found_is_copied_all_the_same(
-    preparation, clock, writer
+    prefaulting, clock, writer
 ):
-    preparation._reserve.is_enough = False
+    prefaulting._buffers.is_enough = False
     clock.advance(10)
     for _ in range(10):
-        preparation.go_on()
+        prefaulting.poll()
         writer.work()
 
-    assert len(preparation._reserve.sizes) == 3
+    assert len(prefaulting._buffers.sizes) == 3
 
 
 def test_times_that_passed_while_a_checkpoint_was_written_are_made_up_for_once(
-    preparation, clock, operator
+    prefaulting, clock, operator
 ):
     clock.advance(100)
-    preparation.go_on()
+    prefaulting.poll()
     operator.bytes *= 2
-    preparation.go_on()
+    prefaulting.poll()
 
     assert operator.looks == 1
 
@@ -210,21 +231,21 @@ def test_a_checkpoint_that_any_rank_is_not_ready_for_is_put_off(checkpoints, clo
     assert checkpoints.wanted() == DUE
     assert checkpoints.wanted() == 0, "asked once"
 
-    checkpoints.begin(Status(checkpoint=DUE, unready=1), 7, tasks)
-    assert tasks[0].cut_round is None
+    checkpoints.begin(Status(checkpoint=DUE, unready=1), 7)
+    assert rounds_asked_for(checkpoints, tasks[0]) == []
     assert checkpoints.wanted() == DUE, "asked again"
-    checkpoints.begin(Status(checkpoint=DUE), 9, tasks)
+    checkpoints.begin(Status(checkpoint=DUE), 9)
 
-    assert tasks[0].cut_round == 9
+    assert rounds_asked_for(checkpoints, tasks[0]) == [9]
     assert checkpoints.is_unready, "until this one is complete"
     assert checkpoints.wanted() == 0
 
 
 def test_a_savepoint_is_not_put_off(checkpoints, clock, tasks):
-    checkpoints.want_savepoint(stop=False)
+    checkpoints.schedule.want_savepoint(stop=False)
     clock.advance(11)
 
     assert checkpoints.wanted() == SAVEPOINT_DUE
-    checkpoints.begin(Status(checkpoint=SAVEPOINT_DUE, unready=1), 7, tasks)
+    checkpoints.begin(Status(checkpoint=SAVEPOINT_DUE, unready=1), 7)
 
-    assert tasks[0].cut_round == 7
+    assert rounds_asked_for(checkpoints, tasks[0]) == [7]

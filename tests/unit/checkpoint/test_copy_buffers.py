@@ -7,7 +7,7 @@ import resource
 import numpy as np
 import pytest
 
-from hpcstream.checkpoint.copy_buffers import Reserve, wanted_sizes
+from hpcstream.checkpoint.copy_buffers import CopyBuffers, wanted_sizes
 from hpcstream.checkpoint.increments import StoredSegment
 from hpcstream.memory.pool import BufferPool
 from hpcstream.state.table import Segment, StateTable, TableCopy
@@ -30,11 +30,11 @@ def copy_faults(pool, size):
     return faults() - before
 
 
-def test_a_copy_into_the_reserve_touches_no_fresh_page(pool):
-    reserve = Reserve(pool)
-    reserve.fill({"0/1": [24 * MIB, 5 * MIB]})
+def test_a_copy_into_the_buffers_touches_no_fresh_page(pool):
+    buffers = CopyBuffers(pool)
+    buffers.fill({"0/1": [24 * MIB, 5 * MIB]})
     arenas = pool.statistics().arenas
-    reserve.release("0/1")
+    buffers.release("0/1")
 
     assert copy_faults(pool, 16 * MIB) <= 2
     assert copy_faults(pool, 4 * MIB) <= 2
@@ -43,55 +43,55 @@ def test_a_copy_into_the_reserve_touches_no_fresh_page(pool):
 
 
 def test_it_says_whether_copies_would_find_their_memory(pool):
-    reserve = Reserve(pool)
-    assert reserve.covers({})
-    assert not reserve.covers({"0/1": [MIB]})
-    reserve.fill({"0/1": [2 * MIB, 8 * MIB]})
+    buffers = CopyBuffers(pool)
+    assert buffers.covers({})
+    assert not buffers.covers({"0/1": [MIB]})
+    buffers.fill({"0/1": [2 * MIB, 8 * MIB]})
 
-    assert reserve.covers({"0/1": [5 * MIB, 2 * MIB]})
-    assert reserve.covers({"0/1": [5 * MIB]})
-    assert not reserve.covers({"0/1": [2 * MIB, 2 * MIB]}), "each block once"
-    assert not reserve.covers({"0/1": [9 * MIB]})
-    assert not reserve.covers({"0/1": [3 * MIB]}), "the pool hands out no block so much larger"
-    assert not reserve.covers({"1/0": [2 * MIB]})
+    assert buffers.covers({"0/1": [5 * MIB, 2 * MIB]})
+    assert buffers.covers({"0/1": [5 * MIB]})
+    assert not buffers.covers({"0/1": [2 * MIB, 2 * MIB]}), "each block once"
+    assert not buffers.covers({"0/1": [9 * MIB]})
+    assert not buffers.covers({"0/1": [3 * MIB]}), "the pool hands out no block so much larger"
+    assert not buffers.covers({"1/0": [2 * MIB]})
 
 
 def test_blocks_of_copies_that_are_written_are_kept_and_used_again(pool):
-    reserve = Reserve(pool)
+    buffers = CopyBuffers(pool)
     copies = {"words": pool.empty(2 * MIB, np.uint8), "small": pool.empty(8, np.uint8)}
     copies["heap"] = np.zeros(2 * MIB, dtype=np.uint8)
-    reserve.keep("0/1", copies.values())
+    buffers.keep("0/1", copies.values())
     del copies
     arenas = pool.statistics().arenas
 
-    reserve.fill({"0/1": [3 * MIB // 2]})  # fits into what is kept
+    buffers.fill({"0/1": [3 * MIB // 2]})  # fits into what is kept
     assert pool.statistics().arenas == arenas
     assert pool.statistics().bytes_in_use == 2 * MIB
 
-    reserve.fill({})  # too much goes back
+    buffers.fill({})  # too much goes back
     assert pool.statistics().bytes_in_use == 0
 
 
 def test_what_one_operator_takes_leaves_the_others_theirs(pool):
-    reserve = Reserve(pool)
-    reserve.fill({"0/1": [2 * MIB], "1/0": [4 * MIB]})
+    buffers = CopyBuffers(pool)
+    buffers.fill({"0/1": [2 * MIB], "1/0": [4 * MIB]})
 
-    reserve.release("0/1")
-    reserve.release("0/0")
+    buffers.release("0/1")
+    buffers.release("0/0")
 
     assert pool.statistics().bytes_in_use == 4 * MIB
 
 
 def test_an_operator_that_is_copied_meanwhile_gets_no_more(pool):
-    reserve = Reserve(pool)
-    touched = reserve._touched
+    buffers = CopyBuffers(pool)
+    touched = buffers._prefaulted
 
     def and_a_checkpoint_begins(size):
-        reserve.release("0/1")
+        buffers.release("0/1")
         return touched(size)
 
-    reserve._touched = and_a_checkpoint_begins
-    reserve.fill({"0/1": [2 * MIB, 3 * MIB], "1/0": [4 * MIB]})
+    buffers._prefaulted = and_a_checkpoint_begins
+    buffers.fill({"0/1": [2 * MIB, 3 * MIB], "1/0": [4 * MIB]})
 
     assert pool.statistics().bytes_in_use == 4 * MIB
 

@@ -1,26 +1,26 @@
-"""Says when memory for the next checkpoint is had ready, and whether it is.
+"""Decides when to prefault memory for the next checkpoint, and whether it is ready.
 
 ::
 
     begin ........ 0.5 ... 0.7 ... 0.9 ... due    of the interval: looks at the state
                     │       if it has grown  │
-                    └> background touches what is missing ─> ready
+                    └> background prefaults what is missing ─> ready
 
-A checkpoint that is due before that, because the one before took long to write or the
-state has grown fast, would find no memory and fight with the background for it: the copy
-took 5 to 16 times as long. So looks when it is nearly due put it off, a few times at most.
+A checkpoint that is due earlier, because the one before took long to write or the state has
+grown fast, would find no memory and compete with the background for it: its copy took 5 to 16
+times as long. So the last looks, when the checkpoint is nearly due, put it off a few times.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from hpcstream.checkpoint.copy_buffers import HEADROOM, Reserve, wanted_sizes
+from hpcstream.checkpoint.copy_buffers import HEADROOM, CopyBuffers, wanted_sizes
+from hpcstream.checkpoint.copying import CheckpointedTask, operator_path
 from hpcstream.checkpoint.increments import SegmentMemory
 from hpcstream.checkpoint.storage.background import Outcome, Writer
 from hpcstream.operators.base import Operator
-from hpcstream.runtime.tasks.task import Task
 
 _LOOK_AT = (0.5, 0.7, 0.9)  # parts of the interval
 _NEARLY_DUE_AT = 0.97  # before rank 0 asks, whose clock may be a little ahead
@@ -29,12 +29,13 @@ _GROWN = 1.2
 _LEAST_HEADROOM = 1.1  # when it is nearly due
 
 
-class Preparation:
-    """Looks at the state between two checkpoints, and fills the reserve. One rank's.
+class Prefaulting:
+    """Looks at the state of one rank between two checkpoints, and fills the copy buffers.
 
     Parameters
     ----------
-    reserve : Reserve
+    tasks : list of CheckpointedTask
+    buffers : CopyBuffers
     segments : SegmentMemory
         Knows what need not be copied.
     writer : Writer
@@ -44,37 +45,33 @@ class Preparation:
 
     def __init__(
         self,
-        reserve: Reserve,
+        tasks: Sequence[CheckpointedTask],
+        buffers: CopyBuffers,
         segments: SegmentMemory,
         writer: Writer,
         clock: Callable[[], float],
     ) -> None:
-        self._reserve = reserve
+        self._tasks = tasks
+        self._buffers = buffers
         self._segments = segments
         self._writer = writer
         self._clock = clock
-        self._tasks: Sequence[Task] = ()
-        self._numbers: Mapping[int, int] = {}
         self._times_s: deque[float] = deque()
         self._due_s = float("inf")
         self._looks_when_due = 0  # that are left
-        self._seen_bytes = 0  # of the state when it was looked at; 0: not since the last checkpoint
+        self._seen_bytes = 0  # of the state at the last look; 0: no look since the last checkpoint
         self._filled: Outcome[None] | None = None
 
-    def attach(self, tasks: Sequence[Task], numbers: Mapping[int, int]) -> None:
-        """Say whose state it is; ``numbers``: id of a task to its number in the plan."""
-        self._tasks, self._numbers = tasks, numbers
-
     def schedule(self, interval_s: float) -> None:
-        """Begin anew: a checkpoint begins, and the next one is due after the interval."""
+        """Start over: a checkpoint begins, and the next one is due after the interval."""
         now_s = self._clock()
         self._times_s = deque(now_s + part * interval_s for part in _LOOK_AT)
         self._due_s = now_s + _NEARLY_DUE_AT * interval_s
         self._looks_when_due = _LOOKS_WHEN_DUE
         self._seen_bytes = 0
 
-    def go_on(self) -> None:
-        """Look at the state if it is time; while no checkpoint is under way."""
+    def poll(self) -> None:
+        """Look at the state if it is time; only while no checkpoint is under way."""
         if self.is_under_way:
             return
         now_s = self._clock()
@@ -89,17 +86,17 @@ class Preparation:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether the background still touches memory that a copy would want."""
+        """Whether the background still takes memory that a copy would want."""
         return self._filled is not None and not self._filled.done
 
     def _operators(self) -> Iterator[tuple[str, Operator]]:
         """Yield the operators of this rank, each with its path."""
         for task in self._tasks:
-            for place, operator in enumerate(task.chain.operators):
-                yield f"{self._numbers[id(task)]}/{place}", operator
+            for index, operator in enumerate(task.operators):
+                yield operator_path(task.number, index), operator
 
     def _has_grown(self) -> bool:
-        """Whether the state is larger than at the last look, or was not looked at."""
+        """Whether the state is larger than at the last look, or this is the first one."""
         n_bytes = sum(operator.state_bytes() for _, operator in self._operators())
         if self._seen_bytes and n_bytes <= _GROWN * self._seen_bytes:
             return False
@@ -107,21 +104,21 @@ class Preparation:
         return True
 
     def _look_when_nearly_due(self) -> None:
-        """Fill the reserve once more if a copy would not find its memory there."""
+        """Fill the buffers once more if a copy would not find its memory there."""
         if not self._looks_when_due:
             return
         self._looks_when_due -= 1
-        if self._reserve.covers(self._wanted(_LEAST_HEADROOM)):
+        if self._buffers.covers(self._wanted(_LEAST_HEADROOM)):
             self._looks_when_due = 0
         else:
             self._fill()
 
     def _fill(self) -> None:
         wanted = self._wanted(HEADROOM)
-        self._filled = self._writer.submit(lambda: self._reserve.fill(wanted))
+        self._filled = self._writer.submit(lambda: self._buffers.fill(wanted))
 
     def _wanted(self, headroom: float) -> dict[str, list[int]]:
-        """Return for each operator the sizes of arrays to copy to, were it copied now."""
+        """Return the sizes of the arrays that a copy would take now, by operator."""
         wanted = {}
         for path, operator in self._operators():
             sizes = wanted_sizes(operator.tables(), self._segments.known(path), headroom)

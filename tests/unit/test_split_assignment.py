@@ -7,72 +7,72 @@ import hpcstream as hs
 from hpcstream.config import OVERLAPPING_ROUND, REDUCED_ROUND, JobConfig
 from hpcstream.graph.planner import plan
 from hpcstream.runtime.run.assignment import round_limits
-from hpcstream.runtime.sources.runs import dealt_to
+from hpcstream.runtime.sources.split_assignment import assigned_to
 from hpcstream.testing import ListSource, assert_same_rows, run_ranks
 
 ROUND = 1_000_000
 
 
-def places(n_places, split_rows, run_rows=ROUND):
-    """Which place reads each split."""
+def readers_of(n_instances, split_rows, group_rows=ROUND):
+    """Which instance reads each split."""
     readers = {}
-    for place in range(n_places):
-        for number in dealt_to(place, n_places, split_rows, run_rows):
+    for instance in range(n_instances):
+        for number in assigned_to(instance, n_instances, split_rows, group_rows):
             assert number not in readers
-            readers[number] = place
+            readers[number] = instance
     return [readers[number] for number in range(len(split_rows))]
 
 
 def test_neighbours_up_to_a_round_go_to_one_rank():
-    assert places(2, [250_000] * 64)[:12] == [0] * 4 + [1] * 4 + [0] * 4
+    assert readers_of(2, [250_000] * 64)[:12] == [0] * 4 + [1] * 4 + [0] * 4
 
 
 def test_few_splits_are_dealt_one_by_one_so_that_no_rank_waits():
-    assert places(3, [250_000] * 7) == [0, 1, 2, 0, 1, 2, 0]
+    assert readers_of(3, [250_000] * 7) == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_large_splits_are_runs_of_their_own():
-    assert places(2, [3_000_000] * 5) == [0, 1, 0, 1, 0]
+    assert readers_of(2, [3_000_000] * 5) == [0, 1, 0, 1, 0]
 
 
 def test_live_splits_and_those_of_unknown_size_are_dealt_one_by_one():
-    assert places(2, [10] * 4, run_rows=0) == [0, 1, 0, 1]
-    assert places(2, [None] * 4) == [0, 1, 0, 1]
+    assert readers_of(2, [10] * 4, group_rows=0) == [0, 1, 0, 1]
+    assert readers_of(2, [None] * 4) == [0, 1, 0, 1]
 
 
 def test_splits_without_rows_belong_to_the_run_before_their_neighbour():
-    assert places(2, [0, 0, *[500_000] * 40])[:6] == [0, 0, 0, 0, 1, 1]
+    assert readers_of(2, [0, 0, *[500_000] * 40])[:6] == [0, 0, 0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("split_rows", [[100_000_000] + [100] * 9999, [0] * 9999 + [ROUND]])
 def test_thousands_of_tiny_splits_are_not_left_to_one_rank(split_rows):
-    readers = places(5, split_rows)
+    readers = readers_of(5, split_rows)
 
-    assert min(readers.count(place) for place in range(5)) > 1500
+    assert min(readers.count(instance) for instance in range(5)) > 1500
 
 
 @given(
-    n_places=st.integers(1, 5),
+    n_instances=st.integers(1, 5),
     split_rows=st.lists(st.one_of(st.none(), st.integers(0, 2_000_000)), max_size=200),
-    run_rows=st.integers(0, 3_000_000),
+    group_rows=st.integers(0, 3_000_000),
 )
-def test_every_split_has_one_reader(n_places, split_rows, run_rows):
-    assert len(places(n_places, split_rows, run_rows)) == len(split_rows)
+def test_every_split_has_one_reader(n_instances, split_rows, group_rows):
+    assert len(readers_of(n_instances, split_rows, group_rows)) == len(split_rows)
 
 
 @given(
-    n_places=st.integers(1, 5),
+    n_instances=st.integers(1, 5),
     n_splits=st.integers(1, 300),
     rows=st.integers(1, 10_000),
-    run_rows=st.integers(0, 100_000),
+    group_rows=st.integers(0, 100_000),
 )
-def test_ranks_differ_by_a_run_at_most(n_places, n_splits, rows, run_rows):
-    readers = places(n_places, [rows] * n_splits, run_rows)
+def test_ranks_differ_by_a_group_at_most(n_instances, n_splits, rows, group_rows):
+    readers = readers_of(n_instances, [rows] * n_splits, group_rows)
 
-    splits_of = [readers.count(place) for place in range(n_places)]
-    weight = max(rows, run_rows // 512)
-    in_a_run = -(-min(run_rows, n_splits * weight // (8 * n_places)) // weight)
-    assert max(splits_of) - min(splits_of) <= max(in_a_run, 1)
+    splits_of = [readers.count(instance) for instance in range(n_instances)]
+    weight = max(rows, group_rows // 512)
+    in_a_group = -(-min(group_rows, n_splits * weight // (8 * n_instances)) // weight)
+    assert max(splits_of) - min(splits_of) <= max(in_a_group, 1)
 
 
 def counts(n_ranks, batch_rows, max_delay=0):
