@@ -164,7 +164,7 @@ def _raise_cause(path: str, sections: Sequence[Section]) -> None:
 class _Datasets:
     """Creates datasets: contiguous, each with a checksum, at offsets that are fixed at once.
 
-    What HDF5 has to be told of all of them is told once; it holds Python's global lock
+    The calls of HDF5 that all of them share are made once; it holds Python's global lock
     meanwhile, so each call saved is one that rounds do not wait for.
     """
 

@@ -1,7 +1,7 @@
-"""Finds the checkpoint that a run goes on from, checks it, and hands its state out.
+"""Finds the checkpoint that a run continues from, checks it, and restores state from it.
 
-Every rank checks what it reads before anything is believed. If any rank finds damage,
-all go back to the checkpoint before, and say so.
+Every rank checks what it reads before any of it is used. If any rank finds damage, all
+ranks return to the checkpoint before, with a message.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Opening:
-    """What rank 0 found in the checkpoint directory, told to all ranks."""
+class DirectoryState:
+    """What rank 0 found in the checkpoint directory, the same on all ranks."""
 
     attempt: int
     next_number: int
@@ -55,28 +55,28 @@ class Opening:
 
 
 class _Found(NamedTuple):
-    """What an instance of an operator takes over: its own state, whole, or parts of many."""
+    """What an instance of an operator restores: its own state, whole, or parts of many."""
 
     whole: dict[str, Array]
     parts: list[Part]
 
 
 class Restored:
-    """A whole checkpoint, read as operators ask for their state.
+    """A complete checkpoint, from which tasks and operators restore their state.
 
     Parameters
     ----------
     path : str
     manifest : Manifest
     comm : Communicator
-        Of the run that goes on from it.
+        Of the run that continues from it.
     plan : PlanManifest
         Of that run.
 
     Attributes
     ----------
     sources : dict of int to str
-        Which of its sources each source of the plan goes on with, by task.
+        Its source that each source of the plan continues, by task.
     same_plan : bool
         The plan and the number of ranks are those of the checkpoint.
     """
@@ -101,7 +101,7 @@ class Restored:
         self._facts: dict[int, Facts] = {}
 
     def open(self) -> None:
-        """Open the files, and check all of this rank's share. Raises `DamagedCheckpoint`."""
+        """Open the files, and check the whole share of this rank. Raises `DamagedCheckpoint`."""
         size, rank = self.manifest.size, self._comm.rank
         for number in [rank] if self.same_plan else range(size):
             written = self.manifest.files[number]
@@ -109,9 +109,9 @@ class Restored:
             self._files[number] = file
             self._facts[number] = json.loads(file.arrays(TASKS)["facts"].tobytes())
         directory = os.path.dirname(self.path)
-        for place in self._places():
-            file = self._opened(os.path.join(directory, place), self.manifest.shared[place])
-            self._shared[place] = file
+        for name in self._shared_names():
+            file = self._opened(os.path.join(directory, name), self.manifest.shared[name])
+            self._shared[name] = file
         for identity in self._plan.operators:
             if rank in identity.ranks:
                 self._found[identity.task, identity.index] = self._read(identity)
@@ -119,8 +119,8 @@ class Restored:
     def _opened(self, path: str, written: WrittenFile) -> CheckpointFile:
         return self._stack.enter_context(CheckpointFile(path, written))
 
-    def _places(self) -> list[str]:
-        """Return the files of other checkpoints that hold pieces of what this rank may need."""
+    def _shared_names(self) -> list[str]:
+        """Return the files of other checkpoints that hold segments which this rank may need."""
         tables = (
             table
             for facts in self._facts.values()
@@ -131,7 +131,7 @@ class Restored:
         return files_of(tables)
 
     def _read(self, identity: OperatorIdentity) -> _Found:
-        """Read what this rank's instance of an operator takes over."""
+        """Read what this rank's instance of an operator restores."""
         path = f"{identity.task}/{identity.index}"
         unchanged = None if self.same_plan else self._unchanged(identity)
         if self.same_plan or unchanged is not None:
@@ -140,12 +140,12 @@ class Restored:
         owned = Ownership(identity.ranks.index(self._comm.rank), len(identity.ranks))
         without = identity.role == LOCAL
         parts = [
-            Part(one.role == LOCAL, state)
+            Part(stored.role == LOCAL, state)
             for role in (FINAL, LOCAL)
-            for one in self.manifest.operators
-            if is_same(one, identity) and (one.role == LOCAL) == (role == LOCAL)
-            for rank in one.ranks
-            if (state := self._state(rank, one.path, owned.groups, without_ordered=without))
+            for stored in self.manifest.operators
+            if is_same(stored, identity) and (stored.role == LOCAL) == (role == LOCAL)
+            for rank in stored.ranks
+            if (state := self._state(rank, stored.path, owned.groups, without_ordered=without))
         ]
         return _Found({}, parts)
 
@@ -153,12 +153,12 @@ class Restored:
         self, rank: int, path: str, groups: range | None, *, without_ordered: bool = False
     ) -> dict[str, Array]:
         """Return the state of an operator on a rank: all of it, or that of key groups."""
-        task, place = path.split("/")
-        stored = self._facts[rank].get(task, {"tables": {}})["tables"].get(place, [])
+        task, index = path.split("/")
+        stored = self._facts[rank].get(task, {"tables": {}})["tables"].get(index, [])
         tables = [SegmentTable.from_json(value) for value in stored]
 
-        def file_of(place: str) -> CheckpointFile:
-            return self._files[rank] if place == OWN else self._shared[place]
+        def file_of(name: str) -> CheckpointFile:
+            return self._files[rank] if name == OWN else self._shared[name]
 
         return read_state(path, tables, file_of, groups, without_ordered=without_ordered)
 
@@ -167,48 +167,48 @@ class Restored:
         self._stack.close()
         self._found.clear()
 
-    # -- what a run takes from it --------------------------------------------------------
+    # -- restoring --------------------------------------------------------
 
     def knows_source(self, task: int) -> bool:
-        """Whether the checkpoint says how far a source was read. The same on all ranks."""
+        """Whether the checkpoint has positions of a source. The same on all ranks."""
         return task in self.sources
 
     def splits(
-        self, task: int, ranks: Sequence[int], run_rows: int, *, keep_done: bool
+        self, task: int, ranks: Sequence[int], group_rows: int, *, keep_done: bool
     ) -> list[SplitProgress]:
-        """Return this rank's splits of a source that `knows_source`; in runs if dealt again.
+        """Return this rank's splits of a source that `knows_source`; in groups if reassigned.
 
-        ``keep_done``: splits that are finished are dealt again, too.
+        ``keep_done``: finished splits are reassigned, too.
         """
         rank = self._comm.rank
         if self.same_plan:
             return self._own_splits(task)
         parts = self._source_parts(self.sources[task])
-        place = list(ranks).index(rank)
-        return reassigned_splits(parts, place, len(ranks), run_rows, keep_done=keep_done)
+        instance = list(ranks).index(rank)
+        return reassigned_splits(parts, instance, len(ranks), group_rows, keep_done=keep_done)
 
     def share_of_splits(self, task: int) -> list[SplitProgress]:
-        """Return splits of a source, finished ones too, so that all ranks together have all."""
+        """Return this rank's share of all splits of a source, finished ones too."""
         if self.same_plan:
             return self._own_splits(task)
         if self._comm.rank:
             return []
         parts = self._source_parts(self.sources[task])
-        return [SplitProgress.from_json(one) for facts in parts for one in facts["splits"]]
+        return [SplitProgress.from_json(split) for facts in parts for split in facts["splits"]]
 
     def _own_splits(self, task: int) -> list[SplitProgress]:
         facts = self._facts[self._comm.rank].get(str(task))
         splits = [] if facts is None else facts["source"]["splits"]
-        return [SplitProgress.from_json(one) for one in splits]
+        return [SplitProgress.from_json(split) for split in splits]
 
     def sink(self, identity: OperatorIdentity) -> Mapping[str, Any] | None:
-        """Return parts and positions of a sink; None if the checkpoint does not know it."""
-        is_known = any(is_same(one, identity) for one in self.manifest.operators)
+        """Return the parts and positions of a sink; None if the checkpoint has none."""
+        is_known = any(is_same(stored, identity) for stored in self.manifest.operators)
         record = self.manifest.sinks.get(identity.id) if is_known else None
         return record if record is not None and record["positions"] else None
 
     def restore(self, task: Task, plan: TaskPlan, identities: Sequence[OperatorIdentity]) -> None:
-        """Give a task its watermark, its operators their state, a source its place."""
+        """Restore the watermark of a task, the state of its operators, its source's positions."""
         if self.same_plan:
             facts = self._facts[self._comm.rank][str(plan.number)]
             task.restore(facts, self.manifest.round)
@@ -220,7 +220,7 @@ class Restored:
             self._restore_operator(operator, identity)
 
     def _source_parts(self, source: str) -> list[Facts]:
-        """Return what the ranks knew of a source, in the order of ranks."""
+        """Return the snapshots of a source by all ranks, in the order of ranks."""
         return [
             facts["source"]
             for rank in sorted(self._facts)
@@ -237,13 +237,14 @@ class Restored:
             operator.merge(found.parts, share)
 
     def _unchanged(self, identity: OperatorIdentity) -> StoredOperator | None:
-        """Return the stored operator if all of its stages are on the ranks they were on."""
-        before = [one for one in self.manifest.operators if is_same(one, identity)]
-        now = [one for one in self._plan.operators if one.id == identity.id]
-        places = {(one.role, tuple(one.ranks)) for one in before}
-        if self.manifest.size != self._plan.size or not places <= {(o.role, o.ranks) for o in now}:
+        """Return the stored operator if all of its stages are on the same ranks as before."""
+        before = [stored for stored in self.manifest.operators if is_same(stored, identity)]
+        now = [operator for operator in self._plan.operators if operator.id == identity.id]
+        stages = {(stored.role, tuple(stored.ranks)) for stored in before}
+        same_size = self.manifest.size == self._plan.size
+        if not same_size or not stages <= {(stage.role, stage.ranks) for stage in now}:
             return None
-        return next((one for one in before if one.role == identity.role), None)
+        return next((stored for stored in before if stored.role == identity.role), None)
 
 
 # -- opening -------------------------------------------------------------------------------
@@ -252,14 +253,14 @@ class Restored:
 def open_directory(
     config: JobConfig, plan: PlanManifest, comm: Communicator
 ) -> Procedure[tuple[CheckpointRun, Restored | None, Lease | None]]:
-    """Begin an attempt in the checkpoint directory and choose what to go on from. Collective.
+    """Begin an attempt in the checkpoint directory and choose a checkpoint. Collective.
 
     Raises
     ------
     CheckpointError
         The directory cannot be used, another job runs there, or no checkpoint is whole.
     PlanError
-        The checkpoint has state that the plan has no place for.
+        The checkpoint has state that the plan has no operator for.
     """
     assert config.checkpoint_dir is not None
     store = CheckpointStore(config.checkpoint_dir)
@@ -273,7 +274,7 @@ def open_directory(
         yield from raise_together(error, comm)
         text = json.dumps(vars(opening)) if opening is not None else ""
         (first, *_) = yield from gather_bytes(comm, text.encode())
-        opening = Opening(**json.loads(first))
+        opening = DirectoryState(**json.loads(first))
         restored = yield from _choose(opening, config, plan, comm)
         yield from _mark(store, opening, restored, comm)
     except BaseException:
@@ -285,8 +286,8 @@ def open_directory(
     return run, restored, lease
 
 
-def _begin(store: CheckpointStore, config: JobConfig, job: str) -> tuple[Lease, Opening]:
-    """Take the lease and a number for this attempt, and shut out earlier ones. On rank 0."""
+def _begin(store: CheckpointStore, config: JobConfig, job: str) -> tuple[Lease, DirectoryState]:
+    """Take the lease and a number for this attempt, and exclude earlier ones. On rank 0."""
     store.make()
     lease = acquire(store.directory, job, say=say)
     try:
@@ -295,26 +296,26 @@ def _begin(store: CheckpointStore, config: JobConfig, job: str) -> tuple[Lease, 
         candidates = _candidates(store, config.restore_from)
         number = store.next_number()  # also above what is removed now: its writer may still live
         store.remove_unfinished()
-        return lease, Opening(attempt, number, candidates)
+        return lease, DirectoryState(attempt, number, candidates)
     except BaseException:
         lease.release()
         raise
 
 
 def _check_job(store: CheckpointStore, restore_from: str | None, job: str) -> None:
-    """Raise if what a start would go on from, or make void, is another job's."""
+    """Raise if a checkpoint that this start would use, or make void, is another job's."""
     if restore_from is None:
         return
     if restore_from not in ("auto", "latest"):
         _check_name([os.path.abspath(os.path.expanduser(restore_from))], job)
-    _check_name([one.path for one in store.candidates()], job)
+    _check_name([stored.path for stored in store.candidates()], job)
 
 
 def _check_name(paths: Sequence[str], job: str) -> None:
-    """Raise if the first checkpoint that can be read is of a job of another name."""
+    """Raise if the first readable checkpoint is that of a job of another name."""
     found = ""
     for path in paths:
-        with suppress(CheckpointError):  # damage is told of when it is restored
+        with suppress(CheckpointError):  # damage is reported when it is restored
             found = read_manifest(path).job
             break
     if found not in ("", job):
@@ -327,8 +328,8 @@ def _check_name(paths: Sequence[str], job: str) -> None:
 def _candidates(store: CheckpointStore, restore_from: str | None) -> list[str]:
     if restore_from is None:
         return []
-    found = [one.path for one in store.candidates()]
-    left_behind = [one.path for one in store.left_behind()]
+    found = [stored.path for stored in store.candidates()]
+    left_behind = [stored.path for stored in store.left_behind()]
     if restore_from in ("auto", "latest"):
         if not found and left_behind:
             raise CheckpointError(
@@ -354,7 +355,7 @@ def _candidates(store: CheckpointStore, restore_from: str | None) -> list[str]:
 
 
 def _mark(
-    store: CheckpointStore, opening: Opening, restored: Restored | None, comm: Communicator
+    store: CheckpointStore, opening: DirectoryState, restored: Restored | None, comm: Communicator
 ) -> Procedure[None]:
     """Write down what this attempt goes on from; no rank touches a sink before. Collective."""
     error = None
@@ -380,7 +381,7 @@ def _raise_or_go_on(
 
 
 def _choose(
-    opening: Opening, config: JobConfig, plan: PlanManifest, comm: Communicator
+    opening: DirectoryState, config: JobConfig, plan: PlanManifest, comm: Communicator
 ) -> Procedure[Restored | None]:
     for path in opening.candidates:
         restored, damage, error = None, "", None

@@ -43,7 +43,7 @@ class Rest:
         self._live = [(task, task.pacer) for task in sources if task.pacer is not None]
         self._pacers = [pacer for _, pacer in self._live]
         self._busy_round = -1
-        self._told_boundary = -1
+        self._woken_boundary = -1
         self._awake_until = -1
 
     # -- following the busiest ---------------------------------------------------------
@@ -105,8 +105,8 @@ class Rest:
         Ranks without tasks are quiet even so, and two of them would wake each other in every
         turn: they do it once an interval.
         """
-        told, self._told_boundary = self._told_boundary, boundary
-        if self._tasks or told != boundary:
+        last, self._woken_boundary = self._woken_boundary, boundary
+        if self._tasks or last != boundary:
             self._waking.wake_others()
             self.wake()
 

@@ -33,7 +33,7 @@ class SourceTask(Task):
     batch_rows, round_bytes : int
         Rows scanned for one round, and the bytes at which a bounded source closes it sooner.
     rounds_in_flight : int
-        How many rounds the outputs take at once.
+        How many rounds may be under way on the outputs.
     pacer : Pacer or None
         Decides when a live source closes a round; None for bounded sources.
     number : int
@@ -139,7 +139,7 @@ class SourceTask(Task):
         return [SplitProgress(progress.number, progress.split, *mark) for progress, mark in pairs]
 
     def commit_notice(self) -> Callable[[], None] | None:
-        """Return what tells the source its committed positions; None: it is not told."""
+        """Return what notifies the source of its committed positions; None: it wants no notice."""
         source = self.reader.source
         if not source.hears_commits:
             return None
