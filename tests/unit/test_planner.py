@@ -28,7 +28,7 @@ def test_two_sinks_into_one_place_are_refused(tmp_path):
     rows(job).write_parquet(tmp_path / "out")
     rows(job).write_parquet(tmp_path / "else" / ".." / "out")
 
-    with pytest.raises(hs.PlanError, match="same place"):
+    with pytest.raises(hs.PlanError, match="same target"):
         job.explain(ranks=1)
 
 

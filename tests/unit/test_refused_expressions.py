@@ -68,7 +68,7 @@ UNFORMATTED = [col("x"), col("x") + 1, lit(5), hs.count(), col("x").sum(), when(
 @pytest.mark.parametrize("what", UNFORMATTED, ids=repr)
 @pytest.mark.parametrize("spec", ["", ">10", ".2f"])
 def test_an_expression_has_no_value_to_format(what, spec):
-    with pytest.raises(TypeError, match=r"has no value to format before it sees rows; texts are"):
+    with pytest.raises(TypeError, match=r"has no value to format before it sees rows; join"):
         format(what, spec)
     with pytest.raises(TypeError, match=r"has no value to format"):
         f"{what}"
