@@ -136,7 +136,7 @@ if not TYPE_CHECKING:  # else type checkers would accept every name
                 raise AttributeError(f"module 'hpcstream' has no attribute {name!r}")
             from hpcstream.hints import missing_attribute
 
-            raise AttributeError(missing_attribute("hpcstream", name, __all__))
+            raise missing_attribute("hpcstream", name, __all__)
         if name == "generators":
             value: Any = importlib.import_module(f"{home}.{name}")
         else:

@@ -223,17 +223,19 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
 
 def missing_attribute(
     owner: str, name: str, known: Iterable[str], aggregates: Iterable[str] = ()
-) -> str:
-    """Return the text of an `AttributeError`, with what to write instead, if that is known.
+) -> AttributeError:
+    """Return the error of a name that is not there: what to write instead, where that is known.
 
-    ``aggregates`` are methods of expressions that users look for on streams.
+    ``aggregates`` are methods of expressions, which are looked for elsewhere. Names with a
+    leading underscore are asked for by protocols, often, and typed by nobody.
     """
     subject = f"module {owner!r}" if owner == "hpcstream" else f"{owner!r} object"
     instead = _INSTEAD.get(owner, {}).get(name)
     if instead is None and name in aggregates:
         instead = _IN_AGG if owner == "WindowedStream" else _SAY_WINDOW
-    hint = f": {instead}" if instead else did_you_mean(name, known)
-    return f"{subject} has no attribute {name!r}{hint}"
+    hint = f": {instead}" if instead else "" if name[:1] == "_" else did_you_mean(name, known)
+    # With its name, but without the object: Python would add a guess of its own to ours.
+    return AttributeError(f"{subject} has no attribute {name!r}{hint}", name=name)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

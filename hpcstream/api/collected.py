@@ -67,7 +67,7 @@ class Collected:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(missing_attribute("Collected", name, dir(type(self))))
+            raise missing_attribute("Collected", name, dir(type(self)))
 
     def __repr__(self) -> str:
         if because := self._why_no_rows():

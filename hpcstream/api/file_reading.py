@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Never
 
-import pyarrow as pa
-
 from hpcstream.api.misuse import refuse_unknown_options
 from hpcstream.api.stream import Stream
 from hpcstream.calls import answers_wrong_calls
 from hpcstream.columns.event_time import Duration, parse_duration
+from hpcstream.columns.types.given import SchemaLike, TypesByName
 from hpcstream.connectors.base import Source
 from hpcstream.connectors.formats.csv.format import csv_source
 from hpcstream.connectors.formats.hdf5.format import hdf5_source
@@ -113,8 +112,8 @@ class FileReading(ABC):
         event_time: str | None = None,
         watermark_delay: Duration = "0s",
         event_time_unit: str | None = None,
-        schema: pa.Schema | None = None,
-        column_types: Mapping[str, pa.DataType | str] | None = None,
+        schema: SchemaLike | None = None,
+        column_types: TypesByName | None = None,
         delimiter: str = ",",
         header: bool = True,
         column_names: Sequence[str] = (),
@@ -128,10 +127,10 @@ class FileReading(ABC):
 
         Parameters
         ----------
-        schema : pa.Schema, optional
+        schema : pa.Schema or types by name, optional
             All columns and their types. If not given, names come from the header and types
             from the first block of the first file: say what it cannot know.
-        column_types : mapping of str to pa.DataType, optional
+        column_types : mapping of str to a type or its name, optional
             Types of some columns, the others being inferred.
         delimiter : str
             One character between fields.
@@ -175,8 +174,8 @@ class FileReading(ABC):
         event_time: str | None = None,
         watermark_delay: Duration = "0s",
         event_time_unit: str | None = None,
-        schema: pa.Schema | None = None,
-        column_types: Mapping[str, pa.DataType | str] | None = None,
+        schema: SchemaLike | None = None,
+        column_types: TypesByName | None = None,
         encoding: str = "utf-8",
         block_bytes: int = BLOCK_BYTES,
         **unknown: Never,
@@ -185,11 +184,11 @@ class FileReading(ABC):
 
         Parameters
         ----------
-        schema : pa.Schema, optional
+        schema : pa.Schema or types by name, optional
             The fields to read; others are ignored. If not given, the fields are those of the
             first block of the first file, and a later one is an error. A field that a line
             lacks is null.
-        column_types : mapping of str to pa.DataType, optional
+        column_types : mapping of str to a type or its name, optional
             Types of some fields, the others being inferred; one that the first block lacks
             is read all the same.
         encoding : str

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pyarrow as pa
-
+from hpcstream.columns.types.given import SchemaLike, given_schema
 from hpcstream.graph.logical import Node, OperatorNode
 from hpcstream.operators.function_rows import FunctionTime
 from hpcstream.operators.user_functions import FlatMap, FunctionSpec, MapBatches
@@ -19,7 +18,7 @@ def function_node(
     ranks: tuple[int, ...] | None,
     kind: type[MapBatches] | type[FlatMap],
     function: Callable[[Any], Any],
-    schema: pa.Schema | None,
+    schema: SchemaLike | None,
 ) -> OperatorNode:
     """Return the node that calls a function for the rows of ``node``."""
     what = "map_batches" if kind is MapBatches else "flat_map"
@@ -27,4 +26,5 @@ def function_node(
         raise TypeError(f"{what} takes a function of {_TAKES[what]}; got {function!r}")
     time = node.time
     own = None if time is None else FunctionTime(time.column, time.unit.name, time.shift)
-    return OperatorNode.of(FunctionSpec(kind, function, schema, own), node, ranks=ranks)
+    given = None if schema is None else given_schema(schema, f"{what}(schema=)")
+    return OperatorNode.of(FunctionSpec(kind, function, given, own), node, ranks=ranks)

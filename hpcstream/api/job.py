@@ -9,8 +9,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Never
 
-import pyarrow as pa
-
 from hpcstream.api.dataflow import Dataflow
 from hpcstream.api.file_reading import FileReading
 from hpcstream.api.misuse import refuse_unknown_options
@@ -19,6 +17,7 @@ from hpcstream.api.stream import Stream
 from hpcstream.calls import answers_wrong_call, answers_wrong_calls
 from hpcstream.columns.event_time import Duration, TimeUnit, parse_duration
 from hpcstream.columns.hidden import refuse_reserved_names
+from hpcstream.columns.types.given import SchemaLike
 from hpcstream.config import JobConfig
 from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Source
@@ -81,7 +80,7 @@ class Job(Dataflow, FileReading):
     if not TYPE_CHECKING:  # else type checkers would accept every name
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(missing_attribute("Job", name, dir(type(self))))
+            raise missing_attribute("Job", name, dir(type(self)))
 
     def __repr__(self) -> str:
         if not self._sinks:
@@ -102,7 +101,7 @@ class Job(Dataflow, FileReading):
         watermark_delay: Duration = "0s",
         event_time_unit: str | None = None,
         per_rank: bool = False,
-        schema: pa.Schema | None = None,
+        schema: SchemaLike | None = None,
     ) -> Stream:
         """Read batches from memory, or from a function.
 
@@ -112,7 +111,7 @@ class Job(Dataflow, FileReading):
         Parameters
         ----------
         batches : table, data frame, list of batches, or a callable that returns an iterator
-        schema : pyarrow.Schema, optional
+        schema : pyarrow.Schema or types by name, optional
             Needed if there may be no batch; default: the schema of the first batch.
         """
         with exits_are_errors():
@@ -137,7 +136,7 @@ class Job(Dataflow, FileReading):
         idle_timeout: Duration | None = _IDLE_TIMEOUT,
         splits: int | None = None,
         block_rows: int | None = None,
-        schema: pa.Schema | None = None,
+        schema: SchemaLike | None = None,
         seed: int = 0,
         start: float | None = None,
         clock: Callable[[], float] = time.monotonic,

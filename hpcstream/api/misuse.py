@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import types
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from hpcstream.calls import example
+from hpcstream.errors import PlanError
 from hpcstream.expressions.expression import Expression, col, to_expression
 from hpcstream.expressions.zones import moments_taken_as_local
 from hpcstream.hints import did_you_mean
@@ -108,6 +109,8 @@ def _column_for(what: str, value: Any) -> Expression:
 
 def expression_for(what: str, value: Any) -> Expression:
     """Return an argument of ``what`` as an expression; functions and arrays are refused."""
+    if isinstance(value, Expression):
+        return value
     if hasattr(value, "__array__") and np.ndim(value):
         home = type(value).__module__.partition(".")[0]
         raise TypeError(
@@ -131,6 +134,12 @@ def refuse_unless_name(what: str, name: Any) -> None:
         raise TypeError(f"{what}({name!r}): takes columns one by one; write {what}(*{name!r})")
     if not isinstance(name, str):
         raise TypeError(f"{what}({name!r}): takes the name of a column, as text")
+
+
+def refuse_nothing(what: str, given: Sized, call: str) -> None:
+    """Raise `PlanError` where nothing was named: the stream would be the same as before."""
+    if not given:
+        raise PlanError(f"{what}(): names nothing; write {what}({call})")
 
 
 def new_names(names: Any, named: Mapping[str, Any]) -> dict[str, str]:

@@ -16,12 +16,14 @@ from hpcstream.api.misuse import (
     columns_for,
     expression_for,
     new_names,
+    refuse_nothing,
     refuse_unless_name,
     warn_of_local_moments,
 )
 from hpcstream.calls import answers_wrong_calls
 from hpcstream.columns.event_time import Duration, TimeUnit
 from hpcstream.columns.hidden import refuse_reserved_names
+from hpcstream.columns.types.given import SchemaLike
 from hpcstream.errors import PlanError
 from hpcstream.expressions.expression import Expression, col, refuse_plain_truth
 from hpcstream.graph.logical import Node, OperatorNode
@@ -83,12 +85,14 @@ class RowTransforms(ABC):
         """Return all columns and these; one of the same name is replaced."""
         added = [(e.name, e) for e in columns_for("with_columns", columns)]
         added += [(name, expression_for("with_columns", value)) for name, value in named.items()]
+        refuse_nothing("with_columns", added, "name=expression")
         pairs: dict[str, Expression] = {name: col(name) for name in self.schema.names}
         pairs.update(added)
         return self._project("with_columns", list(pairs.items()))
 
     def drop(self, *columns: str) -> Self:
         """Return all columns but these."""
+        refuse_nothing("drop", columns, "'name'")
         for name in columns:
             self._check_column("drop", name)
         return self._project(
@@ -98,6 +102,7 @@ class RowTransforms(ABC):
     def rename(self, names: Mapping[str, str] | None = None, **named: str) -> Self:
         """Rename columns: ``rename({"old": "new"})`` or ``rename(old="new")``."""
         new = new_names(names, named)
+        refuse_nothing("rename", new, "{'old': 'new'}")
         for name in new:
             self._check_column("rename", name)
         return self._project("rename", [(new.get(n, n), col(n)) for n in self.schema.names])
@@ -122,7 +127,7 @@ class RowTransforms(ABC):
         )
 
     def map_batches(
-        self, function: Callable[[pa.RecordBatch], Any], schema: pa.Schema | None = None
+        self, function: Callable[[pa.RecordBatch], Any], schema: SchemaLike | None = None
     ) -> Self:
         """Apply a function to whole batches: the fast way to run code of your own.
 
@@ -131,8 +136,8 @@ class RowTransforms(ABC):
         function : callable
             Takes a `pyarrow.RecordBatch`; returns a batch, a table, several of
             them, or None. It sees any number of rows a call, in order.
-        schema : pyarrow.Schema, optional
-            Of what it returns; found by a call with no rows if not given.
+        schema : pyarrow.Schema or types by name, optional
+            Of what it returns, as ``{"a": "int64"}``; found by a call with no rows if not given.
 
         Notes
         -----
@@ -146,7 +151,7 @@ class RowTransforms(ABC):
     def flat_map(
         self,
         function: Callable[[dict[str, Any]], Iterable[dict[str, Any]]],
-        schema: pa.Schema | None = None,
+        schema: SchemaLike | None = None,
     ) -> Self:
         """Turn each row into any number of rows, with Python code for every row.
 

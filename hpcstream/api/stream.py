@@ -16,6 +16,7 @@ from hpcstream.api.collected import Collected
 from hpcstream.api.dataflow import Dataflow
 from hpcstream.api.file_writing import FileWriting
 from hpcstream.api.keyed.transforms import KeyedTransforms
+from hpcstream.api.misuse import refuse_nothing
 from hpcstream.api.notebook import preformatted, schema_text
 from hpcstream.api.row_transforms import RowTransforms
 from hpcstream.api.window_checks import (
@@ -70,7 +71,7 @@ class Stream(RowTransforms, FileWriting):
                     f"'Stream' object has no attribute {name!r}: columns are named in "
                     f"expressions, as hs.col({name!r}); .select({name!r}) is the stream of it alone"
                 )
-            raise AttributeError(missing_attribute("Stream", name, dir(type(self)), AGGREGATES))
+            raise missing_attribute("Stream", name, dir(type(self)), AGGREGATES)
 
         def __getitem__(self, item: Any) -> Any:
             raise TypeError(_not_indexed(item))
@@ -104,6 +105,7 @@ class Stream(RowTransforms, FileWriting):
 
         Rows of one round keep their order: this stream's first, then the others'.
         """
+        refuse_nothing("union", others, "stream")
         for number, other in enumerate(others, start=1):
             _check_mixable(self._job, other, number)
         nodes = [self._node] + [other._node for other in others]
@@ -284,9 +286,7 @@ class KeyedStream(KeyedTransforms["Stream"]):
     if not TYPE_CHECKING:  # else type checkers would accept every name
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(
-                missing_attribute("KeyedStream", name, dir(type(self)), AGGREGATES)
-            )
+            raise missing_attribute("KeyedStream", name, dir(type(self)), AGGREGATES)
 
     def __repr__(self) -> str:
         return f"KeyedStream by {', '.join(self._keys)} of a {self._stream!r}"
@@ -325,9 +325,7 @@ class WindowedStream:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(
-                missing_attribute("WindowedStream", name, dir(type(self)), AGGREGATES)
-            )
+            raise missing_attribute("WindowedStream", name, dir(type(self)), AGGREGATES)
 
     def __repr__(self) -> str:
         by = f" by {', '.join(self._keys)}" if self._keys else ""

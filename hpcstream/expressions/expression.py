@@ -16,9 +16,8 @@ need them: the branches of ``when`` that apply, the replacement of nulls, the ri
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,7 +26,7 @@ from hpcstream.aggregates.base import AggregateCall
 from hpcstream.aggregates.families.counts_sums import count
 from hpcstream.calls import answers_wrong_call, answers_wrong_calls, refuse_format
 from hpcstream.columns.arrays import stored
-from hpcstream.columns.types.names import type_of_name
+from hpcstream.columns.types.given import TypeName, given_type
 from hpcstream.columns.types.plain import plain_column, plain_type
 from hpcstream.expressions.aggregating import Aggregating
 from hpcstream.expressions.binding import Bound, bind
@@ -54,20 +53,6 @@ from hpcstream.stable_keys import Key, key_text
 
 __all__ = ["Expression", "When", "col", "count", "lit", "to_expression", "when"]
 
-TypeName: TypeAlias = "pa.DataType | str | type"
-"""A type for `Expression.cast`: an Arrow type, its name, or a Python class."""
-
-_PYTHON_TYPES: dict[type, pa.DataType] = {
-    int: pa.int64(),
-    float: pa.float64(),
-    str: pa.string(),
-    bool: pa.bool_(),
-    bytes: pa.binary(),
-    dt.date: pa.date32(),
-    dt.datetime: pa.timestamp("us"),
-}
-
-
 _SCHEMAS_KEPT = 4
 """Schemas to which an expression remains bound, since several nodes may share it."""
 
@@ -89,7 +74,7 @@ class Expression(Aggregating):
     if not TYPE_CHECKING:  # else type checkers would accept every name
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(missing_attribute("Expression", name, dir(type(self))))
+            raise missing_attribute("Expression", name, dir(type(self)))
 
     # For the planner and the operators.
 
@@ -244,7 +229,7 @@ class Expression(Aggregating):
             or wrapping it.
         """
         options = {} if safe else {"safe": False}
-        return self._call("cast", data_type=_arrow_type(data_type), **options)
+        return self._call("cast", data_type=given_type(data_type), **options)
 
     def abs(self) -> Expression:
         """Return the absolute value."""
@@ -453,7 +438,7 @@ def lit(value: Any, data_type: TypeName | None = None) -> Expression:
     if isinstance(value, Expression):
         return value
     if data_type is not None:
-        scalar = pa.scalar(value, _arrow_type(data_type))
+        scalar = pa.scalar(value, given_type(data_type))
         return Expression(Literal(scalar, f"lit({value!r}, '{scalar.type}')"))
     scalar = _natural_scalar(value)
     plain = value is None or isinstance(value, int | float | str | bytes)
@@ -504,16 +489,3 @@ def _natural_scalar(value: Any) -> pa.Scalar:
         raise TypeError(
             f"{value!r} ({type(value).__name__}) cannot be a constant in an expression: {error}"
         ) from None
-
-
-def _arrow_type(data_type: TypeName) -> pa.DataType:
-    if isinstance(data_type, pa.DataType):
-        return data_type
-    if isinstance(data_type, type) and data_type in _PYTHON_TYPES:
-        return _PYTHON_TYPES[data_type]
-    if isinstance(data_type, str):
-        return type_of_name(data_type)
-    raise ValueError(
-        f"type {data_type!r}: expected a pyarrow type, its name, as 'int64', 'float64', 'string', "
-        "'date32' or 'timestamp[us, tz=UTC]', or int, float, str, bool"
-    )

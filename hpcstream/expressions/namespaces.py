@@ -27,7 +27,7 @@ class StringFunctions(Generic[E]):
     if not TYPE_CHECKING:  # else type checkers would accept every name
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(missing_attribute("StringFunctions", name, dir(type(self))))
+            raise missing_attribute("StringFunctions", name, dir(type(self)))
 
     def lower(self) -> E:
         """Return the text in lower case."""
@@ -122,7 +122,7 @@ class TimeFunctions(Generic[E]):
     if not TYPE_CHECKING:  # else type checkers would accept every name
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(missing_attribute("TimeFunctions", name, dir(type(self))))
+            raise missing_attribute("TimeFunctions", name, dir(type(self)))
 
     def year(self) -> E:
         """Return the year."""

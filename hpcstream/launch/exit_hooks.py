@@ -31,7 +31,7 @@ from hpcstream.process import exit_notice, family, siblings
 from hpcstream.process.exit_notice import World, mpi_has_started
 from hpcstream.process.failure import exit_status_of, failure_of
 from hpcstream.process.first_report import wait_to_report
-from hpcstream.process.tracebacks import shorten
+from hpcstream.process.tracebacks import to_be_shown
 
 _LOOK_EVERY_S = 0.5
 _MOST_NAMED = 3
@@ -67,7 +67,7 @@ def install_excepthook(*, around_others: bool = False) -> None:
 def _show_in_ipython(
     shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None
 ) -> None:
-    shortened = shorten(error)
+    shortened = to_be_shown(error)
     shell.showtraceback((kind, shortened, shortened.__traceback__), tb_offset=tb_offset)
 
 
@@ -93,7 +93,7 @@ class Hook:
         if not failure.is_agreed:
             wait_to_report(os.environ)
         if not failure.is_shown:
-            self._before(kind, error, shorten(error).__traceback__)
+            self._before(kind, error, to_be_shown(error).__traceback__)
         flush()
         if not failure.is_agreed:
             end_after_error(error)

@@ -9,6 +9,7 @@ IPython, a notebook)::
     raised by a function of the user    the user's frames, and those of libraries it called
     anything else                       a fault of hpcstream itself: every frame
 
+A cause without frames of the user is left out if the error repeats its text.
 An error is raised on purpose if a ``raise`` statement of hpcstream raised it, whatever its type.
 With ``HPCSTREAM_FULL_TRACEBACK=1`` every frame is shown.
 """
@@ -57,6 +58,26 @@ def shorten(error: BaseException, environ: Mapping[str, str] = os.environ) -> Ba
     if is_shorter and _HINT not in getattr(error, "__notes__", ()):
         error.add_note(_HINT)
     return error
+
+
+def to_be_shown(error: BaseException, environ: Mapping[str, str] = os.environ) -> BaseException:
+    """Return an error that nobody caught, shortened, without causes that it has in its own text."""
+    if environ.get(FULL_TRACEBACK, "0") in ("", "0"):
+        shorten(error, environ)
+        one: BaseException | None = error
+        while one is not None:
+            if one.__cause__ is not None and _is_repeated(one.__cause__, one):
+                one.__cause__ = None  # its context is not shown either
+            one = one.__cause__
+    return error
+
+
+def _is_repeated(cause: BaseException, error: BaseException) -> bool:
+    """Whether an error says all that its cause would show."""
+    said = str(error)
+    parts = [str(cause), *getattr(cause, "__notes__", ())]
+    has_frames = any(map(_is_users, _frames(cause.__traceback__)))
+    return not has_frames and cause.__cause__ is None and all(one in said for one in parts)
 
 
 def _is_meant(error: BaseException, frames: Sequence[TracebackType]) -> bool:
@@ -127,4 +148,4 @@ def _chain(frames: list[TracebackType]) -> TracebackType | None:
 
 def show(error: BaseException) -> None:
     """Show an error with its shortened traceback."""
-    show_traceback(shorten(error))
+    show_traceback(to_be_shown(error))

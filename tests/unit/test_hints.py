@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -40,7 +42,7 @@ def test_what_something_is_called_here_is_there():
     wrong = [
         (owner, name, one)
         for owner, name in HINTS
-        for one in named(hints.missing_attribute(owner, name, ()))
+        for one in named(str(hints.missing_attribute(owner, name, ())))
         if not all(part in known | {"stream", "names", "types"} for part in one.split("."))
     ]
     assert wrong == []
@@ -48,7 +50,25 @@ def test_what_something_is_called_here_is_there():
 
 @pytest.mark.parametrize("owner", list(OWNERS))
 def test_private_names_and_unknown_ones_have_no_hint(owner):
-    assert hints.missing_attribute(owner, "qqqqqqqqq", dir(OWNERS[owner])).endswith("'qqqqqqqqq'")
+    for name in ("qqqqqqqqq", "__array__", "_repr_png_"):
+        assert str(hints.missing_attribute(owner, name, dir(OWNERS[owner]))).endswith(repr(name))
+
+
+def test_names_of_protocols_are_looked_for_nowhere(monkeypatch):
+    monkeypatch.setattr(hints.difflib, "get_close_matches", lambda *_, **__: pytest.fail("looked"))
+    stream = hs.Job("j").from_batches([], schema={"a": "int64"})
+
+    stream.with_columns(b=hs.col("a") + 1).select("b").filter(hs.col("b") > 0)
+
+    assert not hasattr(stream, "__array__")
+
+
+def test_python_adds_no_guess_of_its_own():
+    script = "import hpcstream as hs; hs.Job('j').from_batches([], schema={'a': 'int64'}).filtr"
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert done.stderr.lower().count("did you mean") == 1
 
 
 @pytest.mark.parametrize(

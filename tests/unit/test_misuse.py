@@ -160,13 +160,17 @@ def test_what_a_stream_does_not_have_is_said_with_what_there_is(stream, name, sa
         (lambda s: s.print(label=3), TypeError, "takes a text"),
         (lambda s: s.union([s]), TypeError, r"write a\.union\(\*streams\)"),
         (lambda s: s.union(None), TypeError, "is not a stream; got None"),
+        (lambda s: s.union(), hs.PlanError, r"names nothing; write union\(stream\)"),
+        (lambda s: s.drop(), hs.PlanError, r"names nothing; write drop\('name'\)"),
+        (lambda s: s.rename({}), hs.PlanError, "names nothing; write rename"),
+        (lambda s: s.with_columns(), hs.PlanError, r"write with_columns\(name=expression\)"),
         (lambda s: s._job.run(batch_rows="a"), TypeError, "a whole number or None; got 'a'"),
         (lambda s: s._job.run(keep=2.5), TypeError, "keep must be a whole number; got 2.5"),
         (lambda s: s._job.run(linger_s=True), TypeError, "a number of seconds; got True"),
         (lambda s: s._job.run(progress="yes"), TypeError, "progress must be True or False or"),
         (lambda s: s._job.run(stall_timeout_s=0), ValueError, "must be positive"),
     ],
-    ids=range(20),
+    ids=range(24),
 )
 def test_what_nearly_fits_is_refused_with_what_to_write(stream, misuse, error, said):
     with pytest.raises(error, match=said):

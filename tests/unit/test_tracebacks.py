@@ -15,12 +15,12 @@ import pytest
 
 import hpcstream as hs
 from hpcstream.environment import FULL_TRACEBACK
-from hpcstream.errors import EarlyExit, PlanError
+from hpcstream.errors import ConnectorError, EarlyExit, PlanError
 from hpcstream.expressions import expression as expressions
 from hpcstream.launch import exit_hooks
 from hpcstream.launch.quirks import mpich
 from hpcstream.process.failure import mark_agreed
-from hpcstream.process.tracebacks import shorten
+from hpcstream.process.tracebacks import shorten, to_be_shown
 from hpcstream.testing import run_ranks
 
 PROJECT = Path(__file__).parents[2]
@@ -229,6 +229,31 @@ def test_causes_are_shortened_too():
     text = shown(caught.value)
     assert "no such airport" in text
     assert "/hpcstream/runtime/" not in text
+
+
+def test_a_cause_is_not_shown_where_the_error_says_the_same(tmp_path):
+    (tmp_path / "a.parquet").write_text("no such file")
+    with pytest.raises(ConnectorError) as caught:
+        hs.Job("job").read_parquet(tmp_path / "a.parquet")
+
+    assert isinstance(caught.value.__cause__, pa.ArrowInvalid)
+    assert "direct cause" not in shown(to_be_shown(caught.value, {}))
+
+
+@pytest.mark.parametrize("said", ["the cause", "something else"])
+def test_a_cause_of_the_users_code_is_always_shown(said):
+    def cause(batch):
+        raise KeyError("the cause")
+
+    with pytest.raises(PlanError, match="the cause") as caught:
+        hs.Job("job").from_batches(pa.table({"x": [1]})).map_batches(cause)
+
+    assert "in cause" in shown(to_be_shown(caught.value, {}))
+    other = ValueError(said)
+    other.__cause__ = ValueError("the cause")
+    assert ("direct cause" in shown(to_be_shown(other, {}))) == (said != "the cause")
+    other.__cause__ = ValueError("the cause")
+    assert "direct cause" in shown(to_be_shown(other, {FULL_TRACEBACK: "1"}))
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ class FileSource(Source):
         self._format = file_format
         self.bounded = file_format.bounded
         self._event_time = event_time
+        self._is_given = schema is not None
         if schema is None:
             schema = file_format.read_schema(first_file(self._patterns, file_format.extensions))
         check_event_time(schema, event_time, unit)
@@ -131,14 +132,22 @@ class FileSource(Source):
             listing = self._format.list_file(path, self._scan.full_schema, self._event_time)
             difference = first_difference(self._scan.full_schema, listing.schema)
             if difference:
-                raise ConnectorError(
-                    f"{path!r} does not have the schema of {first!r}: {difference}; "
-                    "files of one source must agree: convert it, or read it apart and union"
-                )
+                raise self._other_schema(path, first, difference)
             splits += listing.splits
         if all(split.first_time is not None for split in splits):
             splits.sort(key=lambda split: split.first_time or 0)
         return splits
+
+    def _other_schema(self, path: str, first: str, difference: str) -> ConnectorError:
+        if self._is_given:
+            return ConnectorError(
+                f"{path!r} does not have the columns of schema=, which is to name them all: "
+                f"{difference}; column_types= says the types of some"
+            )
+        return ConnectorError(
+            f"{path!r} does not have the schema of {first!r}: {difference}; "
+            "files of one source must agree: convert it, or read it apart and union"
+        )
 
     def open(self, split: Split, position: JSON = None) -> SplitReader:
         """Return a reader of ``split`` from row ``position`` on."""

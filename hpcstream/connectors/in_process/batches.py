@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpcstream.columns.types.given import SchemaLike, given_schema
 from hpcstream.connectors.base import JSON, Source, Split, SplitReader, row_position
 from hpcstream.connectors.files.slicing import BatchReader
 from hpcstream.connectors.files.time_bounds import Bounds, bounds_of_column
@@ -51,7 +52,7 @@ class BatchesSource(Source):
         Column of event time, to find the bounds of each batch.
     unit : str, optional
         Its unit, if it is int64.
-    schema : pa.Schema, optional
+    schema : pa.Schema or types by name, optional
         Needed if there may be no batch; else that of the first batch.
 
     Raises
@@ -69,7 +70,7 @@ class BatchesSource(Source):
         per_rank: bool = False,
         event_time: str | None = None,
         unit: str | None = None,
-        schema: pa.Schema | None = None,
+        schema: SchemaLike | None = None,
     ) -> None:
         self.per_rank = per_rank
         self._event_time = event_time
@@ -79,9 +80,9 @@ class BatchesSource(Source):
         if self._list is None:
             assert not isinstance(given, list)
             self._stream = _Stream(given)
-        if schema is None:
-            schema = self._first_schema()
-        self._scan = Scan.of(plain_schema(schema, "from_batches"))
+        where = "from_batches(schema=)"
+        found = self._first_schema() if schema is None else given_schema(schema, where)
+        self._scan = Scan.of(plain_schema(found, "from_batches"))
         check_event_time(self._scan.full_schema, event_time, unit)
         for i, batch in enumerate(self._list or ()):
             _check(batch, self._scan.full_schema, i)

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpcstream.columns.types.given import SchemaLike, given_schema
 from hpcstream.connectors.base import JSON, Source, Split, SplitReader, row_position
 from hpcstream.connectors.files.slicing import BatchReader
 from hpcstream.connectors.files.time_bounds import Bounds
@@ -52,7 +53,7 @@ class GenerateOptions:
         (default 16; where latency matters, one per rank).
     block_rows : int, optional
         Rows made at a time (default 65,536; with a rate at most 10 ms worth).
-    schema : pa.Schema, optional
+    schema : pa.Schema or types by name, optional
         Of a function; else it is asked for one row.
     seed : int
         Of the column generators.
@@ -69,7 +70,7 @@ class GenerateOptions:
 
     splits: int | None = None
     block_rows: int | None = None
-    schema: pa.Schema | None = None
+    schema: SchemaLike | None = None
     seed: int = 0
     start: float | None = None
     clock: Callable[[], float] = time.monotonic
@@ -130,7 +131,9 @@ class GenerateSource(Source):
         self._seeds = {name: column_seed(chosen.seed, name) for name in self._columns or ()}
         self._turn: tuple[int, pa.RecordBatch] | None = None
         self._schedule = Schedule(rate, chosen.start, chosen.clock) if rate else None
-        self._scan = Scan.of(plain_schema(chosen.schema or self._find_schema(), "generate"))
+        schema = chosen.schema
+        found = self._find_schema() if schema is None else given_schema(schema, "generate(schema=)")
+        self._scan = Scan.of(plain_schema(found, "generate"))
         check_event_time(self._scan.full_schema, event_time, unit)
 
     @property

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import pyarrow as pa
-
-from hpcstream.connectors.formats.given_types import given_schema, given_types
+from hpcstream.columns.types.given import SchemaLike, TypesByName, given_schema, given_types
 from hpcstream.connectors.formats.text_file import UTF8, encoding_name
+from hpcstream.connectors.scan import plain_schema
 
 
 class NullRule(NamedTuple):
@@ -52,8 +51,8 @@ def check_delimiter(what: str, delimiter: str) -> None:
 class CsvOptions:
     """How CSV files are read: the options of `hpcstream.Job.read_csv`, described there."""
 
-    schema: pa.Schema | None = None
-    column_types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    schema: SchemaLike | None = None
+    column_types: TypesByName = field(default_factory=dict)
     delimiter: str = ","
     header: bool = True
     column_names: Sequence[str] = ()
@@ -65,7 +64,8 @@ class CsvOptions:
     def __post_init__(self) -> None:
         names = list(self.column_names)
         if self.schema is not None:
-            schema = given_schema(self.schema, "read_csv(schema=)")
+            where = "read_csv(schema=)"
+            schema = plain_schema(given_schema(self.schema, where), where)
             object.__setattr__(self, "schema", schema)
             names = names or ([] if self.header else schema.names)
         object.__setattr__(self, "column_names", names)

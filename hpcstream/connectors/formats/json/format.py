@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from hpcstream.columns.types.given import SchemaLike, TypesByName, given_schema, given_types
 from hpcstream.connectors.base import Split
 from hpcstream.connectors.files.file_format import FileListing, SequentialFormat
 from hpcstream.connectors.files.listing import Paths, with_compressed
 from hpcstream.connectors.files.source import FileSource
-from hpcstream.connectors.formats.given_types import given_schema, given_types
 from hpcstream.connectors.formats.json.columns import refuse_columns
 from hpcstream.connectors.formats.json.lines import JsonFile, JsonShape, first_bad_line, is_blank
 from hpcstream.connectors.formats.json.types import as_text, integer_beyond_int64, with_times
@@ -26,8 +26,8 @@ BLOCK_BYTES = 1 << 20
 def json_source(
     paths: Paths,
     *,
-    schema: pa.Schema | None = None,
-    column_types: Mapping[str, pa.DataType] | None = None,
+    schema: SchemaLike | None = None,
+    column_types: TypesByName | None = None,
     encoding: str = UTF8,
     block_bytes: int = BLOCK_BYTES,
     event_time: str | None = None,
@@ -38,7 +38,7 @@ def json_source(
     Parameters
     ----------
     paths : path, glob, directory or list of these
-    schema : pa.Schema, optional
+    schema : pa.Schema or types by name, optional
         The fields to read; others in the files are ignored. If not given, the fields
         are those of the first block of the first file, and a later one is an error.
         A field that a line lacks is null.
@@ -52,7 +52,8 @@ def json_source(
     event_time, unit : str, optional
         Event-time column, and its unit if it is int64.
     """
-    given = None if schema is None else given_schema(schema, "read_json(schema=)")
+    where = "read_json(schema=)"
+    given = None if schema is None else plain_schema(given_schema(schema, where), where)
     types = given_types(column_types or {}, "read_json(column_types=)")
     if block_bytes < 2:
         raise ValueError(f"read_json(block_bytes={block_bytes}): expected at least 2")
