@@ -12,8 +12,8 @@ An entry therefore keeps, beside its accumulators, its first and its last event 
 
 When the watermark reaches the last row of an entry plus the gap, no row can follow that row any
 more. If the next slice has a row of the key within the gap, the entry is merged into that of the
-next slice; else the session has ended, and its result is emitted. Either way the entry is cleared,
-so each entry is touched once, a long session costs one entry, and only entries of the last slice
+next slice; else the session has ended, and its result is emitted. Either way the entry is done
+with, so each is touched once, a long session costs one entry, and only entries of the last slice
 that has ended wait, in the order of their last rows.
 
 A row is late if a session of it alone would have ended: at ``time + gap <= watermark``. A row
@@ -145,15 +145,20 @@ class SessionAggregate(WindowStage):
     def _fire(self, stop: int, limit: int) -> Iterator[Emitted]:
         """Yield the sessions whose last row is at ``limit`` at most; ``stop`` has not ended yet."""
         state = self._state
+        first_open = self._number_of(limit + 1)
         numbers, regions = state.store.slices_below(stop)
         for number, region in zip(numbers.tolist(), regions.tolist(), strict=True):
-            is_over = self._start_of(number + 1) - 1 <= limit
+            is_over = number < first_open
             due = self._entries_of(region) if is_over else self._due(number, region, limit)
             for at in range(0, len(due), state.batch_rows):
-                yield from self._settle(number, region, due[at : at + state.batch_rows])
-            if is_over:
-                state.close(np.array([region], dtype=np.int64))
-        state.store.forget_below(self._number_of(limit + 1))
+                slots = due[at : at + state.batch_rows]
+                yield from self._settle(number, region, slots)
+                if not is_over:
+                    state.store.clear(region, slots)
+        over = regions[numbers < first_open]
+        if len(over):
+            state.close(over)
+        state.store.forget_below(first_open)
 
     def _start_of(self, number: int) -> int:
         return number * self._gap + self._state.store.slice_offset
@@ -182,7 +187,7 @@ class SessionAggregate(WindowStage):
         self._waiting = None
 
     def _settle(self, number: int, region: int, slots: Slots) -> Iterator[pa.RecordBatch]:
-        """Merge entries into those of the next slice, or emit them; then clear them."""
+        """Merge entries into those of the next slice, or emit them."""
         state, store = self._state, self._state.store
         null_slot = store.fields(np.array([region], dtype=np.int64), key_table.NULL_SLOT)[0]
         is_null = slots == null_slot if null_slot else None
@@ -200,7 +205,6 @@ class SessionAggregate(WindowStage):
             yield state.result_batch(starts, ends, ended, nulls)
         if state.holistic is not None:
             state.holistic.reassign(slots, following)
-        store.clear(region, slots)
 
     def _following(self, number: int, slots: Slots, is_null: Bools | None) -> Slots:
         """Return the entry in the next slice that goes on the session of each; 0: none does."""
