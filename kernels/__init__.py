@@ -39,6 +39,7 @@ FAMILIES = (
     "ordered_rows",
     "order_statistics",
     "calendar",
+    "sessions",
 )
 """Every module here that has kernels; each has a ``warm_up()``."""
 

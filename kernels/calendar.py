@@ -21,10 +21,15 @@ def numbers_of_times(times, starts, first, out_numbers):
 
     Notes
     -----
-    Periods are nearly of equal length, so a guess is at most a few periods off, and nearly
-    always right.
+    Most batches span one period or two: a comparison tells which. Else, as periods are nearly of
+    equal length, a guess is at most a few periods off, and nearly always right.
     """
     n_periods = starts.shape[0] - 1
+    if n_periods <= 2:
+        middle = starts[n_periods - 1]
+        for row in range(times.shape[0]):
+            out_numbers[row] = first + (n_periods - 1) * np.int64(times[row] >= middle)
+        return
     origin = starts[0]
     per_tick = n_periods / np.float64(starts[n_periods] - origin)
     for row in range(times.shape[0]):

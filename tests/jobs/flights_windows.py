@@ -71,3 +71,25 @@ def kept_values_of_sessions(job: hs.Job, flights: Stream) -> Stream:
 def sessions_of_all_flights(job: hs.Job, flights: Stream) -> Stream:
     windows = flights.window_all(hs.session("10min"))
     return windows.agg(n=hs.count(), distance=col("distance").sum())
+
+
+# -- days of a time zone ---------------------------------------------------------------
+
+
+def local_days(zone: str) -> str:
+    """Return SQL for rows with the day of a zone each is in; times are in UTC."""
+    local = f"date_trunc('day', timezone('{zone}', timezone('UTC', date)))"
+    start, end = (
+        f"timezone('UTC', timezone('{zone}', {day}))"
+        for day in (local, f"{local} + INTERVAL 1 DAY")
+    )
+    return f"(SELECT *, {start} AS window_start, {end} AS window_end FROM flights)"
+
+
+@query(
+    "SELECT origin, window_start, window_end, count(*), max(delay) "
+    f"FROM {local_days('America/Chicago')} GROUP BY ALL"
+)
+def days_in_chicago(job: hs.Job, flights: Stream) -> Stream:
+    windows = flights.key_by("origin").window(hs.tumbling("1d", tz="America/Chicago"))
+    return windows.agg(n=hs.count(), worst=col("delay").max())

@@ -44,3 +44,19 @@ class NaiveSessions:
             else:
                 sessions.append([row])
         return sessions
+
+
+def keep_span(slots, firsts, lasts, n_slots):
+    """Return the least first and the greatest last of each slot."""
+    least, greatest = [2**63 - 1] * n_slots, [-(2**63)] * n_slots
+    for slot, first, last in zip(slots, firsts, lasts, strict=True):
+        least[slot] = min(least[slot], first)
+        greatest[slot] = max(greatest[slot], last)
+    return least, greatest
+
+
+def divide(slots, following, firsts, lasts, gap):
+    """Return the pairs of entries of which the second goes on the first, and those that end."""
+    pairs = list(zip(slots, following, strict=True))
+    joins = [pair for pair in pairs if pair[1] and firsts[pair[1]] - lasts[pair[0]] < gap]
+    return joins, [slot for slot, target in pairs if (slot, target) not in joins]

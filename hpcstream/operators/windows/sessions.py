@@ -30,12 +30,12 @@ import pyarrow as pa
 
 from hpcstream.columns.event_time import MIN_TIME, TIME_COLUMN
 from hpcstream.columns.selection import gather
-from hpcstream.kernels import key_table
+from hpcstream.kernels import key_table, sessions
 from hpcstream.operators.base import Emitted, SideOutput, with_pauses
 from hpcstream.operators.windows.slices import WindowState
 from hpcstream.operators.windows.spec import WindowAggregateSpec
 from hpcstream.operators.windows.stage import NOTHING, WindowStage, late_partials
-from hpcstream.state.arrays import NO_NULLS, Allocator, Bools, Ints, Slots
+from hpcstream.state.arrays import NO_NULLS, Allocator, Ints, Slots
 from hpcstream.state.scalars import Common, Field, Scalars, Values, total
 
 
@@ -189,33 +189,30 @@ class SessionAggregate(WindowStage):
     def _settle(self, number: int, region: int, slots: Slots) -> Iterator[pa.RecordBatch]:
         """Merge entries into those of the next slice, or emit them."""
         state, store = self._state, self._state.store
-        null_slot = store.fields(np.array([region], dtype=np.int64), key_table.NULL_SLOT)[0]
-        is_null = slots == null_slot if null_slot else None
-        following = self._following(number, slots, is_null)
-        joins = following != 0
-        sources, targets = slots[joins], following[joins]
-        if len(sources):
+        null_slot = int(store.fields(np.array([region], dtype=np.int64), key_table.NULL_SLOT)[0])
+        following = self._find_in_next(number, slots, null_slot)
+        sources, ended = np.empty_like(slots), np.empty_like(slots)
+        spans = store.words[self._first], store.words[self._last]
+        n_joined = sessions.divide(slots, following, spans, self._gap, sources, ended)
+        sources, targets = sources[:n_joined], following[:n_joined]
+        ended = ended[: len(slots) - n_joined]
+        if n_joined:
             state.merge_words(targets, [gather(word, sources) for word in store.words])
             store.rows[targets] += gather(store.rows, sources)
-        if len(sources) < len(slots):
-            ended = slots[~joins]
-            starts = gather(store.words[self._first], ended)
-            ends = gather(store.words[self._last], ended) + self._gap
-            nulls = None if is_null is None else is_null[~joins]
-            yield state.result_batch(starts, ends, ended, nulls)
+        if len(ended):
+            starts, lasts = (gather(words, ended) for words in spans)
+            nulls = ended == null_slot if null_slot else None
+            yield state.result_batch(starts, lasts + self._gap, ended, nulls)
         if state.holistic is not None:
-            state.holistic.reassign(slots, following)
+            state.holistic.reassign(sources, targets)
+            state.holistic.reassign(ended, np.zeros_like(ended))
 
-    def _following(self, number: int, slots: Slots, is_null: Bools | None) -> Slots:
-        """Return the entry in the next slice that goes on the session of each; 0: none does."""
+    def _find_in_next(self, number: int, slots: Slots, null_slot: int) -> Slots:
+        """Return the entry in the next slice of the key of each entry; 0: there is none."""
         store = self._state.store
         times = np.full(len(slots), self._start_of(number + 1), dtype=np.int64)
-        valid = NO_NULLS if is_null is None else ~is_null
-        found = store.find(times, store.keys_of(slots), valid)
-        lasts = gather(store.words[self._last], slots)
-        firsts = gather(store.words[self._first], found)
-        found[firsts - lasts >= self._gap] = 0
-        return found
+        valid = slots != null_slot if null_slot else NO_NULLS
+        return store.find(times, store.keys_of(slots), valid)
 
     # -- state -------------------------------------------------------------------------
 

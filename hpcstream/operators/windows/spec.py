@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from hpcstream.aggregates.accumulator import Accumulator, arrow_type
 from hpcstream.aggregates.base import value_type
-from hpcstream.aggregates.families.extremes import Greatest, Least
 from hpcstream.aggregates.kept_columns import WINDOW_COLUMN, KeptColumns, list_fields
 from hpcstream.aggregates.named import BoundAggregate, NamedAggregate, shared_accumulators
+from hpcstream.aggregates.time_span import TimeSpan
 from hpcstream.columns.event_time import TIME_COLUMN, WORD_PREFIX
 from hpcstream.columns.reduction import ColumnReduction
 from hpcstream.columns.row_order import key_orders, order_fields
@@ -84,7 +84,7 @@ class WindowAggregateSpec:
         """The accumulators of the word aggregates, without duplicates, and of merging windows."""
         found = shared_accumulators(self.word_aggregates, self.input_schema)
         if self.assigner.merges:
-            found += [Least((TIME_COLUMN,), "int64"), Greatest((TIME_COLUMN,), "int64")]
+            found.append(TimeSpan())
         return tuple(found)
 
     @cached_property
