@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from hpcstream.kernels.cache import folder, own_cache
+from hpcstream.kernels.cache import folder, ready_folder
 
 FAMILIES = (
     "hashing",
@@ -43,11 +43,6 @@ FAMILIES = (
 )
 """Every module here that has kernels; each has a ``warm_up()``."""
 
-with own_cache():
-    for _family in FAMILIES:
-        importlib.import_module(f"hpcstream.kernels.{_family}")
-
-
 COSTS = {"key_resolve": 9, "accumulate": 4, "string_lookup": 4, "interning": 3, "wire": 3}
 """Seconds to compile some families on a slow machine; `OTHER_COST` for the others."""
 OTHER_COST = 1.5
@@ -55,7 +50,7 @@ OTHER_COST = 1.5
 
 def not_compiled() -> list[str]:
     """Return the families that are not compiled for this source, Numba and processor."""
-    indexes = {path.name for path in folder().glob("*/*.nbi")}
+    indexes = {path.name for path in ready_folder().glob("*/*.nbi")}
     return [family for family in FAMILIES if not _is_compiled(family, indexes)]
 
 

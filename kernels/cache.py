@@ -18,6 +18,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,8 @@ import numba
 _HERE = Path(__file__).parent
 _PREFIX = "hpcstream-kernels-"
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_TURNS = threading.Lock()
+"""Held while Numba's setting, which is that of the process, is ours."""
 
 
 @functools.cache
@@ -105,22 +108,31 @@ def _private() -> Path:
 
 @contextlib.contextmanager
 def own_cache() -> Iterator[None]:
-    """Cache the kernels that are decorated inside this block in `folder`."""
+    """Cache a kernel that is decorated inside this block in `folder`."""
+    with _TURNS:
+        goal = ready_folder()
+        settings = vars(numba.config)
+        before = settings["CACHE_DIR"]
+        settings["CACHE_DIR"] = str(goal)
+        try:
+            yield
+        finally:
+            settings["CACHE_DIR"] = before
+            _keep_to_the_owner(goal)
+
+
+@functools.cache
+def ready_folder() -> Path:
+    """Return `folder`, made if it is not there; looked for once in a process."""
     goal = folder()
     if not goal.is_dir():
         _make(goal)
-    settings = vars(numba.config)
-    before = settings["CACHE_DIR"]
-    settings["CACHE_DIR"] = str(goal)
-    try:
-        yield
-    finally:
-        settings["CACHE_DIR"] = before
-        _keep_to_the_owner(goal)
+    return goal
 
 
+@functools.cache
 def _keep_to_the_owner(goal: Path) -> None:
-    """Remove the write permission of other users from Numba's subfolders."""
+    """Remove the write permission of other users from Numba's subfolder, which is there by now."""
     with contextlib.suppress(OSError):
         for entry in _subfolders(goal):
             mode = entry.stat().st_mode

@@ -5,6 +5,8 @@ from typing import Any
 
 from numba import njit
 
+from hpcstream.kernels.cache import own_cache
+
 _LEAN: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
 
 
@@ -17,5 +19,10 @@ def lean_njit(**options: Any) -> Callable[..., Any]:
     counting is unnecessary. But kernels cannot allocate: scratch memory is a parameter.
     Functions called from a loop must be compiled with this decorator, too.
     """
-    decorator: Callable[..., Any] = njit(**_LEAN, **options)
+    compiled: Callable[..., Any] = njit(**_LEAN, **options)
+
+    def decorator(function: Callable[..., Any]) -> Any:
+        with own_cache():
+            return compiled(function)
+
     return decorator

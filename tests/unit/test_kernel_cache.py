@@ -61,7 +61,7 @@ def test_a_change_of_any_kernel_source_changes_the_folder(tmp_path):
 
 def test_other_functions_of_the_process_are_cached_where_they_were():
     code = (
-        "import numba; before = numba.config.CACHE_DIR; import hpcstream.kernels; "
+        "import numba; before = numba.config.CACHE_DIR; import hpcstream.kernels.wire; "
         "print(numba.config.CACHE_DIR == before)"
     )
 
@@ -152,7 +152,9 @@ def test_a_foreseeable_folder_of_others_is_not_used_for_temporary_files(tmp_path
 
 
 def test_folders_that_numba_makes_keep_others_out_whatever_the_mask(tmp_path):
-    code = "import os; os.umask(0); from hpcstream import kernels; print(kernels.cache.folder())"
+    code = (
+        "import os; os.umask(0); from hpcstream.kernels import bitmap, cache; print(cache.folder())"
+    )
 
     goal = Path(run(code, NUMBA_CACHE_DIR=str(tmp_path)))
 
