@@ -1,4 +1,4 @@
-"""The sources of files that a `hpcstream.Job` begins with."""
+"""The sources of files that a `hpcstream.Job` begins with. A format is loaded when it is read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from hpcstream.calls import answers_wrong_calls
 from hpcstream.columns.event_time import Duration, parse_duration
 from hpcstream.columns.types.given import SchemaLike, TypesByName
 from hpcstream.connectors.base import Source
-from hpcstream.connectors.formats.csv.format import csv_source
-from hpcstream.connectors.formats.hdf5.format import hdf5_source
-from hpcstream.connectors.formats.ipc.format import SPLIT_ROWS, ipc_source
-from hpcstream.connectors.formats.json.format import BLOCK_BYTES, json_source
-from hpcstream.connectors.formats.parquet.format import parquet_source
+from hpcstream.connectors.files.split_sizes import IPC_SPLIT_ROWS, TEXT_BLOCK_BYTES
 
 Paths = str | Path | Sequence[str | Path]
 _TIME_OPTIONS = ("event_time", "watermark_delay", "event_time_unit")
@@ -79,6 +75,8 @@ class FileReading(ABC):
         options: dict[str, Any] = {"dictionary_columns": dictionary_columns}
         options["int96_unit"] = int96_unit
         _refuse_unknown("read_parquet", unknown, options)
+        from hpcstream.connectors.formats.parquet.format import parquet_source
+
         source = parquet_source(paths, event_time=event_time, unit=event_time_unit, **options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
@@ -89,7 +87,7 @@ class FileReading(ABC):
         event_time: str | None = None,
         watermark_delay: Duration = "0s",
         event_time_unit: str | None = None,
-        split_rows: int = SPLIT_ROWS,
+        split_rows: int = IPC_SPLIT_ROWS,
         **unknown: Never,
     ) -> Stream:
         """Read Arrow IPC files, memory-mapped; other arguments as for `read_parquet`.
@@ -100,6 +98,8 @@ class FileReading(ABC):
             Rows, about, that a rank takes at a time.
         """
         _refuse_unknown("read_ipc", unknown, ["split_rows"])
+        from hpcstream.connectors.formats.ipc.format import ipc_source
+
         source = ipc_source(
             paths, event_time=event_time, unit=event_time_unit, split_rows=split_rows
         )
@@ -120,7 +120,7 @@ class FileReading(ABC):
         null_values: Sequence[str] | None = None,
         newlines_in_values: bool = False,
         encoding: str = "utf-8",
-        block_bytes: int = BLOCK_BYTES,
+        block_bytes: int = TEXT_BLOCK_BYTES,
         **unknown: Never,
     ) -> Stream:
         """Read CSV files, compressed ones included; other arguments as for `read_parquet`.
@@ -164,6 +164,8 @@ class FileReading(ABC):
             "block_bytes": block_bytes,
         }
         _refuse_unknown("read_csv", unknown, options)
+        from hpcstream.connectors.formats.csv.format import csv_source
+
         source = csv_source(paths, event_time=event_time, unit=event_time_unit, **options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
@@ -177,7 +179,7 @@ class FileReading(ABC):
         schema: SchemaLike | None = None,
         column_types: TypesByName | None = None,
         encoding: str = "utf-8",
-        block_bytes: int = BLOCK_BYTES,
+        block_bytes: int = TEXT_BLOCK_BYTES,
         **unknown: Never,
     ) -> Stream:
         """Read newline-delimited JSON files; other arguments as for `read_parquet`.
@@ -203,6 +205,8 @@ class FileReading(ABC):
             "block_bytes": block_bytes,
         }
         _refuse_unknown("read_json", unknown, options)
+        from hpcstream.connectors.formats.json.format import json_source
+
         source = json_source(paths, event_time=event_time, unit=event_time_unit, **options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
@@ -240,14 +244,18 @@ class FileReading(ABC):
         options: dict[str, Any] = {"table": table, "columns": columns}
         _refuse_unknown("read_hdf5", unknown, [*options, "follow"])
         options |= {"event_time": event_time, "unit": event_time_unit}
-        source = (
-            hdf5_source(paths, **options) if follow is None else _growing(paths, follow, options)
-        )
+        source = _hdf5(paths, options) if follow is None else _growing(paths, follow, options)
         return self._source(source, event_time, watermark_delay, event_time_unit)
 
 
 def _refuse_unknown(what: str, unknown: Iterable[str], known: Iterable[str]) -> None:
     refuse_unknown_options(what, unknown, [*known, *_TIME_OPTIONS], f"help(Job.{what})")
+
+
+def _hdf5(paths: Paths, options: dict[str, Any]) -> Source:
+    from hpcstream.connectors.formats.hdf5.format import hdf5_source
+
+    return hdf5_source(paths, **options)
 
 
 def _growing(paths: Paths, follow: Duration, options: dict[str, Any]) -> Source:

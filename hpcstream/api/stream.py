@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hpcstream.aggregates.base import AggregateCall
-from hpcstream.aggregates.registry import AGGREGATES
 from hpcstream.api.branches import check_same_rows
 from hpcstream.api.collected import Collected
 from hpcstream.api.dataflow import Dataflow
@@ -71,7 +70,7 @@ class Stream(RowTransforms, FileWriting):
                     f"'Stream' object has no attribute {name!r}: columns are named in "
                     f"expressions, as hs.col({name!r}); .select({name!r}) is the stream of it alone"
                 )
-            raise missing_attribute("Stream", name, dir(type(self)), AGGREGATES)
+            raise _no_attribute("Stream", name, dir(type(self)))
 
         def __getitem__(self, item: Any) -> Any:
             raise TypeError(_not_indexed(item))
@@ -286,7 +285,7 @@ class KeyedStream(KeyedTransforms["Stream"]):
     if not TYPE_CHECKING:  # else type checkers would accept every name
 
         def __getattr__(self, name: str) -> Any:
-            raise missing_attribute("KeyedStream", name, dir(type(self)), AGGREGATES)
+            raise _no_attribute("KeyedStream", name, dir(type(self)))
 
     def __repr__(self) -> str:
         return f"KeyedStream by {', '.join(self._keys)} of a {self._stream!r}"
@@ -325,7 +324,7 @@ class WindowedStream:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            raise missing_attribute("WindowedStream", name, dir(type(self)), AGGREGATES)
+            raise _no_attribute("WindowedStream", name, dir(type(self)))
 
     def __repr__(self) -> str:
         by = f" by {', '.join(self._keys)}" if self._keys else ""
@@ -419,6 +418,12 @@ class BroadcastStream:
                 f".broadcast().{name}: a broadcast stream is a side input only; every rank would "
                 "see each row, and count it once a rank. Use the stream itself, or rebalance()"
             )
+
+
+def _no_attribute(of: str, name: str, known: Iterable[str]) -> AttributeError:
+    from hpcstream.aggregates.registry import AGGREGATES  # loads all families
+
+    return missing_attribute(of, name, known, AGGREGATES)
 
 
 def _not_indexed(item: Any) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 import pyarrow as pa
 
 from hpcstream.aggregates.base import Aggregate, AggregateCall
-from hpcstream.aggregates.registry import check_name
 from hpcstream.columns.arrays import can_be_key
 from hpcstream.errors import PlanError
 from hpcstream.graph.logical import Node, walk
@@ -31,6 +30,8 @@ def aggregate_named(name: str, call: Any) -> AggregateCall:
         if isinstance(call, Aggregate):
             raise PlanError(f"agg({given}): call it with its inputs, as in {call!r}(hs.col('x'))")
         raise PlanError(f"agg({given}): expected an aggregate, as hs.count() or col('x').mean()")
+    from hpcstream.aggregates.registry import check_name  # loads all families
+
     check_name(call.aggregate)
     return call.alias(name)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hpcstream.aggregates.base import AggregateCall, AggregateInput
-from hpcstream.aggregates.registry import call_of
 from hpcstream.calls import answers_wrong_calls
 
 
@@ -15,50 +16,50 @@ class Aggregating:
 
     def sum(self: AggregateInput) -> AggregateCall:
         """Return the sum; int64 for integers, whose overflow raises."""
-        return call_of("sum", self)
+        return _call_of("sum", self)
 
     def mean(self: AggregateInput) -> AggregateCall:
         """Return the arithmetic mean."""
-        return call_of("mean", self)
+        return _call_of("mean", self)
 
     def min(self: AggregateInput) -> AggregateCall:
         """Return the least value that is not null; NaN is greater than any number."""
-        return call_of("min", self)
+        return _call_of("min", self)
 
     def max(self: AggregateInput) -> AggregateCall:
         """Return the greatest value that is not null; NaN is greater than any number."""
-        return call_of("max", self)
+        return _call_of("max", self)
 
     def var(self: AggregateInput, ddof: int = 1) -> AggregateCall:
         """Return the variance, divided by ``n - ddof``."""
-        return call_of("var", self, ddof=ddof)
+        return _call_of("var", self, ddof=ddof)
 
     def std(self: AggregateInput, ddof: int = 1) -> AggregateCall:
         """Return the standard deviation, from the variance divided by ``n - ddof``."""
-        return call_of("std", self, ddof=ddof)
+        return _call_of("std", self, ddof=ddof)
 
     def first(self: AggregateInput) -> AggregateCall:
         """Return the first value that is not null, in event time; null if all are null."""
-        return call_of("first", self)
+        return _call_of("first", self)
 
     def last(self: AggregateInput) -> AggregateCall:
         """Return the last value that is not null, in event time; null if all are null."""
-        return call_of("last", self)
+        return _call_of("last", self)
 
     def count(self: AggregateInput) -> AggregateCall:
         """Return the number of values that are not null."""
-        return call_of("count", self)
+        return _call_of("count", self)
 
     def count_distinct(self: AggregateInput) -> AggregateCall:
         """Return the number of distinct values that are not null; NaN is one of them."""
-        return call_of("count_distinct", self)
+        return _call_of("count_distinct", self)
 
     def median(self: AggregateInput) -> AggregateCall:
         """Return the exact median, interpolated between the two middle values.
 
         Nulls are ignored; NaN is greater than any number.
         """
-        return call_of("median", self)
+        return _call_of("median", self)
 
     def quantile(self: AggregateInput, q: float) -> AggregateCall:
         """Return the exact ``q``-quantile, interpolated linearly.
@@ -70,20 +71,26 @@ class Aggregating:
         ValueError
             ``q`` is not between 0 and 1.
         """
-        return call_of("quantile", self, q=float(q))
+        return _call_of("quantile", self, q=float(q))
 
     def arg_min(self: AggregateInput, by: AggregateInput) -> AggregateCall:
         """Return the value in the first row where ``by`` is least; nulls as in `corr`."""
-        return call_of("arg_min", self, by)
+        return _call_of("arg_min", self, by)
 
     def arg_max(self: AggregateInput, by: AggregateInput) -> AggregateCall:
         """Return the value in the first row where ``by`` is greatest; NaN is the greatest."""
-        return call_of("arg_max", self, by)
+        return _call_of("arg_max", self, by)
 
     def covar(self: AggregateInput, other: AggregateInput, ddof: int = 1) -> AggregateCall:
         """Return the covariance, divided by ``n - ddof``; nulls as in `corr`."""
-        return call_of("covar", self, other, ddof=ddof)
+        return _call_of("covar", self, other, ddof=ddof)
 
     def corr(self: AggregateInput, other: AggregateInput) -> AggregateCall:
         """Return Pearson's correlation, of the rows without a null in either column."""
-        return call_of("corr", self, other)
+        return _call_of("corr", self, other)
+
+
+def _call_of(name: str, *inputs: AggregateInput, **parameters: Any) -> AggregateCall:
+    from hpcstream.aggregates.registry import call_of  # loads all families
+
+    return call_of(name, *inputs, **parameters)

@@ -20,12 +20,10 @@ from hpcstream.connectors.files.file_format import FileFormat, FileListing
 from hpcstream.connectors.files.listing import Paths, native, unreadable
 from hpcstream.connectors.files.slicing import BatchReader
 from hpcstream.connectors.files.source import FileSource
+from hpcstream.connectors.files.split_sizes import IPC_SPLIT_ROWS
 from hpcstream.connectors.files.time_bounds import Bounds, bounds_of_column, merged
 from hpcstream.connectors.scan import Scan, plain_schema, relabel
 from hpcstream.errors import ConnectorError
-
-SPLIT_ROWS = 1_048_576
-"""Rows of a split, about: whole record batches if they are smaller than that."""
 
 _MAGIC = b"ARROW1"
 
@@ -35,7 +33,7 @@ def ipc_source(
     *,
     event_time: str | None = None,
     unit: str | None = None,
-    split_rows: int = SPLIT_ROWS,
+    split_rows: int = IPC_SPLIT_ROWS,
 ) -> FileSource:
     """Return a source of Arrow IPC files (also called Feather version 2) or IPC streams.
 
@@ -70,7 +68,7 @@ class IpcFormat(FileFormat):
     name = "ipc"
     extensions = (".arrow", ".feather", ".ipc", ".arrows")
 
-    def __init__(self, split_rows: int = SPLIT_ROWS) -> None:
+    def __init__(self, split_rows: int = IPC_SPLIT_ROWS) -> None:
         self._split_rows = split_rows
 
     def read_schema(self, path: str) -> pa.Schema:

@@ -13,14 +13,13 @@ from hpcstream.connectors.base import Split
 from hpcstream.connectors.files.file_format import FileListing, SequentialFormat
 from hpcstream.connectors.files.listing import Paths, with_compressed
 from hpcstream.connectors.files.source import FileSource
+from hpcstream.connectors.files.split_sizes import TEXT_BLOCK_BYTES
 from hpcstream.connectors.formats.json.columns import refuse_columns
 from hpcstream.connectors.formats.json.lines import JsonFile, JsonShape, first_bad_line, is_blank
 from hpcstream.connectors.formats.json.types import as_text, integer_beyond_int64, with_times
 from hpcstream.connectors.formats.text_file import UTF8, encoding_name
 from hpcstream.connectors.scan import Scan, plain_schema, relabel
 from hpcstream.errors import ConnectorError
-
-BLOCK_BYTES = 1 << 20
 
 
 def json_source(
@@ -29,7 +28,7 @@ def json_source(
     schema: SchemaLike | None = None,
     column_types: TypesByName | None = None,
     encoding: str = UTF8,
-    block_bytes: int = BLOCK_BYTES,
+    block_bytes: int = TEXT_BLOCK_BYTES,
     event_time: str | None = None,
     unit: str | None = None,
 ) -> FileSource:
@@ -72,7 +71,7 @@ class JsonFormat(SequentialFormat):
         schema: pa.Schema | None = None,
         column_types: Mapping[str, pa.DataType] | None = None,
         encoding: str = UTF8,
-        block_bytes: int = BLOCK_BYTES,
+        block_bytes: int = TEXT_BLOCK_BYTES,
     ) -> None:
         self._inferred = schema is None
         self._column_types = column_types or {}
