@@ -61,7 +61,7 @@ class Common:
         if len(found) > 1:
             raise PlanError(
                 f"the instances of {self.operator} were at different event times ({min(found)} to "
-                f"{max(found)}), so their state cannot be dealt again: keep the number of ranks"
+                f"{max(found)}), so their state cannot be redistributed: keep the number of ranks"
             )
         return values[0]
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from hpcstream.kernels import key_regions, key_table, snapshots
 from hpcstream.state.arrays import Allocator, Ints, Slots, Word, read_only
-from hpcstream.state.book import Book, region_at
+from hpcstream.state.header import Header, region_at
 
 Values = npt.NDArray[Any]
 
@@ -36,33 +36,33 @@ def entries_of_size(words: Sequence[Word], n_entries: int) -> int:
     return max(n_entries * _NARROW_BYTES // max(n_bytes, _NARROW_BYTES), 16)
 
 
-def clear_words(book: Book, rows: Ints, regions: Ints, word: Word, array: Values) -> None:
+def clear_words(header: Header, rows: Ints, regions: Ints, word: Word, array: Values) -> None:
     """Reset one word of all slots of regions to its identity."""
     if word.width == 1:
-        key_regions.clear_slots(book, regions, word.bits, array.view(np.int64))
+        key_regions.clear_slots(header, regions, word.bits, array.view(np.int64))
     else:
-        array[_slots_of(book, rows, regions)] = word.identity
+        array[_slots_of(header, rows, regions)] = word.identity
 
 
 def copied(
-    book: Book, rows: Ints, regions: Ints, array: Values, allocator: Allocator, n_entries: int
+    header: Header, rows: Ints, regions: Ints, array: Values, allocator: Allocator, n_entries: int
 ) -> Values:
     """Return a copy of the values of the ``n_entries`` slots of regions, one item per entry."""
     if array.ndim == 1:
         copy = allocator.empty(n_entries, array.dtype)
-        snapshots.copy_regions(book, rows, regions, array.view(np.uint64), copy.view(np.uint64))
+        snapshots.copy_regions(header, rows, regions, array.view(np.uint64), copy.view(np.uint64))
         return copy
     copy = allocator.empty(n_entries, np.dtype((np.void, array.itemsize * array.shape[1])))
     items = copy.view(array.dtype).reshape(-1, array.shape[1])
-    np.take(array, _slots_of(book, rows, regions), axis=0, out=items, mode="clip")
+    np.take(array, _slots_of(header, rows, regions), axis=0, out=items, mode="clip")
     return copy
 
 
-def _slots_of(book: Book, rows: Ints, regions: Ints) -> Slots:
+def _slots_of(header: Header, rows: Ints, regions: Ints) -> Slots:
     """Return the slots of regions, none of which is dense."""
-    n_slots = int(book[region_at(regions) + key_table.COUNT].sum())
+    n_slots = int(header[region_at(regions) + key_table.COUNT].sum())
     slots = np.empty(n_slots + 1, dtype=np.uint32)
-    key_regions.slots_of_regions(book, rows, regions, slots)
+    key_regions.slots_of_regions(header, rows, regions, slots)
     return slots[:n_slots]
 
 

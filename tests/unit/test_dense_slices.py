@@ -121,7 +121,7 @@ def test_entries_are_found_and_cleared_in_dense_slices_too(batch, cleared):
     assert sum(n for of in contents(store).values() for _, n, _ in of) == len(batch) + len(left)
     assert store.n_entries == sum(len(of) for of in contents(store).values())
     store.close(store.slices_below(2**63)[1])
-    assert (store.n_entries, int(store.arenas.book[key_table.DENSE_LIVE])) == (0, 0)
+    assert (store.n_entries, int(store.arenas.header[key_table.DENSE_LIVE])) == (0, 0)
 
 
 @given(batch=st.lists(rows, min_size=1, max_size=80), rest=st.lists(rows, min_size=1, max_size=40))

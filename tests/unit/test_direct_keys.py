@@ -21,7 +21,7 @@ def _integers_wrap():
 
 
 def is_direct(store):
-    return store.arenas.book[key_table.DIRECT_BITS] > 0
+    return store.arenas.header[key_table.DIRECT_BITS] > 0
 
 
 def add(store, model, times, keys):

@@ -12,7 +12,7 @@ from hpcstream.columns.ownership import Ownership
 from hpcstream.kernels import key_table
 from hpcstream.operators.key_codec import WordKeys
 from hpcstream.state.arrays import NO_NULLS, HeapAllocator, Word
-from hpcstream.state.book import region_at
+from hpcstream.state.header import region_at
 from hpcstream.state.slices.store import SliceStore
 from hpcstream.state.slices.table import SliceTable
 from hpcstream.state.table import Part, merge, snapshot
@@ -92,7 +92,10 @@ def test_the_slot_of_late_rows_is_like_new_however_memory_moves():
 def dense_keys(store, number):
     """Return whether a slice has a slot for a key from the beginning: those come first."""
     at = region_at(store.region_of(number))
-    low, width = (int(store.arenas.book[at + field]) for field in (key_table.LOW, key_table.WIDTH))
+    fields = (key_table.LOW, key_table.WIDTH)
+    low, width = (int(store.arenas.header[at + field]) for field in fields)
+        int(store.arenas.header[at + field]) for field in (key_table.LOW, key_table.WIDTH)
+    )
     return lambda key: key is not None and low <= key < low + width
 
 

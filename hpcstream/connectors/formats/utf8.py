@@ -30,7 +30,7 @@ def check_utf8(batch: pa.RecordBatch, where: str, first_row: int) -> None:
                 row, shown = _found(column, texts)
                 at = "" if row is None else f", row {first_row + row}"
                 raise ConnectorError(
-                    f"{where}: column {name!r}{at}: {shown!r} is not UTF-8 text; have it written "
+                    f"{where}: column {name!r}{at}: {shown!r} is not UTF-8 text; write it "
                     "as UTF-8, or as binary"
                 ) from None
 

@@ -143,7 +143,7 @@ class BatchesSource(Source):
         if first is None:
             raise ValueError(
                 "from_batches: no batch was given, so the columns are not known; give schema=, or "
-                "a table, which has one without rows too"
+                "a table, which has a schema even without rows"
             )
         return first.schema
 
@@ -182,7 +182,7 @@ class _Stream:
             return iter(again) if isinstance(again, list) else _flatten(_iterator(again))
         if self._once is None:
             raise ConnectorError(
-                "from_batches: this generator was read already; "
+                "from_batches: this generator has already been read; "
                 "give the function that makes it, or a list, to read it again"
             )
         once, self._once = self._once, None
@@ -223,8 +223,8 @@ def _imported(given: Any) -> pa.Table:
         return pa.table(given)
     except pa.ArrowInvalid as error:
         raise TypeError(
-            f"from_batches: {type(given).__name__} is no table ({error}); "
-            "pa.table({'name': values}) makes one of a column"
+            f"from_batches: {type(given).__name__} is not a table ({error}); "
+            "pa.table({'name': values}) makes a table of a column"
         ) from None
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hpcstream.kernels import key_regions, key_table
 from hpcstream.state.arrays import Allocator, Ints, Slots, Word
-from hpcstream.state.book import Book, kept_capacity, resized_book
+from hpcstream.state.header import Header, kept_capacity, resized_header
 from hpcstream.state.word_arrays import carry, entries_of_size, move, roomy
 
 LEAST_ENTRIES = 1 << 12
@@ -21,11 +21,11 @@ _SPARE_ENTRIES = 1 << 14  # garbage below this is not worth packing
 
 
 class SliceArenas:
-    """The book, index, keys, rows and words of the table of `hpcstream.kernels.key_table`.
+    """The header, index, keys, rows and words of the table of `hpcstream.kernels.key_table`.
 
     Parameters
     ----------
-    book : int64[]
+    header : int64[]
         Of a table without slices.
     words : sequence of Word
         The accumulators of an entry.
@@ -33,7 +33,7 @@ class SliceArenas:
 
     Attributes
     ----------
-    book, index, keys
+    header, index, keys
         The arrays that kernels of the table take. Each is replaced when it grows.
     rows : int64[capacity]
         Number of rows of each slot.
@@ -45,8 +45,8 @@ class SliceArenas:
     allocator : Allocator
     """
 
-    def __init__(self, book: Book, words: Sequence[Word], allocator: Allocator) -> None:
-        self.book = book
+    def __init__(self, header: Header, words: Sequence[Word], allocator: Allocator) -> None:
+        self.header = header
         self.allocator = allocator
         self.word_types = tuple(words)
         self.is_wide = any(word.width > 1 for word in words)
@@ -61,9 +61,9 @@ class SliceArenas:
         self.grow_entries(self.least_entries, self.least_entries)
 
     @property
-    def table(self) -> tuple[Book, Slots, Ints, Ints]:
-        """The arguments ``book, index, keys, rows`` of kernels."""
-        return self.book, self.index, self.keys, self.rows
+    def table(self) -> tuple[Header, Slots, Ints, Ints]:
+        """The arguments ``header, index, keys, rows`` of kernels."""
+        return self.header, self.index, self.keys, self.rows
 
     @property
     def arrays(self) -> list[npt.NDArray[Any]]:
@@ -73,56 +73,56 @@ class SliceArenas:
     @property
     def slots_end(self) -> int:
         """A bound: all slots are less."""
-        return int(self.book[key_table.ENTRY_END])
+        return int(self.header[key_table.ENTRY_END])
 
     @property
     def n_entries(self) -> int:
         """Number of open (slice, key) pairs."""
-        return int(self.book[key_table.N_LIVE])
+        return int(self.header[key_table.N_LIVE])
 
     @property
     def n_regions(self) -> int:
         """Number of open slices and merged regions."""
-        return int(self.book[key_table.N_OPEN])
+        return int(self.header[key_table.N_OPEN])
 
     @property
     def n_bytes(self) -> int:
         """Bytes of state; arrays indexed by slots count up to the last slot ever touched."""
         touched = (array[: self._n_touched] for array in self.arrays)
-        return self.book.nbytes + self.index.nbytes + sum(array.nbytes for array in touched)
+        return self.header.nbytes + self.index.nbytes + sum(array.nbytes for array in touched)
 
     @property
     def is_sparse(self) -> bool:
         """Whether less than a third of the allocated slots is in use."""
-        book = self.book
-        in_use = max(book[key_table.N_HELD], book[key_table.PEAK_HELD])
-        return bool(book[key_table.ENTRY_END] > 3 * in_use + self._spare_entries)
+        header = self.header
+        in_use = max(header[key_table.N_HELD], header[key_table.PEAK_HELD])
+        return bool(header[key_table.ENTRY_END] > 3 * in_use + self._spare_entries)
 
     def held_slots(self) -> Slots:
         """Return the slots that regions hold, region by region; `pack` must follow."""
-        slots = np.empty(int(self.book[key_table.N_HELD]), dtype=np.uint32)
-        key_regions.held_slots(self.book, slots)
+        slots = np.empty(int(self.header[key_table.N_HELD]), dtype=np.uint32)
+        key_regions.held_slots(self.header, slots)
         return slots
 
     def pack(self, old: Slots) -> None:
         """Compact the entries and rebuild their regions: slot ``old[i]`` becomes ``i + 1``."""
         n_slots = len(old)
-        needed = 2 * max(n_slots, int(self.book[key_table.PEAK_HELD])) + self._spare_entries
+        needed = 2 * max(n_slots, int(self.header[key_table.PEAK_HELD])) + self._spare_entries
         arrays = packed = self.arrays
         if needed > len(self.keys) or self._n_touched > 4 * needed:
             packed = self._empty_arrays(needed)
         move(arrays, old, packed, self.allocator)
         self.keys, self.rows, *self.words = packed
         self._open_up(n_slots + 1, 2 * n_slots + self._spare_entries)
-        size = self.index_size(int(self.book[key_table.DIRECT_BITS]))
+        size = self.index_size(int(self.header[key_table.DIRECT_BITS]))
         self.grow_index(kept_capacity(len(self.index), size), keep=False)
-        if self.book[key_table.CHUNK_CAPACITY] < self.n_regions:
-            self.resize_book(chunks=2 * self.n_regions)
-        key_table.relocate(self.book, self.index, self.keys)
+        if self.header[key_table.CHUNK_CAPACITY] < self.n_regions:
+            self.resize_header(chunks=2 * self.n_regions)
+        key_table.relocate(self.header, self.index, self.keys)
 
     def more_entries(self, size: int) -> None:
         """Make at least ``size`` more slots available."""
-        opened, capacity = int(self.book[key_table.ENTRY_CAPACITY]), len(self.keys)
+        opened, capacity = int(self.header[key_table.ENTRY_CAPACITY]), len(self.keys)
         if self.slots_end + size > capacity:
             self.grow_entries(2 * capacity + size, size)
         else:
@@ -144,7 +144,7 @@ class SliceArenas:
         self.rows[:1] = self.rows[start:stop] = 0
         for word, array in zip(self.word_types, self.words, strict=True):
             array[:1] = array[start:stop] = word.identity
-        self.book[key_table.ENTRY_CAPACITY] = stop
+        self.header[key_table.ENTRY_CAPACITY] = stop
         self._n_touched = max(self._n_touched, stop)
 
     def _empty_arrays(self, needed: int) -> list[npt.NDArray[Any]]:
@@ -165,12 +165,12 @@ class SliceArenas:
 
     def grow_index(self, capacity: int, *, keep: bool) -> None:
         """Replace the index by one of another size; ``keep``: with its contents."""
-        end = int(self.book[key_table.INDEX_END]) if keep else key_table.FIRST_INDEX
+        end = int(self.header[key_table.INDEX_END]) if keep else key_table.FIRST_INDEX
         grown = self.allocator.empty(capacity, np.uint32)
         grown[:end] = self.index[:end]
         self.index = grown
-        self.book[key_table.INDEX_CAPACITY] = capacity
+        self.header[key_table.INDEX_CAPACITY] = capacity
 
-    def resize_book(self, regions: int = 0, chunks: int = 0, directory: int = 0) -> None:
-        """Enlarge sections of the book; sections not given keep their sizes."""
-        self.book = resized_book(self.book, regions, chunks, directory)
+    def resize_header(self, regions: int = 0, chunks: int = 0, directory: int = 0) -> None:
+        """Enlarge sections of the header; sections not given keep their sizes."""
+        self.header = resized_header(self.header, regions, chunks, directory)

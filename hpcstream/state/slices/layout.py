@@ -10,7 +10,7 @@ import numpy as np
 
 from hpcstream.kernels import key_regions, key_table
 from hpcstream.state.arrays import NONE, Ints, Slots
-from hpcstream.state.book import LISTED, fields_of, times_outside
+from hpcstream.state.header import LISTED, fields_of, times_outside
 from hpcstream.state.slices.arenas import LEAST_ENTRIES, SliceArenas
 from hpcstream.state.slices.backoff import Backoff
 from hpcstream.state.slices.dense_range import DenseRange
@@ -40,8 +40,8 @@ class SliceLayout:
 
         ``times`` and ``words`` are those of the rows not yet processed.
         """
-        arenas, book = self._arenas, self._arenas.book
-        need, size = book[key_table.NEED], int(book[key_table.NEED_SIZE])
+        arenas, header = self._arenas, self._arenas.header
+        need, size = header[key_table.NEED], int(header[key_table.NEED_SIZE])
         if need == key_table.NEED_ENTRIES:
             arenas.more_entries(size)
         elif need == key_table.NEED_INDEX:
@@ -51,20 +51,20 @@ class SliceLayout:
             if not self._widen(words):
                 self._hash()
         elif need == key_table.NEED_CHUNKS:
-            arenas.resize_book(chunks=2 * int(book[key_table.CHUNK_CAPACITY]) + size)
+            arenas.resize_header(chunks=2 * int(header[key_table.CHUNK_CAPACITY]) + size)
         elif need == key_table.NEED_REGIONS:
-            arenas.resize_book(regions=2 * int(book[key_table.REGION_CAPACITY]))
+            arenas.resize_header(regions=2 * int(header[key_table.REGION_CAPACITY]))
         elif need == key_table.NEED_DIRECTORY:
-            arenas.resize_book(directory=4 * int(book[key_table.DIRECTORY_SIZE]))
+            arenas.resize_header(directory=4 * int(header[key_table.DIRECTORY_SIZE]))
         else:
             assert times is not None, f"stopped for need {need}"
-            raise times_outside(book, times)
+            raise times_outside(header, times)
 
     def open(self, number: int, kind: int, expected: int, low: int = 0, width: int = 0) -> int:
         """Open a region for about so many entries, besides ``width`` keys from ``low`` on."""
         while True:
-            book, index, keys, _ = self._arenas.table
-            region = key_table.open_region(book, index, keys, number, kind, low, width, expected)
+            header, index, keys, _ = self._arenas.table
+            region = key_table.open_region(header, index, keys, number, kind, low, width, expected)
             if region >= 0:
                 return int(region)
             self.make_room(None)
@@ -74,19 +74,19 @@ class SliceLayout:
         layout = direct_layout(low, high, n_regions, n_entries) or (0, 0)
         arenas = self._arenas
         arenas.grow_index(arenas.index_size(layout[1], n_regions, n_entries), keep=False)
-        key_table.reindex(arenas.book, arenas.index, arenas.keys, *layout)
+        key_table.reindex(arenas.header, arenas.index, arenas.keys, *layout)
 
     def after(self, closing: Ints) -> tuple[int, int] | None:
         """Return the arguments of `reindex` after regions are closed; None: do not call it."""
-        book = self._arenas.book
-        listed = closing[fields_of(book, closing, key_table.STATE) == LISTED]
+        header = self._arenas.header
+        listed = closing[fields_of(header, closing, key_table.STATE) == LISTED]
         if len(listed) == 0:
             return None
         self._reconsider_dense(listed)
-        if book[key_table.DIRECT_BITS] or not self._backoff.due(len(listed)):
+        if header[key_table.DIRECT_BITS] or not self._backoff.due(len(listed)):
             return None
         n_left = self._arenas.n_regions - len(closing) + 1
-        mean_count = int(fields_of(book, listed, key_table.COUNT).sum()) // len(listed)
+        mean_count = int(fields_of(header, listed, key_table.COUNT).sum()) // len(listed)
         layout = self._direct_layout(NONE, n_left, n_left * mean_count)
         if layout is None:
             self._backoff.failed()
@@ -98,13 +98,13 @@ class SliceLayout:
         size = arenas.index_size(bits)
         if len(arenas.index) < size:
             arenas.grow_index(size, keep=False)
-        key_table.reindex(arenas.book, arenas.index, arenas.keys, low, bits)
+        key_table.reindex(arenas.header, arenas.index, arenas.keys, low, bits)
 
     def announce_dense(self) -> None:
         """Make the next slices dense for the chosen range of keys."""
-        book = self._arenas.book
-        book[key_table.DENSE_LOW] = self.dense_range.low
-        book[key_table.DENSE_WIDTH] = self.dense_range.width
+        header = self._arenas.header
+        header[key_table.DENSE_LOW] = self.dense_range.low
+        header[key_table.DENSE_WIDTH] = self.dense_range.width
 
     def disable_dense(self) -> Slots:
         """Disable the dense layout; return the slots of all entries, which must be packed."""
@@ -112,28 +112,28 @@ class SliceLayout:
         self.dense_range.forget()
         self.announce_dense()
         slots = np.empty(arenas.n_entries + 1, dtype=np.uint32)
-        key_regions.give_up_dense(arenas.book, arenas.rows, slots)
+        key_regions.give_up_dense(arenas.header, arenas.rows, slots)
         return slots[:-1]
 
     def _reconsider_dense(self, slices: Ints) -> None:
         """Decide, from slices that are about to close, which keys the next ones are dense for."""
-        book = self._arenas.book
+        header = self._arenas.header
         n_dense, n_others, widths = (
-            fields_of(book, slices, field)
+            fields_of(header, slices, field)
             for field in (key_table.N_DENSE, key_table.COUNT, key_table.WIDTH)
         )
         is_dense = widths > 0
         if is_dense.any():
             self.dense_range.note_dense(widths[is_dense], n_dense[is_dense], n_others[is_dense])
         elif not self._arenas.is_wide and self.dense_range.wants_look(len(slices)):
-            low, high = key_regions.range_of_keys(book, self._arenas.keys, slices)
+            low, high = key_regions.range_of_keys(header, self._arenas.keys, slices)
             self.dense_range.look(int(low), int(high), int(n_others.sum()) // len(slices))
         self.announce_dense()
 
     def _enlarge_index(self, size: int) -> None:
         """Make room in the index, or change to the layout that needs less of it."""
         arenas = self._arenas
-        bits = int(arenas.book[key_table.DIRECT_BITS])
+        bits = int(arenas.header[key_table.DIRECT_BITS])
         n_entries = 2 * self._expected_entries() + LEAST_ENTRIES
         if bits and is_sparse(bits, arenas.n_regions + 1, n_entries):
             self._hash()
@@ -154,11 +154,11 @@ class SliceLayout:
     def _direct_layout(self, words: Ints, n_regions: int, n_entries: int) -> tuple[int, int] | None:
         """Return the `direct_layout` for the keys of all entries and for ``words``."""
         arenas = self._arenas
-        low, high = (int(key) for key in key_regions.key_range(arenas.book, arenas.keys))
+        low, high = (int(key) for key in key_regions.key_range(arenas.header, arenas.keys))
         if len(words):
             low, high = min(low, int(words.min())), max(high, int(words.max()))
         return direct_layout(low, high, n_regions, n_entries)
 
     def _expected_entries(self) -> int:
         """Return how many entries there will be if two slices become as large as the last."""
-        return self._arenas.n_entries + 2 * int(self._arenas.book[key_table.LAST_COUNT])
+        return self._arenas.n_entries + 2 * int(self._arenas.header[key_table.LAST_COUNT])

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from hpcstream.kernels import key_loading, key_table
 from hpcstream.state.arrays import NO_NULLS, Bools, Ints, Slots, read_only
-from hpcstream.state.book import LISTED
+from hpcstream.state.header import LISTED
 from hpcstream.state.slices.layout import SliceLayout
 from hpcstream.state.slices.open_slices import OpenSlices
 from hpcstream.state.word_arrays import items_of
@@ -106,8 +106,8 @@ class SliceLoader:
         slices = zip(*(a.tolist() for a in (numbers, counts, lows, widths)), strict=True)
         for number, count, low, width in slices:
             self._layout.open(number, LISTED, count, low, width)
-        book = arenas.book
-        book[key_table.PEAK_HELD] = max(book[key_table.PEAK_HELD], n_slots)
+        header = arenas.header
+        header[key_table.PEAK_HELD] = max(header[key_table.PEAK_HELD], n_slots)
 
     def load(
         self, numbers: Ints, counts: Ints, columns: KeyColumns, order: Slots = NO_ORDER
@@ -135,7 +135,7 @@ class SliceLoader:
         segments = regions, counts, columns.n_dense(counts, lows, widths)
         slots = np.empty(int(counts.sum()), dtype=np.uint32)
         key_loading.load_entries(
-            arenas.book, arenas.keys, arenas.rows, segments,
+            arenas.header, arenas.keys, arenas.rows, segments,
             (read_only(columns.words), read_only(columns.rows), columns.nulls), order, slots,
         )  # fmt: skip
         return slots

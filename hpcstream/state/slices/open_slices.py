@@ -10,7 +10,7 @@ import numpy.typing as npt
 from hpcstream.columns.selection import gather
 from hpcstream.kernels import key_regions, key_table, snapshots
 from hpcstream.state.arrays import NONE, Bools, Ints, Slots
-from hpcstream.state.book import fields_of
+from hpcstream.state.header import fields_of
 from hpcstream.state.slices.arenas import SliceArenas
 from hpcstream.state.slices.dense_range import DenseRange
 from hpcstream.state.slices.layout import SliceLayout
@@ -68,7 +68,7 @@ class OpenSlices:
     @property
     def n_slices(self) -> int:
         """Number of open slices."""
-        return int(self.arenas.book[key_table.N_LISTED])
+        return int(self.arenas.header[key_table.N_LISTED])
 
     @property
     def n_bytes(self) -> int:
@@ -78,22 +78,22 @@ class OpenSlices:
     @property
     def slice_size(self) -> int:
         """Length of a slice."""
-        return int(self.arenas.book[key_table.SLICE_SIZE])
+        return int(self.arenas.header[key_table.SLICE_SIZE])
 
     @property
     def slice_offset(self) -> int:
         """Start of slice 0."""
-        return int(self.arenas.book[key_table.SLICE_OFFSET])
+        return int(self.arenas.header[key_table.SLICE_OFFSET])
 
     @property
     def least_slice(self) -> int:
         """A bound: no open slice has a lesser number."""
-        return int(self.arenas.book[key_table.LEAST_SLICE])
+        return int(self.arenas.header[key_table.LEAST_SLICE])
 
     @property
     def least_time(self) -> int:
         """The least time of the last batch that was resolved."""
-        return int(self.arenas.book[key_table.BATCH_MIN])
+        return int(self.arenas.header[key_table.BATCH_MIN])
 
     def n_key_uses(self) -> int:
         """Return the number of (slice, key) pairs, without what is merged from slices."""
@@ -106,19 +106,19 @@ class OpenSlices:
         numbers = np.empty(self.n_slices, dtype=np.int64)
         regions = np.empty(self.n_slices, dtype=np.int64)
         n_found = key_regions.listed_regions(
-            self.arenas.book, min(limit, 2**63 - 1), numbers, regions
+            self.arenas.header, min(limit, 2**63 - 1), numbers, regions
         )
         order = np.argsort(numbers[:n_found])
         return numbers[order], regions[order]
 
     def region_of(self, number: int) -> int | None:
         """Return the region of a slice, or None if it is not open."""
-        region = key_table.find_region(self.arenas.book, number)
+        region = key_table.find_region(self.arenas.header, number)
         return None if region < 0 else int(region)
 
     def fields(self, regions: Ints, field: int) -> Ints:
         """Return one of the control fields of `hpcstream.kernels.key_table` of each region."""
-        return fields_of(self.arenas.book, regions, field)
+        return fields_of(self.arenas.header, regions, field)
 
     def counts(self, regions: Ints) -> Ints:
         """Return the number of entries of each region."""
@@ -127,7 +127,7 @@ class OpenSlices:
     def rows_of(self, regions: Ints) -> Ints:
         """Return the number of rows of each region."""
         totals = np.empty(len(regions), dtype=np.int64)
-        snapshots.rows_of_regions(self.arenas.book, self.rows, regions, totals)
+        snapshots.rows_of_regions(self.arenas.header, self.rows, regions, totals)
         return totals
 
     def slots_of(self, regions: Ints) -> tuple[Slots, Bools | None]:
@@ -142,7 +142,7 @@ class OpenSlices:
         counts = self.counts(regions)
         n_slots = int(counts.sum())
         slots = np.empty(n_slots + 1, dtype=np.uint32)
-        key_regions.slots_of_regions(self.arenas.book, self.rows, regions, slots)
+        key_regions.slots_of_regions(self.arenas.header, self.rows, regions, slots)
         slots = slots[:n_slots]
         nulls = self.fields(regions, key_table.NULL_SLOT)
         if not nulls.any():
@@ -184,6 +184,6 @@ class OpenSlices:
         names = ["keys", "rows", *self.word_arrays]
         state: dict[str, npt.NDArray[Any]] = {"is_null": is_null}
         for name, array in zip(names, arenas.arrays, strict=True):
-            table = (arenas.book, arenas.rows, regions, array)
+            table = (arenas.header, arenas.rows, regions, array)
             state[name] = copied(*table, arenas.allocator, n_entries)
         return state

@@ -34,7 +34,7 @@ from hpcstream.state.arrays import (
     Word,
     as_range,
 )
-from hpcstream.state.book import MERGED, book_of_slices, region_at
+from hpcstream.state.header import MERGED, header_of_slices, region_at
 from hpcstream.state.slices.arenas import SliceArenas
 from hpcstream.state.slices.layout import SliceLayout
 from hpcstream.state.slices.loading import SliceLoader
@@ -74,7 +74,7 @@ class SliceStore(OpenSlices):
         *,
         margin: int = 0,
     ) -> None:
-        arenas = SliceArenas(book_of_slices(slice_size, offset, margin), words, allocator)
+        arenas = SliceArenas(header_of_slices(slice_size, offset, margin), words, allocator)
         super().__init__(arenas, SliceLayout(arenas))
         self.n_late = 0
         self._slots: Slots = np.empty(0, dtype=np.uint32)
@@ -123,15 +123,15 @@ class SliceStore(OpenSlices):
         """
         if self.arenas.is_sparse:
             self.pack()
-        book = self.arenas.book
-        book[key_table.FIRST_OPEN] = first_open
+        header = self.arenas.header
+        header[key_table.FIRST_OPEN] = first_open
         columns = (times, keys, valid, counts)
         n_rows = times.shape[0]
         if self._slots.shape[0] < n_rows:
             self._slots = np.empty(n_rows, dtype=np.uint32)
         slots = self._slots[:n_rows]
         done = key_resolve.resolve_rows(*self.arenas.table, columns, self._scratch, slots)
-        self.n_late = int(book[key_table.N_LATE])
+        self.n_late = int(header[key_table.N_LATE])
         if done < n_rows:
             self._resolve_rest(columns, slots, done)
         return slots
@@ -139,7 +139,7 @@ class SliceStore(OpenSlices):
     def _resolve_rest(
         self, columns: tuple[Ints, Ints, Bools, Ints], slots: Slots, done: int
     ) -> None:
-        least = self.arenas.book[key_table.BATCH_MIN]
+        least = self.arenas.header[key_table.BATCH_MIN]
         while done < slots.shape[0]:
             times, keys, valid, counts = columns
             rest = (times[done:], keys[done:], valid[done:], counts[done:])  # or empty ones
@@ -147,8 +147,8 @@ class SliceStore(OpenSlices):
             self._layout.make_room(rest[0], words)
             table = self.arenas.table
             done += key_resolve.resolve_rows(*table, rest, self._scratch, slots[done:])
-            self.n_late += int(self.arenas.book[key_table.N_LATE])
-        self.arenas.book[key_table.BATCH_MIN] = least
+            self.n_late += int(self.arenas.header[key_table.N_LATE])
+        self.arenas.header[key_table.BATCH_MIN] = least
 
     def find(self, times: Ints, keys: Ints, valid: Bools = NO_NULLS) -> Slots:
         """Return the slot of each row's entry; 0 where none has rows. Nothing changes.
@@ -175,7 +175,7 @@ class SliceStore(OpenSlices):
         their slots, and `slots_of` lists them, unless the region is dense for their keys.
         """
         arenas = self.arenas
-        key_regions.clear_entries(arenas.book, arenas.rows, region, slots)
+        key_regions.clear_entries(arenas.header, arenas.rows, region, slots)
         for word, array in zip(arenas.word_types, arenas.words, strict=True):
             array[slots] = word.identity
 
@@ -184,16 +184,16 @@ class SliceStore(OpenSlices):
         arenas = self.arenas
         layout = self._layout.after(regions)
         for word, array in zip(arenas.word_types, arenas.words, strict=True):
-            clear_words(arenas.book, arenas.rows, regions, word, array)
-        key_regions.clear_slots(arenas.book, regions, 0, arenas.rows)
-        key_regions.close_regions(arenas.book, regions)
+            clear_words(arenas.header, arenas.rows, regions, word, array)
+        key_regions.clear_slots(arenas.header, regions, 0, arenas.rows)
+        key_regions.close_regions(arenas.header, regions)
         if layout is not None:
             self._layout.reindex(*layout)
 
     def forget_below(self, limit: int) -> None:
         """Declare that no slice below ``limit`` is open."""
         least = 2**63 - 1 if self.n_slices == 0 else max(self.least_slice, limit)
-        self.arenas.book[key_table.LEAST_SLICE] = least
+        self.arenas.header[key_table.LEAST_SLICE] = least
 
     def open_merged(self, sources: Ints) -> int:
         """Open a region outside the directory, to merge some others into."""
@@ -212,16 +212,16 @@ class SliceStore(OpenSlices):
             Slots in ``source`` and those of the same keys in ``region``. The slots of a dense
             range are all included, with or without rows.
         """
-        book = self.arenas.book
-        width = int(book[region_at(region) + key_table.WIDTH])
+        header = self.arenas.header
+        width = int(header[region_at(region) + key_table.WIDTH])
         if not width:
             return [self._merge_entries(region, source, self._slots_of(source))]
-        key_resolve.merge_dense(book, self.rows, source, region)
-        from_, to = (int(book[region_at(r) + key_table.DENSE_BASE]) for r in (source, region))
+        key_resolve.merge_dense(header, self.rows, source, region)
+        from_, to = (int(header[region_at(r) + key_table.DENSE_BASE]) for r in (source, region))
         done: list[tuple[AnySlots, AnySlots]] = [
             (range(from_, from_ + width), range(to, to + width))
         ]
-        n_others = int(book[region_at(source) + key_table.COUNT])
+        n_others = int(header[region_at(source) + key_table.COUNT])
         if n_others:
             others = self._slots_of(source)[-n_others:]
             done.append(self._merge_entries(region, source, others))
@@ -231,7 +231,7 @@ class SliceStore(OpenSlices):
         return self.slots_of(np.array([region], dtype=np.int64))[0]
 
     def _merge_entries(self, region: int, source: int, entries: Slots) -> tuple[AnySlots, AnySlots]:
-        null_slot = int(self.arenas.book[region_at(source) + key_table.NULL_SLOT])
+        null_slot = int(self.arenas.header[region_at(source) + key_table.NULL_SLOT])
         slots = np.empty(entries.shape[0], dtype=np.uint32)
         done = 0
         while True:

@@ -169,7 +169,7 @@ def test_an_integer_beyond_int64_in_a_later_block_is_refused(tmp_path):
         ("station temp\nZRH -3.5\n", r"Say delimiter=' '"),
         ("a    b\n1    2\n30   4\n", r"runs of spaces .* `sed -E 's/\^ \+//; s/ \+/,/g'`"),
         (" a b\n 1 2\n", r"runs of spaces"),
-        ("a,a\n1,2\n", r"2 columns are named 'a'; name them anew with column_names="),
+        ("a,a\n1,2\n", r"2 columns are named 'a'; rename them with column_names="),
         ("a,b\n1,2\n3\n", r"line 3: Expected 2 columns, got 1"),
     ],
 )

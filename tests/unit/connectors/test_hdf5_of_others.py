@@ -209,7 +209,7 @@ def test_virtual_datasets_are_read_and_refused_where_rows_would_be_fill_values(t
 
     with h5py.File(tmp_path / "raw.h5", "w") as file:
         file["data"] = np.arange(3, dtype="f4")
-    with pytest.raises(ConnectorError, match=r"a\.h5': /x is virtual: it takes rows to \(4,\)"):
+    with pytest.raises(ConnectorError, match=r"a\.h5': /x is virtual: it needs rows up to \(4,\)"):
         hdf5_source(path)
     with h5py.File(tmp_path / "raw.h5", "w") as file:
         file["other"] = [1]

@@ -73,9 +73,9 @@ class CsvFormat(SequentialFormat):
             return
         if other == "  ":
             raise ConnectorError(
-                f"{path!r}: runs of spaces are between its fields, and a delimiter is one "
-                "character; make commas of them, as by `sed -E 's/^ +//; s/ +/,/g'`, or name the "
-                "columns with column_names=[...]"
+                f"{path!r}: runs of spaces separate its fields, but a delimiter is one "
+                "character; convert them to commas, as with `sed -E 's/^ +//; s/ +/,/g'`, or name "
+                "the columns with column_names=[...]"
             )
         shown = f"{beginning.names[0]!r}" if beginning.header else "without a name"
         raise ConnectorError(

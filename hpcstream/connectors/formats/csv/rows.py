@@ -89,7 +89,7 @@ def _names(path: str, options: CsvOptions, fields: list[str], *, is_header: bool
             raise not_utf8(f"{path!r}, in the header", name.encode("utf-8", "surrogateescape"))
         if names.count(name) > 1:
             raise ConnectorError(
-                f"{path!r}: {names.count(name)} columns are named {name!r}; name them anew with "
+                f"{path!r}: {names.count(name)} columns are named {name!r}; rename them with "
                 "column_names=[...]"
             )
     return names
@@ -202,7 +202,7 @@ def line_break_in_value(path: str, options: CsvOptions) -> ConnectorError:
                     where = f"{path!r}, line {row.line}, column {name!r}"
                     return ConnectorError(
                         f"{where}: a quoted value holds a line break; newlines_in_values=True "
-                        "reads such values; else a quote is missing there"
+                        "reads such values; otherwise a quote is missing there"
                     )
     return ConnectorError(
         f"{path!r}: a quoted value holds a line break; newlines_in_values=True reads such values"

@@ -165,7 +165,7 @@ class GrowingReader(SplitReader):
             has_ended = self.position >= self._n_rows
         if has_ended and self.position > self._n_rows:
             raise ConnectorError(
-                f"{self._growing.path!r} has {self._n_rows:,} rows, {self.position:,} of it were "
+                f"{self._growing.path!r} has {self._n_rows:,} rows, but {self.position:,} were "
                 "read before: was it replaced?"
             )
         return None if has_ended else self._nothing

@@ -107,8 +107,8 @@ def _check_source(dataset: Any, source: Any, file: Any) -> None:
     _, last = wanted.get_select_bounds()
     if any(end >= size for end, size in zip(last, found.shape, strict=True)):
         raise ConnectorError(
-            f"{_where(dataset)} is virtual: it takes rows to {tuple(end + 1 for end in last)} of "
-            f"{source.dset_name!r} in {source.file_name!r}, which has {found.shape}"
+            f"{_where(dataset)} is virtual: it needs rows up to {tuple(end + 1 for end in last)} "
+            f"of {source.dset_name!r} in {source.file_name!r}, which has {found.shape}"
         )
 
 

@@ -133,5 +133,5 @@ def _not_utf8(values: Values, start: int, where: str) -> str:
             value.decode()
         except UnicodeDecodeError:
             row = start + at * len(values) // values.size
-            return f"{where}: row {row}: {value[:40]!r} is not UTF-8 text; have it written as UTF-8"
+            return f"{where}: row {row}: {value[:40]!r} is not UTF-8 text; write it as UTF-8"
     raise AssertionError("one of them is not UTF-8")

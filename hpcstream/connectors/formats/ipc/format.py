@@ -160,7 +160,7 @@ def _refuse_unknown_types(schema: pa.Schema, path: str) -> None:
         if not _is_known(field.type):
             raise ConnectorError(
                 f"{path!r}: column {field.name!r} is of type {field.type}, which no column "
-                "here can hold; select() the other columns, or have it written as a number"
+                "can hold; select() the other columns, or write it as a number"
             )
 
 

@@ -154,7 +154,7 @@ class JsonFormat(SequentialFormat):
             return ConnectorError(
                 f"{path!r} is not readable as newline-delimited JSON ({error}); is a line longer "
                 f"than block_bytes={self._block_bytes}, or does the file hold columns, one object "
-                "for all rows? job.from_batches(pa.table(json.load(open(path)))) reads such"
+                "for all rows? job.from_batches(pa.table(json.load(open(path)))) reads such a file"
             )
         line, what = found
         guessed = [name for name in sorted(self._without_values) if f"(/{name}" in what]

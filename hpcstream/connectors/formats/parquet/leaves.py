@@ -21,8 +21,8 @@ def refuse_intervals(file: pq.ParquetFile, path: str, columns: Sequence[str]) ->
     if found:
         raise ConnectorError(
             f"{path!r}: column {found[0]!r} is of Parquet's type INTERVAL (months, days and "
-            "milliseconds), which no column here can hold; select() the other columns, or have "
-            "it written as a number"
+            "milliseconds), which no column can hold; select() the other columns, or write "
+            "it as a number"
         )
 
 
