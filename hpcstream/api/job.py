@@ -19,8 +19,8 @@ from hpcstream.columns.event_time import Duration, TimeUnit, parse_duration
 from hpcstream.columns.hidden import refuse_reserved_names
 from hpcstream.columns.types.given import SchemaLike
 from hpcstream.config import JobConfig
-from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Source
+from hpcstream.connectors.defaults import as_source
 from hpcstream.connectors.files.listing import local_path
 from hpcstream.connectors.in_process.batches import BatchesSource
 from hpcstream.connectors.in_process.generate import GenerateSource

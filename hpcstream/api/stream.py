@@ -30,7 +30,7 @@ from hpcstream.api.window_checks import (
 from hpcstream.api.windows import Window
 from hpcstream.calls import answers_wrong_calls
 from hpcstream.columns.event_time import Duration
-from hpcstream.connectors.adapt import as_sink
+from hpcstream.connectors.defaults import as_sink
 from hpcstream.connectors.in_process.sinks import SHOWN_ROWS, MemorySink, PrintSink
 from hpcstream.connectors.parts.sink import FileSink
 from hpcstream.errors import PlanError

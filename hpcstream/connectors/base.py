@@ -19,7 +19,7 @@ position delivers the same rows: exactly-once needs nothing else of a source.
 
 A source of your own needs at least ``schema``, ``list_splits`` and ``open``; a
 sink needs at least ``write``. `as_source` and `as_sink` add the rest (see
-`hpcstream.connectors.adapt` for the defaults), and ``job.source`` and ``stream.sink``
+`hpcstream.connectors.defaults` for the defaults), and ``job.source`` and ``stream.sink``
 call them.
 """
 

@@ -302,7 +302,7 @@ PROBED = {
     "hpcstream/checkpoint/format.py": "members of an HDF5 file",
     "hpcstream/cli/command.py": "options that only some commands have",
     "hpcstream/config.py": "fields of a dataclass, by name",
-    "hpcstream/connectors/adapt.py": "sources and sinks of users, completed once",
+    "hpcstream/connectors/defaults.py": "sources and sinks of users, given defaults once",
     "hpcstream/connectors/files/listing.py": "what a user gives as paths",
     "hpcstream/connectors/formats/hdf5/paths.py": "links of an HDF5 file",
     "hpcstream/connectors/in_process/batches.py": "tables of other libraries",

@@ -94,8 +94,6 @@ def dense_keys(store, number):
     at = region_at(store.region_of(number))
     fields = (key_table.LOW, key_table.WIDTH)
     low, width = (int(store.arenas.header[at + field]) for field in fields)
-        int(store.arenas.header[at + field]) for field in (key_table.LOW, key_table.WIDTH)
-    )
     return lambda key: key is not None and low <= key < low + width
 
 

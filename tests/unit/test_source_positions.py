@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hpcstream.columns.event_time import ORDER_COLUMN
 from hpcstream.columns.row_order import orders_of_rows
-from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Chunk, Split, row_position
+from hpcstream.connectors.defaults import as_source
 from hpcstream.errors import ConnectorError
 from hpcstream.runtime.sources.bounded_reader import BoundedReader
 from hpcstream.runtime.sources.live_reader import LiveReader

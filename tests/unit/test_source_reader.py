@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from hpcstream.columns.event_time import MAX_TIME, MIN_TIME, ORDER_COLUMN, TIME_COLUMN, TimeUnit
 from hpcstream.columns.row_order import orders_of_rows
-from hpcstream.connectors.adapt import as_source
 from hpcstream.connectors.base import Chunk, Split
+from hpcstream.connectors.defaults import as_source
 from hpcstream.errors import ConnectorError
 from hpcstream.operators.stream_time import EventTime
 from hpcstream.runtime.sources.bounded_reader import BoundedReader

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpcstream.connectors.base import JSON, Source, Split, SplitReader, row_position
-from hpcstream.connectors.files.facts import FileFacts, facts_of
 from hpcstream.connectors.files.file_format import FileFormat
+from hpcstream.connectors.files.fingerprint import FileFingerprint, fingerprint_of
 from hpcstream.connectors.files.listing import Paths, as_patterns, first_file, left_out, list_files
 from hpcstream.connectors.files.paths import real_pattern
 from hpcstream.connectors.scan import Scan, check_event_time, first_difference
@@ -109,13 +109,13 @@ class FileSource(Source):
         """
         if not self.bounded:
             return list(splits)
-        facts: dict[str, FileFacts] = {}
+        fingerprints: dict[str, FileFingerprint] = {}
         found = []
         for split in splits:
             path = str(split.info["path"])
-            if path not in facts:
-                facts[path] = facts_of(path)
-            found.append(replace(split, info={**split.info, "file": facts[path]}))
+            if path not in fingerprints:
+                fingerprints[path] = fingerprint_of(path)
+            found.append(replace(split, info={**split.info, "file": fingerprints[path]}))
         return found
 
     def list_splits(self) -> list[Split]:

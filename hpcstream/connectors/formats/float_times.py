@@ -66,7 +66,7 @@ def as_event_time(column: pa.Array, unit: str | None, first_row: int, where: str
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise ConnectorError(
-            f"{where}: event time {values[row]!r} ({unit}) of row {first_row + row} does "
+            f"{where}: event time {values[row].item()!r} ({unit}) of row {first_row + row} does "
             "not fit into 64 bits of microseconds"
         )
     ticks = microseconds.astype(np.int64) + rest.astype(np.int64)

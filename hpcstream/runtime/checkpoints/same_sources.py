@@ -18,7 +18,7 @@ from typing import Any
 from hpcstream.checkpoint.format import CheckpointError
 from hpcstream.checkpoint.storage.manifest import Manifest
 from hpcstream.connectors.base import Split
-from hpcstream.connectors.files.facts import FileFacts, change_of, facts_of
+from hpcstream.connectors.files.fingerprint import FileFingerprint, change_of, fingerprint_of
 from hpcstream.connectors.files.paths import location_of
 from hpcstream.connectors.files.source import FileSource
 from hpcstream.errors import ConnectorError
@@ -60,13 +60,13 @@ class KnownFile:
 
     Attributes
     ----------
-    facts : FileFacts or None
+    facts : FileFingerprint or None
         None: the file grows.
     is_begun, is_done : bool
         Whether any, and whether all of its rows were read.
     """
 
-    facts: FileFacts | None
+    facts: FileFingerprint | None
     is_begun: bool = False
     is_done: bool = True
 
@@ -104,7 +104,7 @@ class Comparison:
     ----------
     moved : dict of str to str
         Present path of each file that was found again, by its path before.
-    facts : dict of str to FileFacts
+    facts : dict of str to FileFingerprint
         Of files whose time or path has changed, by present path.
     changed : dict of str to str
         How files differ from before, by present path.
@@ -112,7 +112,7 @@ class Comparison:
     """
 
     moved: dict[str, str] = field(default_factory=dict)
-    facts: dict[str, FileFacts] = field(default_factory=dict)
+    facts: dict[str, FileFingerprint] = field(default_factory=dict)
     changed: dict[str, str] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
@@ -137,7 +137,7 @@ def compared(
         if change is not None:
             result.changed[now] = change
         elif before not in here or os.stat(now).st_mtime_ns != facts["mtime"]:
-            result.facts[now] = facts_of(now)
+            result.facts[now] = fingerprint_of(now)
     result.gone.extend(path for path in known if path not in moved)
     taken = set(moved.values())
     result.added.extend(path for path in found if path not in taken)

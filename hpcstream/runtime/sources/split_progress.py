@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpcstream.columns.event_time import MIN_TIME
-from hpcstream.connectors.adapt import as_reader
 from hpcstream.connectors.base import JSON, Chunk, Source, Split, SplitReader
+from hpcstream.connectors.defaults import as_reader
 from hpcstream.errors import ConnectorError
 
 

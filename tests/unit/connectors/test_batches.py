@@ -58,7 +58,7 @@ def test_a_generator_is_read_lazily_and_once():
     reader = source.open(source.list_splits()[0])
     assert reader.read(4).batch["a"].to_pylist() == [0, 0, 1, 1]
     assert made == [0, 1]
-    with pytest.raises(ConnectorError, match="read already; give the function"):
+    with pytest.raises(ConnectorError, match="has already been read; give the function"):
         source.open(source.list_splits()[0]).read(1)
 
 

@@ -41,7 +41,7 @@ def as_source(source: Any) -> Source:
         )
     if isinstance(source, Source) and _has_own(source, "project"):
         return source
-    return CompletedSource(source)
+    return SourceWithDefaults(source)
 
 
 def as_sink(sink: Any) -> Sink:
@@ -54,11 +54,11 @@ def as_sink(sink: Any) -> Sink:
     """
     if not hasattr(sink, "write"):
         if callable(sink):
-            return CompletedSink(_Function(sink))
+            return SinkWithDefaults(_Function(sink))
         raise TypeError(
             f"sink {type(sink).__name__} has no write(batch) and cannot be called with a batch"
         )
-    return sink if isinstance(sink, Sink) else CompletedSink(sink)
+    return sink if isinstance(sink, Sink) else SinkWithDefaults(sink)
 
 
 def own_identity(connector: Any) -> str:
@@ -70,7 +70,7 @@ def own_identity(connector: Any) -> str:
     return type(connector).__qualname__
 
 
-class CompletedSource(Source):
+class SourceWithDefaults(Source):
     """A user's source with the defaults of `Source`, projected after reading."""
 
     measured = MetricsOf("_source")
@@ -127,7 +127,7 @@ class CompletedSource(Source):
         reader = as_reader(self._source.open(split, *at))
         return reader if self._is_projected else _NarrowReader(reader, self._scan)
 
-    def project(self, columns: Sequence[str]) -> CompletedSource:
+    def project(self, columns: Sequence[str]) -> SourceWithDefaults:
         """Return a source of these columns; the others are dropped after reading if need be."""
         other = copy.copy(self)
         if _has_own(self._source, "project"):
@@ -139,7 +139,7 @@ class CompletedSource(Source):
         other.schema = other._scan.schema
         return other
 
-    def filter(self, predicate: pc.Expression) -> CompletedSource | None:
+    def filter(self, predicate: pc.Expression) -> SourceWithDefaults | None:
         """Return the source with a filter; None leaves filtering to the engine."""
         matching = self._source.filter(predicate) if _has_own(self._source, "filter") else None
         if matching is None:
@@ -157,10 +157,10 @@ def _has_own(source: Any, method: str) -> bool:
 
 def as_reader(reader: Any) -> SplitReader:
     """Return ``reader``, an object with ``read``, as a full `SplitReader`."""
-    return reader if isinstance(reader, SplitReader) else _CompletedReader(reader)
+    return reader if isinstance(reader, SplitReader) else _ReaderWithDefaults(reader)
 
 
-class _CompletedReader(SplitReader):
+class _ReaderWithDefaults(SplitReader):
     """A user's reader with the defaults of `SplitReader`."""
 
     def __init__(self, reader: Any) -> None:
@@ -215,7 +215,7 @@ class _Function:
         return function_name(self.write)
 
 
-class CompletedSink(Sink):
+class SinkWithDefaults(Sink):
     """A user's sink, with the defaults of `Sink` for the methods that it leaves out."""
 
     measured = MetricsOf("_sink")

@@ -13,11 +13,11 @@ _END_BYTES = 64 << 10
 _SAMPLE_BYTES = 16 << 10
 _SAMPLES = 6
 
-FileFacts = dict[str, Any]
+FileFingerprint = dict[str, Any]
 """``size`` in bytes, ``mtime`` in ns, ``digest``; a JSON object."""
 
 
-def facts_of(path: str) -> FileFacts:
+def fingerprint_of(path: str) -> FileFingerprint:
     """Return the fingerprint of a file.
 
     Raises
@@ -37,7 +37,7 @@ def facts_of(path: str) -> FileFacts:
         raise ConnectorError(f"cannot read {path!r}: {error.strerror}") from error
 
 
-def change_of(path: str, before: FileFacts, *, is_elsewhere: bool) -> str | None:
+def change_of(path: str, before: FileFingerprint, *, is_elsewhere: bool) -> str | None:
     """Return in words how a file has changed; None if it has not.
 
     Parameters
@@ -58,7 +58,7 @@ def change_of(path: str, before: FileFacts, *, is_elsewhere: bool) -> str | None
         return f"it has {found.st_size:,} bytes, had {before['size']:,}"
     if found.st_mtime_ns == before["mtime"] and not is_elsewhere:
         return None
-    if facts_of(path)["digest"] != before["digest"]:
+    if fingerprint_of(path)["digest"] != before["digest"]:
         return "its size is the same, but its bytes are others"
     return None
 

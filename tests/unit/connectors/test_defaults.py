@@ -2,8 +2,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from hpcstream.connectors.adapt import as_sink, as_source
 from hpcstream.connectors.base import Chunk, Split
+from hpcstream.connectors.defaults import as_sink, as_source
 from hpcstream.connectors.in_process.batches import BatchesSource
 from hpcstream.connectors.in_process.sinks import MemorySink
 from tests.unit.connectors.source_contract import SourceContract, sample_table
