@@ -275,3 +275,42 @@ def test_late_rows_come_out_as_they_came():
     assert [(row[TIME_COLUMN], row["x"]) for row in late] == [(5, 6), (1, 8)]
     sessions = [row for row in rows if "side output" not in row]
     assert [(row["window_start"], row["window_end"]) for row in sessions] == [(0, 10), (6, 16)]
+
+
+@settings(max_examples=25)
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 15)), min_size=1, max_size=60),
+    ranks=st.integers(1, 4),
+    keyed=st.booleans(),
+    local=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_each_row_is_in_one_session_or_late(steps, ranks, keyed, local, seed):
+    times = np.cumsum([step for step, _ in steps]) - [back for _, back in steps]
+    table = pa.table({"t": times, "key": np.arange(len(times)) % 3})
+
+    def build():
+        job = hs.Job("accounts")
+        batches = table.to_batches(max_chunksize=7)
+        rows = job.from_batches(
+            batches, event_time="t", event_time_unit="ms", watermark_delay=f"{seed % 5}ms"
+        )
+        window = hs.session("4ms")
+        windows = rows.key_by("key").window(window) if keyed else rows.window_all(window)
+        result = windows.agg(n=hs.count())
+        return job, Both(result.collect(), result.late().collect())
+
+    done = run_ranks(ranks, build, batch_rows=3, local_aggregation=local, seed=seed, max_delay=4)
+
+    sessions, late = done.handles[0].tables()
+    assert sum(sessions["n"].to_pylist()) + late.num_rows == len(times)
+    assert done.result.late_rows == late.num_rows
+    assert all(row["window_end"] >= row["window_start"] + 4 for row in sessions.to_pylist())
+
+
+class Both:
+    def __init__(self, *collected):
+        self._collected = collected
+
+    def tables(self):
+        return [each.table for each in self._collected]
