@@ -39,6 +39,10 @@ _BESIDE_ROWS = (
     "expressions see one row at a time; use hs.sliding() for rolling windows, map_batches() for "
     "functions of batches"
 )
+_BY_KEY = (
+    "earlier rows are those of a key: .key_by('key').with_columns(y=col('x').{name}()); see "
+    "shift(), diff(), cum_sum(), forward_fill(), ewm_mean(), changed()"
+)
 _DEDUPLICATE = "write .key_by(...).deduplicate(within='1h'); within=None hides repetitions for ever"
 _NO_SORT = "a stream has no end, so it cannot be sorted; sort the table of collect()"
 _NO_POSITIONS = f"rows of a stream have no positions; {_ROWS}"
@@ -73,7 +77,9 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_all(_NO_PROCESS, "process", "reduce", "fold", "scan", "stateful_map", "with_state"),
         **_all(_MAP, "map", "apply", "transform", "assign", "eval", "pipe", "mapPartitions"),
         **_all(_SAY_WINDOW, "agg", "aggregate", "describe"),
-        **_all(_BESIDE_ROWS, "rolling", "shift", "diff", "cumsum", "over", "resample"),
+        **_all(_BESIDE_ROWS, "rolling", "over", "resample"),
+        **_all(_BY_KEY, "shift", "diff", "cum_sum", "forward_fill", "ewm_mean"),
+        **_called(cumsum="cum_sum(), of an expression, behind key_by()"),
         **_all(
             f"{_ROWS}.to_pandas()", "to_pandas", "toPandas", "to_arrow", "to_polars", "to_pydict"
         ),
@@ -114,9 +120,11 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_all(_SAY_WINDOW, "aggregate", "size", "nunique"),
         **_all(
             "a keyed stream only has windows; do this before key_by()",
-            *("filter", "select", "with_columns", "map_batches", "collect", "print", "sink"),
+            *("filter", "select", "map_batches", "collect", "print", "sink"),
         ),
-        **_all(_BESIDE_ROWS, "rolling", "shift", "diff", "cumsum", "over", "transform"),
+        **_all(_BESIDE_ROWS, "rolling", "over", "transform"),
+        **_all(_BY_KEY, "shift", "diff", "cum_sum", "forward_fill", "ewm_mean"),
+        **_called(cumsum="cum_sum(), of an expression, in with_columns()"),
         **_called(
             time_window="window()", windowed="window()", windowBy="window()", resample="window()"
         ),
@@ -172,7 +180,9 @@ _INSTEAD: dict[str, Mapping[str, str]] = {
         **_called(truncate="dt.truncate()", strftime="dt.strftime()", epoch="dt.epoch()"),
         **_all(_MAP_VALUES, "map", "apply", "map_elements", "udf", "where", "pipe"),
         **_all(_NESTED, "field", "struct", "getField", "get", "list", "arr"),
-        **_all(_BESIDE_ROWS, "over", "shift", "lag", "lead", "diff", "cumsum", "rolling", "rank"),
+        **_all(_BESIDE_ROWS, "over", "lead", "rolling", "rank"),
+        **_called(lag="shift()", cumsum="cum_sum()", cummax="cum_max()", cummin="cum_min()"),
+        **_called(ffill="forward_fill()", ewm="ewm_mean()", cumcount="cum_count()"),
         **_all("use hs.when(...).then(...).otherwise(...)", "when", "case", "then", "otherwise"),
         **_all("for the first value that is not null, write a.fill_null(b)", "combine_first"),
         "values": "an expression has no values before the job runs",

@@ -37,6 +37,7 @@ FAMILIES = (
     "keyed_table",
     "row_arenas",
     "ordered_rows",
+    "ordered_columns",
     "order_statistics",
     "calendar",
     "sessions",

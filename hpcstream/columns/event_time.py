@@ -41,6 +41,7 @@ RESERVED_PREFIXES = (
     "__rows",
     "__word",
     "__window",
+    "__ordered",
 )
 """Prefixes of the names of the engine's own columns."""
 

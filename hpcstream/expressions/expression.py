@@ -43,6 +43,7 @@ from hpcstream.expressions.nodes import (
     replace_columns,
     split_conjunction,
 )
+from hpcstream.expressions.ordering import ORDERED, Ordering, refuse_ordered
 from hpcstream.expressions.refusals import (
     refuse_comparison,
     refuse_members,
@@ -53,12 +54,13 @@ from hpcstream.stable_keys import Key, key_text
 
 __all__ = ["Expression", "When", "col", "count", "lit", "to_expression", "when"]
 
+_RULES = RULES | {name: refuse_ordered(name) for name in ORDERED}
 _SCHEMAS_KEPT = 4
 """Schemas to which an expression remains bound, since several nodes may share it."""
 
 
 @answers_wrong_calls
-class Expression(Aggregating):
+class Expression(Aggregating, Ordering):
     """A column computed from the columns of a batch; immutable.
 
     Created by `col`, `lit`, `when` and the operators and methods here.
@@ -364,6 +366,11 @@ class Expression(Aggregating):
         simple = isinstance(self._node, Column | Literal)
         return f"{text if simple else f'({text})'}.alias({self._alias!r})"
 
+    @property
+    def node(self) -> Node:
+        """The tree behind it."""
+        return self._node
+
     def _call(self, function: str_, *others: Any, **options: Any) -> Expression:
         nodes = tuple(to_expression(other)._node for other in others)
         return Expression(Call(function, (self._node, *nodes), tuple(options.items())), self._alias)
@@ -379,7 +386,7 @@ class Expression(Aggregating):
         for of_schema, bound in known:
             if of_schema.equals(schema):
                 return bound
-        bound = bind(self._node, schema, RULES)
+        bound = bind(self._node, schema, _RULES)
         self._bound = ((schema, bound), *known[: _SCHEMAS_KEPT - 1])
         return bound
 

@@ -134,6 +134,19 @@ def kept_rows(job):
     limited.side("limited").key_by("n").deduplicate(None, order="arrival").collect()
 
 
+def ordered_columns(job):
+    keyed = generated(job).key_by("key")
+    columns = keyed.with_columns(
+        change=col("x").diff() / col("x").shift(),
+        total=col("n").cum_sum(),
+        was=col("key").shift(3, fill="none"),
+        mean=(col("x") + 1).ewm_mean("5s"),
+        ttl="1h",
+    )
+    columns.late().print(label="late")
+    columns.select("key", "change", "total").collect()
+
+
 JOBS = [
     stateless,
     keyed,
@@ -153,4 +166,5 @@ JOBS = [
     event_time,
     several_sinks,
     kept_rows,
+    ordered_columns,
 ]

@@ -34,7 +34,13 @@ def limited():
     return job, stream(job).rate_limit(1, "700ms").side("limited").collect()
 
 
-@pytest.mark.parametrize("build", [deduplicate, limited])
+def columns():
+    job = hs.Job("columns")
+    made = {"diff": hs.col("x").diff(), "was": hs.col("key").shift(2), "sum": hs.col("x").cum_sum()}
+    return job, stream(job).with_columns(**made).filter(hs.col("sum") % 7 != 0).collect()
+
+
+@pytest.mark.parametrize("build", [deduplicate, limited, columns])
 def test_rank_0_collects_the_rows_that_simulated_ranks_give(world, build):
     job, collected = build()
 

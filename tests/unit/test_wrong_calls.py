@@ -18,11 +18,12 @@ from hpcstream.api.row_transforms import RowTransforms
 from hpcstream.expressions.aggregating import Aggregating
 from hpcstream.expressions.expression import When
 from hpcstream.expressions.namespaces import StringFunctions, TimeFunctions
+from hpcstream.expressions.ordering import Ordering
 
 USED = [
     *(hs.Job, hs.Stream, hs.KeyedStream, hs.WindowedStream, hs.Collected, hs.Expression),
     *(hs.AggregateCall, When, StringFunctions, TimeFunctions),
-    *(FileReading, FileWriting, RowTransforms, KeyedTransforms, Aggregating),
+    *(FileReading, FileWriting, RowTransforms, KeyedTransforms, Aggregating, Ordering),
 ]
 METHODS = [
     (owner, name)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
+from hpcstream.api.misuse import columns_for, expression_for
 from hpcstream.api.row_transforms import RowTransforms
 from hpcstream.api.window_checks import time_of
 from hpcstream.calls import answers_wrong_calls
 from hpcstream.columns.event_time import Duration
+from hpcstream.columns.hidden import refuse_reserved_names
 from hpcstream.errors import PlanError
+from hpcstream.expressions.expression import Expression, col
 from hpcstream.graph.logical import OperatorNode
 from hpcstream.operators.keyed.kept_rows_spec import DeduplicateSpec, RateLimitSpec
+from hpcstream.operators.keyed.ordered_columns_spec import OrderedColumnsSpec
 from hpcstream.operators.keyed.spec import KeyedSpec, Order
 from hpcstream.operators.stream_time import EventTime
 
@@ -99,6 +103,37 @@ class KeyedTransforms(Generic[_S]):
                     f"rate_limit({name}={number!r}): a number of rows from 1 to {_MOST_ROWS:,}"
                 )
         return self._ordered(RateLimitSpec(self._keys, time.unit.name, order, rows, ticks, most))
+
+    def with_columns(self, *columns: Expression, ttl: Duration | None = None, **named: Any) -> _S:
+        """Return all columns and these, which may be computed from earlier rows of the key.
+
+        ``col("x").shift()``, ``.diff()``, ``.cum_sum()``, ``.forward_fill()``, ``.ewm_mean("1s")``,
+        ``.changed()`` and their kin see the rows of each key in event order; they may stand
+        anywhere in an expression. Rows leave when the watermark has passed them; late ones are
+        counted and available from ``.late()``.
+
+        Parameters
+        ----------
+        *columns, **named : Expression
+            As for `Stream.with_columns`.
+        ttl : str, datetime.timedelta or None
+            A key is forgotten that long after its last row, and then begins anew. None: a few
+            words are kept of every key there ever was.
+
+        Raises
+        ------
+        PlanError
+            The stream has no event time, or an expression does not fit.
+        """
+        time, schema = self._time("with_columns()"), self._stream.schema
+        added = [(e.name, e) for e in columns_for("with_columns", columns)]
+        added += [(name, expression_for("with_columns", value)) for name, value in named.items()]
+        refuse_reserved_names([name for name, _ in added], "with_columns")
+        pairs: dict[str, Expression] = {name: col(name) for name in schema.names}
+        pairs.update(added)
+        ticks = None if ttl is None else _positive_ticks("with_columns", "ttl", ttl, time)
+        unit, made = time.unit.name, tuple(pairs.items())
+        return self._ordered(OrderedColumnsSpec(self._keys, unit, "event", made, ticks))
 
     def _time(self, what: str) -> EventTime:
         return time_of(self._stream._node, f"{what} needs")

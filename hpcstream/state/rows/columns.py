@@ -248,7 +248,7 @@ class _OtherColumn(_Column):
         super().__init__(data_type, allocator)
         self._chunk_of = np.zeros(0, dtype=np.int64)
         self._row_of = np.zeros(0, dtype=np.int64)
-        self._chunks: dict[int, pa.Array] = {}
+        self._chunks: dict[int, pa.Array] = {0: pa.nulls(1, data_type)}  # of what was not written
         self._n_live: dict[int, int] = {}
         self._n_chunks = 0
 

@@ -122,5 +122,5 @@ def assert_same(found, expected, *, ordered=True):
     if ordered:
         assert found == expected
     else:
-        counted = [Counter(map(repr, rows)) for rows in (found, expected)]
+        counted = [Counter(tuple(row.items()) for row in rows) for rows in (found, expected)]
         assert counted[0] == counted[1]
