@@ -63,7 +63,34 @@ def works(rows: int, scale: int) -> Iterator[Work]:
     yield "add_floats", 32 * rows, lambda: add_floats(keys, values, sums)
     yield "add_counts", 32 * rows, lambda: add_counts(keys, ones, counts)
     yield "keep_greatest_float", 24 * rows, lambda: keep_greatest_float(keys, values, tops)
+    yield from _ordering(rows, keys)
     yield from _packing(rows, keys, values)
+
+
+def _ordering(rows: int, keys: np.ndarray) -> Iterator[Work]:
+    """Yield what rows of a key in event order take: their order, their slots, their timers."""
+    from hpcstream.columns.row_order import NO_PLACES, RowTimes, event_order
+    from hpcstream.kernels.ordered_rows import keep_first
+    from hpcstream.state.arrays import HeapAllocator, read_only
+    from hpcstream.state.keyed.store import KeyedState
+
+    random = np.random.default_rng(2)
+    times = np.arange(rows) * 4
+    shapes = {
+        "in order": times,
+        "eight runs": np.concatenate([times[run::8] for run in range(8)]),
+        "disorder of 5,000 ticks": times + random.integers(0, 5_000, rows),
+        "random": random.permutation(times),
+    }
+    for name, shape in shapes.items():
+        when = RowTimes(read_only(shape), read_only(shape), NO_PLACES)
+        yield f"event_order, {name}", 20 * rows, partial(event_order, when)
+    state, words, when = KeyedState((), HeapAllocator()), read_only(keys), read_only(times)
+    slots = state.resolve(words)
+    yield "resolve keyed slots", 28 * rows, partial(state.resolve, words)
+    yield "set_due, each row moves a timeout", 28 * rows, partial(state.set_due, slots, when)
+    until, keep = np.zeros(state.slots_end, dtype=np.int64), np.empty(rows, dtype=np.bool_)
+    yield "keep_first", 29 * rows, partial(keep_first, slots, when, 100, until, keep)
 
 
 def _packing(rows: int, keys: np.ndarray, values: np.ndarray) -> Iterator[Work]:

@@ -83,7 +83,7 @@ def test_slots_are_due_as_naive_says(steps):
                 break
         assert found == sorted(twin.expired(watermark)[0])
         due[found] = keyed_table.NEVER
-        assert earliest == min(due)
+        assert watermark <= earliest <= min(due)  # too early where a time was moved to later
         again = np.empty(4, dtype=np.int64)
-        assert keyed_table.find_least(due, 1000, again) == earliest
+        assert keyed_table.find_least(due, 1000, again) == min(due)
         npt.assert_array_equal(again, [due[i : i + 256].min() for i in range(0, 1000, 256)])

@@ -6,7 +6,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcstream as hs
@@ -17,18 +17,21 @@ from tests.unit.keyed import naive_keyed as naive
 from tests.unit.keyed.ordered_events import batch_of, check, events, opened, outputs
 
 
+@settings(max_examples=40)
 @given(events(), st.none() | st.integers(1, 20))
 def test_deduplicate_keeps_what_naive_keeps(events, within):
     spec = DeduplicateSpec(("key",), "ms", "event", within)
     check(spec, events, lambda rows: naive.deduplicate(rows, "key", within))
 
 
+@settings(max_examples=40)
 @given(events(), st.integers(1, 5), st.integers(1, 20), st.integers(1, 5))
 def test_rate_limit_lets_through_what_naive_lets_through(events, n, per, burst):
     spec = RateLimitSpec(("key",), "ms", "event", n, per, burst)
     check(spec, events, lambda rows: naive.rate_limit(rows, "key", n, per, burst))
 
 
+@settings(max_examples=40)
 @given(events())
 def test_keys_of_several_columns_are_told_apart(events):
     spec = DeduplicateSpec(("key", "n"), "ms", "event", 7)
