@@ -32,6 +32,7 @@ FAMILIES = (
     "key_bytes",
     "interning",
     "accumulate",
+    "exact_sums",
     "counters",
     "time_order",
     "keyed_table",

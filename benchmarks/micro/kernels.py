@@ -41,6 +41,7 @@ def works(rows: int, scale: int) -> Iterator[Work]:
     STREAM's arrays have ``scale`` times as many, to be larger than any cache.
     """
     from hpcstream.kernels.accumulate import add_counts, add_floats, keep_greatest_float
+    from hpcstream.kernels.exact_sums import WIDTH, add_exactly
     from hpcstream.kernels.hashing import hash_words
     from hpcstream.kernels.partition import order_by_partition, partition_of_words
 
@@ -61,6 +62,8 @@ def works(rows: int, scale: int) -> Iterator[Work]:
         ordered = partial(order_by_partition, owners, n, order, ends)
         yield f"order_by_partition, {n}", 8 * rows, ordered
     yield "add_floats", 32 * rows, lambda: add_floats(keys, values, sums)
+    limbs = np.zeros(_KEYS * WIDTH, np.int64)
+    yield "add_exactly", 48 * rows, lambda: add_exactly(keys, values.view(np.int64), limbs)
     yield "add_counts", 32 * rows, lambda: add_counts(keys, ones, counts)
     yield "keep_greatest_float", 24 * rows, lambda: keep_greatest_float(keys, values, tops)
     yield from _ordering(rows, keys)

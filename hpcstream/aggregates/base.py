@@ -131,6 +131,10 @@ class Aggregate:
         """Return whether results from words are bitwise independent of the order of rows."""
         return True
 
+    def order_free(self) -> Aggregate:
+        """Return the aggregate that ``reproducible=True`` uses instead; by default itself."""
+        return self
+
     def finish(self, entries: Entries, inputs: Inputs, output_type: pa.DataType) -> pa.Array:
         """Compute results from words, one for each entry.
 
@@ -155,9 +159,14 @@ class Aggregate:
 
     @property
     def parameters(self) -> dict[str, object]:
-        """The parameters by name."""
+        """The parameters by name, without flags that are off.
+
+        A flag that a later version adds changes neither the text nor the identity of the
+        aggregate without it.
+        """
         own: Any = self
-        return {field.name: getattr(self, field.name) for field in fields(own)}
+        values = {field.name: getattr(self, field.name) for field in fields(own)}
+        return {name: value for name, value in values.items() if value is not False}
 
     def key(self) -> list[Key]:
         """Return its identity as plain data: its name and its parameters."""

@@ -14,13 +14,20 @@ class Aggregating:
 
     __slots__ = ()
 
-    def sum(self: AggregateInput) -> AggregateCall:
-        """Return the sum; int64 for integers, whose overflow raises."""
-        return _call_of("sum", self)
+    def sum(self: AggregateInput, *, exact: bool = False) -> AggregateCall:
+        """Return the sum; int64 for integers, whose overflow raises.
 
-    def mean(self: AggregateInput) -> AggregateCall:
-        """Return the arithmetic mean."""
-        return _call_of("mean", self)
+        Parameters
+        ----------
+        exact : bool
+            Sum floats without rounding, and round the result once, as `math.fsum` does: the
+            same bits in any order of rows. It takes 320 bytes for each key and window.
+        """
+        return _call_of("sum", self, exact=exact)
+
+    def mean(self: AggregateInput, *, exact: bool = False) -> AggregateCall:
+        """Return the arithmetic mean; ``exact`` as in `sum`."""
+        return _call_of("mean", self, exact=exact)
 
     def min(self: AggregateInput) -> AggregateCall:
         """Return the least value that is not null; NaN is greater than any number."""

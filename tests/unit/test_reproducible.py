@@ -51,7 +51,7 @@ def results(ranks, window, *, keyed, **options):
 @pytest.mark.parametrize("window", [hs.tumbling("20ms"), hs.sliding("20ms", "5ms")], ids=str)
 def test_results_have_the_same_bits_on_any_number_of_ranks(window, keyed):
     alone, *others = [
-        results(ranks, window, keyed=keyed, reproducible=True) for ranks in (1, 2, 3, 5)
+        results(ranks, window, keyed=keyed, reproducible=True) for ranks in (1, 2, 3, 7)
     ]
 
     assert all(other.equals(alone) for other in others)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -29,6 +29,7 @@ from hpcstream.aggregates.base import (
     result_array,
     word_dtype,
 )
+from hpcstream.aggregates.families.exact_sums import ExactSum, rounded
 from hpcstream.aggregates.grouped_values import Floats, GroupedValues, as_floats
 from hpcstream.calls import answers_wrong_call
 from hpcstream.columns.reduction import ColumnReduction
@@ -91,8 +92,15 @@ class Count(Aggregate):
 
 @dataclass(frozen=True)
 class Sum(Aggregate):
-    """The sum; integer overflow raises, decimals get the greatest precision."""
+    """The sum; integer overflow raises, decimals get the greatest precision.
 
+    Attributes
+    ----------
+    exact : bool
+        Sum floats without rounding, and round the result once.
+    """
+
+    exact: bool = False
     name: ClassVar[str] = "sum"
     is_method: ClassVar[bool] = True
 
@@ -113,14 +121,21 @@ class Sum(Aggregate):
 
     def accumulators(self, inputs: Inputs) -> tuple[Accumulator, ...] | None:
         """Return the sum."""
-        return sum_words(inputs)
+        return sum_words(inputs, exact=self.exact)
 
     def is_order_free(self, inputs: Inputs) -> bool:
-        """Whether values are integers."""
-        return not pa.types.is_floating(inputs.types[0])
+        """Whether sums are exact: those of integers always are."""
+        return self.exact or not pa.types.is_floating(inputs.types[0])
+
+    def order_free(self) -> Aggregate:
+        """Return the same with exact sums."""
+        return replace(self, exact=True)
 
     def finish(self, entries: Entries, inputs: Inputs, output_type: pa.DataType) -> pa.Array:
         """Return the sums."""
+        if is_exact_float(inputs, exact=self.exact):
+            sums = rounded(entries[inputs.word("exact_sum")])
+            return result_array(sums, inputs.n_values(entries) > 0, output_type)
         sums = entries[inputs.word("sum")]
         carries = entries.get(inputs.word("carry"))
         if carries is not None and carries.any():
@@ -134,9 +149,6 @@ class Sum(Aggregate):
     def from_values(self, rows: GroupedValues) -> pa.Array:
         """Return the sums."""
         values = rows.values
-        if pa.types.is_floating(values.type):
-            counts, totals = rows.counts_and_sums(rows.floats())
-            return pa.array(totals, mask=counts == 0)
         if not pa.types.is_decimal(values.type):
             return rows.by_arrow(values, "sum")
         scale = values.type.scale
@@ -161,8 +173,15 @@ def _overflow(about: Floats, result: pa.DataType) -> OverflowInAggregate:
 
 @dataclass(frozen=True)
 class Mean(Aggregate):
-    """The arithmetic mean."""
+    """The arithmetic mean.
 
+    Attributes
+    ----------
+    exact : bool
+        Sum floats without rounding.
+    """
+
+    exact: bool = False
     name: ClassVar[str] = "mean"
     is_method: ClassVar[bool] = True
 
@@ -172,15 +191,22 @@ class Mean(Aggregate):
 
     def accumulators(self, inputs: Inputs) -> tuple[Accumulator, ...] | None:
         """Return the sum."""
-        return sum_words(inputs)
+        return sum_words(inputs, exact=self.exact)
 
     def is_order_free(self, inputs: Inputs) -> bool:
-        """Whether values are integers."""
-        return not pa.types.is_floating(inputs.types[0])
+        """Whether sums are exact: those of integers always are."""
+        return self.exact or not pa.types.is_floating(inputs.types[0])
+
+    def order_free(self) -> Aggregate:
+        """Return the same with exact sums."""
+        return replace(self, exact=True)
 
     def finish(self, entries: Entries, inputs: Inputs, output_type: pa.DataType) -> pa.Array:
         """Return the means."""
-        totals = entries[inputs.word("sum")].astype(np.float64)
+        if is_exact_float(inputs, exact=self.exact):
+            totals = rounded(entries[inputs.word("exact_sum")])
+        else:
+            totals = entries[inputs.word("sum")].astype(np.float64)
         carries = entries.get(inputs.word("carry"))
         if carries is not None and carries.any():
             totals += carries * 2.0**64
@@ -201,13 +227,20 @@ def number_type(aggregate: Aggregate, given: pa.DataType) -> pa.DataType:
     raise aggregate.unsuitable(given)
 
 
-def sum_words(inputs: Inputs) -> tuple[Accumulator, ...] | None:
+def sum_words(inputs: Inputs, *, exact: bool) -> tuple[Accumulator, ...] | None:
     """Return the accumulators of a sum and of the number of its values."""
     if not inputs.are_words:
         return None
     is_float = word_dtype(inputs.types[0]) == "float64"
     total: Accumulator = FloatSum(inputs.names) if is_float else IntegerSum(inputs.names)
+    if is_exact_float(inputs, exact=exact):
+        total = ExactSum(inputs.names)
     return (NullCount(inputs.names), total)
+
+
+def is_exact_float(inputs: Inputs, *, exact: bool) -> bool:
+    """Return whether a sum is an `ExactSum`: an `IntegerSum` is exact by itself."""
+    return exact and word_dtype(inputs.types[0]) == "float64"
 
 
 @dataclass(frozen=True)

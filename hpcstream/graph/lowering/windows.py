@@ -96,10 +96,13 @@ class WindowPlan:
     def _reproducible(self, aggregate: NamedAggregate, schema: pa.Schema) -> NamedAggregate:
         if aggregate.is_order_free(schema):
             return aggregate
+        order_free = replace(aggregate, aggregate=aggregate.aggregate.order_free())
+        if order_free.is_order_free(schema):
+            return order_free
         if not aggregate.aggregate.keeps_values:
             raise PlanError(
                 f"reproducible=True: {aggregate} depends on the order of rows; give its class "
-                "from_values(), or is_order_free() if it does not"
+                "order_free() or from_values(), or is_order_free() if it does not"
             )
         self._planner.notes.append(f"reproducible: {aggregate} is computed from all its values")
         return replace(aggregate, of_values=True)

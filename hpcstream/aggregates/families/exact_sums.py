@@ -1,0 +1,70 @@
+"""Accumulators of float sums without rounding, which are the same in any order of rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcstream.aggregates.accumulator import Accumulator, InputRows, Targets, Values, Words
+from hpcstream.state.arrays import Word
+
+Floats = npt.NDArray[np.float64]
+
+WIDTH = 40
+"""Numbers of a sum: 39 limbs and a word of flags, as in `hpcstream.kernels.exact_sums`."""
+
+
+def _kernels() -> ModuleType:
+    from hpcstream.kernels import exact_sums  # loads Numba
+
+    return exact_sums
+
+
+@dataclass(frozen=True)
+class ExactSum(Accumulator):
+    """The sum of floats without rounding: 320 bytes for each entry."""
+
+    columns: tuple[str, ...]
+    takes_ranges: ClassVar[bool] = True
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The words of state."""
+        return (Word(self.word_name("exact_sum"), "int64", 0, WIDTH),)
+
+    def update(self, state: Words, rows: InputRows) -> None:
+        """Accumulate rows."""
+        add_values(state[0], rows, rows.values)
+
+    def merge(self, state: Words, slots: Targets, parts: Words) -> None:
+        """Merge partial results."""
+        merge_sums(state[0], slots, parts[0])
+
+
+def add_values(sums: Values, rows: InputRows, values: Values) -> None:
+    """Add a value of each row to exact sums."""
+    floats = values.astype(np.float64, copy=False)
+    bits = floats.view(np.int64)
+    bits.setflags(write=False)
+    _kernels().add_exactly(rows.slots, bits, sums.reshape(-1))
+
+
+def merge_sums(sums: Values, slots: Targets, parts: Values) -> None:
+    """Add partial exact sums to exact sums."""
+    flat = parts.reshape(-1)
+    flat.setflags(write=False)
+    _kernels().merge_exactly(slots, flat, sums.reshape(-1))
+
+
+def rounded(sums: Values) -> Floats:
+    """Return the float64 nearest to each exact sum, ties to even."""
+    kernels = _kernels()
+    flat = np.ascontiguousarray(sums).reshape(-1)
+    flat.setflags(write=False)
+    bits = np.empty(len(sums), dtype=np.int64)
+    kernels.round_sums(flat, np.empty(kernels.LIMBS, dtype=np.int64), bits)
+    return bits.view(np.float64)
