@@ -84,8 +84,8 @@ class JobConfig:
     local_aggregation : bool
         Aggregate before the exchange where possible.
     reproducible : bool
-        Compute sums and means of floats exactly, and variances from all their values in sorted
-        order: the same bits on any number of ranks.
+        Sum floats exactly, and compute covariances from all values in sorted order: the same
+        bits on any number of ranks.
     progress : bool or None
         Show a progress line: on a terminal about once a second; elsewhere, as in the log of
         a batch job, every 10 s; None: every minute there.

@@ -299,11 +299,11 @@ class Job(Dataflow, FileReading):
             which must exist; the path of a checkpoint or savepoint; None: start afresh.
         reproducible : bool
             Same bits on any number of ranks, sums of floats included: for jobs without late
-            rows. Sums and means of floats are then exact, as with ``sum(exact=True)``, and take
-            320 bytes for each key and window. Variances, deviations, covariances and
-            correlations keep their values until their window closes, so memory and time grow
-            with the rows of open windows. Without it, two runs on the same number of ranks give
-            the same bits.
+            rows. Sums, means, variances and deviations of floats are then exact, as with
+            ``sum(exact=True)``, and take 320 or 640 bytes for each key and window. Covariances
+            and correlations keep their values until their window closes, so memory and time
+            grow with the rows of open windows. Without it, two runs on the same number of ranks
+            give the same bits.
         show : bool
             Show the summary, on rank 0. If False, the logger ``hpcstream`` still warns of what
             may make the result wrong (late rows, idle splits, a jump of the watermark, a

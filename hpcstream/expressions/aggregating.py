@@ -37,13 +37,22 @@ class Aggregating:
         """Return the greatest value that is not null; NaN is greater than any number."""
         return _call_of("max", self)
 
-    def var(self: AggregateInput, ddof: int = 1) -> AggregateCall:
-        """Return the variance, divided by ``n - ddof``."""
-        return _call_of("var", self, ddof=ddof)
+    def var(self: AggregateInput, ddof: int = 1, *, exact: bool = False) -> AggregateCall:
+        """Return the variance, divided by ``n - ddof``.
 
-    def std(self: AggregateInput, ddof: int = 1) -> AggregateCall:
-        """Return the standard deviation, from the variance divided by ``n - ddof``."""
-        return _call_of("std", self, ddof=ddof)
+        Parameters
+        ----------
+        ddof : int
+        exact : bool
+            Compute it from exact sums, as in `sum`, of values and of squares: the same bits in
+            any order of rows. It takes 640 bytes for each key and window. Values of more than
+            1.3e154 have an infinite variance.
+        """
+        return _call_of("var", self, ddof=ddof, exact=exact)
+
+    def std(self: AggregateInput, ddof: int = 1, *, exact: bool = False) -> AggregateCall:
+        """Return the standard deviation: the square root of `var`."""
+        return _call_of("std", self, ddof=ddof, exact=exact)
 
     def first(self: AggregateInput) -> AggregateCall:
         """Return the first value that is not null, in event time; null if all are null."""

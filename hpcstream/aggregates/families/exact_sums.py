@@ -68,3 +68,20 @@ def rounded(sums: Values) -> Floats:
     bits = np.empty(len(sums), dtype=np.int64)
     kernels.round_sums(flat, np.empty(kernels.LIMBS, dtype=np.int64), bits)
     return bits.view(np.float64)
+
+
+def two_floats(sums: Values) -> tuple[Floats, Floats]:
+    """Return two floats whose sum is nearest to each exact sum: its first 106 bits."""
+    first = rounded(sums)
+    rest = np.array(sums)
+    every = np.arange(len(rest), dtype=np.uint32)
+    bits = (-first).view(np.int64)
+    bits.setflags(write=False)
+    _kernels().add_exactly(every, bits, rest.reshape(-1))
+    return first, rounded(rest)
+
+
+def as_integer(limbs: Values) -> int:
+    """Return one exact sum, which is finite, as an integer times 2**-1074."""
+    kernels = _kernels()
+    return sum(int(limb) << kernels.BITS * place for place, limb in enumerate(limbs[:-1]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -21,15 +21,25 @@ from hpcstream.aggregates.accumulator import (
 )
 from hpcstream.aggregates.base import Aggregate, Entries, Inputs, result_array
 from hpcstream.aggregates.families.counts_sums import number_type
+from hpcstream.aggregates.families.exact_moments import ExactSquares, squared_deviations
+from hpcstream.aggregates.families.exact_sums import ExactSum
 from hpcstream.aggregates.grouped_values import GroupedValues
 from hpcstream.state.arrays import Word
 
 
 @dataclass(frozen=True)
 class Var(Aggregate):
-    """The variance: the sum of squared deviations, divided by ``n - ddof``."""
+    """The variance: the sum of squared deviations, divided by ``n - ddof``.
+
+    Attributes
+    ----------
+    ddof : int
+    exact : bool
+        Compute it from sums of values and of squares without rounding.
+    """
 
     ddof: int = 1
+    exact: bool = False
     name: ClassVar[str] = "var"
     is_method: ClassVar[bool] = True
 
@@ -38,20 +48,32 @@ class Var(Aggregate):
         return number_type(self, types[0])
 
     def accumulators(self, inputs: Inputs) -> tuple[Accumulator, ...] | None:
-        """Return the moments."""
+        """Return the moments, or the exact sums."""
         if not inputs.are_words:
             return None
+        if self.exact:
+            return NullCount(inputs.names), ExactSum(inputs.names), ExactSquares(inputs.names)
         return NullCount(inputs.names), Moments(inputs.names)
 
     def is_order_free(self, inputs: Inputs) -> bool:
-        """Return False: means are rounded after each row."""
-        return False
+        """Return whether sums are exact: the means of `Moments` are rounded after each row."""
+        return self.exact
+
+    def order_free(self) -> Aggregate:
+        """Return the same with exact sums."""
+        return replace(self, exact=True)
 
     def finish(self, entries: Entries, inputs: Inputs, output_type: pa.DataType) -> pa.Array:
         """Return the results."""
         freedom = inputs.n_values(entries) - self.ddof
-        values = entries[inputs.word("squares")] / np.maximum(freedom, 1)
+        values = self._squares(entries, inputs) / np.maximum(freedom, 1)
         return result_array(self.of_variance(values), freedom > 0, output_type)
+
+    def _squares(self, entries: Entries, inputs: Inputs) -> Values:
+        if not self.exact:
+            return entries[inputs.word("squares")]
+        words = (entries[inputs.word(part)] for part in ("exact_sum", "exact_squares"))
+        return squared_deviations(inputs.n_values(entries), *words)
 
     def from_values(self, rows: GroupedValues) -> pa.Array:
         """Return the results."""
