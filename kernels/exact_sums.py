@@ -14,6 +14,7 @@ import numpy as np
 
 from hpcstream.kernels.accumulate import slot_at
 from hpcstream.kernels.compiling import lean_njit
+from hpcstream.kernels.prefetch import prefetch
 
 BITS = 56
 LIMBS = 39
@@ -25,6 +26,8 @@ _MASK = (1 << BITS) - 1
 _FULL = 1 << 61  # carry above: the sum of two limbs and a carry still fits in int64
 _FRACTION = (1 << 52) - 1
 _INFINITY_BITS = 0x7FF << 52
+_SPLITTER = 2.0**27 + 1  # halves the digits of a float
+_AHEAD = 16  # rows whose limbs are on their way into the cache
 
 
 @lean_njit(inline="always")
@@ -72,8 +75,43 @@ def add_exactly(slots, bits, out_limbs):
         The bits of the values.
     out_limbs : int64[slots * WIDTH]
     """
-    for row in range(bits.shape[0]):
+    n_rows = bits.shape[0]
+    for row in range(n_rows):
+        if row + _AHEAD < n_rows:
+            place = (bits[row + _AHEAD] >> 52) & 0x7FF
+            coming = np.int64(slots[row + _AHEAD]) * WIDTH + place // BITS
+            prefetch(out_limbs, coming * 8)
         _add_bits(out_limbs, np.int64(slots[row]) * WIDTH, bits[row])
+
+
+@lean_njit()
+def add_squares_exactly(slots, values, out_limbs):
+    """Add the squares of float64 values to exact sums, each as the sum of two floats.
+
+    The second float is the rounding error of the first, by Dekker's method.
+
+    Parameters
+    ----------
+    slots : uint32[n]
+    values : float64[n]
+    out_limbs : int64[slots * WIDTH]
+    """
+    n_rows = values.shape[0]
+    for row in range(n_rows):
+        value = values[row]
+        square = value * value
+        bits = np.float64(square).view(np.int64)
+        first = np.int64(slots[row]) * WIDTH
+        if row + _AHEAD < n_rows:
+            coming = np.int64(slots[row + _AHEAD]) * WIDTH
+            prefetch(out_limbs, (coming + ((bits >> 52) & 0x7FF) // BITS) * 8)
+        _add_bits(out_limbs, first, bits)
+        if square < np.inf:
+            scaled = value * _SPLITTER
+            high = scaled - (scaled - value)
+            low = value - high
+            error = ((high * high - square) + 2.0 * high * low) + low * low
+            _add_bits(out_limbs, first, np.float64(error).view(np.int64))
 
 
 @lean_njit()
@@ -173,6 +211,7 @@ def warm_up():
     rows.setflags(write=False)
     limbs = np.zeros(WIDTH, dtype=np.int64)
     add_exactly(slots, rows, limbs)
+    add_squares_exactly(slots, rows.view(np.float64), limbs)
     for targets in (slots, np.uint64(1)):
         merge_exactly(targets, rows, limbs)
     round_sums(rows, np.zeros(LIMBS, dtype=np.int64), np.zeros(0, dtype=np.int64))

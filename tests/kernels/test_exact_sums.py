@@ -85,6 +85,20 @@ def test_repeated_values_carry_from_limb_to_limb(value):
     )
 
 
+@given(rows=rows_of(st.floats(-1e150, 1e150).filter(lambda x: x == 0 or abs(x) > 1e-140)))
+def test_sums_of_squares_have_all_digits(rows):
+    slots = np.array([slot for slot, _ in rows], dtype=np.uint32)
+    values = np.array([value for _, value in rows], dtype=np.float64)
+    limbs = np.zeros(N_SLOTS * exact_sums.WIDTH, np.int64)
+    exact_sums.add_squares_exactly(slots, values, limbs)
+    squares = [naive.Fraction(value) ** 2 for _, value in rows]
+    expected = [0.0] * N_SLOTS
+    for wanted in range(N_SLOTS):
+        here = [square for (slot, _), square in zip(rows, squares, strict=True) if slot == wanted]
+        expected[wanted] = naive.nearest(sum(here, naive.Fraction(0)))
+    npt.assert_array_equal(rounded(limbs), expected)
+
+
 def test_ties_go_to_the_even_number():
     one, half, least = 1.0, 2.0**-53, 5e-324
     rows = [(0, one), (0, half), (1, one), (1, half), (1, least), (2, one + 2 * half), (2, half)]

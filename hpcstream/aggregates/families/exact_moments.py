@@ -12,7 +12,7 @@ from hpcstream.aggregates.accumulator import Accumulator, InputRows, Targets, Va
 from hpcstream.aggregates.families.exact_sums import (
     WIDTH,
     Floats,
-    add_values,
+    add_squares,
     as_integer,
     merge_sums,
     two_floats,
@@ -45,13 +45,7 @@ class ExactSquares(Accumulator):
 
     def update(self, state: Words, rows: InputRows) -> None:
         """Accumulate rows."""
-        values = rows.values.astype(np.float64, copy=False)
-        with np.errstate(all="ignore"):
-            squares = values * values
-            errors = _product_error(values, values, squares)
-            errors[~np.isfinite(squares)] = 0.0
-        add_values(state[0], rows, squares)
-        add_values(state[0], rows, errors)
+        add_squares(state[0], rows)
 
     def merge(self, state: Words, slots: Targets, parts: Words) -> None:
         """Merge partial results."""

@@ -9,7 +9,14 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from hpcstream.aggregates.accumulator import Accumulator, InputRows, Targets, Values, Words
+from hpcstream.aggregates.accumulator import (
+    Accumulator,
+    InputRows,
+    Targets,
+    Values,
+    Words,
+    frozen,
+)
 from hpcstream.state.arrays import Word
 
 Floats = npt.NDArray[np.float64]
@@ -38,19 +45,23 @@ class ExactSum(Accumulator):
 
     def update(self, state: Words, rows: InputRows) -> None:
         """Accumulate rows."""
-        add_values(state[0], rows, rows.values)
+        bits = _floats(rows).view(np.int64)
+        bits.setflags(write=False)
+        _kernels().add_exactly(rows.slots, bits, state[0].reshape(-1))
 
     def merge(self, state: Words, slots: Targets, parts: Words) -> None:
         """Merge partial results."""
         merge_sums(state[0], slots, parts[0])
 
 
-def add_values(sums: Values, rows: InputRows, values: Values) -> None:
-    """Add a value of each row to exact sums."""
-    floats = values.astype(np.float64, copy=False)
-    bits = floats.view(np.int64)
-    bits.setflags(write=False)
-    _kernels().add_exactly(rows.slots, bits, sums.reshape(-1))
+def add_squares(sums: Values, rows: InputRows) -> None:
+    """Add the square of each row's value to exact sums."""
+    _kernels().add_squares_exactly(rows.slots, _floats(rows), sums.reshape(-1))
+
+
+def _floats(rows: InputRows) -> Floats:
+    values = rows.values
+    return values if values.dtype == np.float64 else frozen(values.astype(np.float64))
 
 
 def merge_sums(sums: Values, slots: Targets, parts: Values) -> None:
