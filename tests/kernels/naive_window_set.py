@@ -13,8 +13,9 @@ class NaiveWindowSet:
     windows_of : (time) -> [(start, end), ...]
     lateness : int
     changes_of : (start, end) -> time, optional
-        Windows want changes only: a key has a result if it has rows from this time on, or got
-        some since the window before fired.
+        Windows want changes only: a key has a result if it has rows from this time on, which
+        is the end of the window before, or got some since that window gave its last result,
+        at a watermark before.
     """
 
     def __init__(self, windows_of, lateness=0, changes_of=None):
@@ -25,6 +26,7 @@ class NaiveWindowSet:
         self.rows = []  # (row, watermark when it came)
         self.late = []
         self.again = set()  # (window, key) that fired and got rows since
+        self.shown = {}  # (key, start, end) that fired again -> orders of its rows
 
     def add(self, rows):
         """Take in rows; those of no open window are late."""
@@ -48,17 +50,21 @@ class NaiveWindowSet:
         for row, came in self.rows:
             for window in self.windows_of(row[1]):
                 found.setdefault((row[0], *window), []).append((row, came))
-        return {
+        fired = {
             group: [row for row, _ in rows]
             for group, rows in found.items()
             if (group[1:], group[0]) in again or self._is_due(group, rows, before)
         }
+        for window, key in again:
+            self.shown[key, *window] = {row[2] for row in fired[key, *window]}
+        return fired
 
     def _is_due(self, group, rows, before):
-        _, start, end = group
+        key, start, end = group
         if not before < end <= self.watermark:
             return False
         if self.changes_of is None:
             return True
         since = self.changes_of(start, end)
-        return any(row[1] >= since or came >= since for row, came in rows)
+        shown = self.shown.get((key, start, since), ())
+        return any(row[1] >= since or (came >= since and row[2] not in shown) for row, came in rows)
