@@ -1,7 +1,7 @@
 """Compiled loops over arrays, one family per module, imported as ``hpcstream.kernels.<family>``.
 
 A kernel takes one-dimensional contiguous arrays and scalars, validates nothing and is
-independent of Arrow, MPI and the engine. All families are imported here, so that all
+independent of Arrow, MPI and the engine. A family is loaded when it is imported, and all
 are cached in the same folder (see `hpcstream.kernels.cache`).
 """
 

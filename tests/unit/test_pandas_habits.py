@@ -170,9 +170,9 @@ def test_the_ways_to_event_time_that_are_named_lead_there():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("sort_values", "no end to sort by"),
+        ("sort_values", "has no end, so it cannot be sorted"),
         ("iloc", "no positions"),
-        ("shape", "when the job has run"),
+        ("shape", "known after the run"),
         ("value_counts", r"agg\(n=hs\.count\(\)\)"),
         ("dropna", r"is_not_null\(\)"),
         ("fillna", r"fill_null\(0\)"),
