@@ -45,6 +45,22 @@ FAMILIES = (
 )
 """Every module here that has kernels; each has a ``warm_up()``."""
 
+ON_DEMAND = frozenset(
+    {
+        "calendar",
+        "exact_sums",
+        "join",
+        "keyed_table",
+        "ordered_columns",
+        "ordered_rows",
+        "row_arenas",
+        "sessions",
+        "string_lookup",
+        "time_order",
+    }
+)
+"""Families that a job compiles only if one of its operators names them."""
+
 COSTS = {"key_resolve": 9, "accumulate": 4, "string_lookup": 4, "interning": 3, "wire": 3}
 """Seconds to compile some families on a slow machine; `OTHER_COST` for the others."""
 OTHER_COST = 1.5

@@ -158,6 +158,11 @@ class Aggregate:
         return type(self).from_values is not Aggregate.from_values
 
     @property
+    def kernels(self) -> frozenset[str]:
+        """Kernel families on demand (`hpcstream.kernels.ON_DEMAND`) that it calls."""
+        return frozenset()
+
+    @property
     def parameters(self) -> dict[str, object]:
         """The parameters by name, without flags that are off.
 

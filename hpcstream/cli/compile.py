@@ -53,7 +53,7 @@ def _compile_into(goal: Path) -> None:
     started_s = time.monotonic()
     missing = kernels.not_compiled()
     if missing:
-        progress = CompileProgress(say)
+        progress = CompileProgress(say, missing)
         progress.begin()
         own, *others = balanced_shares(missing, len(os.sched_getaffinity(0)))
         complete(compile_shares(own, others, progress.look))

@@ -277,6 +277,11 @@ class LogicalGraph:
         sources = (node for node in self.nodes() if isinstance(node, SourceNode))
         return not all(node.source.bounded for node in sources)
 
+    def kernels(self, *, reproducible: bool) -> frozenset[str]:
+        """Return the kernel families on demand that the operators call."""
+        specs = (node.spec for node in self.nodes() if isinstance(node, OperatorNode))
+        return frozenset[str]().union(*(s.kernels(reproducible=reproducible) for s in specs))
+
     def consumers(self) -> dict[int, int]:
         """Return the number of inputs that each node feeds, by ``id(node)``."""
         counts: dict[int, int] = {}

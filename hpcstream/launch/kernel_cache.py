@@ -1,4 +1,4 @@
-"""Compiles the kernels once a host, before the first round, and reports the progress.
+"""Compiles the kernels of a job once a host, before the first round, and reports the progress.
 
 Numba caches compiled kernels on disk (`hpcstream.kernels.cache`). If the cache has none for this
 version, the ranks of a host divide the kernel families, instead of each compiling all of them in
@@ -14,7 +14,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from hpcstream.exchange.agree import raise_together
 from hpcstream.exchange.communicator import Communicator, Procedure, gather_bytes
@@ -24,8 +24,15 @@ _REPORT_EVERY_S = 3.0
 _HELP = "import sys; from hpcstream.kernels import warm_up; warm_up(sys.argv[1:])"
 
 
-def compile_kernels(comm: Communicator) -> Procedure[None]:
-    """Compile every kernel family on each host. Collective; yields while waiting.
+def compile_kernels(comm: Communicator, on_demand: Iterable[str]) -> Procedure[None]:
+    """Compile the kernel families of a job on each host. Collective; yields while waiting.
+
+    Parameters
+    ----------
+    comm : Communicator
+    on_demand : iterable of str
+        The families that the job needs beside those that any job may call
+        (`hpcstream.kernels.ON_DEMAND`).
 
     Raises
     ------
@@ -35,7 +42,7 @@ def compile_kernels(comm: Communicator) -> Procedure[None]:
     missing: list[str] = []
     error = None
     try:
-        missing = _missing()
+        missing = _missing(on_demand)
     except Exception as failure:
         error = failure
     yield from raise_together(error, comm)
@@ -46,10 +53,10 @@ def compile_kernels(comm: Communicator) -> Procedure[None]:
     if not any(view["missing"] for view in views):
         return
     started_s = time.monotonic()
-    progress = CompileProgress(say if comm.rank == 0 else _discard)
-    progress.begin()
     neighbours = [r for r, view in enumerate(views) if view["host"] == views[comm.rank]["host"]]
     wanted = {family for r in neighbours for family in views[r]["missing"]}
+    progress = CompileProgress(say if comm.rank == 0 else _discard, wanted)
+    progress.begin()
     local_rank, n_ranks = neighbours.index(comm.rank), len(neighbours)
     n_shares = max(n_ranks, *(views[r]["cores"] for r in neighbours))
     shares = balanced_shares(wanted, n_shares)
@@ -64,10 +71,13 @@ def compile_kernels(comm: Communicator) -> Procedure[None]:
         say(f"compiled in {time.monotonic() - started_s:.0f} s")
 
 
-def _missing() -> list[str]:
+def _missing(on_demand: Iterable[str]) -> list[str]:
     from hpcstream import kernels
 
-    return [] if os.environ.get("NUMBA_DISABLE_JIT") == "1" else list(kernels.not_compiled())
+    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+        return []
+    unwanted = kernels.ON_DEMAND.difference(on_demand)
+    return [family for family in kernels.not_compiled() if family not in unwanted]
 
 
 def balanced_shares(families: Iterable[str], n_shares: int) -> list[list[str]]:
@@ -136,10 +146,13 @@ class CompileProgress:
     ----------
     report : callable
         Called with the text.
+    families : collection of str
+        Those to compile.
     """
 
-    def __init__(self, report: Callable[[str], None]) -> None:
+    def __init__(self, report: Callable[[str], None], families: Collection[str]) -> None:
         self._report = report
+        self._families = frozenset(families)
         self._reported_s = time.monotonic()
         self._n_reported = -1
 
@@ -154,8 +167,8 @@ class CompileProgress:
             return
         from hpcstream import kernels
 
-        n_all = len(kernels.FAMILIES)
-        n_done = n_all - len(kernels.not_compiled())
+        n_all = len(self._families)
+        n_done = n_all - len(self._families.intersection(kernels.not_compiled()))
         self._reported_s = now_s
         if n_done != self._n_reported:
             self._n_reported = n_done

@@ -87,7 +87,8 @@ def _compile(run: JobRun, own: Communicator, stop: SignalledStop, backoff: Backo
     """Compile the kernels; a request to stop ends this, and all ranks, at once."""
     try:
         with stop.raising_at_once():
-            drive(as_turns(compile_kernels(own), stop.raise_if_requested), backoff, run.watch)
+            compiling = compile_kernels(own, run.kernels())
+            drive(as_turns(compiling, stop.raise_if_requested), backoff, run.watch)
     except JobStopped as stopped:
         say("stopped before the first round; nothing was read")
         stop.answer()

@@ -214,6 +214,14 @@ class OperatorSpec(ABC):
         """Paths of files that the definition has read; no sink of the job may replace them."""
         return ()
 
+    def kernels(self, *, reproducible: bool) -> frozenset[str]:
+        """Return the kernel families on demand that the operator calls.
+
+        They are compiled before round 0, beside the families that any job may call
+        (`hpcstream.kernels.ON_DEMAND`). ``reproducible`` is the option of the run.
+        """
+        return frozenset()
+
     # -- rewrites ----------------------------------------------------------------------
 
     def required(self, needed: Columns, inputs: Schemas, sides: Columns) -> Sequence[Columns]:

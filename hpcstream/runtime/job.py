@@ -61,6 +61,10 @@ class JobRun:
         self._claims = OutputClaims()
         self._directory: RunDirectory | None = None
 
+    def kernels(self) -> frozenset[str]:
+        """Return the kernel families on demand that the operators of the job call."""
+        return self._graph.kernels(reproducible=self.context.config.reproducible)
+
     def run(self) -> Turns[JobResult]:
         """Run the job. Collective; yields whether anything moved.
 

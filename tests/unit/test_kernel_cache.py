@@ -255,7 +255,7 @@ os.sched_getaffinity = lambda process: {0}
 kernels.not_compiled = lambda: ["b", "a", "c"]
 kernels.warm_up = compiled.extend
 world = Simulation(2)
-world.run([compile_kernels(world.communicator(rank)) for rank in range(2)])
+world.run([compile_kernels(world.communicator(rank), ()) for rank in range(2)])
 print(sorted(compiled))
 """
 
@@ -279,7 +279,7 @@ def compile_on(n_ranks):
 
     def rank_of(number):
         try:
-            yield from compile_kernels(world.communicator(number))
+            yield from compile_kernels(world.communicator(number), ())
         except Exception as error:
             raised[number] = error
 

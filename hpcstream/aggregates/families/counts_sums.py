@@ -29,7 +29,7 @@ from hpcstream.aggregates.base import (
     result_array,
     word_dtype,
 )
-from hpcstream.aggregates.families.exact_sums import ExactSum, rounded
+from hpcstream.aggregates.families.exact_sums import ExactSum, exact_kernels, rounded
 from hpcstream.aggregates.grouped_values import Floats, GroupedValues, as_floats
 from hpcstream.calls import answers_wrong_call
 from hpcstream.columns.reduction import ColumnReduction
@@ -127,6 +127,11 @@ class Sum(Aggregate):
         """Whether sums are exact: those of integers always are."""
         return self.exact or not pa.types.is_floating(inputs.types[0])
 
+    @property
+    def kernels(self) -> frozenset[str]:
+        """Those of exact sums, if it uses them."""
+        return exact_kernels(exact=self.exact)
+
     def order_free(self) -> Aggregate:
         """Return the same with exact sums."""
         return replace(self, exact=True)
@@ -196,6 +201,11 @@ class Mean(Aggregate):
     def is_order_free(self, inputs: Inputs) -> bool:
         """Whether sums are exact: those of integers always are."""
         return self.exact or not pa.types.is_floating(inputs.types[0])
+
+    @property
+    def kernels(self) -> frozenset[str]:
+        """Those of exact sums, if it uses them."""
+        return exact_kernels(exact=self.exact)
 
     def order_free(self) -> Aggregate:
         """Return the same with exact sums."""

@@ -25,6 +25,11 @@ WIDTH = 40
 """Numbers of a sum: 39 limbs and a word of flags, as in `hpcstream.kernels.exact_sums`."""
 
 
+def exact_kernels(*, exact: bool) -> frozenset[str]:
+    """Return the kernel families on demand of an aggregate with or without exact sums."""
+    return frozenset({"exact_sums"}) if exact else frozenset()
+
+
 def _kernels() -> ModuleType:
     from hpcstream.kernels import exact_sums  # loads Numba
 

@@ -22,7 +22,7 @@ from hpcstream.aggregates.accumulator import (
 from hpcstream.aggregates.base import Aggregate, Entries, Inputs, result_array
 from hpcstream.aggregates.families.counts_sums import number_type
 from hpcstream.aggregates.families.exact_moments import ExactSquares, squared_deviations
-from hpcstream.aggregates.families.exact_sums import ExactSum
+from hpcstream.aggregates.families.exact_sums import ExactSum, exact_kernels
 from hpcstream.aggregates.grouped_values import GroupedValues
 from hpcstream.state.arrays import Word
 
@@ -58,6 +58,11 @@ class Var(Aggregate):
     def is_order_free(self, inputs: Inputs) -> bool:
         """Return whether sums are exact: the means of `Moments` are rounded after each row."""
         return self.exact
+
+    @property
+    def kernels(self) -> frozenset[str]:
+        """Those of exact sums, if it uses them."""
+        return exact_kernels(exact=self.exact)
 
     def order_free(self) -> Aggregate:
         """Return the same with exact sums."""

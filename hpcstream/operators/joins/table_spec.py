@@ -53,6 +53,9 @@ class JoinTableSpec(OperatorSpec):
     def files(self) -> tuple[str, ...]:
         return (self.path,) if self.path else ()
 
+    def kernels(self, *, reproducible: bool) -> frozenset[str]:
+        return frozenset({"join", "string_lookup"})
+
     def output_schema(self, inputs: Schemas) -> pa.Schema:
         return self.join.output_schema(inputs[0])
 

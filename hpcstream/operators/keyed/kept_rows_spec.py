@@ -43,6 +43,9 @@ class DeduplicateSpec(KeyedSpec):
             return "a time a key, for ever"
         return f"a time a key, until {duration_text(self.within, self.unit)} after the row kept"
 
+    def kernels(self, *, reproducible: bool) -> frozenset[str]:
+        return super().kernels(reproducible=reproducible) | {"ordered_rows"}
+
     def open(self, context: OperatorContext) -> Operator:
         from hpcstream.memory.pool import process_pool
         from hpcstream.operators.keyed.deduplicate import Deduplicate
@@ -87,6 +90,9 @@ class RateLimitSpec(KeyedSpec):
 
     def side_outputs(self, inputs: Schemas) -> dict[str, pa.Schema]:
         return {**super().side_outputs(inputs), LIMITED: self.output_schema(inputs)}
+
+    def kernels(self, *, reproducible: bool) -> frozenset[str]:
+        return super().kernels(reproducible=reproducible) | {"ordered_rows"}
 
     def open(self, context: OperatorContext) -> Operator:
         from hpcstream.memory.pool import process_pool

@@ -51,6 +51,9 @@ class OrderedColumnsSpec(KeyedSpec):
             return "a few words a key, for ever"
         return f"a few words a key, until {duration_text(self.ttl, self.unit)} after its last row"
 
+    def kernels(self, *, reproducible: bool) -> frozenset[str]:
+        return super().kernels(reproducible=reproducible) | {"ordered_columns", "row_arenas"}
+
     def output_schema(self, inputs: Schemas) -> pa.Schema:
         _, finals, schema = self._plan(inputs[0])
         return Project(finals).output_schema(schema)

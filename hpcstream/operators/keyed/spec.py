@@ -69,6 +69,9 @@ class KeyedSpec(OperatorSpec):
             rows = pa.schema([rows.field(name) for name in self.keys])
         return schema_key(rows)
 
+    def kernels(self, *, reproducible: bool) -> frozenset[str]:
+        return frozenset({"keyed_table", "time_order"})
+
     def inputs(self) -> tuple[Requirement, ...]:
         return (ByKey(self.keys),)
 

@@ -71,6 +71,12 @@ class WindowSpec(OperatorSpec):
             sets_order=True,
         )
 
+    def kernels(self, *, reproducible: bool) -> frozenset[str]:
+        aggregates = [call.aggregate for call in self.aggregates]
+        if reproducible:
+            aggregates = [aggregate.order_free() for aggregate in aggregates]
+        return self.assigner.kernels.union(*(aggregate.kernels for aggregate in aggregates))
+
     def key(self) -> Key:
         return {
             "keys": self.keys,

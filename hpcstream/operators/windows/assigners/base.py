@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from hpcstream.operators.windows.assigners.slicing import Slicing
 from hpcstream.stable_keys import Key
@@ -20,11 +21,14 @@ class WindowAssigner(ABC):
         slices of neighbouring rows are then merged into one window.
     only_changed : bool
         Whether a window has no result of a key without rows since the window before.
+    kernels : frozenset of str
+        Kernel families on demand that its windows call.
     """
 
     overlaps: bool = False
     merges: bool = False
     only_changed: bool = False
+    kernels: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def slicing(self) -> Slicing:

@@ -102,6 +102,7 @@ class CalendarWindows(WindowAssigner):
     per_second: int
     cumulates: bool = False
     only_changed: bool = False
+    kernels = frozenset({"calendar"})
 
     def __post_init__(self) -> None:
         problem = self._problem()

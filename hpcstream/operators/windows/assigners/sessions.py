@@ -23,6 +23,7 @@ class SessionWindows(WindowAssigner):
 
     gap: int
     merges = True
+    kernels = frozenset({"sessions"})
 
     def __post_init__(self) -> None:
         if self.gap <= 0:
