@@ -20,8 +20,9 @@ _LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"
 _LOCAL_SIZES = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 _JOBS = (("PMIX_NAMESPACE",), ("SLURM_JOB_ID", "SLURM_STEP_ID"))
 
-TO_BE_ENDED_S = 3.0
-"""How long a rank waits to be ended by the reporting rank, before it reports, too."""
+TO_BE_ENDED_S = 10.0
+"""How long a rank waits to be ended by the reporting rank, before it reports, too: a launcher on a
+busy machine may take seconds."""
 
 _OTHER_HOST_S = 2.0
 
