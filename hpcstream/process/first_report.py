@@ -20,14 +20,17 @@ _LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"
 _LOCAL_SIZES = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 _JOBS = (("PMIX_NAMESPACE",), ("SLURM_JOB_ID", "SLURM_STEP_ID"))
 
-TO_BE_ENDED_S = 10.0
-"""How long a rank waits to be ended by the reporting rank, before it reports, too: a launcher on a
-busy machine may take seconds."""
+TO_BE_ENDED_S = 3.0
+"""How long a rank waits to be ended by the reporting rank, before it reports, too."""
 
 _OTHER_HOST_S = 2.0
 
-_held: list[socket.socket] = []
-"""The name that this process has claimed, until it ends."""
+_held: list[int] = []
+"""The descriptor whose socket has the name that this process has claimed.
+
+Nobody closes it: the interpreter closes `socket` objects when it ends, and the process goes on for
+a while, in which another rank would find neither the name claimed nor a rank gone.
+"""
 
 
 def wait_to_report(environ: Mapping[str, str]) -> None:
@@ -57,7 +60,7 @@ def _claims(name: str) -> bool:
     except OSError:
         own.close()
         return False
-    _held.append(own)
+    _held.append(own.detach())
     return True
 
 

@@ -15,6 +15,7 @@ SPEAKER = """
 import os, sys
 from hpcstream.process import first_report
 first_report.wait_to_report(os.environ)
+first_report._held.clear()  # as when the interpreter ends, some time before the process
 print("speaks", flush=True)
 sys.stdin.read()
 """
@@ -27,8 +28,8 @@ def waits(monkeypatch):
     monkeypatch.setattr(first_report.time, "sleep", found.append)
     monkeypatch.setattr(first_report, "_held", held := [])
     yield found
-    for one in held:
-        one.close()
+    for descriptor in held:
+        os.close(descriptor)
 
 
 def rank(number, local, job):
