@@ -63,6 +63,12 @@ class InputRows:
         """The values of the first column."""
         return self.columns[0]
 
+    @property
+    def floats(self) -> Values:
+        """The values of the first column as float64, read-only."""
+        values = self.values
+        return values if values.dtype == np.float64 else frozen(values.astype(np.float64))
+
 
 @dataclass(frozen=True)
 class SentColumn:

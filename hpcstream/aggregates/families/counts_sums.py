@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -29,7 +29,7 @@ from hpcstream.aggregates.base import (
     result_array,
     word_dtype,
 )
-from hpcstream.aggregates.families.exact_sums import ExactSum, exact_kernels, rounded
+from hpcstream.aggregates.families.exact_sums import ExactSum, MayBeExact, rounded
 from hpcstream.aggregates.grouped_values import Floats, GroupedValues, as_floats
 from hpcstream.calls import answers_wrong_call
 from hpcstream.columns.reduction import ColumnReduction
@@ -90,8 +90,20 @@ class Count(Aggregate):
         return pa.array(inputs.n_values(entries))
 
 
+class _OfSum(MayBeExact):
+    """An aggregate made of the sum."""
+
+    def accumulators(self, inputs: Inputs) -> tuple[Accumulator, ...] | None:
+        """Return the sum."""
+        return sum_words(inputs, exact=self.exact)
+
+    def is_order_free(self, inputs: Inputs) -> bool:
+        """Whether sums are exact: those of integers always are."""
+        return self.exact or not pa.types.is_floating(inputs.types[0])
+
+
 @dataclass(frozen=True)
-class Sum(Aggregate):
+class Sum(_OfSum):
     """The sum; integer overflow raises, decimals get the greatest precision.
 
     Attributes
@@ -118,23 +130,6 @@ class Sum(Aggregate):
         if pa.types.is_duration(given):
             return given
         raise self.unsuitable(given)
-
-    def accumulators(self, inputs: Inputs) -> tuple[Accumulator, ...] | None:
-        """Return the sum."""
-        return sum_words(inputs, exact=self.exact)
-
-    def is_order_free(self, inputs: Inputs) -> bool:
-        """Whether sums are exact: those of integers always are."""
-        return self.exact or not pa.types.is_floating(inputs.types[0])
-
-    @property
-    def kernels(self) -> frozenset[str]:
-        """Those of exact sums, if it uses them."""
-        return exact_kernels(exact=self.exact)
-
-    def order_free(self) -> Aggregate:
-        """Return the same with exact sums."""
-        return replace(self, exact=True)
 
     def finish(self, entries: Entries, inputs: Inputs, output_type: pa.DataType) -> pa.Array:
         """Return the sums."""
@@ -177,7 +172,7 @@ def _overflow(about: Floats, result: pa.DataType) -> OverflowInAggregate:
 
 
 @dataclass(frozen=True)
-class Mean(Aggregate):
+class Mean(_OfSum):
     """The arithmetic mean.
 
     Attributes
@@ -193,23 +188,6 @@ class Mean(Aggregate):
     def result_type(self, types: Sequence[pa.DataType]) -> pa.DataType:
         """Return float64."""
         return number_type(self, types[0])
-
-    def accumulators(self, inputs: Inputs) -> tuple[Accumulator, ...] | None:
-        """Return the sum."""
-        return sum_words(inputs, exact=self.exact)
-
-    def is_order_free(self, inputs: Inputs) -> bool:
-        """Whether sums are exact: those of integers always are."""
-        return self.exact or not pa.types.is_floating(inputs.types[0])
-
-    @property
-    def kernels(self) -> frozenset[str]:
-        """Those of exact sums, if it uses them."""
-        return exact_kernels(exact=self.exact)
-
-    def order_free(self) -> Aggregate:
-        """Return the same with exact sums."""
-        return replace(self, exact=True)
 
     def finish(self, entries: Entries, inputs: Inputs, output_type: pa.DataType) -> pa.Array:
         """Return the means."""

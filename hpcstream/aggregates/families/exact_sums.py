@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,8 @@ from hpcstream.aggregates.accumulator import (
     Targets,
     Values,
     Words,
-    frozen,
 )
+from hpcstream.aggregates.base import Aggregate
 from hpcstream.state.arrays import Word
 
 Floats = npt.NDArray[np.float64]
@@ -25,15 +25,32 @@ WIDTH = 40
 """Numbers of a sum: 39 limbs and a word of flags, as in `hpcstream.kernels.exact_sums`."""
 
 
-def exact_kernels(*, exact: bool) -> frozenset[str]:
-    """Return the kernel families on demand of an aggregate with or without exact sums."""
-    return frozenset({"exact_sums"}) if exact else frozenset()
-
-
 def _kernels() -> ModuleType:
     from hpcstream.kernels import exact_sums  # loads Numba
 
     return exact_sums
+
+
+class MayBeExact(Aggregate):
+    """An aggregate of floats with an option to add them without rounding.
+
+    Attributes
+    ----------
+    exact : bool
+    """
+
+    exact: bool
+
+    @property
+    def kernels(self) -> frozenset[str]:
+        """Those of exact sums, if it uses them."""
+        return frozenset({"exact_sums"}) if self.exact else frozenset()
+
+    def order_free(self) -> Aggregate:
+        """Return the same with exact sums."""
+        own: Any = self
+        found: Aggregate = replace(own, exact=True)
+        return found
 
 
 @dataclass(frozen=True)
@@ -50,7 +67,7 @@ class ExactSum(Accumulator):
 
     def update(self, state: Words, rows: InputRows) -> None:
         """Accumulate rows."""
-        bits = _floats(rows).view(np.int64)
+        bits = rows.floats.view(np.int64)
         bits.setflags(write=False)
         _kernels().add_exactly(rows.slots, bits, state[0].reshape(-1))
 
@@ -61,12 +78,7 @@ class ExactSum(Accumulator):
 
 def add_squares(sums: Values, rows: InputRows) -> None:
     """Add the square of each row's value to exact sums."""
-    _kernels().add_squares_exactly(rows.slots, _floats(rows), sums.reshape(-1))
-
-
-def _floats(rows: InputRows) -> Floats:
-    values = rows.values
-    return values if values.dtype == np.float64 else frozen(values.astype(np.float64))
+    _kernels().add_squares_exactly(rows.slots, rows.floats, sums.reshape(-1))
 
 
 def merge_sums(sums: Values, slots: Targets, parts: Values) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -16,19 +16,18 @@ from hpcstream.aggregates.accumulator import (
     Targets,
     Values,
     Words,
-    frozen,
     word_kernels,
 )
-from hpcstream.aggregates.base import Aggregate, Entries, Inputs, result_array
+from hpcstream.aggregates.base import Entries, Inputs, result_array
 from hpcstream.aggregates.families.counts_sums import number_type
 from hpcstream.aggregates.families.exact_moments import ExactSquares, squared_deviations
-from hpcstream.aggregates.families.exact_sums import ExactSum, exact_kernels
+from hpcstream.aggregates.families.exact_sums import ExactSum, MayBeExact
 from hpcstream.aggregates.grouped_values import GroupedValues
 from hpcstream.state.arrays import Word
 
 
 @dataclass(frozen=True)
-class Var(Aggregate):
+class Var(MayBeExact):
     """The variance: the sum of squared deviations, divided by ``n - ddof``.
 
     Attributes
@@ -58,15 +57,6 @@ class Var(Aggregate):
     def is_order_free(self, inputs: Inputs) -> bool:
         """Return whether sums are exact: the means of `Moments` are rounded after each row."""
         return self.exact
-
-    @property
-    def kernels(self) -> frozenset[str]:
-        """Those of exact sums, if it uses them."""
-        return exact_kernels(exact=self.exact)
-
-    def order_free(self) -> Aggregate:
-        """Return the same with exact sums."""
-        return replace(self, exact=True)
 
     def finish(self, entries: Entries, inputs: Inputs, output_type: pa.DataType) -> pa.Array:
         """Return the results."""
@@ -120,10 +110,7 @@ class Moments(Accumulator):
 
     def update(self, state: Words, rows: InputRows) -> None:
         """Accumulate rows."""
-        values = rows.values
-        if values.dtype != np.float64:
-            values = frozen(values.astype(np.float64))
-        word_kernels().add_moments(rows.slots, values, *state)
+        word_kernels().add_moments(rows.slots, rows.floats, *state)
 
     def merge(self, state: Words, slots: Targets, parts: Words) -> None:
         """Merge partial results."""

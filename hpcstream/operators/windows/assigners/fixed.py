@@ -17,8 +17,28 @@ from hpcstream.operators.windows.assigners.slicing import (
 from hpcstream.stable_keys import Key
 
 
+class _Regular(WindowAssigner):
+    """Windows of ``size``, one starting every ``slide``."""
+
+    size: int
+    slide: int
+    offset: int
+
+    def slicing(self) -> Slicing:
+        """Return slices of the greatest common divisor."""
+        return uniform(self.size, self.slide, self.offset)
+
+    def key(self) -> list[Key]:
+        """Return size, slide and offset."""
+        return [self.size, self.slide, self.offset]
+
+    def state_key(self) -> list[Key]:
+        """Return size, slide and offset of the first window."""
+        return [self.size, self.slide, self.offset % self.slide]
+
+
 @dataclass(frozen=True)
-class TumblingWindows(WindowAssigner):
+class TumblingWindows(_Regular):
     """Windows of ``size`` that neither overlap nor leave gaps.
 
     Raises
@@ -35,21 +55,9 @@ class TumblingWindows(WindowAssigner):
             raise ValueError(f"{self}: size must be positive")
 
     @property
-    def slide(self) -> int:
+    def slide(self) -> int:  # type: ignore[override]
         """The size: each window starts where the previous one ends."""
         return self.size
-
-    def slicing(self) -> Slicing:
-        """Return slices that are the windows."""
-        return uniform(self.size, self.slide, self.offset)
-
-    def key(self) -> list[Key]:
-        """Return size, slide and offset."""
-        return [self.size, self.slide, self.offset]
-
-    def state_key(self) -> list[Key]:
-        """Return size, slide and offset of the first window."""
-        return [self.size, self.slide, self.offset % self.slide]
 
     def describe_retention(self) -> str:
         """Return that slices leave with their window."""
@@ -57,7 +65,7 @@ class TumblingWindows(WindowAssigner):
 
 
 @dataclass(frozen=True)
-class SlidingWindows(WindowAssigner):
+class SlidingWindows(_Regular):
     """Windows of ``size``, one starting every ``slide``.
 
     Raises
@@ -83,18 +91,6 @@ class SlidingWindows(WindowAssigner):
     def overlaps(self) -> bool:  # type: ignore[override]
         """Whether a row is in several windows."""
         return self.slide < self.size
-
-    def slicing(self) -> Slicing:
-        """Return slices of the greatest common divisor."""
-        return uniform(self.size, self.slide, self.offset)
-
-    def key(self) -> list[Key]:
-        """Return size, slide and offset."""
-        return [self.size, self.slide, self.offset]
-
-    def state_key(self) -> list[Key]:
-        """Return size, slide and offset of the first window."""
-        return [self.size, self.slide, self.offset % self.slide]
 
     def describe_retention(self) -> str:
         """Return that a slice leaves with the last window that holds it."""
