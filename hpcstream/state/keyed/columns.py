@@ -5,26 +5,25 @@ The value number ``i`` of ``n`` of a slot is at place ``slot * n + i``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from hpcstream.columns.arrays import fixed_values
-from hpcstream.columns.kept_batches import from_ipc, to_ipc
 from hpcstream.columns.ownership import Ownership
 from hpcstream.columns.selection import take
-from hpcstream.state.arrays import Allocator, Arrays, Ints, Slots
+from hpcstream.state.arrays import Allocator, Arrays, Slots
 from hpcstream.state.keyed.store import KeyedState
 from hpcstream.state.keyed.table import KeyedTable
 from hpcstream.state.rows.columns import Columns
-from hpcstream.state.table import Part, Segment, StateTable, TableCopy, counts_name
+from hpcstream.state.stream_table import StreamTable
+from hpcstream.state.table import Part
 
 _SLOT = "__input_slot"
 
 
-class SlotColumn(StateTable):
+class SlotColumn(StreamTable):
     """One column of ``n`` values a slot, as a table: pieces are the blocks of the state.
 
     Parameters
@@ -49,7 +48,7 @@ class SlotColumn(StateTable):
         allocator: Allocator,
         name: str,
     ) -> None:
-        self.name = name
+        super().__init__(name)
         self._state = state
         self._keyed = keyed
         self._n = n
@@ -57,7 +56,6 @@ class SlotColumn(StateTable):
         self._allocator = allocator
         self._columns = Columns(self._schema, allocator)
         self._capacity = 0
-        self._sizes: dict[int, tuple[str, int]] = {}
         state.on_move.append(self._move)
 
     @property
@@ -67,9 +65,7 @@ class SlotColumn(StateTable):
 
     def write(self, places: Slots, values: pa.Array) -> None:
         """Write values to places, distinct ones of slots that are in use."""
-        if self._state.slots_end > self._capacity:
-            self._capacity = max(2 * self._capacity, self._state.slots_end)
-            self._columns.grow(self._capacity * self._n)
+        self._follow()
         self._columns.forget(places)
         self._columns.write(places, [values])
 
@@ -94,37 +90,28 @@ class SlotColumn(StateTable):
         if len(old):
             self.write(self._places(np.arange(1, len(old) + 1, dtype=np.uint32)), values)
 
-    def _held(self, slots: Slots) -> pa.Array:
+    def _follow(self) -> None:
+        """Make room for the values of all slots."""
         if self._state.slots_end > self._capacity:
-            self._capacity = self._state.slots_end
+            self._capacity = max(2 * self._capacity, self._state.slots_end)
             self._columns.grow(self._capacity * self._n)
+
+    def _held(self, slots: Slots) -> pa.Array:
+        self._follow()
         return self.take(self._places(slots))
 
     # -- snapshots -----------------------------------------------------------------------
 
-    def segments(self) -> Sequence[Segment]:
-        """Return the blocks of the state; an entry is a byte of an Arrow stream."""
-        known, self._sizes = self._sizes, {}
-        found = []
-        for block, segment in enumerate(self._keyed.segments()):
-            size = known.get(block, ("", 0))
-            if size[0] != segment.version:
-                size = segment.version, len(self._stream(block))
-            self._sizes[block] = size
-            found.append(segment._replace(n_entries=size[1]))
-        return found
+    def versions(self) -> list[tuple[str, str]]:
+        """Return the blocks of the state."""
+        return [(segment.name, segment.version) for segment in self._keyed.segments()]
 
-    def copy(self, indices: Ints) -> TableCopy:
-        """Return the streams of some blocks."""
-        streams = [self._stream(block) for block in indices.tolist()]
-        data = np.concatenate([np.zeros(0, dtype=np.uint8), *streams])
-        return TableCopy({f"{self.name}:data": data})
-
-    def _stream(self, block: int) -> npt.NDArray[np.uint8]:
-        slots = self._state.slots_of(np.array([block]))
+    def rows_of(self, name: str) -> pa.RecordBatch:
+        """Return the values of a block, and the slot of each."""
+        slots = self._state.slots_of(np.array([int(name)]))
         columns = [pa.array(np.repeat(slots, self._n)), self._held(slots)]
         fields = [pa.field(_SLOT, pa.uint32()), *self._schema]
-        return to_ipc(pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields)))
+        return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
 
     def restore(self, arrays: Arrays) -> None:
         """Put values where they were."""
@@ -135,7 +122,7 @@ class SlotColumn(StateTable):
     def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
         """Take over the values of the keys that the state took over."""
         for number, part in enumerate(parts):
-            if counts_name(self.name) not in part.arrays:
+            if not self.is_in(part.arrays):
                 continue
             for slots, values in self._parts(part.arrays):
                 new = self._keyed.new_slots(number, slots)
@@ -144,12 +131,7 @@ class SlotColumn(StateTable):
                     rows = pa.array(self._places(kept.astype(np.uint32)))
                     self.write(self._places(new[kept]), take(values, rows))
 
-    def _parts(self, arrays: Arrays) -> list[tuple[Slots, pa.Array]]:
-        """Return the slots of each block of one instance, and their values."""
-        counts, data = arrays[counts_name(self.name)], arrays[f"{self.name}:data"]
-        ends = np.cumsum(counts)
-        found = []
-        for n_bytes, end in zip(counts.tolist(), ends.tolist(), strict=True):
-            batch = from_ipc(data[end - n_bytes : end])
-            found.append((fixed_values(batch.column(0))[:: self._n], batch.column(1)))
-        return found
+    def _parts(self, arrays: Arrays) -> Iterator[tuple[Slots, pa.Array]]:
+        """Yield the slots of each block of one instance, and their values."""
+        for batch in self.batches_of(arrays):
+            yield fixed_values(batch.column(0))[:: self._n], batch.column(1)

@@ -61,8 +61,8 @@ class KeyedState:
     def __init__(self, words: Sequence[Word], allocator: Allocator) -> None:
         self.specs = tuple(words)
         self._allocator = allocator
-        self._book = np.zeros(keyed_table.N_FIELDS, dtype=np.int64)
-        self._book[keyed_table.END] = 1
+        self._header = np.zeros(keyed_table.N_FIELDS, dtype=np.int64)
+        self._header[keyed_table.END] = 1
         self.on_move: list[Callable[[Slots], None]] = []
         self.words: Arrays = []
         self._take_arrays(_LEAST_SLOTS, [])
@@ -74,12 +74,12 @@ class KeyedState:
     @property
     def n_keys(self) -> int:
         """How many keys there are."""
-        return int(self._book[keyed_table.N_LIVE])
+        return int(self._header[keyed_table.N_LIVE])
 
     @property
     def slots_end(self) -> int:
         """A bound: all slots are less."""
-        return int(self._book[keyed_table.END])
+        return int(self._header[keyed_table.END])
 
     @property
     def n_bytes(self) -> int:
@@ -102,7 +102,7 @@ class KeyedState:
         while True:
             rest = valid[done:] if len(valid) else valid
             parts = (self._live, self._free, self._epochs)
-            arguments = (self._book, self._index, self.keys, parts, keys[done:], rest)
+            arguments = (self._header, self._index, self.keys, parts, keys[done:], rest)
             done += keyed_table.resolve(*arguments, slots[done:])
             if done == len(keys):
                 return slots
@@ -111,13 +111,13 @@ class KeyedState:
     def find(self, keys: Ints, valid: Bools = NO_NULLS) -> Slots:
         """Return the slot of each key, 0 where there is none; arguments as for `resolve`."""
         slots: Slots = np.empty(len(keys), dtype=np.uint32)
-        keyed_table.find(self._book, self._index, keys, valid, slots)
+        keyed_table.find(self._header, self._index, keys, valid, slots)
         return slots
 
     def free(self, slots: Slots) -> None:
         """Forget the keys of some slots, distinct ones: each is that of a new key again."""
         parts = (self._live, self._free, self._epochs)
-        keyed_table.release(self._book, self._index, self.keys, parts, slots)
+        keyed_table.release(self._header, self._index, self.keys, parts, slots)
         for word, array in zip(self.specs, self.words, strict=True):
             array[slots] = word.identity
         self.due[slots] = NEVER
@@ -144,13 +144,13 @@ class KeyedState:
         slots = np.flatnonzero(self._live[: self.slots_end] == keyed_table.KEY)
         self.keys[slots] = new_key_of[self.keys[slots]]
         self._take_index(len(self._index) // 2)
-        self._epochs[:] = self._book[keyed_table.EPOCH]
+        self._epochs[:] = self._header[keyed_table.EPOCH]
 
     # -- time ----------------------------------------------------------------------------
 
     def set_due(self, slots: Slots, times: Ints) -> None:
         """Set when slots are due; of one that is there twice the last time counts."""
-        keyed_table.touch(self._book, self._epochs, slots)
+        keyed_table.touch(self._header, self._epochs, slots)
         earliest = keyed_table.set_due(self.due, self._least, slots, times)
         self._earliest = min(self._earliest, earliest)
 
@@ -169,7 +169,7 @@ class KeyedState:
         slots = np.concatenate(found) if found else np.empty(0, dtype=np.uint32)
         times = self.due[slots]
         self.due[slots] = NEVER
-        keyed_table.touch(self._book, self._epochs, slots)
+        keyed_table.touch(self._header, self._epochs, slots)
         by_time = np.argsort(times, kind="stable")
         return slots[by_time], times[by_time]
 
@@ -187,7 +187,7 @@ class KeyedState:
 
     def begin_interval(self) -> None:
         """Tell slots that are touched from now on from those that were before."""
-        self._book[keyed_table.EPOCH] += 1
+        self._header[keyed_table.EPOCH] += 1
 
     def slots_of(self, blocks: Ints) -> Slots:
         """Return the slots of the keys of some blocks, one block after the other."""
@@ -200,7 +200,7 @@ class KeyedState:
 
     def free_slots(self) -> Slots:
         """Return the slots to give out again, the next one last."""
-        return self._free[: int(self._book[keyed_table.N_FREE])].copy()
+        return self._free[: int(self._header[keyed_table.N_FREE])].copy()
 
     def restore(self, slots: Slots, keys: Ints, is_null: Bools, free: Slots) -> None:
         """Take over keys in their slots, and the slots that are free, in an empty state.
@@ -212,8 +212,8 @@ class KeyedState:
         while capacity < end:
             capacity *= 2
         self._take_arrays(capacity, [])
-        self._book[[keyed_table.END, keyed_table.N_FREE]] = end, len(free)
-        self._book[keyed_table.N_LIVE] = len(slots)
+        self._header[[keyed_table.END, keyed_table.N_FREE]] = end, len(free)
+        self._header[keyed_table.N_LIVE] = len(slots)
         self.keys[slots] = keys
         self._live[slots] = np.where(is_null, keyed_table.NULL, keyed_table.KEY)
         self._free[: len(free)] = free
@@ -228,8 +228,8 @@ class KeyedState:
         while capacity < 2 * len(old):
             capacity *= 2
         self._take_arrays(capacity, [column[old] for column in self._columns()])
-        self._book[keyed_table.END] = len(old) + 1
-        self._book[keyed_table.N_FREE] = 0
+        self._header[keyed_table.END] = len(old) + 1
+        self._header[keyed_table.N_FREE] = 0
         self._take_index(max(2 * capacity, _LEAST_ENTRIES))
         self._find_least()
         for listener in self.on_move:
@@ -237,7 +237,7 @@ class KeyedState:
 
     def _grow(self) -> None:
         """Make room for another key: in the arrays, or in the index."""
-        if self.slots_end == len(self._live) and not self._book[keyed_table.N_FREE]:
+        if self.slots_end == len(self._live) and not self._header[keyed_table.N_FREE]:
             free = self._free[:0]
             columns = [column[1 : self.slots_end] for column in self._columns()]
             epochs = self._epochs
@@ -267,15 +267,15 @@ class KeyedState:
         self.keys, self._live, self.due, *self.words = taken
         self._free: Slots = self._allocator.empty(capacity, np.uint32)
         n_epochs = (capacity >> keyed_table.EPOCH_BITS) + 1
-        self._epochs: Ints = np.full(n_epochs, self._book[keyed_table.EPOCH], dtype=np.int64)
+        self._epochs: Ints = np.full(n_epochs, self._header[keyed_table.EPOCH], dtype=np.int64)
         n_blocks = (capacity >> keyed_table.DUE_BITS) + 1
         self._least: Ints = np.full(n_blocks, NEVER, dtype=np.int64)
 
     def _take_index(self, n_entries: int) -> None:
         """Take an index with so many entries, a power of two, and enter all keys."""
         self._index: Ints = np.zeros(2 * n_entries, dtype=np.int64)
-        self._book[keyed_table.SHIFT] = 65 - n_entries.bit_length()
-        keyed_table.fill_index(self._book, self._index, self.keys, self._live)
+        self._header[keyed_table.SHIFT] = 65 - n_entries.bit_length()
+        keyed_table.fill_index(self._header, self._index, self.keys, self._live)
 
     def _find_least(self) -> None:
         self._earliest = keyed_table.find_least(self.due, self.slots_end, self._least)

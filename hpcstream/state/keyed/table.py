@@ -15,6 +15,7 @@ from hpcstream.state.group_order import in_group_order
 from hpcstream.state.keyed.store import KeyedState
 from hpcstream.state.slices.table import SliceKeys
 from hpcstream.state.table import Order, Part, Segment, StateTable, TableCopy, counts_name
+from hpcstream.state.word_arrays import items_of
 
 STRIDE = 64
 """The index has the key group of so many entries' first one."""
@@ -118,7 +119,7 @@ class KeyedTable(StateTable):
     def _take_over(self, slots: Slots, own: Arrays, kept: Any) -> None:
         """Set words and due times of slots from entries."""
         for word, array in self._words():
-            array[slots] = _values(own[f"word:{word.name}"][kept], array)
+            array[slots] = items_of(own[f"word:{word.name}"][kept], array)
         self._state.set_due(slots, np.ascontiguousarray(own["due"][kept]))
 
     def _words(self) -> list[tuple[Any, npt.NDArray[Any]]]:
@@ -135,10 +136,3 @@ def _items(array: npt.NDArray[Any], slots: Slots) -> npt.NDArray[Any]:
         return gather(array, slots)
     items = np.ascontiguousarray(array[slots])
     return items.view(np.dtype((np.void, items.itemsize * items.shape[1]))).reshape(-1)
-
-
-def _values(items: npt.NDArray[Any], array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return what `_items` made records of."""
-    if array.ndim == 1:
-        return items
-    return np.ascontiguousarray(items).view(array.dtype).reshape(-1, array.shape[1])

@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from hpcstream.columns.arrays import fixed_values
 from hpcstream.columns.event_time import TIME_COLUMN, WORD_PREFIX
-from hpcstream.columns.kept_batches import from_ipc, take_rows, to_ipc
+from hpcstream.columns.kept_batches import take_rows
 from hpcstream.columns.ownership import Ownership, owned_rows
 from hpcstream.state.arrays import Arrays, Ints
 from hpcstream.state.rows.store import RowStore
-from hpcstream.state.table import Part, Segment, StateTable, TableCopy, counts_name
+from hpcstream.state.stream_table import StreamTable
+from hpcstream.state.table import Part
 
 _PLACE = "__input_place"
-Bytes = npt.NDArray[np.uint8]
 
 
-class RowTable(StateTable):
+class RowTable(StreamTable):
     """Rows by bucket, with their words, at the places at which they are.
 
     Parameters
@@ -42,19 +41,17 @@ class RowTable(StateTable):
     def __init__(
         self, store: RowStore, keys: Sequence[str], name: str = "rows", links: Sequence[str] = ()
     ) -> None:
-        self.name = name
+        super().__init__(name)
         self._store = store
         self._keys = tuple(keys)
         self._links = frozenset(links)
-        self._sizes: dict[int, tuple[int, int]] = {}
-        self._written: dict[int, Bytes] = {}
 
     @property
     def n_bytes(self) -> int:
         """Bytes reserved for rows."""
         return self._store.n_bytes
 
-    def head(self) -> dict[str, npt.NDArray[np.int64]]:
+    def head(self) -> dict[str, Ints]:
         """Return the buckets, and the pages that are free."""
         numbers = sorted(self._store.buckets)
         return {
@@ -62,44 +59,25 @@ class RowTable(StateTable):
             f"{self.name}:free": np.array(self._store.free_pages, dtype=np.int64),
         }
 
-    def segments(self) -> Sequence[Segment]:
-        """Return the buckets; an entry is a byte of a stream."""
-        buckets = self._store.buckets
-        self._sizes = {n: found for n, found in self._sizes.items() if n in buckets}
-        self._written = {}
-        return [self._segment(number) for number in sorted(buckets)]
+    def versions(self) -> list[tuple[str, str]]:
+        """Return the buckets."""
+        return [(str(n), str(bucket.version)) for n, bucket in sorted(self._store.buckets.items())]
 
-    def _segment(self, number: int) -> Segment:
-        version = self._store.buckets[number].version
-        if self._sizes.get(number, (-1, 0))[0] != version:
-            self._written[number] = self._stream(number)
-            self._sizes[number] = version, len(self._written[number])
-        return Segment(str(number), str(version), self._sizes[number][1])
-
-    def copy(self, indices: Ints) -> TableCopy:
-        """Return the streams of some buckets."""
-        numbers = sorted(self._store.buckets)
-        streams = [self._stream(numbers[index]) for index in indices.tolist()]
-        self._written = {}
-        data = np.concatenate([np.zeros(0, dtype=np.uint8), *streams])
-        return TableCopy({f"{self.name}:data": data})
-
-    def _stream(self, number: int) -> Bytes:
+    def rows_of(self, name: str) -> pa.RecordBatch:
         """Return the rows of a bucket with their words and places."""
-        if number in self._written:
-            return self._written[number]
-        store, places = self._store, self._store.places(number)
+        store, places = self._store, self._store.places(int(name))
         rows = store.take(places)
         columns, fields = [*rows.columns, pa.array(places)], [*rows.schema]
         fields.append(pa.field(_PLACE, pa.uint32()))
         for word, array in zip(store.specs, store.words, strict=True):
             columns.append(pa.array(array[places]))
             fields.append(pa.field(WORD_PREFIX + word.name, columns[-1].type))
-        return to_ipc(pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields)))
+        return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
 
     def restore(self, arrays: Arrays) -> None:
         """Put rows where they were."""
-        for number, batch in self._batches(arrays):
+        numbers = arrays[f"{self.name}:buckets"].tolist()
+        for number, batch in zip(numbers, self.batches_of(arrays), strict=True):
             places = fixed_values(batch.column(_PLACE))
             self._store.restore(number, places, self._rows(batch))
             for word, array in zip(self._store.specs, self._store.words, strict=True):
@@ -109,9 +87,9 @@ class RowTable(StateTable):
     def merge(self, parts: Sequence[Part], owned: Ownership) -> None:
         """Append the rows that an instance owns, bucket by bucket, in the order of parts."""
         for part in parts:
-            if counts_name(self.name) not in part.arrays or not (self._keys or not owned.instance):
+            if not self.is_in(part.arrays) or not (self._keys or not owned.instance):
                 continue
-            for _, batch in self._batches(part.arrays):
+            for batch in self.batches_of(part.arrays):
                 if self._keys:
                     own = owned_rows(batch, self._keys, owned).astype(np.uint32)
                     batch = take_rows(batch, own)
@@ -127,10 +105,3 @@ class RowTable(StateTable):
     def _rows(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         columns = batch.columns[: len(self._store.schema)]
         return pa.RecordBatch.from_arrays(columns, schema=self._store.schema)
-
-    def _batches(self, arrays: Arrays) -> list[tuple[int, pa.RecordBatch]]:
-        """Return the buckets of one instance and the rows of each."""
-        numbers, counts = arrays[f"{self.name}:buckets"], arrays[counts_name(self.name)]
-        data, ends = arrays[f"{self.name}:data"], np.cumsum(counts)
-        streams = [data[end - n : end] for end, n in zip(ends, counts, strict=True)]
-        return [(n, from_ipc(s)) for n, s in zip(numbers.tolist(), streams, strict=True)]
