@@ -9,8 +9,6 @@ import numpy as np
 
 from hpcstream.kernels.compiling import lean_njit
 from hpcstream.kernels.key_table import (
-    CHUNK_FIELDS,
-    CHUNKS_AT,
     REGION_FIELDS,
     REGIONS_AT,
     ROOM,
@@ -20,6 +18,7 @@ from hpcstream.kernels.key_table import (
     SPAN_LOW,
     SPAN_REGION,
     SPAN_WIDTH,
+    header_of_two,
     take_slot,
 )
 
@@ -119,8 +118,7 @@ def direct_slot(header, index, keys, at, key):
 
 def warm_up():
     """Compile every kernel for the arguments the engine passes."""
-    header = np.zeros(REGIONS_AT + 2 * REGION_FIELDS + 8 * CHUNK_FIELDS + 4, dtype=np.int64)
-    header[CHUNKS_AT] = REGIONS_AT + 2 * REGION_FIELDS
+    header = header_of_two()
     keys = np.zeros(1, dtype=np.int64)
     index, slots = np.zeros(8, dtype=np.uint32), np.zeros(0, dtype=np.uint32)
     words = np.zeros(0, dtype=np.int64)

@@ -4,11 +4,7 @@ import numpy as np
 
 from hpcstream.kernels.compiling import lean_njit
 from hpcstream.kernels.key_table import (
-    CHUNK_FIELDS,
-    CHUNKS_AT,
     DENSE_BASE,
-    DIRECTORY_AT,
-    DIRECTORY_SIZE,
     LOW,
     NULL_SLOT,
     REGION_FIELDS,
@@ -18,6 +14,7 @@ from hpcstream.kernels.key_table import (
     WIDTH,
     find_position,
     find_region,
+    header_of_two,
 )
 
 
@@ -67,11 +64,7 @@ def find_rows(header, index, keys, rows, columns, out_slots):
 
 def warm_up():
     """Compile every kernel for the arguments the engine passes."""
-    header = np.zeros(REGIONS_AT + 2 * REGION_FIELDS + 8 * CHUNK_FIELDS + 4, dtype=np.int64)
-    header[CHUNKS_AT] = REGIONS_AT + 2 * REGION_FIELDS
-    header[DIRECTORY_AT] = header[CHUNKS_AT] + 8 * CHUNK_FIELDS
-    header[DIRECTORY_SIZE] = 4
-    header[SLICE_SIZE] = 1
+    header = header_of_two()
     keys, rows = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     index, slots = np.zeros(8, dtype=np.uint32), np.zeros(0, dtype=np.uint32)
     valid = np.zeros(0, dtype=np.bool_)

@@ -22,15 +22,11 @@ from hpcstream.kernels.key_table import (
     BATCH_DENSE,
     BATCH_MAX,
     BATCH_MIN,
-    CHUNK_FIELDS,
-    CHUNKS_AT,
     COUNT,
     DENSE_BASE,
     DENSE_WIDTH,
     DIRECT_BITS,
     DIRECT_LOW,
-    DIRECTORY_AT,
-    DIRECTORY_SIZE,
     FIRST_OPEN,
     INDEX_BASE,
     INDEX_BITS,
@@ -60,6 +56,7 @@ from hpcstream.kernels.key_table import (
     WIDTH,
     count_rows,
     find_region,
+    header_of_two,
     key_slot,
     mix,
     note_dense,
@@ -492,11 +489,7 @@ def merge_dense(header, rows, source, region):
 
 def warm_up():
     """Compile every kernel for the arguments the engine passes."""
-    header = np.zeros(REGIONS_AT + 2 * REGION_FIELDS + 8 * CHUNK_FIELDS + 4, dtype=np.int64)
-    header[CHUNKS_AT] = REGIONS_AT + 2 * REGION_FIELDS
-    header[DIRECTORY_AT] = header[CHUNKS_AT] + 8 * CHUNK_FIELDS
-    header[DIRECTORY_SIZE] = 4
-    header[SLICE_SIZE] = 1
+    header = header_of_two()
     keys, rows = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
     index, slots = np.zeros(8, dtype=np.uint32), np.zeros(0, dtype=np.uint32)
     valid = np.zeros(0, dtype=np.bool_)

@@ -533,13 +533,20 @@ def reindex(header, index, keys, low, bits):
         index_entries(header, index, keys, at)
 
 
-def warm_up():
-    """Compile every kernel for the arguments the engine passes."""
+def header_of_two():
+    """Return the header of an empty table with room for two regions, to call kernels with."""
     header = np.zeros(REGIONS_AT + 2 * REGION_FIELDS + 8 * CHUNK_FIELDS + 4, dtype=np.int64)
     header[CHUNKS_AT] = REGIONS_AT + 2 * REGION_FIELDS
     header[DIRECTORY_AT] = header[CHUNKS_AT] + 8 * CHUNK_FIELDS
     header[DIRECTORY_SIZE] = 4
+    header[SLICE_SIZE] = 1
     header[FREE_REGION] = -1
+    return header
+
+
+def warm_up():
+    """Compile every kernel for the arguments the engine passes."""
+    header = header_of_two()
     keys = np.zeros(1, dtype=np.int64)
     index = np.zeros(8, dtype=np.uint32)
     open_region(header, index, keys, 0, 2, 0, 0, 0)
