@@ -11,8 +11,8 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.testing import run_ranks
 from tests.unit.checkpoint.restart import restarted, unfailed, visible
+from tests.unit.windowed_rows import results_of
 
 N_ROWS = 1200
 CALLS = {
@@ -45,18 +45,8 @@ ROWS = wild_rows()
 
 
 def run(ranks, window, *, keyed, **options):
-    def build():
-        job = hs.Job("exact sums")
-        stream = job.from_batches(
-            ROWS.to_batches(max_chunksize=17),
-            event_time="t",
-            event_time_unit="ms",
-            watermark_delay="1s",
-        )
-        windows = stream.key_by("key").window(window) if keyed else stream.window_all(window)
-        return job, windows.agg(**CALLS).collect()
-
-    return run_ranks(ranks, build, batch_rows=50, **options).table.to_pylist()
+    options |= {"keyed": keyed, "chunk_rows": 17, "batch_rows": 50}
+    return results_of(ROWS, CALLS, ranks, window, **options).to_pylist()
 
 
 def expected_of(row):

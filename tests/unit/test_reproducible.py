@@ -8,7 +8,7 @@ import pytest
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.testing import run_ranks
+from tests.unit.windowed_rows import results_of
 
 N_ROWS = 400
 RANDOM = np.random.default_rng(5)
@@ -32,18 +32,8 @@ AGGREGATES = {
 
 
 def results(ranks, window, *, keyed, **options):
-    def build():
-        job = hs.Job("bits")
-        stream = job.from_batches(
-            ROWS.to_batches(max_chunksize=7),
-            event_time="t",
-            event_time_unit="ms",
-            watermark_delay="1s",
-        )
-        windows = stream.key_by("key").window(window) if keyed else stream.window_all(window)
-        return job, windows.agg(**AGGREGATES).collect()
-
-    table = run_ranks(ranks, build, batch_rows=20, **options).table
+    options |= {"keyed": keyed, "chunk_rows": 7, "batch_rows": 20}
+    table = results_of(ROWS, AGGREGATES, ranks, window, **options)
     return table.sort_by([(name, "ascending") for name in table.column_names[:2]]).combine_chunks()
 
 

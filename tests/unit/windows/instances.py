@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pyarrow as pa
+from naive_windows import aggregate
 
 from hpcstream.aggregates.named import NamedAggregate
-from hpcstream.columns.event_time import ORDER_COLUMN, TIME_COLUMN
+from hpcstream.columns.event_time import MAX_TIME, ORDER_COLUMN, TIME_COLUMN
 from hpcstream.columns.ownership import Ownership, owned_rows
 from hpcstream.operators.base import SideOutput
 from hpcstream.operators.windows.keyed import WindowAggregate
@@ -45,6 +46,35 @@ def batch_of(rows):
     keys, times, orders, values = zip(*rows, strict=True)
     columns = [pa.array(column, pa.int64()) for column in (keys, values, times, orders)]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def in_order(event, order):
+    """Return rows (key, time, value) with their order, counted from a number on."""
+    return [(key, time, order + i, value) for i, (key, time, value) in enumerate(event)]
+
+
+def check_against_twin(reference, instances, events, sizes, function):
+    """Give both the same events; compare what fires and what is late. Return the instances.
+
+    After each event the state is restored on as many instances as ``sizes`` says. The aggregates
+    are a count of rows and ``function``.
+    """
+    order = 0
+    for event, n_instances in zip([*events, MAX_TIME], sizes, strict=False):
+        if isinstance(event, int):
+            expected = {
+                group: [len(rows), aggregate(function, rows)]
+                for group, rows in reference.advance(event).items()
+            }
+            assert instances.advance(event) == expected
+        else:
+            rows = in_order(event, order)
+            order += len(rows)
+            reference.add(rows)
+            instances.add(rows)
+        instances = instances.restarted(n_instances)
+    assert instances.late == sorted(row[2] for row in reference.late)
+    return instances
 
 
 class Instances:

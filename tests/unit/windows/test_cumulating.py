@@ -6,14 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_window_set import NaiveWindowSet
-from naive_windows import aggregate
 
 import hpcstream as hs
 from hpcstream import col
-from hpcstream.columns.event_time import MAX_TIME
 from hpcstream.operators.windows.assigners.fixed import CumulativeWindows
 from hpcstream.testing import run_ranks
-from tests.unit.windows.instances import Instances, spec_of
+from tests.unit.windows.instances import Instances, check_against_twin, spec_of
 
 rows_of_batch = st.lists(
     st.tuples(st.none() | st.integers(-2, 3), st.integers(-30, 60), st.none() | st.integers(-5, 5)),
@@ -52,21 +50,7 @@ def test_results_are_those_of_a_twin_whenever_restored_on_however_many_ranks(
 ):
     reference = naive(assigner, lateness)
     instances = Instances(spec_of(assigner, ("count_rows", function), lateness), sizes[0])
-    order = 0
-    for event, n_instances in zip([*events, MAX_TIME], sizes[1:], strict=False):
-        if isinstance(event, int):
-            expected = {
-                group: [len(rows), aggregate(function, rows)]
-                for group, rows in reference.advance(event).items()
-            }
-            assert instances.advance(event) == expected
-        else:
-            rows = [(key, time, order + i, value) for i, (key, time, value) in enumerate(event)]
-            order += len(rows)
-            reference.add(rows)
-            instances.add(rows)
-        instances = instances.restarted(n_instances)
-    assert instances.late == sorted(row[2] for row in reference.late)
+    check_against_twin(reference, instances, events, sizes[1:], function)
 
 
 ROWS = pa.table(

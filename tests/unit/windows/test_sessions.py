@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_sessions import NaiveSessions
-from naive_windows import aggregate
 
 import hpcstream as hs
 from hpcstream import col
@@ -18,7 +17,14 @@ from hpcstream.operators.windows.local_sessions import LocalSessionAggregate
 from hpcstream.operators.windows.sessions import SessionAggregate
 from hpcstream.state.arrays import HeapAllocator
 from hpcstream.testing import run_operator, run_ranks
-from tests.unit.windows.instances import FUNCTIONS, Instances, batch_of, spec_of
+from tests.unit.windows.instances import (
+    FUNCTIONS,
+    Instances,
+    batch_of,
+    check_against_twin,
+    in_order,
+    spec_of,
+)
 
 rows_of_batch = st.lists(
     st.tuples(st.none() | st.integers(-2, 3), st.integers(-30, 90), st.none() | st.integers(-5, 5)),
@@ -26,10 +32,6 @@ rows_of_batch = st.lists(
 )
 event_lists = st.lists(rows_of_batch | st.integers(-40, 100), max_size=12)
 gaps = st.sampled_from([1, 2, 3, 5, 10, 25])
-
-
-def in_order(event, order):
-    return [(key, time, order + i, value) for i, (key, time, value) in enumerate(event)]
 
 
 @settings(max_examples=200)
@@ -45,21 +47,7 @@ def test_sessions_are_those_of_a_twin_whenever_restored_on_however_many_ranks(
     reference = NaiveSessions(gap)
     spec = spec_of(SessionWindows(gap), ("count_rows", function))
     instances = Instances(spec, sizes[0], make=SessionAggregate)
-    order = 0
-    for event, n_instances in zip([*events, MAX_TIME], sizes[1:], strict=False):
-        if isinstance(event, int):
-            expected = {
-                group: [len(rows), aggregate(function, rows)]
-                for group, rows in reference.advance(event).items()
-            }
-            assert instances.advance(event) == expected
-        else:
-            rows = in_order(event, order)
-            order += len(rows)
-            reference.add(rows)
-            instances.add(rows)
-        instances = instances.restarted(n_instances)
-    assert instances.late == sorted(row[2] for row in reference.late)
+    instances = check_against_twin(reference, instances, events, sizes[1:], function)
     assert sum(operator.n_entries for operator in instances.operators) == 0
 
 
