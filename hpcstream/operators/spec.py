@@ -88,6 +88,8 @@ class Traits:
         mixes the rows of several ranks, since event time is in order only there.
     is_identity : bool
         Rows pass unchanged: it is a requirement rather than an operator.
+    by_arrival : bool
+        Results depend on the order in which rows arrive; ``reproducible=True`` refuses it.
     """
 
     runs_user_code: bool = False

@@ -1,4 +1,4 @@
-"""The page on the format of checkpoints against the files of two jobs."""
+"""The page on the format of checkpoints against the files of three jobs."""
 
 from __future__ import annotations
 
@@ -34,15 +34,31 @@ def all_rows():
     return job
 
 
+def rows_by_key():
+    def make(start: int, n: int) -> pa.RecordBatch:
+        numbers = np.arange(start, start + n)
+        keys = pa.array([f"key-{number % 7}" for number in numbers])
+        return pa.record_batch({"t": numbers ^ 3, "key": keys, "x": numbers * 0.5})
+
+    job = hs.Job("rows by key")
+    rows = job.generate(make, rows=4000, splits=8, event_time="t", event_time_unit="ms")
+    columns = rows.key_by("key").with_columns(total=col("x").cum_sum(), before=col("x").shift(2))
+    columns.key_by("key").deduplicate("50ms").collect()
+    return job
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Return the files of a checkpoint of each job."""
-    folder = tmp_path_factory.mktemp("format") / "run"
-    options: dict[str, Any] = {"clock": ManualClock(turn_s=0.01), "batch_rows": 80}
-    options |= {"checkpoint_dir": str(folder), "checkpoint_interval_s": 1e-6}
-    with start_ranks(2, all_rows, **options) as ranks:
-        ranks.until(lambda: len(list(folder.glob("ckpt-*/manifest.json"))) > 0)
-    return [*GOLDEN.glob("ckpt-*/*.h5"), *folder.glob("ckpt-*/*.h5")]
+    written = list(GOLDEN.glob("ckpt-*/*.h5"))
+    for build in (all_rows, rows_by_key):
+        folder = tmp_path_factory.mktemp("format") / "run"
+        options: dict[str, Any] = {"clock": ManualClock(turn_s=0.01), "batch_rows": 80}
+        options |= {"checkpoint_dir": str(folder), "checkpoint_interval_s": 1e-6}
+        with start_ranks(2, build, **options) as ranks:
+            ranks.until(lambda folder=folder: any(folder.glob("ckpt-*/manifest.json")))
+        written += folder.glob("ckpt-*/*.h5")
+    return written
 
 
 def described() -> dict[str, re.Pattern[str]]:
